@@ -1,0 +1,49 @@
+"""The layers that several boxes share: convolution, dense layer's activations, pixel shuffle."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from ldip_jax.ops.conv import conv2d
+
+leaky_relu = partial(nn.leaky_relu, negative_slope=0.1)
+layer_norm = partial(nn.LayerNorm, epsilon=1e-5)
+
+
+class Conv(nn.Module):
+    """k x k convolution with zero padding and bias.
+
+    Attributes:
+        features: output channels.
+        kernel: side of the square kernel (odd).
+        stride: 1, or 2 to halve the map (torch's padding, kernel // 2 on every side).
+        use_bias: whether a bias is added.
+        zero: start with a zero kernel, so that the layer is silent at first.
+        dtype: compute type, that of the input by default; parameters are float32.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    use_bias: bool = True
+    zero: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
+        init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
+        dtype = self.dtype or x.dtype
+        kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features), jnp.float32)
+        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(dtype)
+        return y
+
+
+def pixel_shuffle(x: Float[Array, "b h w c"], r: int = 2) -> Float[Array, "b H W C"]:
+    """out[r y + i, r x + j, c] = in[y, x, c r^2 + i r + j]."""
+    return rearrange(x, "b h w (c i j) -> b (h i) (w j) c", i=r, j=r)

@@ -1,0 +1,109 @@
+"""Sampling a map at real-valued places: bilinear and nearest, as gathers from a flat table.
+
+Coordinates are absolute, (x, y), in pixels of the map being sampled, pixel centres at integers
+0..W-1 and 0..H-1. They are always float32: bfloat16 loses whole pixels above 256.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def pixel_grid(height: int, width: int) -> Float[Array, "{height} {width} 2"]:
+    """The (x, y) coordinates of every pixel centre."""
+    x, y = jnp.meshgrid(jnp.arange(width, dtype=jnp.float32), jnp.arange(height, dtype=jnp.float32))
+    return jnp.stack([x, y], axis=-1)
+
+
+def _table(x: Array) -> tuple[Array, Array]:
+    """All pixels of a batch in one `(b h w) c` table, and where each image begins in it."""
+    b, h, w, c = x.shape
+    return x.reshape(b * h * w, c), (jnp.arange(b, dtype=jnp.int32) * (h * w))[:, None, None]
+
+
+def bilinear(
+    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], padding: str = "zeros"
+) -> Float[Array, "b H W c"]:
+    """Bilinear samples of `x`; equals torch `grid_sample(align_corners=True)`.
+
+    Args:
+        x: maps to sample.
+        coords: places in pixels of `x`.
+        padding: "zeros", neighbours outside the map count as 0; "border", places are clamped to it.
+    """
+    h, w = x.shape[1:3]
+    coords = coords.astype(jnp.float32)
+    if padding == "border":
+        coords = jnp.clip(coords, 0.0, jnp.array([w - 1, h - 1], jnp.float32))
+    elif padding != "zeros":
+        raise ValueError(f"padding is 'zeros' or 'border', not {padding!r}")
+    table, start = _table(x)
+    corner = jnp.floor(coords)
+    fx, fy = jnp.moveaxis(coords - corner, -1, 0)
+    # Far outside is outside all the same, and stays a valid int32.
+    x0, y0 = jnp.moveaxis(jnp.clip(corner, -2.0, jnp.array([w, h], jnp.float32)).astype(jnp.int32), -1, 0)
+    out = 0.0
+    for dy, wy in ((0, 1.0 - fy), (1, fy)):
+        for dx, wx in ((0, 1.0 - fx), (1, fx)):
+            xi, yi = x0 + dx, y0 + dy
+            inside = (xi >= 0) & (xi < w) & (yi >= 0) & (yi < h)
+            index = start + jnp.clip(yi, 0, h - 1) * w + jnp.clip(xi, 0, w - 1)
+            weight = jnp.where(inside, wx * wy, 0.0).astype(x.dtype)
+            out = out + jnp.take(table, index, axis=0, mode="clip") * weight[..., None]
+    return out
+
+
+def flow_warp(
+    x: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"], padding: str = "zeros"
+) -> Float[Array, "b h w c"]:
+    """`bilinear` at each pixel's own place plus `flow` (x, y displacement in pixels)."""
+    return bilinear(x, pixel_grid(*x.shape[1:3]) + flow.astype(jnp.float32), padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _take_rows(table: Array, index: Array, rows: int) -> Array:
+    return jnp.take(table, index, axis=0, mode="clip")
+
+
+def _take_rows_fwd(table, index, rows):
+    return _take_rows(table, index, rows), (index, jnp.zeros((0,), table.dtype))
+
+
+def _take_rows_bwd(rows, saved, g):
+    index, like = saved
+    # Many pixels may read one row: their sum is kept in float32 whatever the compute dtype.
+    total = jnp.zeros((rows, g.shape[-1]), jnp.float32).at[index].add(g.astype(jnp.float32), mode="drop")
+    return total.astype(like.dtype), None
+
+
+_take_rows.defvjp(_take_rows_fwd, _take_rows_bwd)
+
+
+def nearest(
+    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"]
+) -> tuple[Float[Array, "b H W c"], Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
+    """Nearest samples, what nearest left out, and whether the place lies inside (paper, section 7.2).
+
+    Ties round half to even, as torch does. "Outside" means that the rounded place lies outside of the
+    map; values and offsets are 0 there. Gradients reach `x` alone, summed in float32.
+
+    Returns:
+        values: `x` at the rounded place.
+        offset: exact place minus rounded place, (x, y) in pixels of `x`, each within [-0.5, 0.5].
+        inside: 1.0 inside, 0.0 outside.
+    """
+    h, w = x.shape[1:3]
+    coords = jax.lax.stop_gradient(coords.astype(jnp.float32))
+    centre = jnp.round(coords)
+    limit = jnp.array([w - 1, h - 1], jnp.float32)
+    inside = jnp.all((centre >= 0) & (centre <= limit), axis=-1, keepdims=True)
+    xi, yi = jnp.moveaxis(jnp.clip(centre, 0.0, limit).astype(jnp.int32), -1, 0)
+    table, start = _table(x)
+    values = _take_rows(table, start + yi * w + xi, table.shape[0])
+    return (
+        jnp.where(inside, values, jnp.zeros((), x.dtype)),
+        jnp.where(inside, coords - centre, 0.0),
+        inside.astype(jnp.float32),
+    )
