@@ -37,7 +37,9 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
         init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
         dtype = self.dtype or x.dtype
-        kernel = self.param("kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features), jnp.float32)
+        kernel = self.param(
+            "kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features), jnp.float32
+        )
         y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(dtype)

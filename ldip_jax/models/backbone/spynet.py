@@ -1,0 +1,66 @@
+"""SPyNet: the coarse-to-fine optical flow inside every backbone (Ranjan and Black, CVPR 2017).
+
+1,440,300 parameters. Levels, activations and the two kinds of resizing follow the official video
+super-resolution checkpoints; level 0 is the coarsest, 1/32 of the size.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ldip_jax.models.layers import Conv
+from ldip_jax.ops.resize import resize_align_corners, resize_bilinear
+from ldip_jax.ops.warp import flow_warp
+
+LEVELS = 6
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class BasicModule(nn.Module):
+    """Five 7x7 convolutions, 8 -> 32 -> 64 -> 32 -> 16 -> 2: one level's correction of the flow."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w 8"]) -> Float[Array, "b h w 2"]:
+        for index, features in enumerate((32, 64, 32, 16)):
+            x = nn.relu(Conv(features, kernel=7, name=f"basic_module_{2 * index}")(x))
+        return Conv(2, kernel=7, name="basic_module_8")(x)
+
+
+def _pyramid(x: Array) -> list[Array]:
+    """The image at all levels, coarsest first; each 2x2 mean of the next."""
+    levels = [x]
+    for _ in range(LEVELS - 1):
+        levels.append(nn.avg_pool(levels[-1], (2, 2), strides=(2, 2)))
+    return levels[::-1]
+
+
+class SPyNet(nn.Module):
+    """Optical flow from `ref` to `supp`: `flow_warp(supp, flow)` resembles `ref`."""
+
+    @nn.compact
+    def __call__(
+        self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]
+    ) -> Float[Array, "b h w 2"]:
+        """Flow (x, y) in pixels, float32. Images in [0, 1], any size."""
+        h, w = ref.shape[1:3]
+        padded = (-(-h // 32) * 32, -(-w // 32) * 32)
+        mean, std = jnp.array(IMAGENET_MEAN), jnp.array(IMAGENET_STD)
+        pyramids = [
+            _pyramid(
+                (resize_bilinear(image.astype(jnp.float32), padded) - mean[None, None, None])
+                / std[None, None, None]
+            )
+            for image in (ref, supp)
+        ]
+        flow = jnp.zeros((ref.shape[0], padded[0] // 32, padded[1] // 32, 2), jnp.float32)
+        for level, (ref_level, supp_level) in enumerate(zip(*pyramids, strict=True)):
+            if level:
+                flow = 2.0 * resize_align_corners(flow, ref_level.shape[1:3])
+            warped = flow_warp(supp_level, flow, padding="border")
+            x = jnp.concatenate([ref_level, warped, flow], axis=-1)
+            flow = flow + BasicModule(name=f"basic_module_{level}")(x)
+        return (
+            resize_bilinear(flow, (h, w))
+            * jnp.array([w / padded[1], h / padded[0]], jnp.float32)[None, None, None]
+        )
