@@ -1,0 +1,57 @@
+import errno
+import os
+import stat
+
+import pytest
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.errors import InputError
+
+
+def test_writes_and_replaces(tmp_path):
+    target = tmp_path / "a.bin"
+    for content in (b"first", b"second"):
+        with atomic_open(target) as file:
+            file.write(content)
+        assert target.read_bytes() == content
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_open(tmp_path / "a.bin") as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(failure), atomic_open(target) as file:
+        file.write(b"half")
+        raise failure
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path):
+    target = tmp_path / "a.bin"
+    with pytest.raises(InputError, match="No space left") as caught, atomic_open(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(target) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_folder_and_a_folder_as_target(tmp_path):
+    with pytest.raises(InputError, match="No such file"), atomic_open(tmp_path / "none" / "a.bin"):
+        pass
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"), atomic_open(tmp_path / "folder") as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == ["folder"]
+    assert os.listdir(tmp_path / "folder") == []
