@@ -31,9 +31,14 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")
-    with pytest.raises(failure), atomic_open(target) as file:
-        file.write(b"half")
-        raise failure
+
+    def write():
+        with atomic_open(target) as file:
+            file.write(b"half")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.bin"]
 
@@ -50,6 +55,10 @@ def test_a_full_disk_is_said_in_one_line(tmp_path):
 def test_no_folder_and_a_folder_as_target(tmp_path):
     with pytest.raises(InputError, match="No such file"), atomic_open(tmp_path / "none" / "a.bin"):
         pass
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="Not a directory"), atomic_open(tmp_path / "file" / "a.bin"):
+        pass
+    (tmp_path / "file").unlink()
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be written"), atomic_open(tmp_path / "folder") as file:
         file.write(b"x")
