@@ -37,12 +37,12 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
         init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
         dtype = self.dtype or x.dtype
-        kernel = self.param(
-            "kernel", init, (self.kernel, self.kernel, x.shape[-1], self.features), jnp.float32
-        )
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", init, shape, jnp.float32)
         y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(dtype)[None, None, None]
         return y
 
 

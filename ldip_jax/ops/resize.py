@@ -37,9 +37,8 @@ def _align_corners_matrix(n_in: int, n_out: int) -> np.ndarray:
 
 def resize_align_corners(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
     """Bilinear with the corner pixels' centres held: place = index (n - 1) / (N - 1)."""
-    rows, columns = (
-        jnp.asarray(_align_corners_matrix(n, m)) for n, m in zip(x.shape[1:3], size, strict=True)
-    )
+    rows = jnp.asarray(_align_corners_matrix(x.shape[1], size[0]))
+    columns = jnp.asarray(_align_corners_matrix(x.shape[2], size[1]))
     highest = jax.lax.Precision.HIGHEST
     x = jnp.einsum("Yy,bywc->bYwc", rows, x, precision=highest)
     return jnp.einsum("Xx,byxc->byXc", columns, x, precision=highest)

@@ -8,7 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def pixel_grid(height: int, width: int) -> Float[Array, "{height} {width} 2"]:
@@ -82,12 +82,17 @@ _take_rows.defvjp(_take_rows_fwd, _take_rows_bwd)
 
 
 def nearest(
-    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"]
+    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], size: Int[Array, "b 2"] | None = None
 ) -> tuple[Float[Array, "b H W c"], Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
     """Nearest samples, what nearest left out, and whether the place lies inside (paper, section 7.2).
 
     Ties round half to even, as torch does. "Outside" means that the rounded place lies outside of the
     map; values and offsets are 0 there. Gradients reach `x` alone, summed in float32.
+
+    Args:
+        x: maps to sample.
+        coords: places in pixels of `x`.
+        size: true (height, width) of each map where `x` is a larger canvas; nothing lies beyond it.
 
     Returns:
         values: `x` at the rounded place.
@@ -98,7 +103,8 @@ def nearest(
     coords = jax.lax.stop_gradient(coords.astype(jnp.float32))
     centre = jnp.round(coords)
     limit = jnp.array([w - 1, h - 1], jnp.float32)
-    inside = jnp.all((centre >= 0) & (centre <= limit), axis=-1, keepdims=True)
+    last = limit if size is None else (size[:, None, None, ::-1] - 1).astype(jnp.float32)
+    inside = jnp.all((centre >= 0) & (centre <= last), axis=-1, keepdims=True)
     xi, yi = jnp.moveaxis(jnp.clip(centre, 0.0, limit).astype(jnp.int32), -1, 0)
     table, start = _table(x)
     values = _take_rows(table, start + yi * w + xi, table.shape[0])

@@ -14,7 +14,7 @@ class Branch(NamedTuple):
     reverse: bool
 
 
-def _over_time(method, reverse: bool = False):
+def over_time(method, reverse: bool = False):
     """Lift `method(module, carry, inputs)` to a scan over axis 1 with shared parameters."""
     return nn.scan(
         method,
@@ -40,18 +40,16 @@ def clip_flows(
         # Parameters must exist even where no pair does.
         backbone.flow(frames[:, 0], frames[:, 0])
         return zero, zero
-    _, to_next = _over_time(pair)(backbone, None, (here, there))
-    _, to_previous = _over_time(pair)(backbone, None, (there, here))
+    _, to_next = over_time(pair)(backbone, None, (here, there))
+    _, to_previous = over_time(pair)(backbone, None, (there, here))
     return jnp.concatenate([to_next, zero], 1), jnp.concatenate([zero, to_previous], 1)
 
 
 def propagate(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
     """`reconstruct` of every frame after all branches have run."""
     to_next, to_previous = clip_flows(backbone, frames)
-    _, encoded = _over_time(lambda module, carry, frame: (carry, module.encode(frame)))(
-        backbone, None, frames
-    )
-    outputs = [encoded]
+    encode = over_time(lambda module, carry, frame: (carry, module.encode(frame)))
+    outputs = [encode(backbone, None, frames)[1]]
     for branch in backbone.branches:
 
         def step(module, carry, inputs, branch=branch):
@@ -59,9 +57,6 @@ def propagate(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Float[A
 
         flows = to_next if branch.reverse else to_previous
         start = backbone.carry(frames[:, 0])
-        _, out = _over_time(step, branch.reverse)(backbone, start, (tuple(outputs), flows))
-        outputs.append(out)
-    _, features = _over_time(lambda module, carry, inputs: (carry, module.reconstruct(inputs)))(
-        backbone, None, tuple(outputs)
-    )
-    return features
+        outputs.append(over_time(step, branch.reverse)(backbone, start, (tuple(outputs), flows))[1])
+    reconstruct = over_time(lambda module, carry, inputs: (carry, module.reconstruct(inputs)))
+    return reconstruct(backbone, None, tuple(outputs))[1]

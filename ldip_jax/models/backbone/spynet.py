@@ -27,6 +27,10 @@ class BasicModule(nn.Module):
         return Conv(2, kernel=7, name="basic_module_8")(x)
 
 
+def _normalise(x: Array) -> Array:
+    return (x - jnp.array([[[IMAGENET_MEAN]]])) / jnp.array([[[IMAGENET_STD]]])
+
+
 def _pyramid(x: Array) -> list[Array]:
     """The image at all levels, coarsest first; each 2x2 mean of the next."""
     levels = [x]
@@ -45,22 +49,13 @@ class SPyNet(nn.Module):
         """Flow (x, y) in pixels, float32. Images in [0, 1], any size."""
         h, w = ref.shape[1:3]
         padded = (-(-h // 32) * 32, -(-w // 32) * 32)
-        mean, std = jnp.array(IMAGENET_MEAN), jnp.array(IMAGENET_STD)
-        pyramids = [
-            _pyramid(
-                (resize_bilinear(image.astype(jnp.float32), padded) - mean[None, None, None])
-                / std[None, None, None]
-            )
-            for image in (ref, supp)
-        ]
+        ref, supp = (_normalise(resize_bilinear(x.astype(jnp.float32), padded)) for x in (ref, supp))
         flow = jnp.zeros((ref.shape[0], padded[0] // 32, padded[1] // 32, 2), jnp.float32)
-        for level, (ref_level, supp_level) in enumerate(zip(*pyramids, strict=True)):
+        for level, (ref_level, supp_level) in enumerate(zip(_pyramid(ref), _pyramid(supp), strict=True)):
             if level:
                 flow = 2.0 * resize_align_corners(flow, ref_level.shape[1:3])
             warped = flow_warp(supp_level, flow, padding="border")
             x = jnp.concatenate([ref_level, warped, flow], axis=-1)
             flow = flow + BasicModule(name=f"basic_module_{level}")(x)
-        return (
-            resize_bilinear(flow, (h, w))
-            * jnp.array([w / padded[1], h / padded[0]], jnp.float32)[None, None, None]
-        )
+        to_pixels = jnp.array([[[[w / padded[1], h / padded[0]]]]], jnp.float32)
+        return resize_bilinear(flow, (h, w)) * to_pixels

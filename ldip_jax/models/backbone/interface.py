@@ -1,0 +1,100 @@
+"""What all backbones have in common: the interface, and the x4 reconstruction head.
+
+- `flow(ref, supp)`: the optical flow that the propagation uses;
+- `branches`, `encode`, `carry`, `step`, `reconstruct`: the recurrence, one frame at a time, so that a clip
+  of any length can be driven from outside of a compiled program;
+- `features(frames)`: the same recurrence as one scanned program;
+- `upscale(features)`, `decode(hr, frame)`: from the LR features of a frame to its 64-channel HR features
+  (`hr_pre`, the input of `conv_hr`) and from there to its image.
+"""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ldip_jax.models.backbone.propagation import Branch, propagate
+from ldip_jax.models.bands import over_bands
+from ldip_jax.models.decoder import decode_detail
+from ldip_jax.models.layers import Conv, leaky_relu, pixel_shuffle
+from ldip_jax.ops.resize import resize_bilinear
+
+
+class Backbone(nn.Module):
+    """x4 video super-resolution of RGB frames in [0, 1], any size.
+
+    Subclasses define their layers in `setup`, calling `setup_head` for the layers of this class, and the
+    recurrence.
+
+    Attributes:
+        mid_channels: width of the propagated features.
+        band_pixels: HR pixels per band of rows in the head; None for whole frames.
+    """
+
+    mid_channels: int = 64
+    band_pixels: int | None = None
+
+    scale: ClassVar[int] = 4
+    branches: ClassVar[tuple[Branch, ...]] = ()
+
+    def setup_head(self) -> None:
+        self.upconv1 = Conv(self.mid_channels * 4)
+        self.upconv2 = Conv(64 * 4)
+        self.conv_hr = Conv(64)
+        self.conv_last = Conv(3)
+
+    def flow(self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]) -> Float[Array, "b h w 2"]:
+        """Optical flow, (x, y) in pixels, float32: `flow_warp(supp, flow)` resembles `ref`."""
+        raise NotImplementedError
+
+    def encode(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w _"]:
+        """What a frame brings to its own steps."""
+        raise NotImplementedError
+
+    def carry(self, frame: Float[Array, "b h w 3"]) -> Array:
+        """The state before the first frame of a branch."""
+        raise NotImplementedError
+
+    def step(
+        self, branch: Branch, carry: Array, inputs: tuple[Array, ...], flow: Float[Array, "b h w 2"]
+    ) -> tuple[Array, Float[Array, "b h w c"]]:
+        """One frame of one branch.
+
+        Args:
+            branch: which one.
+            carry: the state after the previous frame of the branch.
+            inputs: this frame's `encode` and its outputs of the branches before.
+            flow: from this frame to the previous one of the branch; zero at the first.
+
+        Returns:
+            The next state and this frame's output.
+        """
+        raise NotImplementedError
+
+    def reconstruct(self, inputs: tuple[Array, ...]) -> Float[Array, "b h w c"]:
+        """A frame's LR features from its `encode` and its outputs of all branches."""
+        raise NotImplementedError
+
+    def features(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
+        """The LR features of all frames of a clip."""
+        return propagate(self, frames)
+
+    def upscale(self, features: Float[Array, "b h w c"]) -> Float[Array, "b H W 64"]:
+        """HR features `hr_pre` of a frame, four times as high and wide."""
+
+        def chain(module: Backbone, x: Array) -> Array:
+            x = leaky_relu(pixel_shuffle(module.upconv1(x)))
+            return leaky_relu(pixel_shuffle(module.upconv2(x)))
+
+        return over_bands(self, chain, (features,), halo=2, scale=self.scale)
+
+    def decode(self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"]) -> Float[Array, "b H W 3"]:
+        """The image (not clamped) from HR features and the LR frame."""
+        return decode_detail(self, hr) + resize_bilinear(frame.astype(jnp.float32), hr.shape[1:3])
+
+    def __call__(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t H W 3"]:
+        """All frames, x4. The whole HR clip in memory: for short clips and training crops."""
+        features = self.features(frames)
+        images = [self.decode(self.upscale(features[:, i]), frames[:, i]) for i in range(frames.shape[1])]
+        return jnp.stack(images, axis=1)

@@ -1,0 +1,89 @@
+"""HRIP: refined detail carried from frame to frame at high resolution (paper, section 7.3)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ldip_jax.models.bands import over_bands
+from ldip_jax.models.layers import Conv, layer_norm
+from ldip_jax.models.swin import SwinBlock
+from ldip_jax.ops.warp import nearest, pixel_grid
+
+
+class HRIPCell(nn.Module):
+    """One frame of one direction. 386,976 parameters.
+
+    Attributes:
+        features: channels inside.
+        blocks: Swin blocks, every second one shifted.
+        heads, window, mlp_ratio: of the Swin blocks.
+        band_pixels: pixels per band of rows; None for the whole frame at once.
+    """
+
+    features: int = 64
+    blocks: int = 8
+    heads: int = 4
+    window: int = 8
+    mlp_ratio: int = 2
+    band_pixels: int | None = None
+
+    def setup(self):
+        self.conv_in = Conv(self.features)
+        block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
+        self.swin = [SwinBlock(*block, name=f"block_{index}") for index in range(self.blocks)]
+        self.norm = layer_norm()
+        self.conv_last = Conv(64, zero=True)
+
+    def __call__(
+        self,
+        current: Float[Array, "b H W 64"],
+        previous: Float[Array, "b H W 64"],
+        flow: Float[Array, "b H W 2"],
+    ) -> Float[Array, "b H W 64"]:
+        """The residual of the current frame's features (all features in LRRF's scale).
+
+        Args:
+            current: this frame's features.
+            previous: the refined features of the frame before in this direction; zeros at the first.
+            flow: from this frame to that one, (x, y) in HR pixels; zeros at the first.
+        """
+        height, width = current.shape[1:3]
+
+        def enter(module, current, coords):
+            warped, offset, _ = nearest(previous, coords)
+            return module.conv_in(jnp.concatenate([current, warped, offset.astype(current.dtype)], axis=-1))
+
+        coords = pixel_grid(height, width) + flow.astype(jnp.float32)
+        x = over_bands(self, enter, (current, coords), halo=1)
+        pad = [(0, -n % self.window) for n in (height, width)]
+        x = jnp.pad(x, ((0, 0), *pad, (0, 0)))
+        for index, block in enumerate(self.swin):
+            x = block(x, (height, width), shifted=index % 2 == 1)
+        x = x[:, :height, :width]
+        return over_bands(self, lambda module, x: module.conv_last(module.norm(x)), (x,), halo=1)
+
+
+class HRIP(nn.Module):
+    """A backward and a forward cell with weights of their own; `step` runs one frame of either."""
+
+    features: int = 64
+    blocks: int = 8
+    heads: int = 4
+    window: int = 8
+    mlp_ratio: int = 2
+    band_pixels: int | None = None
+
+    def setup(self):
+        cell = (self.features, self.blocks, self.heads, self.window, self.mlp_ratio, self.band_pixels)
+        self.backward = HRIPCell(*cell)
+        self.forward = HRIPCell(*cell)
+
+    def step(
+        self,
+        reverse: bool,
+        current: Float[Array, "b H W 64"],
+        previous: Float[Array, "b H W 64"],
+        flow: Float[Array, "b H W 2"],
+    ) -> Float[Array, "b H W 64"]:
+        """The residual of one frame in the backward (`reverse`) or the forward pass; see `HRIPCell`."""
+        return (self.backward if reverse else self.forward)(current, previous, flow)

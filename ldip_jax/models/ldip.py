@@ -1,0 +1,131 @@
+"""LDIP, the path of the paper's figure: video -> backbone -> HR features -> key-frames -> HRIP -> frames.
+
+    backbone (frozen)      LR frames -> LR features                models/backbone/
+    upscale                LR features -> HR features of a frame   the backbone's own x4, or
+                                                                   models/arbitrary_scale.py
+    Ref-Align              references -> the key-frame's pixels    models/ref_align.py
+    Ref-Fusion             HR features at key-frames, refined      models/ref_fusion.py, models/ica.py
+    HRIP                   refined detail to all frames            models/hrip.py
+    decode                 HR features -> frames
+
+`LDIP.__call__` is the whole path over a short clip in one program: training, tests and jitted evaluation of
+crops. `inference/` drives the same methods frame by frame over clips of any length.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float, Int
+
+from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
+from ldip_jax.models.backbone.interface import Backbone
+from ldip_jax.models.backbone.propagation import clip_flows, over_time
+from ldip_jax.models.lrrf import LRRF
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.grid import Grid
+from ldip_jax.ops.resize import resize_bilinear
+
+
+class KeyFrames(NamedTuple):
+    """The key-frames of a batch of clips and their references.
+
+    Attributes:
+        index: place of each key-frame in its clip; empty slots hold any.
+        valid: 1 for a key-frame, 0 for an empty slot.
+        references: for each key-frame a stack of references: leaves `b k n ...`.
+    """
+
+    index: Int[Array, "b k"]
+    valid: Float[Array, "b k"]
+    references: Reference
+
+
+def hr_flow(flow: Float[Array, "b h w 2"], size: tuple[int, int]) -> Float[Array, "b H W 2"]:
+    """LR flow resized to HR `size` (half-pixel bilinear) and scaled to its pixels."""
+    h, w = flow.shape[1:3]
+    return resize_bilinear(flow, size) * jnp.array([[[[size[1] / w, size[0] / h]]]], jnp.float32)
+
+
+class LDIP(nn.Module):
+    """A frozen backbone with LRRF, and the arbitrary-scale head where there is one.
+
+    Attributes:
+        backbone: the frozen network.
+        lrrf: the trainable module, or None for the backbone alone.
+        as_head, as_decoder: in place of the backbone's `upscale` and `decode`; both or neither.
+    """
+
+    backbone: Backbone
+    lrrf: LRRF | None = None
+    as_head: ArbitraryScale | None = None
+    as_decoder: ArbitraryScaleDecoder | None = None
+
+    def upscale(
+        self, features: Float[Array, "b h w c"], grid: Grid | None = None
+    ) -> Float[Array, "b H W 64"]:
+        """HR features of a frame: fixed x4, or on `grid`."""
+        return self.backbone.upscale(features) if grid is None else self.as_head(features, grid)
+
+    def decode(
+        self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid | None = None
+    ) -> Float[Array, "b H W 3"]:
+        """The frame's image, not clamped."""
+        return self.backbone.decode(hr, frame) if grid is None else self.as_decoder(hr, frame, grid)
+
+    def refine(self, hr: Float[Array, "b t H W 64"], keys: KeyFrames) -> Float[Array, "b t H W 64"]:
+        """Ref-Align and Ref-Fusion at the key-frames; the other frames stay as they are."""
+        clip = jnp.arange(hr.shape[0])[:, None]
+        chosen = rearrange(hr[clip, keys.index], "b k ... -> (b k) ...")
+        references = jax.tree.map(lambda x: rearrange(x, "b k ... -> (b k) ..."), keys.references)
+        refined = rearrange(self.lrrf.refine(chosen, references), "(b k) ... -> b k ...", b=hr.shape[0])
+        # An empty slot writes out of range, that is nowhere: it must not undo a key-frame at its index.
+        index = jnp.where(keys.valid > 0, keys.index, hr.shape[1])
+        return hr.at[clip, index].set(refined, mode="drop")
+
+    def propagate(
+        self,
+        hr: Float[Array, "b t H W 64"],
+        flows: tuple[Float[Array, "b t h w 2"], Float[Array, "b t h w 2"]],
+    ) -> Float[Array, "b t H W 64"]:
+        """HRIP: one backward pass, then one forward pass from what it left.
+
+        Args:
+            hr: all frames' features, key-frames refined.
+            flows: LR flow of each frame to the next and to the one before, zero where there is none.
+        """
+        size = hr.shape[2:4]
+        for reverse, flow in zip((True, False), flows, strict=True):
+
+            def step(module, previous, inputs, reverse=reverse):
+                current, flow = inputs
+                out = module.lrrf.propagate(reverse, current, previous, hr_flow(flow, size))
+                return out, out
+
+            _, hr = over_time(nn.remat(step, prevent_cse=False), reverse)(
+                self, jnp.zeros_like(hr[:, 0]), (hr, flow)
+            )
+        return hr
+
+    def __call__(
+        self, frames: Float[Array, "b t h w 3"], keys: KeyFrames | None = None, grid: Grid | None = None
+    ) -> Float[Array, "b t H W 3"]:
+        """All frames of a short clip.
+
+        Args:
+            frames: LR frames in [0, 1].
+            keys: key-frames with their references; None leaves out Ref-Fusion and HRIP.
+            grid: the HR grid of the arbitrary-scale head; None for the backbone's own x4.
+
+        Returns:
+            HR frames, not clamped, float32.
+        """
+        t = frames.shape[1]
+        features = self.backbone.features(frames)
+        hr = jnp.stack([self.upscale(features[:, i], grid) for i in range(t)], axis=1)
+        if self.lrrf is not None and keys is not None:
+            hr = self.refine(hr, keys)
+            hr = self.propagate(hr, clip_flows(self.backbone, frames))
+        return jnp.stack([self.decode(hr[:, i], frames[:, i], grid) for i in range(t)], axis=1)

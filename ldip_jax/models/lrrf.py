@@ -1,0 +1,103 @@
+"""LRRF, the trainable module: Ref-Align, Ref-Fusion and HRIP. 2,098,240 parameters."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ldip_jax.models.hrip import HRIP
+from ldip_jax.models.ref_align import RefAlign, Reference
+from ldip_jax.models.ref_fusion import FusionState, RefFusion
+
+
+class LRRF(nn.Module):
+    """Long-range reference fusion on a frozen backbone's HR features.
+
+    Its residuals start at exactly 0: untrained, it leaves the features as they are, bit for bit.
+
+    Attributes:
+        feature_scale: standard deviation of the backbone's HR features. They are divided by it on the
+            way in and the residuals multiplied by it on the way out; without that, training collapses.
+        attention: "ica" (the paper), or "cross" for plain cross attention.
+        gate: "none" (the paper) or "max_confidence"; see `RefFusion`.
+        band_pixels: pixels per band of rows; None for the whole frame at once.
+    """
+
+    feature_scale: float = 1.0
+    attention: str = "ica"
+    gate: str = "none"
+    band_pixels: int | None = None
+
+    def setup(self):
+        self.ref_align = RefAlign(band_pixels=self.band_pixels)
+        self.ref_fusion = RefFusion(attention=self.attention, gate=self.gate, band_pixels=self.band_pixels)
+        self.hrip = HRIP(band_pixels=self.band_pixels)
+
+    @property
+    def layers(self) -> int:
+        """Layers of Ref-Fusion, each of which looks at every reference."""
+        return RefFusion.depth
+
+    def query(self, hr: Float[Array, "b H W 64"]) -> Float[Array, "b H W e"]:
+        """A key-frame's query; the first step of `refine`."""
+        return self.ref_fusion.query(hr / self.feature_scale)
+
+    def start(self, query: Float[Array, "b H W e"]) -> FusionState:
+        """The state of a layer before its first reference."""
+        return self.ref_fusion.start(query)
+
+    def absorb(
+        self, layer: int, query: Float[Array, "b H W e"], state: FusionState, reference: Reference
+    ) -> FusionState:
+        """Extract, align and take in one reference."""
+        features = self.ref_align(reference.image.astype(query.dtype), reference.size)
+        return self.ref_fusion.absorb(layer, query, state, features, reference)
+
+    def fuse(self, layer: int, query: Float[Array, "b H W e"], state: FusionState) -> Float[Array, "b H W e"]:
+        """The query after a layer."""
+        return self.ref_fusion.fuse(layer, query, state.attended)
+
+    def finish(
+        self,
+        hr: Float[Array, "b H W 64"],
+        query: Float[Array, "b H W e"],
+        state: FusionState,
+        any_valid: Float[Array, "b"],
+    ) -> Float[Array, "b H W 64"]:
+        """The refined features; `hr` itself where no reference is valid."""
+        return hr + self.feature_scale * self.ref_fusion.residual(query, state.best, any_valid)
+
+    def refine(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
+        """Key-frames' refined features from a stack of references each (axis 1), empty slots masked.
+
+        References stream: only their images and warps grow with their number.
+        """
+        query = self.query(hr)
+        for layer in range(self.layers):
+
+            def step(module, state, reference, layer=layer, query=query):
+                return module.absorb(layer, query, state, reference), None
+
+            scan = nn.scan(
+                step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
+            )
+            state, _ = scan(self, self.start(query), references)
+            query = self.fuse(layer, query, state)
+        return self.finish(hr, query, state, jnp.max(references.valid, axis=1))
+
+    def propagate(
+        self,
+        reverse: bool,
+        current: Float[Array, "b H W 64"],
+        previous: Float[Array, "b H W 64"],
+        flow: Float[Array, "b H W 2"],
+    ) -> Float[Array, "b H W 64"]:
+        """One frame of HRIP's backward (`reverse`) or forward pass: the current frame's refined features.
+
+        Args:
+            reverse: which pass.
+            current: the frame's features; in the forward pass the backward pass's output.
+            previous: refined features of the frame before in this pass; zeros at the first.
+            flow: from this frame to that one, in HR pixels; zeros at the first.
+        """
+        scale = self.feature_scale
+        return current + scale * self.hrip.step(reverse, current / scale, previous / scale, flow)
