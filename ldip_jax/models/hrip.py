@@ -2,12 +2,30 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.bands import over_bands
 from ldip_jax.models.layers import Conv, layer_norm
 from ldip_jax.models.swin import SwinBlock
 from ldip_jax.ops.warp import nearest, pixel_grid
+
+
+class SwinPair(nn.Module):
+    """A Swin block and a shifted one; the cell's pairs are scanned, their parameters stacked on axis 0."""
+
+    features: int
+    heads: int
+    window: int
+    mlp_ratio: int
+    band_pixels: int | None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], size: Int[Array, "2"]
+    ) -> tuple[Float[Array, "b h w c"], None]:
+        block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
+        x = SwinBlock(*block, name="unshifted")(x, size, shifted=False)
+        return SwinBlock(*block, name="shifted")(x, size, shifted=True), None
 
 
 class HRIPCell(nn.Module):
@@ -30,7 +48,14 @@ class HRIPCell(nn.Module):
     def setup(self):
         self.conv_in = Conv(self.features)
         block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
-        self.swin = [SwinBlock(*block, name=f"block_{index}") for index in range(self.blocks)]
+        pairs = nn.scan(
+            SwinPair,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=self.blocks // 2,
+        )
+        self.swin = pairs(*block)
         self.norm = layer_norm()
         self.conv_last = Conv(64, zero=True)
 
@@ -57,9 +82,7 @@ class HRIPCell(nn.Module):
         x = over_bands(self, enter, (current, coords), halo=1)
         pad = [(0, -n % self.window) for n in (height, width)]
         x = jnp.pad(x, ((0, 0), *pad, (0, 0)))
-        for index, block in enumerate(self.swin):
-            x = block(x, (height, width), shifted=index % 2 == 1)
-        x = x[:, :height, :width]
+        x = self.swin(x, jnp.array([height, width]))[0][:, :height, :width]
         return over_bands(self, lambda module, x: module.conv_last(module.norm(x)), (x,), halo=1)
 
 

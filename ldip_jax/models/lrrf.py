@@ -1,8 +1,9 @@
 """LRRF, the trainable module: Ref-Align, Ref-Fusion and HRIP. 2,098,240 parameters."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ldip_jax.models.hrip import HRIP
 from ldip_jax.models.ref_align import RefAlign, Reference
@@ -74,13 +75,15 @@ class LRRF(nn.Module):
         query = self.query(hr)
         for layer in range(self.layers):
 
-            def step(module, state, reference, layer=layer, query=query):
+            def step(module, state, index, layer=layer, query=query):
+                # Picked by index: scanning over the stack itself would copy it first.
+                reference = jax.tree.map(
+                    lambda x: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False), references
+                )
                 return module.absorb(layer, query, state, reference), None
 
-            scan = nn.scan(
-                step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1
-            )
-            state, _ = scan(self, self.start(query), references)
+            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+            state, _ = scan(self, self.start(query), jnp.arange(references.valid.shape[1]))
             query = self.fuse(layer, query, state)
         return self.finish(hr, query, state, jnp.max(references.valid, axis=1))
 
@@ -101,3 +104,20 @@ class LRRF(nn.Module):
         """
         scale = self.feature_scale
         return current + scale * self.hrip.step(reverse, current / scale, previous / scale, flow)
+
+    def __call__(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
+        """A clip of one key-frame: Ref-Fusion, then both passes. Every parameter takes part: for `init`."""
+        hr = self.refine(hr, references)
+        still = jnp.zeros((*hr.shape[:-1], 2), jnp.float32)
+        for reverse in (True, False):
+            hr = self.propagate(reverse, hr, jnp.zeros_like(hr), still)
+        return hr
+
+
+def init_lrrf(lrrf: LRRF, key: PRNGKeyArray) -> dict:
+    """Untrained parameters; their shapes depend on no image size. Also works under `jax.eval_shape`."""
+    one = jnp.zeros((1, 1, 8, 8, 3))
+    references = Reference(
+        one, jnp.full((1, 1, 2), 8, jnp.int32), one[..., :2], one[..., :1], jnp.ones((1, 1))
+    )
+    return lrrf.init(key, jnp.zeros((1, 8, 8, 64)), references)["params"]

@@ -70,7 +70,7 @@ class SwinBlock(nn.Module):
         return from_windows(tokens, self.window, height, width)
 
     def __call__(
-        self, x: Float[Array, "b h w c"], size: tuple[int, int], shifted: bool
+        self, x: Float[Array, "b h w c"], size: Int[Array, "2"], shifted: bool
     ) -> Float[Array, "b h w c"]:
         """One block.
 
@@ -81,8 +81,8 @@ class SwinBlock(nn.Module):
         """
         b, height, width, _ = x.shape
         shift = self.window // 2 if shifted else 0
-        labels = token_labels(*size, (height, width), self.window, shift)
-        labels = jnp.broadcast_to(jnp.asarray(labels)[None, :, :, None], (b, height, width, 1))
+        labels = token_labels(size, (height, width), self.window, shift)
+        labels = jnp.broadcast_to(labels[None, :, :, None], (b, height, width, 1))
         if shift:
             x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
         x = over_bands(self, SwinBlock._chain, (x, labels), multiple=self.window)

@@ -25,23 +25,26 @@ def relative_index(size: int) -> np.ndarray:
     return apart[..., 0] * (2 * size - 1) + apart[..., 1]
 
 
-def token_labels(height: int, width: int, padded: tuple[int, int], size: int, shift: int) -> np.ndarray:
+def token_labels(
+    size: Int[Array, "2"], padded: tuple[int, int], window: int, shift: int
+) -> Int[Array, "h w"]:
     """Group of every token of a padded map after a cyclic shift by `-shift`; tokens see only their group.
 
     Padded tokens have a negative label: they may look, but nobody sees them.
 
-    Returns:
-        int32 `padded_height padded_width`.
+    Args:
+        size: true (height, width).
+        padded: the map's (height, width), multiples of `window`.
     """
-    rows, columns = (np.arange(n) + shift for n in padded)
 
-    def group(places: np.ndarray, n: int) -> np.ndarray:
+    def group(places: Int[Array, "n"], n: int) -> Int[Array, "n"]:
         # After the shift the last window holds both ends of the map, which are not neighbours.
-        return np.where(places >= n, 2, np.where(places - shift >= n - size, 1, 0)) if shift else 0 * places
+        return jnp.where(places >= n, 2, jnp.where(places - shift >= n - window, 1, 0)) * bool(shift)
 
+    rows, columns = (jnp.arange(n) + shift for n in padded)
     labels = 1 + 3 * group(rows, padded[0])[:, None] + group(columns, padded[1])[None]
-    real = (rows % padded[0] < height)[:, None] & (columns % padded[1] < width)[None]
-    return np.where(real, labels, -labels).astype(np.int32)
+    real = (rows % padded[0] < size[0])[:, None] & (columns % padded[1] < size[1])[None]
+    return jnp.where(real, labels, -labels)
 
 
 def visible(labels: Int[Array, "n t"]) -> Array:
