@@ -8,7 +8,9 @@ from error visibility to structural similarity", 2004, 11x11 Gaussian window, on
 """
 
 import math
-from functools import partial
+import operator
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Literal
 
 import jax
@@ -28,10 +30,16 @@ _C2 = (0.03 * 255.0) ** 2
 _LUMA = (65.481, 128.553, 24.966)
 
 
-def _levels(image: Array, crop: int) -> Array:
+def _levels(image: Image, crop: int) -> Array:
     """Quantised values 0 to 255 inside the border."""
     h, w = image.shape[:2]
-    return jnp.round(jnp.clip(image[crop : h - crop, crop : w - crop], 0.0, 1.0) * 255.0)
+    inside = jnp.asarray(image)[crop : h - crop, crop : w - crop]
+    return jnp.round(jnp.clip(inside, 0.0, 1.0) * 255.0)
+
+
+def _weighted_sum(weights: Sequence[float], terms: Sequence[Array]) -> Array:
+    """One by one, not as a matrix product, which accelerators round to fewer bits."""
+    return reduce(operator.add, (weight * term for weight, term in zip(weights, terms, strict=True)))
 
 
 def _weigh(levels: Array, channel: Channel) -> Array:
@@ -41,8 +49,7 @@ def _weigh(levels: Array, channel: Channel) -> Array:
     """
     if channel == "rgb":
         return levels
-    # One by one, not as a matrix product, which accelerators round to fewer bits.
-    return sum(weight / 255.0 * levels[..., i : i + 1] for i, weight in enumerate(_LUMA))
+    return _weighted_sum(_LUMA, [levels[..., i : i + 1] / 255.0 for i in range(3)])
 
 
 def _window_moments(mean: Array, variance: Array | None, axis: int) -> tuple[Array, Array]:
@@ -52,16 +59,16 @@ def _window_moments(mean: Array, variance: Array | None, axis: int) -> tuple[Arr
     """
     offset = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-(offset**2) / (2.0 * _SIGMA**2))
-    weights /= weights.sum()
+    weights = (weights / weights.sum()).tolist()
     n = mean.shape[axis] - WINDOW + 1
 
     def taps(x: Array) -> list[Array]:
         return [jax.lax.slice_in_dim(x, k, k + n, axis=axis) for k in range(WINDOW)]
 
-    centre = sum(w * m for w, m in zip(weights, taps(mean), strict=True))
-    spread = sum(w * jnp.square(m - centre) for w, m in zip(weights, taps(mean), strict=True))
+    centre = _weighted_sum(weights, taps(mean))
+    spread = _weighted_sum(weights, [jnp.square(m - centre) for m in taps(mean)])
     if variance is not None:
-        spread = spread + sum(w * v for w, v in zip(weights, taps(variance), strict=True))
+        spread = spread + _weighted_sum(weights, taps(variance))
     return centre, spread
 
 
@@ -76,9 +83,10 @@ def _mean_ssim(total: Array, difference: Array) -> Array:
     mean, variance = jax.lax.map(lambda moments: _window_moments(*moments, axis=1), rows)
     mean_s, mean_d = jnp.split(jnp.square(mean), 2)
     var_s, var_d = jnp.split(variance, 2)
-    luminance = 1.0 - 2.0 * mean_d / (mean_s + mean_d + 2.0 * _C1)
-    structure = 1.0 - 2.0 * var_d / (var_s + var_d + 2.0 * _C2)
-    return jnp.mean(luminance * structure)
+    # What luminance and structure lack to 1: equal images then score 1 exactly.
+    luminance = 2.0 * mean_d / (mean_s + mean_d + 2.0 * _C1)
+    structure = 2.0 * var_d / (var_s + var_d + 2.0 * _C2)
+    return 1.0 - jnp.mean(luminance + structure - luminance * structure)
 
 
 def _check(a: Image, b: Image, crop: int, least: int) -> None:

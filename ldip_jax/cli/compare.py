@@ -1,0 +1,94 @@
+"""`ldip compare`: how close two clips are, frame by frame and on average."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.errors import InputError
+
+_DESCRIPTION = """\
+Score clip A against clip B, each a video file or a folder of images in name order. Both must have the same
+frame size and number of frames. PSNR and SSIM follow the published x4 tables: frames are rounded to 8 bits,
+no border is cropped, Y is the luma of BT.601, and the clip's score is the mean over its frames. A higher
+PSNR (dB) and SSIM (at most 1) is closer.
+"""
+
+_EPILOG = """\
+The file written by --json holds
+  {"average": {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex"},
+   "frames": [{"index", "name", and the same five scores}, ...]}
+where null means not computed: SSIM of frames with a side under 11 pixels; lpips_alex in this version, always.
+JSON has no infinity: 100.0 stands for a PSNR of 100 dB and above, equal frames included, in the averages too.
+"""
+
+_COLUMNS = (("psnr_y", "PSNR Y"), ("ssim_y", "SSIM Y"), ("psnr_rgb", "PSNR RGB"), ("ssim_rgb", "SSIM RGB"))
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command to `ldip`."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="score two clips against each other: PSNR and SSIM",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", metavar="A", type=Path, help="a video file or a folder of images")
+    parser.add_argument("b", metavar="B", type=Path, help="the clip to compare it with")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="also write the scores to this file; an earlier .json file of that name is replaced",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table, writes the JSON file where one is asked for; returns the exit code 0."""
+    _check_json(args.json)
+    from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, score_clips
+    from ldip_jax.media.reader import open_clip
+
+    with open_clip(args.a) as a, open_clip(args.b) as b:
+        for clip in (a, b):
+            for note in clip.notes:
+                print(f"{clip.path}: {note}", file=sys.stderr)
+        width = max([len("average of 00000"), *(len(name) for name in a.names)])
+        frames = []
+        for index, scores in enumerate(score_clips(a, b)):
+            if index == 0:
+                print(f"{'frame':{width}}" + "".join(f"{title:>10}" for _, title in _COLUMNS))
+            name = a.names[index] if a.names else f"{index:08d}"
+            print(_row(name, scores, width), flush=True)
+            frames.append({"index": index, "name": name, **scores})
+    mean = average(frames)
+    print(_row(f"average of {len(frames)}", mean, width))
+    if any(frame["psnr_rgb"] == HIGHEST_PSNR for frame in frames):
+        print(f"A PSNR of {HIGHEST_PSNR:g} stands for that and above, equal frames included.")
+    if mean["ssim_y"] is None:
+        print("SSIM is not computed for frames with a side under 11 pixels.")
+    if args.json is not None:
+        with atomic_open(args.json) as file:
+            file.write((json.dumps({"average": mean, "frames": frames}, indent=1) + "\n").encode())
+        print(f"Scores written to {args.json}.")
+    return 0
+
+
+def _row(name: str, scores: dict, width: int) -> str:
+    values = [scores[key] for key, _ in _COLUMNS]
+    return f"{name:{width}}" + "".join(f"{'-' if value is None else f'{value:.4f}':>10}" for value in values)
+
+
+def _check_json(path: Path | None) -> None:
+    """Finds out before the work what would keep the file from being written after it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"--json {path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--json {path}: there is no folder {path.parent}; make it first")
+    if path.exists() and path.suffix.lower() != ".json":
+        raise InputError(f"--json {path}: exists and is no .json file, so it is kept; choose another name")

@@ -1,0 +1,76 @@
+"""Two clips scored frame by frame, and the clip's average: the numbers of `ldip compare` and of reports."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.clip import Clip
+
+SCORES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex")
+"""What a frame and a clip are scored by; None stands for "not computed"."""
+
+HIGHEST_PSNR = 100.0
+"""Stands for this PSNR in dB and above, equal frames (infinite) included, so that averages stay finite."""
+
+Scores = dict[str, float | None]
+Frame = Float[np.ndarray, "h w 3"]
+
+
+def score_frame(a: Frame, b: Frame) -> Scores:
+    """All of `SCORES` for a pair of frames of one size; PSNR at most `HIGHEST_PSNR`."""
+    from ldip_jax.evaluation.metrics import frame_metrics
+
+    scores: Scores = dict.fromkeys(SCORES)
+    for key, value in frame_metrics(a, b).items():
+        scores[key] = min(value, HIGHEST_PSNR) if value is not None and key.startswith("psnr") else value
+    return scores
+
+
+def average(frames: Sequence[Scores]) -> Scores:
+    """The mean of each score over frames; None where a frame lacks it or there is no frame."""
+    means: Scores = {}
+    for key in SCORES:
+        values = [frame[key] for frame in frames]
+        known = [value for value in values if value is not None]
+        means[key] = sum(known) / len(known) if known and len(known) == len(values) else None
+    return means
+
+
+def score_frames(a: Iterable[Frame], b: Iterable[Frame]) -> list[Scores]:
+    """Scores of frames in memory, of equal number and size; ValueError otherwise."""
+    return [score_frame(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def score_clips(a: Clip, b: Clip) -> Iterator[Scores]:
+    """Scores of each pair of frames, read in lock step: one frame of each clip is held at a time.
+
+    Raises:
+        InputError: the clips differ in frame size, or in the number of frames (found out at the latest when
+            one of them ends), or hold no frames.
+    """
+    if (a.height, a.width) != (b.height, b.width):
+        sizes = " and ".join(f"{clip.path} is {clip.width}x{clip.height}" for clip in (a, b))
+        raise InputError(f"{sizes}; only clips of one frame size can be compared")
+    if a.count is not None and b.count is not None and a.count != b.count:
+        raise _different_lengths(a, a.count, b, b.count)
+    frames_a, frames_b = iter(a), iter(b)
+    done = 0
+    while True:
+        frame_a, frame_b = next(frames_a, None), next(frames_b, None)
+        if frame_a is None or frame_b is None:
+            break
+        yield score_frame(frame_a, frame_b)
+        done += 1
+    if frame_a is not None or frame_b is not None:
+        counts = [done if frame is None else f"more than {done}" for frame in (frame_a, frame_b)]
+        raise _different_lengths(a, counts[0], b, counts[1])
+    if done == 0:
+        raise InputError(f"{a.path} and {b.path} hold no frames to compare")
+
+
+def _different_lengths(a: Clip, count_a: int | str, b: Clip, count_b: int | str) -> InputError:
+    return InputError(
+        f"{a.path} has {count_a} and {b.path} {count_b} frames; only clips of one length can be compared"
+    )
