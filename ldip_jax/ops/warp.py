@@ -36,14 +36,16 @@ def bilinear(
     h, w = x.shape[1:3]
     coords = coords.astype(jnp.float32)
     if padding == "border":
-        coords = jnp.clip(coords, 0.0, jnp.array([w - 1, h - 1], jnp.float32))
+        coords = jnp.clip(coords, 0.0, jnp.array([[[[w - 1, h - 1]]]], jnp.float32))
     elif padding != "zeros":
         raise ValueError(f"padding is 'zeros' or 'border', not {padding!r}")
     table, start = _table(x)
     corner = jnp.floor(coords)
     fx, fy = jnp.moveaxis(coords - corner, -1, 0)
     # Far outside is outside all the same, and stays a valid int32.
-    x0, y0 = jnp.moveaxis(jnp.clip(corner, -2.0, jnp.array([w, h], jnp.float32)).astype(jnp.int32), -1, 0)
+    x0, y0 = jnp.moveaxis(
+        jnp.clip(corner, -2.0, jnp.array([[[[w, h]]]], jnp.float32)).astype(jnp.int32), -1, 0
+    )
     out = 0.0
     for dy, wy in ((0, 1.0 - fy), (1, fy)):
         for dx, wx in ((0, 1.0 - fx), (1, fx)):
@@ -59,7 +61,7 @@ def flow_warp(
     x: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"], padding: str = "zeros"
 ) -> Float[Array, "b h w c"]:
     """`bilinear` at each pixel's own place plus `flow` (x, y displacement in pixels)."""
-    return bilinear(x, pixel_grid(*x.shape[1:3]) + flow.astype(jnp.float32), padding)
+    return bilinear(x, pixel_grid(*x.shape[1:3])[None] + flow.astype(jnp.float32), padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -102,7 +104,7 @@ def nearest(
     h, w = x.shape[1:3]
     coords = jax.lax.stop_gradient(coords.astype(jnp.float32))
     centre = jnp.round(coords)
-    limit = jnp.array([w - 1, h - 1], jnp.float32)
+    limit = jnp.array([[[[w - 1, h - 1]]]], jnp.float32)
     last = limit if size is None else (size[:, None, None, ::-1] - 1).astype(jnp.float32)
     inside = jnp.all((centre >= 0) & (centre <= last), axis=-1, keepdims=True)
     xi, yi = jnp.moveaxis(jnp.clip(centre, 0.0, limit).astype(jnp.int32), -1, 0)
