@@ -1,0 +1,1 @@
+"""Where each pixel of a key-frame is seen in a reference, and how sure that is."""
