@@ -1,0 +1,101 @@
+"""A report as one HTML file that needs nothing else: no network, no folder beside it."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+import ldip_jax
+from ldip_jax.atomic import atomic_open
+from ldip_jax.report import sections
+from ldip_jax.report.content import Crop, KeyFrame, Method
+from ldip_jax.report.encoding import frame_urls
+from ldip_jax.report.markup import join
+
+MOST_BYTES = 8_000_000
+"""What a page may weigh unless the caller says otherwise."""
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    frame_names: Sequence[str],
+    methods: Sequence[Method],
+    settings: Sequence[tuple[str, str]] = (),
+    crops: Sequence[Crop] = (),
+    key_frames: Sequence[KeyFrame] = (),
+    notes: Sequence[str] = (),
+    most_bytes: int = MOST_BYTES,
+) -> None:
+    """Write the report: settings, results, before/after slider, details, key-frames with references.
+
+    Parts without content are left out; the slider needs two methods with images. Whole frames are JPEG of the
+    best quality that keeps the page within `most_bytes` (with fewer frames where none does), details are PNG.
+
+    Args:
+        path: the file, replaced if it exists.
+        frame_names: one for each shown frame, in the order of `Method.images`.
+        methods: rows of the table; the slider starts with the first one left, the last one right.
+        settings: pairs of name and value.
+        crops: places to show enlarged, see `choose_crops`.
+        notes: sentences below the results.
+
+    Raises:
+        ValueError: two methods of one name, or images whose number or size differs between methods.
+        InputError: the file cannot be written.
+    """
+    shown = [method for method in methods if len(method.images)]
+    _check(methods, shown, frame_names)
+    thumbnails: sections.Thumbnails = {}
+    before = sections.settings(settings) + sections.results(methods, notes)
+    after = sections.crops(methods, crops, frame_names) + sections.key_frames(key_frames, thumbnails)
+    data: dict[str, object] = {"thumbnails": list(thumbnails)}
+    slider = ""
+    names = [method.name for method in shown]
+    if len(shown) > 1:
+        room = most_bytes - len(before) - len(after) - sum(map(len, thumbnails)) - 30_000
+        urls, kept, quality = frame_urls([method.images for method in shown], room)
+        height, width = shown[0].images[0].shape[:2]
+        data |= {"names": names, "frames": [frame_names[index] for index in kept]}
+        data |= {"images": urls, "width": width, "height": height}
+        slider = sections.slider(names, len(kept), _encoding(quality, kept, frame_names))
+    page = _page(title, before + slider + after, data)
+    with atomic_open(path) as file:
+        # File names need not be Unicode; what cannot be encoded shows as a question mark.
+        file.write(page.encode("utf-8", "replace"))
+
+
+def _encoding(quality: int, kept: Sequence[int], frame_names: Sequence[str]) -> str:
+    text = f"Frames are stored as JPEG of quality {quality}, colour at full resolution."
+    if len(kept) < len(frame_names):
+        text += f" {len(kept)} of {len(frame_names)} frames are shown, to keep the page small."
+    return text
+
+
+def _page(title: str, body: str, data: dict[str, object]) -> str:
+    script = sections.packaged("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Template(sections.packaged("template.html")).substitute(
+        title=join([title]),
+        # Only this very script may run, and nothing may be loaded, whatever the texts of the page hold.
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        style=sections.packaged("report.css"),
+        body=body,
+        data=json.dumps(data).replace("<", "\\u003c"),
+        script=script,
+        version=ldip_jax.__version__,
+    )
+
+
+def _check(methods: Sequence[Method], shown: Sequence[Method], frame_names: Sequence[str]) -> None:
+    if len({method.name for method in methods}) < len(methods):
+        raise ValueError("every method of a report needs a name of its own")
+    for method in shown:
+        count = len(method.images)
+        if count != len(frame_names):
+            raise ValueError(f"{method.name} has {count} images for {len(frame_names)} frame names")
+    if len({image.shape for method in shown for image in method.images}) > 1:
+        raise ValueError("the images of a report must have one size")
