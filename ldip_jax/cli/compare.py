@@ -57,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
             for note in clip.notes:
                 print(f"{clip.path}: {note}", file=sys.stderr)
         width = max([len("average of 00000"), *(len(name) for name in a.names)])
-        frames = []
+        names, frames = [], []
         for index, scores in enumerate(score_clips(a, b)):
             if index == 0:
                 print(f"{'frame':{width}}" + "".join(f"{title:>10}" for _, title in _COLUMNS))
             name = a.names[index] if a.names else f"{index:08d}"
             print(_row(name, scores, width), flush=True)
-            frames.append({"index": index, "name": name, **scores})
+            names.append(name)
+            frames.append(scores)
     mean = average(frames)
     print(_row(f"average of {len(frames)}", mean, width))
     if any(frame["psnr_rgb"] == HIGHEST_PSNR for frame in frames):
@@ -71,8 +72,12 @@ def run(args: argparse.Namespace) -> int:
     if mean["ssim_y"] is None:
         print("SSIM is not computed for frames with a side under 11 pixels.")
     if args.json is not None:
+        rows = [
+            {"index": index, "name": name, **scores}
+            for index, (name, scores) in enumerate(zip(names, frames, strict=True))
+        ]
         with atomic_open(args.json) as file:
-            file.write((json.dumps({"average": mean, "frames": frames}, indent=1) + "\n").encode())
+            file.write((json.dumps({"average": mean, "frames": rows}, indent=1) + "\n").encode())
         print(f"Scores written to {args.json}.")
     return 0
 
