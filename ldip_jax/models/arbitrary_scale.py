@@ -66,7 +66,7 @@ class ArbitraryScaleDecoder(nn.Module):
         self.conv_last = Conv(3)
 
     def __call__(
-        self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid
+        self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid, hook: str = "hr_pre"
     ) -> Float[Array, "b H W 3"]:
-        """The image, not clamped; `frame` is the LR frame under the grid."""
-        return decode_detail(self, hr) + sample_bicubic(frame.astype(jnp.float32), grid)
+        """The image, not clamped, from features at `hook`; `frame` is the LR frame under the grid."""
+        return decode_detail(self, hr, hook) + sample_bicubic(frame.astype(jnp.float32), grid)

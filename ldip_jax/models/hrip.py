@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ldip_jax.models.bands import over_bands
 from ldip_jax.models.layers import Conv, layer_norm
@@ -20,12 +20,10 @@ class SwinPair(nn.Module):
     band_pixels: int | None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], size: Int[Array, "2"]
-    ) -> tuple[Float[Array, "b h w c"], None]:
+    def __call__(self, x: Float[Array, "b h w c"], _: None) -> tuple[Float[Array, "b h w c"], None]:
         block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
-        x = SwinBlock(*block, name="unshifted")(x, size, shifted=False)
-        return SwinBlock(*block, name="shifted")(x, size, shifted=True), None
+        x = SwinBlock(*block, name="unshifted")(x, shifted=False)
+        return SwinBlock(*block, name="shifted")(x, shifted=True), None
 
 
 class HRIPCell(nn.Module):
@@ -52,7 +50,6 @@ class HRIPCell(nn.Module):
             SwinPair,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
             length=self.blocks // 2,
         )
         self.swin = pairs(*block)
@@ -80,9 +77,7 @@ class HRIPCell(nn.Module):
 
         coords = pixel_grid(height, width) + flow.astype(jnp.float32)
         x = over_bands(self, enter, (current, coords), halo=1)
-        pad = [(0, -n % self.window) for n in (height, width)]
-        x = jnp.pad(x, ((0, 0), *pad, (0, 0)))
-        x = self.swin(x, jnp.array([height, width]))[0][:, :height, :width]
+        x, _ = self.swin(x, None)
         return over_bands(self, lambda module, x: module.conv_last(module.norm(x)), (x,), halo=1)
 
 

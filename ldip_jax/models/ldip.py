@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
 from ldip_jax.models.backbone.interface import Backbone
 from ldip_jax.models.backbone.propagation import clip_flows, over_time
+from ldip_jax.models.decoder import to_hook
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid
@@ -56,24 +57,30 @@ class LDIP(nn.Module):
         backbone: the frozen network.
         lrrf: the trainable module, or None for the backbone alone.
         as_head, as_decoder: in place of the backbone's `upscale` and `decode`; both or neither.
+        hook: which HR features LRRF refines: "hr_pre", before `conv_hr`, or "hr", before `conv_last`.
     """
 
     backbone: Backbone
     lrrf: LRRF | None = None
     as_head: ArbitraryScale | None = None
     as_decoder: ArbitraryScaleDecoder | None = None
+    hook: str = "hr_pre"
 
     def upscale(
         self, features: Float[Array, "b h w c"], grid: Grid | None = None
     ) -> Float[Array, "b H W 64"]:
-        """HR features of a frame: fixed x4, or on `grid`."""
-        return self.backbone.upscale(features) if grid is None else self.as_head(features, grid)
+        """HR features of a frame at the hook: fixed x4, or on `grid`."""
+        if grid is None:
+            return to_hook(self.backbone, self.backbone.upscale(features), self.hook)
+        return to_hook(self.as_decoder, self.as_head(features, grid), self.hook)
 
     def decode(
         self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid | None = None
     ) -> Float[Array, "b H W 3"]:
-        """The frame's image, not clamped."""
-        return self.backbone.decode(hr, frame) if grid is None else self.as_decoder(hr, frame, grid)
+        """The frame's image, not clamped, from HR features at the hook."""
+        if grid is None:
+            return self.backbone.decode(hr, frame, self.hook)
+        return self.as_decoder(hr, frame, grid, self.hook)
 
     def refine(self, hr: Float[Array, "b t H W 64"], keys: KeyFrames) -> Float[Array, "b t H W 64"]:
         """Ref-Align and Ref-Fusion at the key-frames; the other frames stay as they are."""

@@ -61,11 +61,18 @@ class LRRF(nn.Module):
         self,
         hr: Float[Array, "b H W 64"],
         query: Float[Array, "b H W e"],
-        state: FusionState,
+        best: Float[Array, "b H W 1"],
         any_valid: Float[Array, "b"],
     ) -> Float[Array, "b H W 64"]:
-        """The refined features; `hr` itself where no reference is valid."""
-        return hr + self.feature_scale * self.ref_fusion.residual(query, state.best, any_valid)
+        """The refined features; `hr` itself where no reference is valid.
+
+        Args:
+            hr: the key-frame's features.
+            query: after the last layer.
+            best: highest confidence among a pixel's references, from the last layer's state.
+            any_valid: 1 where the key-frame has a reference, else 0.
+        """
+        return hr + self.feature_scale * self.ref_fusion.residual(query, best, any_valid)
 
     def refine(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
         """Key-frames' refined features from a stack of references each (axis 1), empty slots masked.
@@ -85,7 +92,7 @@ class LRRF(nn.Module):
             scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
             state, _ = scan(self, self.start(query), jnp.arange(references.valid.shape[1]))
             query = self.fuse(layer, query, state)
-        return self.finish(hr, query, state, jnp.max(references.valid, axis=1))
+        return self.finish(hr, query, state.best, jnp.max(references.valid, axis=1))
 
     def propagate(
         self,

@@ -40,11 +40,14 @@ class Bands(NamedTuple):
 
 
 def plan_bands(height: int, width: int, pixels: int | None, halo: int = 0, multiple: int = 1) -> Bands | None:
-    """Bands of about `pixels` pixels, in rows of a `multiple`; None when one band is the whole map."""
+    """Bands of about `pixels` pixels, in rows of a `multiple`; None when one band is the whole map.
+
+    A band has at least eight times the rows of its halo, which are computed twice.
+    """
     if pixels is None or height * width <= pixels:
         return None
     units = -(-height // multiple)
-    most = max(pixels // (width * multiple), 1)
+    most = max(pixels // (width * multiple), -(-8 * halo // multiple), 1)
     count = -(-units // most)
     rows = -(-units // count) * multiple
     if rows + 2 * halo >= height:

@@ -1,12 +1,12 @@
-"""Square windows of a map, and which of a window's tokens may see each other."""
+"""Square windows of a map."""
 
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
-def to_windows(x: Float[Array, "b h w c"] | Int[Array, "b h w c"], size: int) -> Array:
+def to_windows(x: Float[Array, "b h w c"], size: int) -> Float[Array, "n t c"]:
     """`b h w c` -> `(b windows) tokens c`, row-major; height and width are multiples of `size`."""
     return rearrange(x, "b (i y) (j x) c -> (b i j) (y x) c", y=size, x=size)
 
@@ -25,28 +25,16 @@ def relative_index(size: int) -> np.ndarray:
     return apart[..., 0] * (2 * size - 1) + apart[..., 1]
 
 
-def token_labels(
-    size: Int[Array, "2"], padded: tuple[int, int], window: int, shift: int
-) -> Int[Array, "h w"]:
-    """Group of every token of a padded map after a cyclic shift by `-shift`; tokens see only their group.
+def pad_to_windows(
+    x: Float[Array, "b h w c"], size: int, shift: int
+) -> tuple[Float[Array, "b H W c"], Float[Array, "1 H W 1"] | None]:
+    """A map padded so that windows moved by `-shift` cover it, and where it is real (None: everywhere).
 
-    Padded tokens have a negative label: they may look, but nobody sees them.
-
-    Args:
-        size: true (height, width).
-        padded: the map's (height, width), multiples of `window`.
+    Windows at the edges are then cut short by padding. That equals a cyclic shift whose two ends must not
+    see each other, and needs no mask but that padded tokens are never keys.
     """
-
-    def group(places: Int[Array, "n"], n: int) -> Int[Array, "n"]:
-        # After the shift the last window holds both ends of the map, which are not neighbours.
-        return jnp.where(places >= n, 2, jnp.where(places - shift >= n - window, 1, 0)) * bool(shift)
-
-    rows, columns = (jnp.arange(n) + shift for n in padded)
-    labels = 1 + 3 * group(rows, padded[0])[:, None] + group(columns, padded[1])[None]
-    real = (rows % padded[0] < size[0])[:, None] & (columns % padded[1] < size[1])[None]
-    return jnp.where(real, labels, -labels)
-
-
-def visible(labels: Int[Array, "n t"]) -> Array:
-    """Whether token i of a window sees token j, bool `n t t`."""
-    return jnp.abs(labels)[:, :, None] == labels[:, None, :]
+    h, w = x.shape[1:3]
+    pads = [(0, 0), *((shift, -(n + shift) % size) for n in (h, w)), (0, 0)]
+    if not any(any(pad) for pad in pads):
+        return x, None
+    return jnp.pad(x, pads), jnp.pad(jnp.ones((1, h, w, 1), jnp.float32), pads)

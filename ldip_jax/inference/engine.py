@@ -1,0 +1,124 @@
+"""Inference over one window of frames: LR features of all, then HR features of one frame at a time.
+
+Held for the window are LR features and, where LRRF runs, what the backward pass added to every frame
+(bfloat16, in host memory). HR features never exist for more than a few frames.
+"""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ldip_jax.inference.programs import Programs, add, subtract
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.grid import Grid
+
+Advance = Callable[[str], None]
+"""Called with the name of a finished unit of work: "features", "backward", "forward", "decode"."""
+
+
+class WindowFeatures:
+    """The backbone's LR features of a window's frames, and the flows between them.
+
+    Attributes:
+        frames: LR frames on the device, `1 h w 3` each.
+        features: LR features of each frame.
+    """
+
+    def __init__(self, programs: Programs, frames: list[Float[np.ndarray, "h w 3"]], advance: Advance):
+        self._programs = programs
+        self._flows: dict[tuple[int, int], Array] = {}
+        self.frames = [jnp.asarray(frame)[None] for frame in frames]
+        self.features = self._recurrence(advance)
+
+    def flow(self, here: int, there: int) -> Float[Array, "1 h w 2"]:
+        """LR flow from one frame of the window to another; zero where that one lies outside."""
+        if not 0 <= there < len(self.frames):
+            return jnp.zeros((*self.frames[here].shape[:3], 2), jnp.float32)
+        if (here, there) not in self._flows:
+            self._flows[here, there] = self._programs.flow(self.frames[here], self.frames[there])
+        return self._flows[here, there]
+
+    def _recurrence(self, advance: Advance) -> list[Array]:
+        branches = self._programs.net.backbone.branches
+        encoded, starts = zip(*(self._programs.encode(frame) for frame in self.frames), strict=True)
+        inputs: list[tuple[Array, ...]] = [(x,) for x in encoded]
+        for branch in branches:
+            count, towards = len(inputs), 1 if branch.reverse else -1
+            carry = starts[0]
+            for i in range(count)[::-towards]:
+                flow = self.flow(i, i + towards)
+                carry, out = self._programs.step(branch, carry, inputs[i], flow)
+                inputs[i] = (*inputs[i], out)
+                if branch is branches[-1]:
+                    # Nobody asks for the branches' outputs again: only the features stay.
+                    inputs[i] = (self._programs.reconstruct(inputs[i]),)
+                jax.block_until_ready(inputs[i])
+                advance("features")
+        return [features for (features,) in inputs]
+
+
+def backbone_frames(
+    programs: Programs, window: WindowFeatures, keep: range, grid: Grid | None, advance: Advance
+) -> Iterator[Float[Array, "1 H W 3"]]:
+    """The kept frames without LRRF."""
+    for i in keep:
+        image = programs.decode(programs.upscale(window.features[i], grid), window.frames[i], grid)
+        jax.block_until_ready(image)
+        advance("decode")
+        yield image
+
+
+def refined_frames(
+    programs: Programs,
+    window: WindowFeatures,
+    keep: range,
+    grid: Grid | None,
+    references: Callable[[int, Array], list[Reference]],
+    keys: set[int],
+    advance: Advance,
+) -> Iterator[Float[Array, "1 H W 3"]]:
+    """The kept frames with LRRF.
+
+    Args:
+        keep: frames asked for, places in the window.
+        references: gives a key-frame's references, from its place in the window and its HR features.
+        keys: key-frames, places in the window.
+    """
+    count = len(window.frames)
+    residuals: list[np.ndarray] = [np.empty(0)] * count
+    previous = None
+    for i in reversed(range(count)):
+        hr = programs.upscale(window.features[i], grid)
+        previous = jnp.zeros_like(hr) if previous is None else previous
+        current = refine(programs, hr, references(i, hr)) if i in keys else hr
+        previous = programs.propagate(True, current, previous, window.flow(i, i + 1))
+        residuals[i] = np.asarray(subtract(previous, hr))
+        advance("backward")
+    previous = jnp.zeros_like(previous)
+    for i in range(keep.stop):
+        current = add(programs.upscale(window.features[i], grid), jnp.asarray(residuals[i]))
+        residuals[i] = np.empty(0)
+        previous = programs.propagate(False, current, previous, window.flow(i, i - 1))
+        if i in keep:
+            image = programs.decode(previous, window.frames[i], grid)
+            jax.block_until_ready(image)
+            advance("forward")
+            yield image
+
+
+def refine(
+    programs: Programs, hr: Float[Array, "1 H W 64"], references: list[Reference]
+) -> Float[Array, "1 H W 64"]:
+    """Ref-Align and Ref-Fusion of one key-frame; without references its features stay as they are."""
+    if not references:
+        return hr
+    query = programs.query(hr)
+    for layer in range(programs.net.lrrf.layers):
+        state = programs.start(query)
+        for reference in references:
+            state = programs.absorb(layer, query, state, reference)
+        query, best = programs.fuse(layer, query, state), state.best
+    return programs.finish(hr, query, best, jnp.ones((1,), jnp.float32))

@@ -1,0 +1,111 @@
+"""Putting a model together for a clip: which weights, which scale, which head."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ldip_jax.errors import InputError
+from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
+from ldip_jax.models.backbone import BACKBONES
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.lrrf import LRRF
+from ldip_jax.weights.export import Export, load_export, shipped_export
+from ldip_jax.weights.load import Weights, load_weights
+
+BAND_PIXELS = 2**14
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to be compiled.
+
+    Attributes:
+        net: the modules.
+        params: their parameters, one group per box: `backbone`, `lrrf`, `as_head`, `as_decoder`.
+        backbone: the backbone's weights and where they are from.
+        export: the LRRF weights, or None for the backbone alone.
+        arbitrary: whether the arbitrary-scale head makes the HR features.
+        notes: lines that the user should see.
+    """
+
+    net: LDIP
+    params: dict[str, Any]
+    backbone: Weights
+    export: Export | None
+    arbitrary: bool
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def refined(self) -> bool:
+        """Whether LRRF is part of it."""
+        return self.net.lrrf is not None
+
+
+def build(export: Export | None, backbone: Weights, band_pixels: int | None = BAND_PIXELS) -> LDIP:
+    """The modules for a backbone and an export's groups and config."""
+    groups = export.groups if export else {}
+    config = export.config if export else {}
+    arbitrary = "as_head" in groups
+    return LDIP(
+        backbone=BACKBONES[backbone.network](**backbone.config, band_pixels=band_pixels),
+        lrrf=LRRF(**config.get("lrrf", {}), band_pixels=band_pixels) if "lrrf" in groups else None,
+        as_head=ArbitraryScale(**config.get("as_head", {}), band_pixels=band_pixels) if arbitrary else None,
+        as_decoder=ArbitraryScaleDecoder(band_pixels=band_pixels) if arbitrary else None,
+        hook=config.get("hook", "hr_pre"),
+    )
+
+
+def load_model(backbone: str, lrrf: str, *, native: bool, progress=print) -> Model:
+    """Load weights and put the model together.
+
+    Args:
+        backbone: name or file of the backbone's weights.
+        lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
+            backbone alone; or a name or file of an export.
+        native: whether the output is exactly the backbone's x4 on both axes; "default" takes the fixed
+            weights then and the arbitrary-scale ones otherwise.
+        progress: receives lines of text while weights are fetched.
+
+    Raises:
+        InputError: weights that cannot be had, read, or do not belong together.
+    """
+    weights = load_weights(backbone, network=tuple(BACKBONES), progress=progress)
+    notes: list[str] = []
+    export = None
+    if lrrf == "default":
+        kind = "x4" if native else "as"
+        shipped = shipped_export(weights.name, kind)
+        if shipped is None:
+            notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
+        else:
+            export = load_export(shipped, backbone=weights)
+    elif lrrf != "none":
+        export = load_export(lrrf, backbone=weights)
+    net = build(export, weights)
+    params = {"backbone": weights.params, **(export.groups if export else {})}
+    arbitrary = net.as_head is not None
+    if not native and not arbitrary:
+        notes.append("these weights are trained for x4: upscaled by 4, then resized (antialiased bicubic)")
+    return Model(net, params, weights, export, arbitrary, notes)
+
+
+def output_size(
+    size: tuple[int, int], scale: float | None, explicit: tuple[int, int] | None
+) -> tuple[int, int]:
+    """HR (height, width) for LR `size`: round(h s), or the size asked for.
+
+    Raises:
+        InputError: a scale outside of 1 to 8, on either axis.
+    """
+    h, w = size
+    if explicit is None:
+        scale = 4.0 if scale is None else scale
+        if not 1.0 <= scale <= 8.0:
+            raise InputError(f"scale {scale:g}: it must be between 1 and 8")
+        return round(h * scale), round(w * scale)
+    scales = (explicit[0] / h, explicit[1] / w)
+    if not all(1.0 <= value <= 8.0 for value in scales):
+        raise InputError(
+            f"size {explicit[1]}x{explicit[0]}: x{scales[1]:.2f} the width and x{scales[0]:.2f} the height of"
+            f" {w}x{h}; both must be between 1 and 8"
+        )
+    return explicit
