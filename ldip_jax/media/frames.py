@@ -1,0 +1,131 @@
+"""Frames of the media library to arrays and back.
+
+Only the resampling of chroma and the unpacking of odd layouts are left to the library's scaler, with the
+positions of chroma spelled out: its defaults place the chroma of MPEG-2 and later half a pixel off, and its
+own colour matrices lose the bits of 10-bit video.
+"""
+
+import sys
+from fractions import Fraction
+
+import numpy as np
+from av import VideoFormat, VideoFrame
+from av.filter import Graph
+from av.video.plane import VideoPlane
+from jaxtyping import Float, Shaped
+
+from ldip_jax.media.color import Color, quantise, rgb_to_yuv, yuv_to_rgb
+
+_DEPTHS = (8, 9, 10, 12, 14, 16)
+_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+
+
+def bits_of(layout: VideoFormat) -> int:
+    """Bits of a sample, rounded up to a depth that exists as planes."""
+    bits = max(component.bits for component in layout.components)
+    return next((depth for depth in _DEPTHS if depth >= bits), 16)
+
+
+def is_rgb(layout: VideoFormat) -> bool:
+    return layout.is_rgb or layout.has_palette
+
+
+def plane_view(plane: VideoPlane, dtype: str, channels: int = 1) -> Shaped[np.ndarray, "h w"]:
+    """The samples of a plane, without the padding at the end of its rows; shares memory with it."""
+    rows = np.asarray(memoryview(plane)).reshape(-1, plane.line_size)[: plane.height]
+    return rows.view(dtype)[:, : plane.width * channels]
+
+
+def _planar(family: str, bits: int) -> str:
+    return family if bits == 8 else f"{family}{bits}le"
+
+
+def _dtype(bits: int) -> str:
+    return "u1" if bits == 8 else "<u2"
+
+
+class _Layout:
+    """Changes the layout of frames and nothing else."""
+
+    def __init__(self, frame: VideoFrame, target: str, options: str = ""):
+        self.source = (frame.width, frame.height, frame.format.name)
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+        )
+        scale = self._graph.add("scale", f"{_FLAGS}:{options}" if options else _FLAGS)
+        last = self._graph.add("format", target)
+        self._graph.link_nodes(source, scale, last, self._graph.add("buffersink")).configure()
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        self._graph.push(frame)
+        return self._graph.vpull()
+
+
+class ToRgb:
+    """Decoded frames as float32 R'G'B' in [0, 1].
+
+    Args:
+        color: the coding of the frames; its matrix is known.
+        centred_chroma: subsampled chroma sits between luma pixels (MPEG-1, JPEG), not on every second one.
+    """
+
+    def __init__(self, color: Color, centred_chroma: bool):
+        self._color = color
+        self._position = 128 if centred_chroma else 0
+        self._layout: _Layout | None = None
+
+    def __call__(self, frame: VideoFrame) -> Float[np.ndarray, "h w 3"]:
+        bits = bits_of(frame.format)
+        if is_rgb(frame.format):
+            planes = self._relaid(frame, _planar("gbrp", bits), "").planes[:3]
+            g, b, r = (plane_view(plane, _dtype(bits)) for plane in planes)
+            return np.stack([r, g, b], axis=-1).astype(np.float32) / np.float32((1 << bits) - 1)
+        span = "pc" if self._color.full_range else "tv"
+        options = f"interl=-1:in_range={span}:out_range={span}:in_h_chr_pos={self._position}"
+        if frame.format.chroma_height(16) == 8:
+            options += ":in_v_chr_pos=128"
+        planes = self._relaid(frame, _planar("yuv444p", bits), options).planes[:3]
+        return yuv_to_rgb([plane_view(plane, _dtype(bits)) for plane in planes], self._color)
+
+    def _relaid(self, frame: VideoFrame, target: str, options: str) -> VideoFrame:
+        if frame.format.name == target:
+            return frame
+        if self._layout is None or self._layout.source != (frame.width, frame.height, frame.format.name):
+            self._layout = _Layout(frame, target, options)
+        return self._layout(frame)
+
+
+class FromRgb:
+    """R'G'B' frames in the layout of an encoder.
+
+    Args:
+        color: the coding to produce; `matrix` 0 keeps R'G'B', as exact codes of 8 or 16 bits.
+        layout: name of the encoder's pixel layout: packed R'G'B' for matrix 0, else Y'CbCr 4:4:4 or 4:2:0.
+    """
+
+    def __init__(self, color: Color, layout: str):
+        self._color = color
+        self._target = layout
+        self._layout: _Layout | None = None
+
+    def __call__(self, rgb: Float[np.ndarray, "h w 3"]) -> VideoFrame:
+        bits = self._color.bits
+        if self._color.matrix == 0:
+            packed = "rgb24" if bits == 8 else "rgb48le" if sys.byteorder == "little" else "rgb48be"
+            return self._relaid(VideoFrame.from_ndarray(quantise(rgb, bits), packed), "")
+        frame = VideoFrame(rgb.shape[1], rgb.shape[0], _planar("yuv444p", bits))
+        for plane, codes in zip(frame.planes, rgb_to_yuv(rgb, self._color), strict=True):
+            plane_view(plane, _dtype(bits))[...] = codes
+        span = "pc" if self._color.full_range else "tv"
+        frame = self._relaid(frame, f"in_range={span}:out_range={span}:out_h_chr_pos=0:out_v_chr_pos=128")
+        frame.color_range = 2 if self._color.full_range else 1
+        frame.colorspace = self._color.matrix
+        return frame
+
+    def _relaid(self, frame: VideoFrame, options: str) -> VideoFrame:
+        if frame.format.name == self._target:
+            return frame
+        if self._layout is None:
+            self._layout = _Layout(frame, self._target, options)
+        return self._layout(frame)

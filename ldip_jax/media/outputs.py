@@ -1,0 +1,103 @@
+"""Where results go: which kind of output a path asks for, and whether it can be written there."""
+
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.images import SUFFIXES
+
+# Suffixes of video files that are written, with the library's name of the container.
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_OTHER_VIDEO = frozenset(
+    {".avi", ".webm", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v"}
+    | {".ogv", ".ogg", ".3gp", ".mxf", ".y4m", ".h264", ".hevc"}
+)
+
+
+def output_kind(path: str | Path) -> Literal["video", "folder", "image"]:
+    """Video by suffix, one image for `.png`, else a folder.
+
+    Raises:
+        InputError: the suffix of a format that is not written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in CONTAINERS:
+        return "video"
+    if suffix in _OTHER_VIDEO:
+        raise InputError(f"{path}: {suffix} is not written; choose {', '.join(CONTAINERS)}, or give a folder")
+    if suffix == ".png":
+        return "image"
+    if suffix in SUFFIXES:
+        raise InputError(f"{path}: {suffix} is not written; give .png for one image, or a folder")
+    return "folder"
+
+
+def check_output(
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[str | Path] = (),
+    names: Sequence[str] | None = None,
+) -> None:
+    """Everything about an output that can go wrong, before any work; changes nothing on disk.
+
+    Args:
+        path: video file, `.png` file or folder to be.
+        overwrite: an existing output may be replaced.
+        inputs: files and folders that must survive.
+        names: files that will be written into a folder, besides `00000000.png` ...; with them, a folder that
+            holds anything else is refused, since overwriting replaces all of it. None: not known yet.
+
+    Raises:
+        InputError: unknown format, exists already, is an input, or no place that can be written.
+    """
+    path = Path(path)
+    kind = output_kind(path)
+    try:
+        for source in inputs:
+            if path.exists() and Path(source).exists() and path.samefile(source):
+                raise InputError(f"{path}: is also an input; give the output another name")
+        if kind == "folder":
+            _check_folder(path, overwrite, None if names is None else frozenset(names))
+        elif path.is_dir():
+            raise InputError(f"{path}: is a folder where a {path.suffix} file is to be; choose another name")
+        elif path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no ordinary file; choose another name")
+        elif path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already; add --overwrite or choose another name")
+        _check_place(path if path.is_dir() else path.parent)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from error
+
+
+def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path}: is a file where a folder is to be; choose another name")
+    held = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if held and not overwrite:
+        raise InputError(f"{path}: exists already and is not empty; add --overwrite or choose another name")
+    for name in held:
+        if names is not None and not is_ours(path / name, names):
+            raise InputError(f"{path}: holds {name}, which is not replaced; choose a new or empty folder")
+
+
+def is_ours(path: Path, names: frozenset[str]) -> bool:
+    """A file that a run of this kind writes, and may therefore replace."""
+    return path.is_file() and (path.name in names or re.fullmatch(r"\d{8}\.png", path.name) is not None)
+
+
+def _check_place(folder: Path) -> None:
+    """Make a nameless file in the folder, or in its nearest existing parent; OSError where that fails."""
+    folder = Path(os.path.abspath(folder))
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass

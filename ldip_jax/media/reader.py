@@ -1,0 +1,114 @@
+"""Opening what the user gives: a video file, a folder of images, or one image."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.clip import Clip
+from ldip_jax.media.color import SRGB
+from ldip_jax.media.images import SUFFIXES, ImageInfo, NotAnImageError, image_info, read_image
+from ldip_jax.media.video import open_video
+
+
+def open_clip(path: str | Path) -> Clip:
+    """Open a video file, a folder of images in name order, or one image as a clip of one frame.
+
+    Everything that can be checked without decoding is checked here: the sizes of all images, and that a
+    video file is whole.
+
+    Raises:
+        InputError: nothing there, nothing to read, a damaged file, frames of several sizes.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; check the name")
+    if not path.is_file():
+        raise InputError(f"{path}: is neither a file nor a folder; give a video, an image or a folder")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty; give a video, an image or a folder of images")
+    try:
+        info = image_info(path)
+    except NotAnImageError:
+        return open_video(path)
+    if info.animated:
+        return open_video(path)
+    return _image_clip(path, "image", [path], [info], info.notes)
+
+
+def _image_clip(
+    path: Path, kind: Literal["images", "image"], files: list[Path], infos: list[ImageInfo], notes: list[str]
+) -> Clip:
+    height, width = infos[0].height, infos[0].width
+
+    def decode() -> Iterator[np.ndarray]:
+        for file in files:
+            frame, _ = read_image(file)
+            if frame.shape[:2] != (height, width):
+                raise InputError(f"{file}: has changed its size while the clip was read; start again")
+            yield frame
+
+    return Clip(
+        path=path,
+        kind=kind,
+        height=height,
+        width=width,
+        count=len(files),
+        fps=None,
+        names=[f"{file.stem}.png" for file in files],
+        notes=notes,
+        color=replace(SRGB, bits=max(info.bits for info in infos)),
+        decode=decode,
+    )
+
+
+def _open_folder(path: Path) -> Clip:
+    try:
+        entries = sorted((e for e in path.iterdir() if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be listed ({error.strerror}); check its permissions") from error
+    present = [e for e in entries if not e.is_dir()]
+    files = [e for e in present if e.suffix.lower() in SUFFIXES]
+    others = [e for e in present if e.suffix.lower() not in SUFFIXES]
+    if not files:
+        found = f"it holds {others[0].name}" if others else "only folders" if entries else "it is empty"
+        raise InputError(f"{path}: no images in this folder ({found}); give PNG, JPEG, TIFF or WebP files")
+    infos = [image_info(file) for file in files]
+    for file, info in zip(files, infos, strict=True):
+        if (info.height, info.width) != (infos[0].height, infos[0].width):
+            raise InputError(
+                f"{file}: is {info.width}x{info.height}, but {files[0].name} is "
+                f"{infos[0].width}x{infos[0].height}; all frames of a clip must have one size"
+            )
+    by_stem: dict[str, Path] = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem.casefold(), file)
+        if other != file:
+            raise InputError(f"{file}: would share its output name with {other.name}; rename or remove one")
+    return _image_clip(path, "images", files, infos, _folder_notes(files, others, infos))
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _folder_notes(files: list[Path], others: list[Path], infos: list[ImageInfo]) -> list[str]:
+    notes = []
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        notes.append(f"files that are no images are ignored: {others[0].name}{more}")
+    for earlier, later in pairwise(file.name for file in files):
+        if _natural(earlier) > _natural(later):
+            notes.append(f"name order puts {earlier} before {later}; pad the numbers if that is wrong")
+            break
+    for note, count in Counter(note for info in infos for note in info.notes).items():
+        notes.append(note if count == len(files) else f"{note} ({count} of {len(files)} images)")
+    return notes
