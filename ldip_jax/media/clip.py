@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -60,7 +60,7 @@ class Clip:
     def __iter__(self) -> Iterator[Float[np.ndarray, "h w 3"]]:
         return self.frames()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Clip":
         return self
 
     def __exit__(

@@ -27,7 +27,11 @@ def bits_of(layout: VideoFormat) -> int:
 
 
 def is_rgb(layout: VideoFormat) -> bool:
-    return layout.is_rgb or layout.has_palette
+    return layout.is_rgb or layout.has_palette or layout.name.startswith("mono")
+
+
+def is_grey(layout: VideoFormat) -> bool:
+    return layout.name.startswith(("gray", "ya"))
 
 
 def plane_view(plane: VideoPlane, dtype: str, channels: int = 1) -> Shaped[np.ndarray, "h w"]:
@@ -45,15 +49,25 @@ def _dtype(bits: int) -> str:
 
 
 class _Layout:
-    """Changes the layout of frames and nothing else."""
+    """Changes the layout of Y'CbCr or R'G'B' frames and nothing else.
 
-    def __init__(self, frame: VideoFrame, target: str, options: str = ""):
+    Args:
+        frame: a frame like those to come.
+        target: name of the new layout.
+        full_range: the codes' range, which stays.
+        options: of the scaler, such as the position of chroma.
+    """
+
+    def __init__(self, frame: VideoFrame, target: str, full_range: bool, options: str):
         self.source = (frame.width, frame.height, frame.format.name)
         self._graph = Graph()
         source = self._graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
         )
-        scale = self._graph.add("scale", f"{_FLAGS}:{options}" if options else _FLAGS)
+        span = "pc" if full_range else "tv"
+        # Any matrix does, as long as it is the same: tagged frames would be converted to the default one.
+        same = f"in_color_matrix=bt709:out_color_matrix=bt709:in_range={span}:out_range={span}"
+        scale = self._graph.add("scale", ":".join(filter(None, [_FLAGS, same, options])))
         last = self._graph.add("format", target)
         self._graph.link_nodes(source, scale, last, self._graph.add("buffersink")).configure()
 
@@ -81,8 +95,10 @@ class ToRgb:
             planes = self._relaid(frame, _planar("gbrp", bits), "").planes[:3]
             g, b, r = (plane_view(plane, _dtype(bits)) for plane in planes)
             return np.stack([r, g, b], axis=-1).astype(np.float32) / np.float32((1 << bits) - 1)
-        span = "pc" if self._color.full_range else "tv"
-        options = f"interl=-1:in_range={span}:out_range={span}:in_h_chr_pos={self._position}"
+        if is_grey(frame.format):
+            luma = plane_view(self._relaid(frame, _planar("gray", bits), "").planes[0], _dtype(bits))
+            return yuv_to_rgb([luma, *[np.full_like(luma, 1 << (bits - 1))] * 2], self._color)
+        options = f"interl=-1:in_h_chr_pos={self._position}"
         if frame.format.chroma_height(16) == 8:
             options += ":in_v_chr_pos=128"
         planes = self._relaid(frame, _planar("yuv444p", bits), options).planes[:3]
@@ -92,7 +108,7 @@ class ToRgb:
         if frame.format.name == target:
             return frame
         if self._layout is None or self._layout.source != (frame.width, frame.height, frame.format.name):
-            self._layout = _Layout(frame, target, options)
+            self._layout = _Layout(frame, target, self._color.full_range, options)
         return self._layout(frame)
 
 
@@ -117,8 +133,7 @@ class FromRgb:
         frame = VideoFrame(rgb.shape[1], rgb.shape[0], _planar("yuv444p", bits))
         for plane, codes in zip(frame.planes, rgb_to_yuv(rgb, self._color), strict=True):
             plane_view(plane, _dtype(bits))[...] = codes
-        span = "pc" if self._color.full_range else "tv"
-        frame = self._relaid(frame, f"in_range={span}:out_range={span}:out_h_chr_pos=0:out_v_chr_pos=128")
+        frame = self._relaid(frame, "out_h_chr_pos=0:out_v_chr_pos=128")
         frame.color_range = 2 if self._color.full_range else 1
         frame.colorspace = self._color.matrix
         return frame
@@ -127,5 +142,5 @@ class FromRgb:
         if frame.format.name == self._target:
             return frame
         if self._layout is None:
-            self._layout = _Layout(frame, self._target, options)
+            self._layout = _Layout(frame, self._target, self._color.full_range, options)
         return self._layout(frame)

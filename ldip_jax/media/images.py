@@ -157,7 +157,8 @@ def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTrans
         notes.append(f"the first of its {pictures} pictures")
     if image.mode in _ALPHA or "transparency" in image.info:
         notes.append("alpha dropped")
-    if image.mode in _GREY:
+    # Grey of 16 bits with alpha is opened as RGBA.
+    if image.mode in _GREY or "LA;16B" in _raw_modes(image):
         notes.append("grey to RGB")
     elif image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
         notes.append(f"{image.mode} to RGB")
@@ -178,12 +179,17 @@ def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTrans
     return ImageInfo(height, width, bits, animated, notes), transform
 
 
+def _raw_modes(image: Any) -> list[str]:
+    """How samples lie in the file."""
+    return [str(tile[3]) for tile in image.tile]
+
+
 def _bits(image: Any) -> int:
     """16 where the file has samples of 16 bits that can be kept."""
     if image.mode.startswith("I"):
         return 16
     if image.format == "PNG":
-        return 16 if any(str(tile[3]).endswith(";16B") for tile in image.tile) else 8
+        return 16 if any(mode.endswith(";16B") for mode in _raw_modes(image)) else 8
     if image.format == "TIFF":
         depth = image.tag_v2.get(258, 8)
         return 16 if set(depth if isinstance(depth, tuple) else (depth,)) == {16} else 8

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.color import UNSAID, Color, guess
-from ldip_jax.media.frames import ToRgb, bits_of, is_rgb
+from ldip_jax.media.frames import ToRgb, bits_of, is_grey, is_rgb
 from ldip_jax.media.images import orient
 
 # Demuxers that take text or pictures for video, or that open other files.
@@ -191,11 +191,13 @@ def _color(frame: VideoFrame, context: VideoCodecContext) -> Color:
     def said(code: int) -> int:
         return UNSAID if code in (0, 3) else int(code)
 
+    span = int(frame.color_range)
     return Color(
         matrix=0 if is_rgb(frame.format) else said(frame.colorspace),
         primaries=said(context.color_primaries),
         transfer=said(context.color_trc),
-        full_range=int(frame.color_range) == 2 or frame.format.name.startswith("yuvj"),
+        # Grey uses every code unless it says otherwise.
+        full_range=span == 2 or frame.format.name.startswith("yuvj") or (is_grey(frame.format) and span != 1),
         bits=bits_of(frame.format),
     )
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -106,7 +106,7 @@ class Writer:
         self._sink: _Sink | None = None
         self._made: list[Path] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Writer":
         try:
             self._make_folders()
             self._sink = self._make()
