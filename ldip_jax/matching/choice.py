@@ -1,0 +1,30 @@
+"""The matcher that a user asked for by name or folder."""
+
+from pathlib import Path
+from typing import Any
+
+from ldip_jax.errors import InputError
+from ldip_jax.matching.matcher import Matcher
+from ldip_jax.matching.networks import flow_matcher, gmflow_matcher
+from ldip_jax.matching.precomputed import PrecomputedMatcher
+from ldip_jax.weights.load import load_weights
+
+
+def choose_matcher(choice: str | Path, spynet: dict[str, Any], refine: bool = True) -> Matcher:
+    """`gmflow`, `flow`, or a folder of matches made elsewhere.
+
+    Args:
+        choice: the name or the folder; `gmflow` fetches its weights unless they are in the cache.
+        spynet: parameters of the backbone's own flow network, for `flow` and for the refinement.
+        refine: whether `gmflow` takes its second look.
+
+    Raises:
+        InputError: neither a name nor a folder; or the weights cannot be had.
+    """
+    if choice == "gmflow":
+        return gmflow_matcher(load_weights("gmflow", network="gmflow").params, spynet if refine else None)
+    if choice == "flow":
+        return flow_matcher(spynet)
+    if not Path(choice).is_dir():
+        raise InputError(f"{choice}: no such matcher; give gmflow, flow, or a folder of matches")
+    return PrecomputedMatcher(choice)

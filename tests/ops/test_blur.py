@@ -1,0 +1,46 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.ops.blur import gaussian_blur
+
+
+def test_impulse_becomes_a_gaussian_of_the_given_width_on_each_axis():
+    x = jnp.zeros((1, 41, 61, 1)).at[0, 20, 30, 0].set(1.0)
+    y = np.asarray(gaussian_blur(x, (1.6, 2.5)))[0, ..., 0]
+    np.testing.assert_allclose(y.sum(), 1.0, atol=1e-6)
+    for axis, sigma in ((0, 1.6), (1, 2.5)):
+        marginal = y.sum(axis=1 - axis)
+        place = np.arange(len(marginal)) - len(marginal) // 2
+        np.testing.assert_allclose((marginal * place).sum(), 0.0, atol=1e-5)
+        np.testing.assert_allclose((marginal * place**2).sum(), sigma**2, rtol=1e-2)
+
+
+def test_border_is_replicated(rng):
+    x = jnp.asarray(rng.random((2, 9, 11, 3)), jnp.float32)
+    padded = jnp.pad(x, ((0, 0), (20, 20), (20, 20), (0, 0)), mode="edge")
+    expected = gaussian_blur(padded, (1.6, 1.6))[:, 20:-20, 20:-20]
+    np.testing.assert_allclose(gaussian_blur(x, (1.6, 1.6)), expected, atol=1e-6)
+    np.testing.assert_allclose(gaussian_blur(jnp.full((1, 3, 2, 1), 0.7), (2.0, 2.0)), 0.7, atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_zero_leaves_an_axis_as_it_is(rng, axis):
+    x = jnp.asarray(rng.random((1, 8, 8, 1)), jnp.float32)
+    sigma = (0.0, 1.0) if axis == 0 else (1.0, 0.0)
+    y = gaussian_blur(x, sigma)
+    np.testing.assert_allclose(jnp.sum(y - x, axis=2 - axis) * 0, 0)  # finite
+    np.testing.assert_array_equal(gaussian_blur(x, (0.0, 0.0)), x)
+    constant = jnp.broadcast_to(x[:, :, :1] if axis == 0 else x[:, :1], x.shape)
+    np.testing.assert_allclose(gaussian_blur(constant, sigma), constant, atol=1e-6)
+
+
+def test_matches_torch_convolution(rng):
+    torch = pytest.importorskip("torch")
+    x = rng.random((1, 12, 15, 2)).astype(np.float32)
+    taps = np.exp(-0.5 * (np.arange(-4, 5) / 1.0) ** 2)
+    taps /= taps.sum()
+    kernel = torch.tensor(np.outer(taps, taps)[None, None].repeat(2, 0), dtype=torch.float32)
+    padded = torch.nn.functional.pad(torch.tensor(x).permute(0, 3, 1, 2), (4, 4, 4, 4), mode="replicate")
+    expected = torch.nn.functional.conv2d(padded, kernel, groups=2).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(gaussian_blur(jnp.asarray(x), (1.0, 1.0)), expected, atol=1e-6)
