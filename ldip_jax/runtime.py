@@ -1,24 +1,13 @@
 """What a program sets up before jax is imported: compiler flags and the compilation cache."""
 
 import os
-import sys
 from importlib import metadata
-from pathlib import Path
+
+from ldip_jax.cache import cache_dir
 
 # Small convolutions on a CPU run on one core unless their special path is off. An unknown flag ends the
 # process, so each is set only for the jaxlib versions that it was tried with.
 FLAGS = {"--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.2",))}
-
-
-def cache_dir() -> Path:
-    """Where weights and compiled programs are kept: $LDIP_CACHE, or the system's place for caches."""
-    if own := os.environ.get("LDIP_CACHE"):
-        return Path(own).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "ldip_jax"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ldip_jax"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ldip_jax"
 
 
 def configure() -> None:

@@ -16,7 +16,8 @@ from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid
 
 Advance = Callable[[str], None]
-"""Called with the name of a finished unit of work: "features", "backward", "forward", "decode"."""
+"""Called with the name of a finished unit of work: "features", "match", "fuse", "backward",
+"forward", "decode"."""
 
 
 class WindowFeatures:
@@ -76,7 +77,7 @@ def refined_frames(
     window: WindowFeatures,
     keep: range,
     grid: Grid | None,
-    references: Callable[[int, Array], list[Reference]],
+    references: Callable[[int], list[Reference]],
     keys: set[int],
     advance: Advance,
 ) -> Iterator[Float[Array, "1 H W 3"]]:
@@ -84,7 +85,7 @@ def refined_frames(
 
     Args:
         keep: frames asked for, places in the window.
-        references: gives a key-frame's references, from its place in the window and its HR features.
+        references: gives a key-frame's references, from its place in the window.
         keys: key-frames, places in the window.
     """
     count = len(window.frames)
@@ -93,7 +94,10 @@ def refined_frames(
     for i in reversed(range(count)):
         hr = programs.upscale(window.features[i], grid)
         previous = jnp.zeros_like(hr) if previous is None else previous
-        current = refine(programs, hr, references(i, hr)) if i in keys else hr
+        current = hr
+        if i in keys:
+            current = refine(programs, hr, references(i))
+            advance("fuse")
         previous = programs.propagate(True, current, previous, window.flow(i, i + 1))
         residuals[i] = np.asarray(subtract(previous, hr))
         advance("backward")

@@ -1,0 +1,118 @@
+"""`ldip_jax.upscale`: the command `ldip upscale` for arrays."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference.model import load_model, output_size
+from ldip_jax.inference.references import Rules, Still
+from ldip_jax.inference.upscaler import Upscaler
+
+Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w 3"]
+Image = Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+
+
+def as_float(images: np.ndarray, what: str, ndim: int) -> np.ndarray:
+    """RGB as float32 in [0, 1]; integers by their type's range.
+
+    Raises:
+        InputError: another shape, type or range.
+    """
+    images = np.asarray(images)
+    if images.ndim != ndim or images.shape[-1] != 3 or 0 in images.shape:
+        axes = "t h w 3" if ndim == 4 else "h w 3"
+        raise InputError(f"{what}: an array of shape {images.shape}; RGB of shape ({axes}) is needed")
+    if images.dtype in (np.uint8, np.uint16):
+        return images.astype(np.float32) / np.iinfo(images.dtype).max
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f"{what}: an array of {images.dtype}; give uint8, uint16 or floats in [0, 1]")
+    if not (np.min(images) >= 0.0 and np.max(images) <= 1.0):
+        raise InputError(f"{what}: values outside of [0, 1], or not numbers; scale or clip them first")
+    return images.astype(np.float32)
+
+
+def upscale(
+    frames: Frames,
+    *,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    refs: Sequence[Image] = (),
+    backbone: str = "basicvsr-reds4",
+    lrrf: str = "default",
+    key_stride: int = 8,
+    self_refs: int = 5,
+    exclude: int = 5,
+    ref_threshold: float = 0.05,
+    matcher: str = "gmflow",
+) -> Float[np.ndarray, "t H W 3"]:
+    """Upscale a clip.
+
+    Args:
+        frames: `t h w 3` RGB, floats in [0, 1], uint8 or uint16; any size and length.
+        scale: 1 to 8, 4 by default; the output is round(h scale) x round(w scale).
+        size: the output's (height, width) instead.
+        refs: reference images of the scene, `h w 3` each, of any size.
+        backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if need be.
+        lrrf: "default" for the weights shipped for that backbone, "none" for the backbone alone, or a file.
+        key_stride: frames from one key-frame to the next.
+        self_refs: references per key-frame; what `refs` leave free is taken from the clip's own frames.
+        exclude: the clip's frames this near to a key-frame are no references for it.
+        ref_threshold: a reference takes part where at least this share of the pixels is surely matched.
+        matcher: "gmflow", "flow" (cheap, small motion), or a folder of matches.
+
+    Returns:
+        `t H W 3` float32 RGB in [0, 1].
+
+    Raises:
+        InputError: an argument, file or array that cannot be used.
+    """
+    frames = as_float(frames, "frames", 4)
+    stills = [Still(f"ref{i}", as_float(ref, f"refs[{i}]", 3)) for i, ref in enumerate(refs)]
+    if scale is not None and size is not None:
+        raise InputError("give scale or size, not both")
+    upscaler = make_upscaler(
+        frames.shape[1:3],
+        scale=scale,
+        size=size,
+        backbone=backbone,
+        lrrf=lrrf,
+        key_stride=key_stride,
+        rules=Rules(self_refs, exclude, ref_threshold),
+        matcher=matcher,
+    )
+    return np.stack(list(upscaler.frames(frames, stills)))
+
+
+def make_upscaler(
+    frame_size: tuple[int, int],
+    *,
+    scale: float | None,
+    size: tuple[int, int] | None,
+    backbone: str,
+    lrrf: str,
+    key_stride: int,
+    rules: Rules,
+    matcher: str,
+    remember: bool = False,
+    progress: Callable[[str], object] = print,
+) -> Upscaler:
+    """An `Upscaler` for frames of `frame_size` (height, width); arguments as of `upscale`.
+
+    Args:
+        remember: keep all matches for another run over the same clip.
+        progress: receives lines of text while weights are fetched.
+
+    Raises:
+        InputError: see `upscale`.
+    """
+    if key_stride < 1:
+        raise InputError(f"key stride {key_stride}: it must be at least 1")
+    rules.check()
+    out = output_size(frame_size, scale, size)
+    native = out == (frame_size[0] * 4, frame_size[1] * 4)
+    model = load_model(backbone, lrrf, native=native, progress=progress)
+    return Upscaler(
+        model, frame_size, out, key_stride=key_stride, rules=rules, matcher=matcher, remember=remember
+    )

@@ -1,0 +1,47 @@
+"""The boxes of the paper's figure with their numbers of parameters, counted from the real trees."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.ops.grid import whole_grid
+from ldip_jax.weights.load import Weights
+
+
+class Box(NamedTuple):
+    """One row: nesting level, name, number of parameters, and what it is."""
+
+    level: int
+    name: str
+    count: int
+    what: str
+
+
+def count(tree) -> int:
+    """Parameters in a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def boxes(weights: Weights) -> list[Box]:
+    """All boxes of LDIP on a backbone."""
+    key = jax.random.key(0)
+    lrrf = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
+    grid = whole_grid((4, 4), (8, 8))
+    small = jnp.zeros((1, 4, 4, 64))
+    large = jnp.zeros((1, 8, 8, 64))
+    head = jax.eval_shape(lambda key: ArbitraryScale().init(key, small, grid), key)
+    decoder = jax.eval_shape(lambda key: ArbitraryScaleDecoder().init(key, large, small[..., :3], grid), key)
+    backbone = weights.params
+    return [
+        Box(0, weights.network, count(backbone), "the backbone, frozen"),
+        *(Box(1, name, count(tree), "") for name, tree in backbone.items()),
+        Box(0, "lrrf", count(lrrf), "the trainable module"),
+        Box(1, "ref_align", count(lrrf["ref_align"]), "features of a reference"),
+        Box(1, "ref_fusion", count(lrrf["ref_fusion"]), "references into a key-frame, by ICA"),
+        Box(1, "hrip", count(lrrf["hrip"]), "detail from frame to frame, backward and forward"),
+        Box(0, "as_head", count(head), "HR features at any scale, in place of the backbone's x4"),
+        Box(0, "as_decoder", count(decoder), "its decoder"),
+    ]

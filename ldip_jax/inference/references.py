@@ -1,0 +1,180 @@
+"""Finding, choosing and preparing a key-frame's references: the user's stills first, then the clip."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference.keyframes import self_references
+from ldip_jax.matching.confidence import CONFIDENT
+from ldip_jax.matching.coordinates import rescale
+from ldip_jax.matching.density import ReferenceReducer
+from ldip_jax.matching.matcher import Match, Matcher, Pair
+from ldip_jax.models.ref_align import Reference
+
+# References are padded to a multiple of this, so that stills of almost one size share a program.
+CANVAS = 64
+
+
+@dataclass(frozen=True)
+class Still:
+    """A reference image that the user supplies: RGB in [0, 1], any size, and its name."""
+
+    name: str
+    image: Float[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of one candidate of a key-frame.
+
+    Attributes:
+        name: the still's name, or "frame N" of the clip.
+        share: part of the key-frame's pixels with confidence above 0.5.
+        used: whether it was given to Ref-Fusion.
+    """
+
+    name: str
+    share: float
+    used: bool
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which references a key-frame gets.
+
+    Attributes:
+        self_refs: references per key-frame; those that the user's stills leave free are taken from the clip.
+            0: stills alone.
+        exclude: frames this near to the key-frame are no references for it.
+        threshold: a still takes part where at least this share of the pixels is confident.
+    """
+
+    self_refs: int = 5
+    exclude: int = 5
+    threshold: float = 0.05
+
+    def check(self) -> None:
+        """
+        Raises:
+            InputError: a number out of its range.
+        """
+        if self.self_refs < 0 or self.exclude < 0:
+            raise InputError("self references and excluded frames are counted from 0 up")
+        if not 0.0 <= self.threshold <= 1.0:
+            raise InputError(f"reference threshold {self.threshold:g}: it is a share, between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a selection sees of the window that is being processed.
+
+    Attributes:
+        first: place in the clip of the window's first frame.
+        frames: LR frames of the window, `1 h w 3`.
+        image: the backbone's own output of a frame of the window, in [0, 1].
+    """
+
+    first: int
+    frames: list[Array]
+    image: Callable[[int], Float[Array, "1 H W 3"]]
+
+
+def confident_share(match: Match) -> float:
+    """Part of the key-frame's pixels whose place in the reference is trusted."""
+    return float(jnp.mean(match.confidence > CONFIDENT))
+
+
+def on_canvas(image: Float[Array, "1 h w 3"], match: Match) -> Reference:
+    """A matched image as LRRF takes it."""
+    h, w = image.shape[1:3]
+    pads = ((0, 0), (0, -h % CANVAS), (0, -w % CANVAS), (0, 0))
+    size = jnp.array([[h, w]], jnp.int32)
+    return Reference(jnp.pad(image, pads), size, match.warp, match.confidence, jnp.ones((1,), jnp.float32))
+
+
+class ReferenceFinder:
+    """Matches candidates against key-frames and prepares those that are worth it.
+
+    Matches are kept if `remember` is set: another run over the same clip, with the same backbone and more or
+    fewer stills, finds them again. They take 12 bytes per HR pixel each, beside the references themselves.
+    """
+
+    def __init__(self, matcher: Matcher, rules: Rules, *, remember: bool = False):
+        self.rules = rules
+        self._matcher = matcher
+        self._reduce = ReferenceReducer()
+        self._memory: dict[tuple[int, str], tuple[float, Reference]] | None = {} if remember else None
+
+    def find(
+        self,
+        clip: Clip,
+        place: int,
+        stills: list[Still],
+        scale: tuple[float, float],
+        advance: Callable[[str], None],
+    ) -> tuple[list[Reference], list[Choice]]:
+        """The references of one key-frame, and what was decided.
+
+        Args:
+            place: the key-frame's place in the window.
+            stills: the user's references.
+            scale: (H, W) over the size of the LR frames.
+        """
+        key = clip.first + place
+        anchor = clip.image(place)
+        found = []
+        for still in stills:
+            share, reference = self._remembered(
+                key, still.name, lambda still=still: self._still(anchor, key, still, scale)
+            )
+            found.append((share, still.name, reference))
+            advance("match")
+        found.sort(key=lambda entry: -entry[0])
+        chosen = [entry for entry in found if entry[0] >= self.rules.threshold]
+        choices = [Choice(name, share, share >= self.rules.threshold) for share, name, _ in found]
+        references = [reference for *_, reference in chosen]
+        free = self.rules.self_refs - len(references)
+        for index in self_references(key, clip.first, len(clip.frames), self.rules.exclude, free):
+            name = f"frame {index}"
+            share, reference = self._remembered(
+                key, name, lambda index=index: self._own_frame(clip, anchor, key, index, scale)
+            )
+            references.append(reference)
+            choices.append(Choice(name, share, True))
+            advance("match")
+        return references, choices
+
+    def _remembered(
+        self, key: int, name: str, match: Callable[[], tuple[float, Reference]]
+    ) -> tuple[float, Reference]:
+        if self._memory is None:
+            return match()
+        if (key, name) not in self._memory:
+            self._memory[key, name] = match()
+        return self._memory[key, name]
+
+    def _still(
+        self, anchor: Array, key: int, still: Still, scale: tuple[float, float]
+    ) -> tuple[float, Reference]:
+        pair = Pair(anchor, still.image[None], key, still.name)
+        match = self._matcher.coarse(pair)
+        share = confident_share(match)
+        pair, match = self._reduce(pair, match)
+        match = self._matcher.refine(pair, match, scale)
+        return share, on_canvas(jnp.asarray(pair.reference), match)
+
+    def _own_frame(
+        self, clip: Clip, anchor: Array, key: int, index: int, scale: tuple[float, float]
+    ) -> tuple[float, Reference]:
+        place = index - clip.first
+        # The backbone's output stands in while matching; the reference itself is the LR frame.
+        pair = Pair(anchor, clip.image(place), key, f"frame {index}")
+        match = self._matcher.coarse(pair)
+        share = confident_share(match)
+        match = self._matcher.refine(pair, match, scale)
+        to_lr = jnp.array([1.0 / scale[1], 1.0 / scale[0]], jnp.float32)
+        return share, on_canvas(clip.frames[place], match._replace(warp=rescale(match.warp, to_lr)))
