@@ -24,6 +24,8 @@ from ldip_jax.media.tracks import Tracks
 
 DEFAULT_RATE = Fraction(25)
 _LIBRARIES = {"h264": ("libx264", "H.264"), "h265": ("libx265", "H.265")}
+# Below about 50 columns x265 writes beyond its buffers and may abort the process.
+_SMALLEST_H265 = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def choose_coding(
         return _lossless(path, like, bit_depth)
     if not 0 <= crf <= 51:
         raise InputError(f"crf {crf}: choose a number from 0 (best) to 51 (smallest), such as 18")
+    if codec == "h265" and width < _SMALLEST_H265:
+        raise InputError(f"{path}: H.265 needs frames of at least {_SMALLEST_H265} columns; take h264")
     encoder, name = _LIBRARIES[codec]
     bits = 8 if bit_depth == 8 else 10
     # Tagged in full, in the coding of the input: no player may guess another matrix from the larger size.
@@ -181,6 +185,9 @@ class VideoSink:
         for packet in self._stream.encode(frame):
             # Encoders leave this open, and the muxer then has to guess how long the last frame shows.
             packet.duration = round(1 / self._fps / self._tick)
+            if frame is None and self._number <= 2:
+                # Nothing is reordered yet, but x265 gives such clips random decoding times.
+                packet.dts = packet.pts
             self._output.mux(packet)
 
     def finish(self) -> None:

@@ -86,7 +86,7 @@ class ToRgb:
 
     def __init__(self, color: Color, centred_chroma: bool):
         self._color = color
-        self._position = 128 if centred_chroma else 0
+        self._chroma = "center" if centred_chroma else "left"
         self._layout: _Layout | None = None
 
     def __call__(self, frame: VideoFrame) -> Float[np.ndarray, "h w 3"]:
@@ -98,9 +98,7 @@ class ToRgb:
         if is_grey(frame.format):
             luma = plane_view(self._relaid(frame, _planar("gray", bits), "").planes[0], _dtype(bits))
             return yuv_to_rgb([luma, *[np.full_like(luma, 1 << (bits - 1))] * 2], self._color)
-        options = f"interl=-1:in_h_chr_pos={self._position}"
-        if frame.format.chroma_height(16) == 8:
-            options += ":in_v_chr_pos=128"
+        options = f"interl=-1:in_chroma_loc={self._chroma}"
         planes = self._relaid(frame, _planar("yuv444p", bits), options).planes[:3]
         return yuv_to_rgb([plane_view(plane, _dtype(bits)) for plane in planes], self._color)
 
@@ -133,7 +131,7 @@ class FromRgb:
         frame = VideoFrame(rgb.shape[1], rgb.shape[0], _planar("yuv444p", bits))
         for plane, codes in zip(frame.planes, rgb_to_yuv(rgb, self._color), strict=True):
             plane_view(plane, _dtype(bits))[...] = codes
-        frame = self._relaid(frame, "out_h_chr_pos=0:out_v_chr_pos=128")
+        frame = self._relaid(frame, "out_chroma_loc=left")
         frame.color_range = 2 if self._color.full_range else 1
         frame.colorspace = self._color.matrix
         return frame

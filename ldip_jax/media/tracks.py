@@ -26,6 +26,7 @@ _COPIED = {
         | {"subrip", "ass", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
     ),
 }
+_AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 _STREAM_FIELDS = ("language", "title")
 _FILE_FIELDS = frozenset(
     {"title", "artist", "author", "album", "comment", "description", "synopsis", "copyright", "date", "genre"}
@@ -55,7 +56,9 @@ class _Transcode:
     def __init__(self, output: OutputContainer, source: AudioStream):
         context = source.codec_context
         rate = context.sample_rate if context.sample_rate in (Codec("aac", "w").audio_rates or ()) else 48000
-        layout = context.layout.name
+        layout = context.layout.name if context.layout.name in _AAC_LAYOUTS else "mono"
+        if layout == "mono" and context.channels > 1:
+            layout = "stereo"
         stream = output.add_stream("aac", rate=rate, layout=layout)
         stream.bit_rate = 96_000 * max(1, min(context.channels, 6))
         self.stream: Stream = stream

@@ -123,8 +123,11 @@ def _scan(path: Path, first_pts: int | None, may_hide: bool) -> _Timing:
             raise _damaged(path, len(stamps)) from error
         rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
         promised = _promised_end(container, stream)
+        # Matroska counts to the end of the last frame; the lists of edits of MP4 are less precise.
+        frames_off = Fraction(3, 2) if "matroska" in container.format.name else 3
+        slack = frames_off / (stream.average_rate or _DEFAULT_RATE)
     rate = rates[0] if rates else _DEFAULT_RATE
-    if promised is not None and end is not None and promised - end * unit > max(3 / rate, Fraction(1, 10)):
+    if promised is not None and end is not None and promised - end * unit > slack:
         held = f"{float(end * unit):.2f} of {float(promised):.2f} seconds"
         raise _damaged(path, len(stamps), f"is cut short ({held})")
     if None in stamps or first_pts is None:
@@ -159,18 +162,18 @@ def _rate(
     stamps: list[int], unit: Fraction, rates: Sequence[Fraction]
 ) -> tuple[Fraction, list[Fraction] | None]:
     """The rate on whose grid all frames lie within a quarter of a frame; else the mean, and their times."""
-    if len(stamps) == 1:
-        return (rates[0] if rates else _DEFAULT_RATE), None
     seconds = (np.array(stamps, np.int64) - stamps[0]) * float(unit)
-    best, least = None, 0.25
-    for rate in rates:
-        distance = np.abs(seconds * float(rate) - np.arange(len(stamps))).max()
-        if distance < least:
-            best, least = rate, distance
-    if best is not None:
-        return best, None
+    for rate in [*map(_nominal, rates), *rates, _DEFAULT_RATE]:
+        if np.abs(seconds * float(rate) - np.arange(len(stamps))).max() < 0.25:
+            return rate, None
     mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * unit)
     return mean.limit_denominator(1001), [(stamp - stamps[0]) * unit for stamp in stamps]
+
+
+def _nominal(rate: Fraction) -> Fraction:
+    """The broadcast rate, such as 24000/1001, that a container of rounded times came close to."""
+    whole = Fraction(max(1, round(rate)))
+    return next((near for near in (whole, whole * 1000 / 1001) if abs(rate / near - 1) < 1e-4), rate)
 
 
 def _turn(frame: VideoFrame) -> tuple[bool, bool, bool] | None:

@@ -1,0 +1,423 @@
+"""What `open_writer` writes, and what it leaves behind when it cannot."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.color import Color
+from ldip_jax.media.outputs import check_output
+from ldip_jax.media.reader import open_clip
+from ldip_jax.media.writer import open_writer
+from tests.media.make import make_video, moving, smooth
+
+NTSC = Fraction(24000, 1001)
+
+
+def write(path, frames, **options):
+    height, width = frames[0].shape[:2]
+    with open_writer(path, height=height, width=width, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return writer
+
+
+def tags(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        next(container.decode(stream))
+        context = stream.codec_context
+        span = 2 if int(context.color_range) == 2 else 1
+        return int(context.colorspace), int(context.color_primaries), int(context.color_trc), span
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".mkv"])
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("size", [(48, 64), (53, 75)])
+def test_video(tmp_path, rng, suffix, codec, size):
+    frames = moving(rng, 5, *size)
+    path = tmp_path / f"a{suffix}"
+    writer = write(path, frames, fps=NTSC, codec=codec, crf=4)
+    clip = open_clip(path)
+    assert (clip.count, clip.fps, clip.height, clip.width) == (5, NTSC, *size)
+    assert clip.notes == []
+    for frame, wanted in zip(clip, frames, strict=True):
+        assert np.abs(frame - wanted).mean() < 2.5 / 255
+        assert np.abs((frame - wanted).mean((0, 1))).max() < 1 / 255
+    assert any("4:4:4" in note for note in writer.notes) == (size == (53, 75))
+    with av.open(str(path)) as container:
+        assert (
+            container.streams.video[0].codec_context.codec.canonical_name
+            == {"h264": "h264", "h265": "hevc"}[codec]
+        )
+        if codec == "h265" and suffix != ".mkv":
+            assert container.streams.video[0].codec_tag == "hvc1"
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 2), (1, 1), (16, 3)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_small_sizes_and_one_frame(tmp_path, rng, size, name, lossless):
+    frame = np.full((*size, 3), 0.5, np.float32)
+    write(tmp_path / name, [frame], lossless=lossless)
+    clip = open_clip(tmp_path / name)
+    assert (clip.count, clip.height, clip.width) == (1, *size)
+    np.testing.assert_allclose(next(iter(clip)), frame, atol=2.5 / 255)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+@pytest.mark.parametrize("size", [(37, 53), (48, 64)])
+def test_lossless_is_exact(tmp_path, rng, name, size):
+    codes = rng.integers(0, 256, (4, *size, 3))
+    writer = write(tmp_path / name, list(codes.astype(np.float32) / np.float32(255)), lossless=True, fps=NTSC)
+    clip = open_clip(tmp_path / name)
+    np.testing.assert_array_equal(np.rint(np.stack(list(clip)) * 255), codes)
+    assert (clip.fps, clip.count) == (NTSC, 4)
+    assert "lossless" in writer.notes[0]
+
+
+def test_lossless_16_bits(tmp_path, rng):
+    codes = rng.integers(0, 65536, (3, 20, 24, 3))
+    frames = list(codes.astype(np.float32) / np.float32(65535))
+    write(tmp_path / "a.mkv", frames, lossless=True, bit_depth=16)
+    np.testing.assert_array_equal(np.rint(np.stack(list(open_clip(tmp_path / "a.mkv"))) * 65535), codes)
+    with pytest.raises(InputError, match=r"needs \.mkv"):
+        write(tmp_path / "a.mp4", frames, lossless=True, bit_depth=16)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_bit_depth_16_is_ten_bits_of_video(tmp_path, codec):
+    ramp = np.linspace(0.2, 0.4, 256, dtype=np.float32)
+    frame = np.broadcast_to(ramp[None, :, None], (64, 256, 3)).copy()
+    write(tmp_path / "a.mp4", [frame], bit_depth=16, crf=0, codec=codec)
+    clip = open_clip(tmp_path / "a.mp4")
+    assert clip.color.bits == 10
+    (decoded,) = clip
+    assert np.abs(decoded - frame).mean() < 0.5 / 255
+    assert len(np.unique(np.rint(decoded[32, :, 1] * 1023))) > 120
+
+
+@pytest.mark.parametrize("matrix", [1, 5, 6, 9])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_colours_and_tags_stay_when_a_clip_grows(tmp_path, rng, matrix, full, codec):
+    color = Color(matrix, primaries=matrix, transfer=1, full_range=full, bits=8)
+    flat = rng.integers(60, 180, (3, 1, 4)).astype(np.uint8).repeat(48, axis=1).repeat(16, axis=2)
+    source = open_clip(make_video(tmp_path / "in.mp4", [flat] * 2, color=color, options={"qp": "0"}))
+    large = [np.kron(frame, np.ones((16, 20, 1), np.float32)) for frame in source]
+    assert large[0].shape[0] > 720
+    write(tmp_path / "out.mp4", large, like=source, crf=1, codec=codec)
+    assert tags(tmp_path / "out.mp4") == tags(tmp_path / "in.mp4") == (matrix, matrix, 1, 2 if full else 1)
+    clip = open_clip(tmp_path / "out.mp4")
+    assert clip.color == color
+    for frame, wanted in zip(clip, large, strict=True):
+        patches = (frame - wanted).reshape(768, 4, 320, 3)[:, :, 40:-40].mean((0, 2))
+        assert np.abs(patches).mean(0).max() < 1 / 255
+
+
+def test_an_untagged_sd_clip_does_not_shift_in_hd(tmp_path, rng):
+    flat = np.broadcast_to(np.array([81, 90, 240], np.uint8)[:, None, None], (3, 48, 64))
+    source = open_clip(make_video(tmp_path / "in.mp4", [flat], options={"qp": "0"}))
+    (small,) = source
+    write(tmp_path / "out.mkv", [np.kron(small, np.ones((20, 20, 1), np.float32))], like=source)
+    (frame,) = open_clip(tmp_path / "out.mkv")
+    np.testing.assert_allclose(frame.mean((0, 1)), [1, 0, 0], atol=1.5 / 255)
+    assert tags(tmp_path / "out.mkv")[0] == 6
+
+
+def test_rgb_and_images_become_bt709(tmp_path, rng):
+    source = open_clip(make_video(tmp_path / "in.mkv", moving(rng, 2, 32, 32), codec="ffv1", layout="bgr0"))
+    assert source.color.matrix == 0
+    write(tmp_path / "out.mp4", list(source), like=source)
+    assert tags(tmp_path / "out.mp4") == (1, 1, 1, 1)
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    writer = write(tmp_path / "b.mp4", list(source), like=open_clip(tmp_path / "a.png"))
+    assert tags(tmp_path / "b.mp4") == (1, 1, 1, 1)
+    assert "25 frames per second, since images have no frame rate" in writer.notes
+    assert open_clip(tmp_path / "b.mp4").fps == 25
+
+
+def test_lossless_keeps_the_meaning_of_the_colours(tmp_path):
+    color = Color(9, primaries=9, transfer=16, full_range=False, bits=10)
+    planes = np.full((3, 16, 16), 512, np.uint16)
+    source = open_clip(
+        make_video(tmp_path / "in.mkv", [planes], codec="ffv1", layout="yuv420p10le", color=color)
+    )
+    writer = write(tmp_path / "out.mkv", list(source), like=source, lossless=True)
+    assert tags(tmp_path / "out.mkv")[1:3] == (9, 16)
+    assert "10 bits reduced to 8" in writer.notes
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_the_shape_of_pixels(tmp_path, rng, name):
+    source = open_clip(make_video(tmp_path / "in.mp4", [smooth(rng, 48, 60)], aspect=Fraction(16, 15)))
+    write(tmp_path / name, [smooth(rng, 96, 120)], like=source)
+    assert open_clip(tmp_path / name).sample_aspect == Fraction(16, 15)
+    write(tmp_path / name, [smooth(rng, 48, 64)], like=source, overwrite=True)
+    assert open_clip(tmp_path / name).sample_aspect == 1
+    square = open_clip(make_video(tmp_path / "sq.mp4", [smooth(rng, 48, 64)]))
+    write(tmp_path / name, [smooth(rng, 48, 72)], like=square, overwrite=True)
+    assert open_clip(tmp_path / name).sample_aspect == 1
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_timing_of_the_input(tmp_path, rng, name):
+    frames = moving(rng, 7, 32, 32)
+    times = [Fraction(t, 1000) for t in (0, 40, 80, 200, 240, 600, 640)]
+    uneven = open_clip(make_video(tmp_path / "in.mkv", frames, stamps=times))
+    write(tmp_path / name, frames, like=uneven)
+    assert open_clip(tmp_path / name).times == times
+    even = open_clip(make_video(tmp_path / "ntsc.mp4", frames, rate=NTSC))
+    write(tmp_path / name, frames, like=even, overwrite=True)
+    clip = open_clip(tmp_path / name)
+    assert (clip.fps, clip.times, clip.count) == (NTSC, None, 7)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration / 1e6 == pytest.approx(7 / NTSC, abs=0.002)
+    write(tmp_path / name, frames, like=even, fps=Fraction(50), overwrite=True)
+    assert open_clip(tmp_path / name).fps == 50
+
+
+def test_a_folder_of_png_takes_the_names_of_the_input(tmp_path, rng):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("x.jpg", "y.bmp"):
+        Image.new("RGB", (8, 6)).save(source / name)
+    codes = rng.integers(0, 256, (2, 12, 16, 3))
+    write(
+        tmp_path / "deep" / "er" / "out",
+        list(codes.astype(np.float32) / np.float32(255)),
+        like=open_clip(source),
+    )
+    out = open_clip(tmp_path / "deep" / "er" / "out")
+    assert out.names == ["x.png", "y.png"]
+    np.testing.assert_array_equal(np.rint(np.stack(list(out)) * 255), codes)
+    assert sorted(os.listdir(tmp_path / "deep" / "er" / "out")) == ["x.png", "y.png"]
+
+
+def test_a_folder_of_png_from_video_and_of_16_bits(tmp_path, rng):
+    codes = rng.integers(0, 65536, (3, 6, 8, 3))
+    writer = write(tmp_path / "out", list(codes.astype(np.float32) / np.float32(65535)), bit_depth=16)
+    out = open_clip(tmp_path / "out")
+    assert out.names == ["00000000.png", "00000001.png", "00000002.png"]
+    np.testing.assert_array_equal(np.rint(np.stack(list(out)) * 65535), codes)
+    assert writer.notes == ["PNG, 16 bits"]
+
+
+def test_one_png(tmp_path, rng):
+    frames = moving(rng, 2, 6, 8)
+    write(tmp_path / "new" / "a.png", frames[:1])
+    assert open_clip(tmp_path / "new" / "a.png").count == 1
+    with pytest.raises(InputError, match="one image holds one frame only"):
+        write(tmp_path / "b.png", frames)
+    clip = open_clip(make_video(tmp_path / "v.mp4", moving(rng, 3, 32, 32)))
+    with pytest.raises(InputError, match="one image holds one frame only"):
+        open_writer(tmp_path / "b.png", height=32, width=32, like=clip)
+    assert sorted(os.listdir(tmp_path)) == ["new", "v.mp4"]
+
+
+def refused(path, *words, **options):
+    with pytest.raises(InputError) as caught:
+        open_writer(path, **{"height": 8, "width": 8, **options})
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def test_settings_that_cannot_be(tmp_path):
+    for suffix in (".avi", ".webm", ".ts", ".gif", ".jpg", ".tiff"):
+        refused(tmp_path / f"a{suffix}", f"a{suffix}", suffix, "not written")
+    refused(tmp_path / "a.mp4", "crf 60", crf=60)
+    refused(tmp_path / "a.mp4", "crf -1", crf=-1)
+    refused(tmp_path / "a.mp4", "codec av1", codec="av1")
+    refused(tmp_path / "a.mp4", "H.265 needs", width=63, codec="h265")
+    refused(tmp_path / "a.mp4", "bit depth 12", bit_depth=12)
+    refused(tmp_path / "a", "bit depth 12", bit_depth=12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_outputs(tmp_path, rng):
+    frames = moving(rng, 2, 32, 32)
+    (tmp_path / "a.mp4").write_bytes(b"precious")
+    refused(tmp_path / "a.mp4", "a.mp4: exists already", "--overwrite")
+    assert (tmp_path / "a.mp4").read_bytes() == b"precious"
+    write(tmp_path / "a.mp4", frames, overwrite=True)
+    assert open_clip(tmp_path / "a.mp4").count == 2
+    (tmp_path / "b.mp4").mkdir()
+    refused(tmp_path / "b.mp4", "is a folder", overwrite=True)
+    (tmp_path / "file").write_bytes(b"x")
+    refused(tmp_path / "file", "is a file where a folder is to be", overwrite=True)
+    refused("/dev/null", "is a file", overwrite=True)
+    os.symlink("/dev/full", tmp_path / "null.mp4")
+    refused(tmp_path / "null.mp4", "no ordinary file", overwrite=True)
+
+
+def test_existing_folders(tmp_path, rng):
+    frames = moving(rng, 2, 8, 8)
+    out = tmp_path / "out"
+    out.mkdir()
+    write(out, frames)
+    refused(out, "exists already and is not empty", "--overwrite")
+    inode = out.stat().st_ino
+    write(out, [*frames, frames[0]], overwrite=True)
+    write(out, frames[:1], overwrite=True)
+    assert sorted(os.listdir(out)) == ["00000000.png"]
+    assert out.stat().st_ino == inode
+    (out / "holiday.png").write_bytes(b"precious")
+    refused(out, "holds holiday.png", overwrite=True)
+    write(out, frames[:1], names=["holiday.png"], overwrite=True)
+    assert sorted(os.listdir(out)) == ["holiday.png"]
+    check_output(out, overwrite=True)
+
+
+def test_inputs_survive(tmp_path, rng):
+    clip = open_clip(make_video(tmp_path / "a.mp4", moving(rng, 2, 32, 32)))
+    refused(tmp_path / "a.mp4", "is also an input", like=clip, overwrite=True)
+    os.link(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    os.symlink(tmp_path / "a.mp4", tmp_path / "c.mp4")
+    refused(tmp_path / "b.mp4", "is also an input", like=clip, overwrite=True)
+    refused(tmp_path / "c.mp4", "is also an input", like=clip, overwrite=True)
+    with pytest.raises(InputError, match="is also an input"):
+        check_output(tmp_path / "a.mp4", overwrite=True, inputs=["none", tmp_path / "a.mp4"])
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "00000000.png")
+    folder = open_clip(tmp_path / "in")
+    refused(tmp_path / "in", "is also an input", like=folder, overwrite=True)
+    refused(tmp_path / "in" / ".." / "in", "is also an input", like=folder, overwrite=True)
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    refused(tmp_path / "file" / "a.mp4", "cannot be written")
+    refused(tmp_path / "file" / "sub" / "frames", "cannot be written")
+    refused("/proc/none/a.mp4", "/proc/none/a.mp4: cannot be written")
+    refused("/proc/none", "cannot be written")
+    refused(tmp_path / ("n" * 300 + ".mp4"), "cannot be written")
+    check_output(tmp_path / "deep" / "er" / "a.mp4")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["new/deep/a.mp4", "new/deep/a.mkv", "new/deep/frames", "new/deep/a.png"])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, OSError])
+def test_a_failure_leaves_nothing(tmp_path, rng, name, failure):
+    frames = moving(rng, 3, 32, 32)
+
+    def run():
+        with open_writer(tmp_path / name, height=32, width=32) as writer:
+            writer.write(frames[0])
+            raise failure("mine")
+
+    with pytest.raises(failure, match="mine"):
+        run()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "frames", "a.png"])
+def test_a_failure_leaves_what_was_there(tmp_path, rng, name):
+    frames = moving(rng, 1, 32, 32)
+    write(tmp_path / name, frames)
+    before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+
+    def run():
+        with open_writer(tmp_path / name, height=32, width=32, overwrite=True) as writer:
+            writer.write(1 - frames[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "frames", "a.png"])
+def test_nothing_written_and_a_wrong_size_are_our_faults(tmp_path, name):
+    with (
+        pytest.raises(ValueError, match="no frame was written"),
+        open_writer(tmp_path / name, height=8, width=8),
+    ):
+        pass
+    with (
+        pytest.raises(ValueError, match="for an output of"),
+        open_writer(tmp_path / name, height=8, width=8) as writer,
+    ):
+        writer.write(np.zeros((8, 9, 3), np.float32))
+    assert os.listdir(tmp_path) == []
+
+
+LIMITED = """
+import resource, signal, sys
+import numpy as np
+from ldip_jax.errors import InputError
+from ldip_jax.media.writer import open_writer
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+rng = np.random.default_rng(0)
+try:
+    with open_writer(sys.argv[1], height=64, width=96, crf=0) as writer:
+        for _ in range(int(sys.argv[2])):
+            writer.write(rng.random((64, 96, 3), dtype=np.float32))
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("name", ["new/a.mp4", "new/a.mkv", "new/frames", "new/a.png"])
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_real_limit_of_the_file_system(tmp_path, name, count):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / name), "1" if ".png" in name else str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.count("\n") == 1
+    assert os.strerror(errno.EFBIG) in done.stdout
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_while_writing(tmp_path, rng, monkeypatch):
+    real = os.fsync
+    frames = moving(rng, 3, 32, 32)
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) >= 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"00000001\.png: cannot be written \(No space left on device\)"):
+        write(tmp_path / "out", frames)
+    with pytest.raises(InputError, match=r"a\.mp4: cannot be written \(No space left on device\)"):
+        write(tmp_path / "a.mp4", frames)
+    assert os.listdir(tmp_path) == []
+
+
+INTERRUPTED = """
+import sys, time
+import numpy as np
+from ldip_jax.media.writer import open_writer
+with open_writer(sys.argv[1], height=64, width=96) as writer:
+    print("ready", flush=True)
+    while True:
+        writer.write(np.random.default_rng().random((64, 96, 3), dtype=np.float32))
+"""
+
+
+@pytest.mark.parametrize("name", ["new/a.mp4", "new/frames"])
+def test_ctrl_c(tmp_path, name):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / name)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in errors
+    assert os.listdir(tmp_path) == []
