@@ -1,7 +1,7 @@
 """What every matcher is: a key-frame and a reference in, places and confidence out."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +47,7 @@ class Match(NamedTuple):
     confidence: Float[Array, "b H W 1"]
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """Two steps, so that a caller can drop or reduce a reference between them (see `density`).
 

@@ -18,7 +18,7 @@ from ldip_jax.models.gmflow.transformer import Transformer, add_position, sine_p
 from ldip_jax.models.gmflow.upsampling import convex_upsample
 from ldip_jax.models.gmflow.windows import merge_windows, shifted_regions, split_windows
 from ldip_jax.ops.conv import conv2d
-from tests.gmflow_weights import published_gmflow
+from tests.published import published_params
 from tests.scenes import blocks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gmflow.npz"
@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "gmflow.npz"
 
 @pytest.fixture(scope="session")
 def published():
-    return published_gmflow()
+    return published_params("gmflow")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,24 @@
+from types import SimpleNamespace
+
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.matching import choice
+from ldip_jax.matching.precomputed import PrecomputedMatcher
+
+
+def test_an_unknown_name_is_refused_with_the_ones_that_exist(tmp_path):
+    with pytest.raises(InputError, match="gmflo: no such matcher; give gmflow, flow, or a folder"):
+        choice.choose_matcher("gmflo", {})
+    assert isinstance(choice.choose_matcher(tmp_path, {}), PrecomputedMatcher)
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
+    given = []
+    made = PrecomputedMatcher(tmp_path)
+    weights = SimpleNamespace(params={"of": "gmflow"})
+    monkeypatch.setattr(choice, "load_weights", lambda name, network: weights)
+    monkeypatch.setattr(choice, "gmflow_matcher", lambda *params: given.append(params) or made)
+    assert choice.choose_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
+    assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]

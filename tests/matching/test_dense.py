@@ -1,0 +1,145 @@
+"""The mapping around a flow network, with networks that do as they are told."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.matching.coordinates import flow_to_warp, rescale
+from ldip_jax.matching.dense import DenseMatcher, resize_image
+from ldip_jax.matching.matcher import Pair
+from ldip_jax.matching.networks import gmflow_both_ways, gmflow_size
+from ldip_jax.ops.warp import bilinear, pixel_grid
+
+
+def shift(params, a, b):
+    """The flow that `params` says, whatever the images."""
+    flow = jnp.broadcast_to(params["flow"], (*a.shape[:3], 2))
+    return flow, -flow
+
+
+def pair(anchor_size, reference_size, rng):
+    return Pair(rng.random((1, *anchor_size, 3), np.float32), rng.random((1, *reference_size, 3), np.float32))
+
+
+@pytest.mark.parametrize("matching", [(48, 80), (30, 50), (96, 160), (31, 47)])
+@pytest.mark.parametrize("reference", [(48, 80), (100, 90), (13, 200)])
+def test_places_follow_the_half_pixel_convention_exactly(rng, matching, reference):
+    flow = np.array([2.25, -1.5], np.float32)
+    matcher = DenseMatcher(shift, {"flow": flow}, lambda size: matching)
+    match = matcher.coarse(pair((48, 80), reference, rng))
+    for axis, n, m, r in ((0, 80, matching[1], reference[1]), (1, 48, matching[0], reference[0])):
+        expected = ((np.arange(n) + 0.5) * m / n + flow[axis]) * r / m - 0.5
+        found = match.warp[0, 5, :, 0] if axis == 0 else match.warp[0, :, 5, 1]
+        np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_confidence_is_zero_exactly_where_the_place_is_outside(rng):
+    matcher = DenseMatcher(shift, {"flow": np.array([10.0, 0.0], np.float32)}, lambda size: (24, 40))
+    match = matcher.coarse(pair((48, 80), (24, 160), rng))
+    confidence = np.asarray(match.confidence[0, ..., 0])
+    outside = np.round(np.asarray(match.warp[0, ..., 0])) > 159
+    assert outside.any()
+    assert (confidence[outside] == 0.0).all()
+    np.testing.assert_allclose(confidence[:, :58], 1.0, atol=1e-6)
+
+
+def test_a_zoomed_crop_is_found_where_it_was_cut_from():
+    """A reference that shows columns 20..60, rows 10..34 of the scene, enlarged 3 times."""
+    h, w = 48, 80
+    y, x = np.mgrid[:h, :w]
+    ramp = np.stack([x / w, y / h, 0 * x], axis=-1).astype(np.float32)[None]
+    reference = resize_image(jnp.asarray(ramp[:, 10:34, 20:60]), (72, 120))
+
+    def exact(params, a, b):
+        # Both at (48, 80): scene place X is at ((X + 0.5 - 20) * 3) of 120 in the reference, so * 2 of 80.
+        grid = pixel_grid(h, w)[None]
+        there = rescale(grid - jnp.array([[[[20.0, 10.0]]]]), jnp.array([2.0, 2.0]))
+        return there - grid, grid * 0.0
+
+    match = DenseMatcher(exact, {}, lambda size: size).coarse(Pair(ramp, reference))
+    seen = bilinear(reference, match.warp)
+    # Away from the crop's rim, where resizing a ramp bends it.
+    np.testing.assert_allclose(seen[0, 13:31, 23:57], ramp[0, 13:31, 23:57], atol=2e-3)
+
+
+def test_another_reference_size_needs_no_new_matching_program(rng):
+    traced = []
+
+    def counting(params, a, b):
+        traced.append(a.shape)
+        return shift(params, a, b)
+
+    matcher = DenseMatcher(counting, {"flow": np.zeros(2, np.float32)}, lambda size: (24, 40))
+    for reference in ((48, 80), (50, 81), (200, 30)):
+        matcher.coarse(pair((48, 80), reference, rng))
+    DenseMatcher(counting, {"flow": np.ones(2, np.float32)}, lambda size: (24, 40)).coarse(
+        pair((48, 80), (10, 10), rng)
+    )
+    assert traced == [(1, 24, 40, 3)]
+
+
+def test_without_a_refiner_refine_returns_the_match(rng):
+    matcher = DenseMatcher(shift, {"flow": np.zeros(2, np.float32)}, lambda size: size)
+    images = pair((16, 24), (16, 24), rng)
+    match = matcher.coarse(images)
+    assert matcher.refine(images, match, (4.0, 4.0)) is match
+
+
+def test_flow_at_full_size_is_added_to_the_pixel_grid(key):
+    flow = jax.random.normal(key, (2, 6, 9, 2))
+    warp = flow_to_warp(flow, (6, 9), jnp.array([9.0, 6.0]))
+    np.testing.assert_allclose(warp, flow + pixel_grid(6, 9)[None], atol=1e-5)
+
+
+def test_rescaling_there_and_back(key):
+    coords = 50.0 * jax.random.normal(key, (3, 4, 2))
+    factor = jnp.array([0.25, 3.0])
+    np.testing.assert_allclose(rescale(rescale(coords, factor), 1.0 / factor), coords, atol=1e-4)
+    np.testing.assert_allclose(rescale(jnp.array([-0.5, 7.5]), factor), [-0.5, 23.5])
+
+
+def test_resizing_a_reference_is_antialiased_and_stays_in_range(rng):
+    checker = np.indices((64, 64)).sum(axis=0)[None, ..., None] % 2 * np.ones(3)
+    small = resize_image(jnp.asarray(checker, jnp.float32), (16, 16))
+    np.testing.assert_allclose(small[:, 2:-2, 2:-2], 0.5, atol=0.02)
+    large = resize_image(jnp.asarray(checker[:, :8, :8], jnp.float32), (30, 30))
+    assert large.min() >= 0.0
+    assert large.max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((352, 640), (352, 640)),
+        ((720, 1280), (360, 640)),
+        ((1280, 720), (640, 360)),
+        ((300, 600), (300, 600)),
+        ((96, 128), (384, 512)),
+        ((8, 8), (512, 512)),
+        ((2, 4000), (1, 640)),
+    ],
+)
+def test_gmflow_size_keeps_proportions_within_bounds(size, expected):
+    assert gmflow_size(size) == expected
+
+
+def test_gmflow_takes_sizes_that_are_no_multiple_of_32(monkeypatch):
+    seen = []
+
+    class Recorder:
+        def apply(self, variables, a, b):
+            seen.append((a, b))
+            flow = jnp.stack(jnp.broadcast_arrays(*jnp.meshgrid(jnp.arange(64.0), jnp.arange(32.0))), axis=-1)
+            return flow[None], -flow[None]
+
+    monkeypatch.setattr("ldip_jax.matching.networks.GMFlow", Recorder)
+    a = jnp.arange(20 * 50 * 3.0).reshape(1, 20, 50, 3)
+    forward, backward = gmflow_both_ways({}, a, -a)
+    padded, _ = seen[0]
+    assert padded.shape == (1, 32, 64, 3)
+    np.testing.assert_array_equal(padded[:, :20, :50], a)
+    np.testing.assert_array_equal(padded[0, 31, 63], a[0, 19, 49])
+    # Flows are of the same pixels: nothing is moved or scaled.
+    np.testing.assert_array_equal(forward, -backward)
+    np.testing.assert_array_equal(forward[0, 19, 49], [49.0, 19.0])

@@ -1,0 +1,48 @@
+"""The whole default matcher, with the published weights."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.matching.confidence import confident_share
+from ldip_jax.matching.dense import resize_image
+from ldip_jax.matching.density import median_scale
+from ldip_jax.matching.matcher import Pair
+from ldip_jax.matching.networks import gmflow_matcher
+from ldip_jax.ops.warp import pixel_grid
+from tests.published import published_params
+from tests.scenes import blocks
+
+H, W = 192, 256
+
+
+@pytest.fixture(scope="session")
+def matcher():
+    return gmflow_matcher(published_params("gmflow"), published_params("basicvsr-reds4")["spynet"])
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return jnp.asarray(blocks(seed=5, height=240, width=320)[None])
+
+
+def test_an_enlarged_part_of_the_scene_is_found(matcher, scene):
+    """The anchor is soft; the reference shows three quarters of it, twice as large, in another proportion."""
+    anchor = resize_image(resize_image(scene[:, :H, :W], (H // 2, W // 2)), (H, W))
+    top, left, rows, columns = 30, 20, 150, 220
+    reference = resize_image(scene[:, top : top + rows, left : left + columns], (2 * rows, 2 * columns))
+    pair = Pair(anchor, reference)
+    coarse = matcher.coarse(pair)
+    refined = matcher.refine(pair, coarse, (4.0, 4.0))
+    true = 2.0 * (pixel_grid(H, W)[None] - jnp.array([[[[left, top]]]]) + 0.5) - 0.5
+    sure = np.asarray(coarse.confidence[..., 0] > 0.5) & np.asarray(refined.confidence[..., 0] > 0.5)
+    assert sure[:, top + 10 : top + rows - 10, left + 10 : left + columns - 10].mean() > 0.8
+    assert abs(median_scale(coarse.warp, coarse.confidence) - 2.0) < 0.1
+    # In pixels of the reference, of which two make one of the key-frame.
+    for match in (coarse, refined):
+        assert np.median(np.linalg.norm(match.warp - true, axis=-1)[sure]) < 0.8
+
+
+def test_an_unrelated_reference_is_not_trusted(matcher, scene):
+    other = jnp.asarray(blocks(seed=6, height=H, width=W)[None])
+    assert confident_share(matcher.coarse(Pair(scene[:, :H, :W], other)).confidence) < 0.02

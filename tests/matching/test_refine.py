@@ -1,0 +1,93 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.matching.networks import flow_matcher
+from ldip_jax.matching.refine import Refiner
+from ldip_jax.models.backbone.spynet import SPyNet
+from ldip_jax.ops.warp import bilinear, pixel_grid
+from tests.published import published_params
+from tests.scenes import blocks
+
+
+@pytest.fixture(scope="module")
+def silent():
+    """SPyNet's parameters, all zero: no motion."""
+    image = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(SPyNet().init, jax.random.key(0), image, image)["params"]
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def moving(params, x, y):
+    """SPyNet's parameters with which every flow is (x, y)."""
+    finest = {**params["basic_module_5"]}
+    finest["basic_module_8"] = {**finest["basic_module_8"], "bias": np.array([x, y], np.float32)}
+    return {**params, "basic_module_5": finest}
+
+
+def zoomed(h, w, zoom):
+    return zoom * pixel_grid(h, w)[None]
+
+
+def example(rng, h=32, w=64):
+    images = Pair(rng.random((1, h, w, 3), np.float32), rng.random((1, 40, 70, 3), np.float32))
+    return images, Match(zoomed(h, w, 1.05), jnp.full((1, h, w, 1), 0.8))
+
+
+def test_no_motion_leaves_the_match_as_it_is(rng, silent):
+    pair, match = example(rng)
+    refined = Refiner(silent)(pair, match, (4.0, 4.0))
+    np.testing.assert_allclose(refined.warp, match.warp, atol=1e-4)
+    inside = (np.round(np.asarray(match.warp)) <= [69, 39]).all(axis=-1, keepdims=True)
+    np.testing.assert_allclose(refined.confidence, 0.8 * inside, atol=1e-6)
+
+
+def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
+    pair, match = example(rng)
+    refined = Refiner(moving(silent, 2.5, -1.0))(pair, match, (4.0, 4.0))
+    # W(x + r), not W(x) + r: a step of r in the key-frame is 1.05 r in the reference.
+    np.testing.assert_allclose(
+        refined.warp[:, 1:, :-3], match.warp[:, 1:, :-3] + jnp.array([[[[2.625, -1.05]]]]), atol=1e-3
+    )
+    # Beyond the border the map is continued, not zero.
+    np.testing.assert_allclose(refined.warp[0, 5, -1, 0], match.warp[0, 5, -1, 0], atol=1e-3)
+
+
+def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
+    pair, match = example(rng)
+    match = Match(match.warp - 5.0, match.confidence)
+    refined = Refiner(moving(silent, 4.0, 0.0))(pair, match, (4.0, 4.0))
+    place = np.round(np.asarray(refined.warp))
+    outside = ((place < 0) | (place > [69, 39])).any(axis=-1)
+    assert outside.any()
+    np.testing.assert_array_equal(np.asarray(refined.confidence[..., 0]) == 0.0, outside)
+
+
+@pytest.fixture(scope="session")
+def spynet():
+    return published_params("basicvsr-reds4")["spynet"]
+
+
+def test_flow_network_removes_an_error_of_two_pixels(spynet):
+    scene = blocks(seed=3, height=144, width=200)[None]
+    anchor, reference = scene[:, :128, :192], scene[:, 5:133, 3:195]
+    true = pixel_grid(128, 192)[None] - jnp.array([[[[3.0, 5.0]]]])
+    coarse = Match(true + jnp.array([[[[1.5, -1.5]]]]), jnp.ones((1, 128, 192, 1)))
+    refined = Refiner(spynet)(Pair(anchor, reference), coarse, (4.0, 4.0))
+    error = np.linalg.norm(refined.warp - true, axis=-1)[:, 16:-16, 16:-16]
+    assert np.median(error) < 0.35  # 2.1 before
+    assert np.quantile(error, 0.9) < 1.0
+
+
+def test_flow_matcher_finds_small_motion(spynet):
+    scene = blocks(seed=4, height=144, width=200)[None]
+    anchor, reference = scene[:, 4:132, 4:196], scene[:, 7:135, 2:194]
+    match = flow_matcher(spynet).coarse(Pair(anchor, reference))
+    error = match.warp - (pixel_grid(128, 192)[None] + jnp.array([[[[2.0, -3.0]]]]))
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    assert np.median(np.linalg.norm(error, axis=-1)[inner]) < 0.25
+    assert np.mean(np.asarray(match.confidence)[inner] > 0.5) > 0.9
+    seen = bilinear(jnp.asarray(reference), match.warp, padding="border")
+    assert np.mean(np.abs(seen - anchor)[inner]) < 0.5 * np.mean(np.abs(reference - anchor)[inner])
