@@ -75,7 +75,7 @@ class HRIPCell(nn.Module):
             warped, offset, _ = nearest(previous, coords)
             return module.conv_in(jnp.concatenate([current, warped, offset.astype(current.dtype)], axis=-1))
 
-        coords = pixel_grid(height, width) + flow.astype(jnp.float32)
+        coords = pixel_grid(height, width)[None] + flow.astype(jnp.float32)
         x = over_bands(self, enter, (current, coords), halo=1)
         x, _ = self.swin(x, None)
         return over_bands(self, lambda module, x: module.conv_last(module.norm(x)), (x,), halo=1)

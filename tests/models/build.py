@@ -1,0 +1,57 @@
+"""Small LDIPs with random parts, for the tests of models and inference."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.ldip import LDIP, KeyFrames
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.ref_align import Reference
+
+NARROW = {"mid_channels": 8, "num_blocks": 2}
+
+
+def narrow_ldip(key, band_pixels=None, **lrrf):
+    """A full-size LRRF, untrained, on a narrow BasicVSR."""
+    net = LDIP(
+        BasicVSR(**NARROW, band_pixels=band_pixels),
+        LRRF(feature_scale=0.5, band_pixels=band_pixels, **lrrf),
+    )
+    backbone, trainable = jax.random.split(key)
+    params = {
+        "backbone": jax.jit(BasicVSR(**NARROW).init)(backbone, jnp.zeros((1, 2, 8, 8, 3)))["params"],
+        "lrrf": jax.jit(lambda key: init_lrrf(net.lrrf, key))(trainable),
+    }
+    return net, params
+
+
+def shaken(params, rng, scale=0.05):
+    """Parameters with noise on every leaf, the silent layers' too."""
+    return jax.tree.map(
+        lambda a: a + scale * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params
+    )
+
+
+def random_references(rng, lead, size, image=(24, 20)) -> Reference:
+    """References with random warps that partly miss; `lead` are the axes before the maps'."""
+    h, w = image
+    shape = (*lead, *size)
+    warp = rng.uniform(-4.0, max(image) + 4.0, (*shape, 2))
+    return Reference(
+        jnp.asarray(rng.uniform(0, 1, (*lead, h, w, 3)), jnp.float32),
+        jnp.broadcast_to(jnp.array([h, w], jnp.int32), (*lead, 2)),
+        jnp.asarray(warp, jnp.float32),
+        jnp.asarray(rng.uniform(0, 1, (*shape, 1)), jnp.float32),
+        jnp.ones(lead, jnp.float32),
+    )
+
+
+def random_keys(rng, index, size, references=3) -> KeyFrames:
+    """Key-frames at `index` (clip by clip) of HR `size`, all valid."""
+    index = np.asarray(index, np.int32)
+    return KeyFrames(
+        jnp.asarray(index),
+        jnp.ones(index.shape, jnp.float32),
+        random_references(rng, (*index.shape, references), size),
+    )

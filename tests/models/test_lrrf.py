@@ -1,0 +1,188 @@
+"""What LRRF promises: silence at first, harmless emptiness, canvases and bands that change nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from tests.models.build import narrow_ldip, random_keys, random_references, shaken
+
+FRAMES, LR, HR = 4, (6, 10), (24, 40)
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(7)
+    frames = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *LR, 3)), jnp.float32)
+    return frames, random_keys(rng, [[0, 3], [1, 2]], HR)
+
+
+def run(net, params, frames, keys):
+    return jax.jit(net.apply)({"params": params}, frames, keys)
+
+
+def test_parameter_counts(key):
+    shapes = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
+    assert count(shapes) == 2_098_240
+    assert count(shapes["ref_align"]) == 119_808
+    assert count(shapes["ref_fusion"]) == 1_204_480
+    assert count(shapes["hrip"]["backward"]) == count(shapes["hrip"]["forward"]) == 386_976
+    assert count(shapes["ref_fusion"]["ica_0"]) == 66_368
+    cross = jax.eval_shape(lambda key: init_lrrf(LRRF(attention="cross"), key), key)
+    assert count(cross) == 1_999_296
+
+
+@pytest.mark.parametrize("gate", ["none", "max_confidence"])
+def test_untrained_lrrf_is_the_backbone_bit_for_bit(key, scene, gate):
+    frames, keys = scene
+    net, params = narrow_ldip(key, gate=gate)
+    alone = jax.jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
+    np.testing.assert_array_equal(run(net, params, frames, keys), alone)
+
+
+def test_conv_r_changes_key_frames_alone(key, scene, rng):
+    frames, keys = scene
+    net, params = narrow_ldip(key)
+    before = run(net, params, frames, keys)
+    params["lrrf"]["ref_fusion"]["conv_r"] = shaken(params["lrrf"]["ref_fusion"]["conv_r"], rng)
+    changed = np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0
+    np.testing.assert_array_equal(changed, [[True, False, False, True], [False, True, True, False]])
+
+
+def test_hrip_changes_other_frames(key, scene, rng):
+    frames, keys = scene
+    net, params = narrow_ldip(key)
+    before = run(net, params, frames, keys)
+    for cell in params["lrrf"]["hrip"].values():
+        cell["conv_last"] = shaken(cell["conv_last"], rng)
+    assert (np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0).all()
+
+
+def test_detail_travels_from_a_key_frame_to_all_frames(key, scene, rng):
+    """With HRIP awake, another reference at frame 0 is felt in the last frame."""
+    frames, keys = scene
+    net, params = narrow_ldip(key)
+    params["lrrf"] = shaken(params["lrrf"], rng)
+    frames, keys = frames[:1], jax.tree.map(lambda x: x[:1, :1], keys)
+    other = keys._replace(references=keys.references._replace(image=1.0 - keys.references.image))
+    difference = np.abs(run(net, params, frames, keys) - run(net, params, frames, other))
+    assert (difference.max(axis=(0, 2, 3, 4)) > 1e-7).all()
+
+
+def test_without_a_valid_reference_features_stay(key, rng):
+    lrrf = LRRF(gate="none")
+    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+    hr = jnp.asarray(rng.standard_normal((2, *HR, 64)), jnp.float32)
+    references = random_references(rng, (2, 3), HR)
+    references = references._replace(valid=jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+
+    def refine(params, hr):
+        return lrrf.apply({"params": params}, hr, references, method="refine")
+
+    refined = jax.jit(refine)(params, hr)
+    np.testing.assert_array_equal(refined[0], hr[0])
+    assert (refined[1] != hr[1]).any()
+    grads = jax.jit(jax.grad(lambda params: refine(params, hr).sum()))(params)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    nothing = references._replace(valid=jnp.zeros((2, 3)))
+    grads = jax.jit(jax.grad(lambda p, r: lrrf.apply({"params": p}, hr, r, method="refine").sum()))(
+        params, nothing
+    )
+    assert all(not leaf.any() for leaf in jax.tree.leaves(grads))
+
+
+def test_empty_slots_do_not_count(key, rng):
+    """An invalid reference is as if it were not there, whatever it holds."""
+    lrrf = LRRF(gate="max_confidence")
+    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
+    three = random_references(rng, (1, 3), HR)._replace(valid=jnp.array([[1.0, 0.0, 1.0]]))
+    two = jax.tree.map(lambda x: x[:, ::2], three)
+    refine = jax.jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
+    np.testing.assert_allclose(refine(three), refine(two), atol=1e-6)
+
+
+def test_empty_key_frame_slots_write_nowhere(key, scene, rng):
+    """A masked key-frame slot at index 0 must not undo the real key-frame there."""
+    frames, keys = scene
+    net, params = narrow_ldip(key)
+    params["lrrf"] = shaken(params["lrrf"], rng)
+    two = keys._replace(index=jnp.array([[0, 0], [1, 1]]), valid=jnp.array([[1.0, 0.0], [1.0, 0.0]]))
+    one = jax.tree.map(lambda x: x[:, :1], two)
+    np.testing.assert_allclose(run(net, params, frames, two), run(net, params, frames, one), atol=1e-6)
+
+
+def test_max_confidence_gate_closes_where_nothing_matches(key, rng):
+    lrrf = LRRF(gate="max_confidence")
+    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
+    references = random_references(rng, (1, 2), HR)
+    confidence = references.confidence.at[..., :10, :].set(0.0)
+    refined = lrrf.apply({"params": params}, hr, references._replace(confidence=confidence), method="refine")
+    np.testing.assert_array_equal(refined[..., :10, :], hr[..., :10, :])
+    assert (refined[..., 10:, :] != hr[..., 10:, :]).any()
+
+
+def test_a_larger_canvas_changes_nothing(key, rng):
+    lrrf = LRRF()
+    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
+    bare = random_references(rng, (1, 2), HR)
+    around = jnp.asarray(rng.uniform(0, 1, (1, 2, 41, 33, 3)), jnp.float32)
+    canvas = bare._replace(image=around.at[:, :, :24, :20].set(bare.image))
+    refine = jax.jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
+    np.testing.assert_allclose(refine(canvas), refine(bare), atol=1e-6)
+
+
+def test_bands_equal_the_whole_frame(key, scene, rng):
+    frames, keys = scene
+    whole, params = narrow_ldip(key, gate="max_confidence")
+    params["lrrf"] = shaken(params["lrrf"], rng)
+    bands, _ = narrow_ldip(key, band_pixels=300, gate="max_confidence")
+    np.testing.assert_allclose(
+        run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6
+    )
+
+
+def test_which_gradients_live_when(key, scene, rng):
+    """At first conv_r and HRIP's last layers alone; after one step all but the key biases."""
+    frames, keys = scene
+    net, params = narrow_ldip(key)
+    target = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *HR, 3)), jnp.float32)
+
+    @jax.jit
+    def gradient(lrrf):
+        def loss(lrrf):
+            out = net.apply({"params": {**params, "lrrf": lrrf}}, frames, keys)
+            return jnp.abs(out - target).mean()
+
+        return jax.grad(loss)(lrrf)
+
+    def alive(grads):
+        return {"/".join(path) for path, leaf in flatten_dict(grads).items() if jnp.abs(leaf).max() > 1e-12}
+
+    first = gradient(params["lrrf"])
+    silent = {
+        f"{layer}/{leaf}"
+        for layer in ("ref_fusion/conv_r", "hrip/backward/conv_last", "hrip/forward/conv_last")
+        for leaf in ("kernel", "bias")
+    }
+    assert alive(first) == silent
+    stepped = jax.tree.map(lambda p, g: p - 0.1 * jnp.sign(g), params["lrrf"], first)
+    every = {"/".join(path) for path in flatten_dict(params["lrrf"])}
+    key_biases = {f"ref_fusion/ica_{d}/k/bias" for d in range(2)}
+    assert every - alive(gradient(stepped)) == key_biases
+
+
+def test_unknown_choices_are_refused(key):
+    with pytest.raises(ValueError, match="'sum'"):
+        init_lrrf(LRRF(attention="sum"), key)
+    with pytest.raises(ValueError, match="'soft'"):
+        init_lrrf(LRRF(gate="soft"), key)

@@ -1,0 +1,72 @@
+"""The Swin block against its textbook form: cyclic shift, region mask, whole map at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from einops import rearrange
+
+from ldip_jax.models.swin import SwinBlock
+from ldip_jax.ops.windows import relative_index
+
+
+def norm(x, p):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * p["scale"] + p["bias"]
+
+
+def dense(x, p):
+    return x @ p["kernel"] + p["bias"]
+
+
+def textbook(x, p, shifted, heads=4, size=8):
+    """One image, NumPy float64; padding at the bottom and right, as the paper's references do."""
+    h, w, c = x.shape
+    H, W = -(-h // size) * size, -(-w // size) * size
+    shift = size // 2 if shifted else 0
+    labels = np.zeros((H, W))
+    if shifted:
+        for a, rows in enumerate((slice(0, -size), slice(-size, -shift), slice(-shift, None))):
+            for b, columns in enumerate((slice(0, -size), slice(-size, -shift), slice(-shift, None))):
+                labels[rows, columns] = 3 * a + b
+    real = np.roll(np.pad(np.ones((h, w), bool), ((0, H - h), (0, W - w))), (-shift, -shift), (0, 1))
+    y = np.roll(np.pad(x, ((0, H - h), (0, W - w), (0, 0))), (-shift, -shift), (0, 1))
+    cut = lambda m: rearrange(m, "(i y) (j x) ... -> (i j) (y x) ...", y=size, x=size)  # noqa: E731
+    tokens, labels, real = cut(y), cut(labels), cut(real)
+    qkv = rearrange(dense(norm(tokens, p["norm1"]), p["attn"]["qkv"]), "n t (k m d) -> k n m t d", k=3, m=heads)
+    bias = p["attn"]["relative_position_bias_table"][relative_index(size)].transpose(2, 0, 1)
+    scores = np.einsum("nmid,nmjd->nmij", qkv[0], qkv[1]) / np.sqrt(c // heads) + bias
+    seen = (labels[:, :, None] == labels[:, None]) & real[:, None]
+    # A padded token that sees nobody may hold anything.
+    scores = np.where(seen[:, None], scores, -1e9)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    out = rearrange(np.einsum("nmij,nmjd->nmid", weights, qkv[2]), "n m t d -> n t (m d)")
+    tokens = tokens + dense(out, p["attn"]["proj"])
+    hidden = dense(norm(tokens, p["norm2"]), p["fc1"])
+    erf = np.vectorize(__import__("math").erf)
+    tokens = tokens + dense(0.5 * hidden * (1 + erf(hidden / np.sqrt(2))), p["fc2"])
+    y = rearrange(tokens, "(i j) (y x) c -> (i y) (j x) c", i=H // size, y=size, x=size)
+    return np.roll(y, (shift, shift), (0, 1))[:h, :w]
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("size", [(16, 24), (19, 13), (8, 8), (5, 30)])
+def test_equals_textbook(rng, key, size, shifted):
+    x = jnp.asarray(rng.standard_normal((2, *size, 16)), jnp.float32)
+    block = SwinBlock(16, heads=4)
+    params = block.init(key, x, shifted)["params"]
+    params = jax.tree.map(lambda a: a + 0.2 * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params)
+    got = block.apply({"params": params}, x, shifted)
+    p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    want = np.stack([textbook(np.asarray(image, np.float64), p64, shifted) for image in x])
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_bands_change_nothing(rng, key, shifted):
+    x = jnp.asarray(rng.standard_normal((1, 37, 20, 16)), jnp.float32)
+    params = SwinBlock(16).init(key, x, shifted)
+    whole = SwinBlock(16).apply(params, x, shifted)
+    bands = SwinBlock(16, band_pixels=200).apply(params, x, shifted)
+    np.testing.assert_allclose(bands, whole, atol=1e-6)
