@@ -8,8 +8,8 @@ import math
 from collections import OrderedDict
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.matching.confidence import CONFIDENT
@@ -23,25 +23,19 @@ STEPS_PER_OCTAVE = 4
 SLACK = 1.05
 
 
-@jax.jit
-def _median_scale(warp: Array, confidence: Array) -> Array:
-    """NaN if no pixel is confident together with its two neighbours."""
-    along_x = warp[:, :-1, 1:] - warp[:, :-1, :-1]
-    along_y = warp[:, 1:, :-1] - warp[:, :-1, :-1]
-    area = jnp.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
-    sure = confidence[..., 0] > CONFIDENT
-    sure = sure[:, :-1, :-1] & sure[:, :-1, 1:] & sure[:, 1:, :-1]
-    return jnp.nanmedian(jnp.where(sure, jnp.sqrt(area), jnp.nan))
-
-
 def median_scale(warp: Float[Array, "b h w 2"], confidence: Float[Array, "b h w 1"]) -> float:
     """Reference pixels per key-frame pixel, the median of sqrt(|det J|) over confident (> 0.5) pixels.
 
     J is the warp's derivative, by differences to the right and lower neighbours, which must be confident
     too. 1.0 if no pixel qualifies.
     """
-    scale = float(_median_scale(warp, confidence))
-    return scale if math.isfinite(scale) else 1.0
+    # On the host: the median's sort takes longer to compile than a network.
+    places, sure = np.asarray(warp), np.asarray(confidence)[..., 0] > CONFIDENT
+    along_x = places[:, :-1, 1:] - places[:, :-1, :-1]
+    along_y = places[:, 1:, :-1] - places[:, :-1, :-1]
+    area = np.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
+    sure = sure[:, :-1, :-1] & sure[:, :-1, 1:] & sure[:, 1:, :-1]
+    return float(np.median(np.sqrt(area[sure]))) if sure.any() else 1.0
 
 
 def reduction_steps(scale: float) -> int:

@@ -1,6 +1,6 @@
 """The matchers with a network: GMFlow for any distance, SPyNet for small motion."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -30,14 +30,15 @@ def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Floa
     """GMFlow on images of any size: padded by replication to multiples of 32, flows cropped."""
     h, w = a.shape[1:3]
     pad = ((0, 0), (0, -h % MULTIPLE), (0, -w % MULTIPLE), (0, 0))
-    forward, backward = GMFlow().apply({"params": params}, *(jnp.pad(x, pad, mode="edge") for x in (a, b)))
+    a, b = (jnp.pad(x, pad, mode="edge") for x in (a, b))
+    forward, backward = cast(Flows, GMFlow().apply({"params": params}, a, b))
     return forward[:, :h, :w], backward[:, :h, :w]
 
 
 def spynet_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
     """SPyNet from `a` to `b` and from `b` to `a`, in one batch."""
     flow = SPyNet().apply({"params": params}, jnp.concatenate([a, b]), jnp.concatenate([b, a]))
-    forward, backward = jnp.split(flow, 2)
+    forward, backward = jnp.split(cast(Array, flow), 2)
     return forward, backward
 
 

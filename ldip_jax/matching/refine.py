@@ -5,7 +5,7 @@ are low-passed first, or the flow locks onto false detail.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def _refined(
 ) -> Match:
     with jax.default_matmul_precision("highest"):
         anchor, warped = (gaussian_blur(image, sigma) for image in (anchor, warped))
-        correction = SPyNet().apply({"params": params}, anchor, warped)
+        correction = cast(Array, SPyNet().apply({"params": params}, anchor, warped))
         warp = flow_warp(match.warp, correction, padding="border")
         return Match(warp, match.confidence * inside(warp, reference_size))
 

@@ -59,7 +59,7 @@ class GMFlow(nn.Module):
         coarse = transformer(add_position(coarse, window), window)
         flow = propagate(coarse, global_matching(*jnp.split(coarse, 2)), local=False)
 
-        flow = 2.0 * resize_align_corners(flow, fine.shape[1:3])
+        flow = 2.0 * resize_align_corners(flow, (fine.shape[1], fine.shape[2]))
         window = _windows(fine, 8)
         other = flow_warp(jnp.roll(fine, fine.shape[0] // 2, axis=0), flow)
         pair = add_position(jnp.concatenate([fine, other]), window)

@@ -110,7 +110,7 @@ class Transformer(nn.Module):
                 x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))
             source = split_windows(x, window)
             target = jnp.roll(source, count // 2, axis=0)
-            seen = regions if i % 2 else np.zeros_like(regions)
+            seen = jnp.asarray(regions if i % 2 else np.zeros_like(regions))
             _, source = block(name=f"layers_{i}")(None, (grouped(source), grouped(target), grouped(seen)))
             x = merge_windows(rearrange(source, "g n t c -> (g n) t c"), window, size)
             if i % 2:
