@@ -3,11 +3,14 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
+from ldip_jax.models.arbitrary_scale import (
+    ArbitraryScale,
+    ArbitraryScaleDecoder,
+    init_decoder,
+    init_head,
+)
 from ldip_jax.models.lrrf import LRRF, init_lrrf
-from ldip_jax.ops.grid import whole_grid
 from ldip_jax.weights.load import Weights
 
 
@@ -29,11 +32,8 @@ def boxes(weights: Weights) -> list[Box]:
     """All boxes of LDIP on a backbone."""
     key = jax.random.key(0)
     lrrf = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
-    grid = whole_grid((4, 4), (8, 8))
-    small = jnp.zeros((1, 4, 4, 64))
-    large = jnp.zeros((1, 8, 8, 64))
-    head = jax.eval_shape(lambda key: ArbitraryScale().init(key, small, grid), key)
-    decoder = jax.eval_shape(lambda key: ArbitraryScaleDecoder().init(key, large, small[..., :3], grid), key)
+    head = jax.eval_shape(lambda key: init_head(ArbitraryScale(), key), key)
+    decoder = jax.eval_shape(lambda key: init_decoder(ArbitraryScaleDecoder(), key), key)
     backbone = weights.params
     return [
         Box(0, weights.network, count(backbone), "the backbone, frozen"),

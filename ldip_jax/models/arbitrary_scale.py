@@ -2,13 +2,13 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ldip_jax.models.bands import over_bands
 from ldip_jax.models.decoder import decode_detail
 from ldip_jax.models.feature_extractor import RDB
 from ldip_jax.models.layers import Conv
-from ldip_jax.ops.grid import Grid, grid_offsets, sample_bicubic, sample_nearest
+from ldip_jax.ops.grid import Grid, grid_offsets, sample_bicubic, sample_nearest, whole_grid
 
 
 class ArbitraryScale(nn.Module):
@@ -70,3 +70,14 @@ class ArbitraryScaleDecoder(nn.Module):
     ) -> Float[Array, "b H W 3"]:
         """The image, not clamped, from features at `hook`; `frame` is the LR frame under the grid."""
         return decode_detail(self, hr, hook) + sample_bicubic(frame.astype(jnp.float32), grid)
+
+
+def init_head(head: ArbitraryScale, key: PRNGKeyArray) -> dict:
+    """Untrained parameters of the head; their shapes depend on no image size."""
+    return head.init(key, jnp.zeros((1, 4, 4, 64)), whole_grid((4, 4), (8, 8)))["params"]
+
+
+def init_decoder(decoder: ArbitraryScaleDecoder, key: PRNGKeyArray) -> dict:
+    """Untrained parameters of the decoder."""
+    hr, frame = jnp.zeros((1, 8, 8, 64)), jnp.zeros((1, 4, 4, 3))
+    return decoder.init(key, hr, frame, whole_grid((4, 4), (8, 8)))["params"]

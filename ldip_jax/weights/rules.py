@@ -1,0 +1,216 @@
+"""Checkpoint names to Flax names by tables of rules, checked both ways.
+
+Every array of the checkpoint must match exactly one rule, every parameter of the network must be filled, and
+the shapes must agree; all faults are reported together.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ldip_jax.errors import InputError
+
+MAX_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of the arrays whose whole name matches `pattern`.
+
+    Attributes:
+        pattern: regular expression. A group named `layer` is the array's index on a new leading axis.
+        target: where it goes, in PyTorch's manner (`main.0.kernel`), with the pattern's groups as `\\1`;
+            None: it is no parameter and is left out.
+        axes: the transposition from PyTorch's layout.
+        value: what an array that is left out must hold, if that matters.
+    """
+
+    pattern: str
+    target: str | None
+    axes: tuple[int, ...] | None = None
+    value: np.ndarray | None = None
+
+
+def conv(pattern: str, target: str) -> tuple[Rule, Rule]:
+    """Rules for a convolution's kernel, (out, in, h, w) -> (h, w, in, out), and bias."""
+    return Rule(pattern + r"\.weight", target + ".kernel", (2, 3, 1, 0)), _bias(pattern, target)
+
+
+def dense(pattern: str, target: str) -> tuple[Rule, Rule]:
+    """Rules for a linear layer's kernel, (out, in) -> (in, out), and bias."""
+    return Rule(pattern + r"\.weight", target + ".kernel", (1, 0)), _bias(pattern, target)
+
+
+def norm(pattern: str, target: str) -> tuple[Rule, Rule]:
+    """Rules for a normalisation's scale and bias."""
+    return Rule(pattern + r"\.weight", target + ".scale"), _bias(pattern, target)
+
+
+def _bias(pattern: str, target: str) -> Rule:
+    return Rule(pattern + r"\.bias", target + ".bias")
+
+
+def flax_path(name: str) -> str:
+    """`main.2.conv1.kernel` -> `main_2/conv1/kernel`."""
+    return re.sub(r"\.(\d+)", r"_\1", name).replace(".", "/")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> {"a/b/c": leaf}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a/b/c": leaf} -> nested dict.
+
+    Raises:
+        ValueError: a name is both a leaf and a branch.
+    """
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *branches, last = name.split("/")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{name} lies below a parameter")
+        if last in node:
+            raise ValueError(f"{name} is given twice")
+        node[last] = leaf
+    return tree
+
+
+def convert(
+    arrays: Mapping[str, np.ndarray], rules: tuple[Rule, ...], skeleton: Mapping[str, Any], what: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The parameters that `arrays` hold, in Flax's names and layout.
+
+    Args:
+        arrays: a checkpoint, by PyTorch name.
+        rules: the network's table.
+        skeleton: nested dict whose leaves have the `shape` that each parameter must have.
+        what: the file and the network, for the message.
+
+    Returns:
+        Nested dict of float32 arrays, and the names that were left out by rule.
+
+    Raises:
+        InputError: anything does not fit; lists all faults.
+    """
+    faults: list[str] = []
+    ignored: list[str] = []
+    filled: dict[str, np.ndarray] = {}
+    stacks: dict[str, dict[int, np.ndarray]] = {}
+    for name, array in arrays.items():
+        matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, name))]
+        if len(matches) != 1:
+            faults.append(f"{name}: " + ("matches two rules" if matches else "not part of this network"))
+            continue
+        rule, match = matches[0]
+        if rule.target is None:
+            if rule.value is not None and not _same(array, rule.value):
+                faults.append(f"{name}: holds other values than this network computes with")
+            ignored.append(name)
+            continue
+        if fault := _unusable(array, rule):
+            faults.append(f"{name}: {fault}")
+            continue
+        target = flax_path(match.expand(rule.target))
+        array = array.astype(np.float32).transpose(rule.axes)
+        if "layer" in match.groupdict():
+            slot, key = stacks.setdefault(target, {}), int(match["layer"])
+        else:
+            slot, key = filled, target
+        if key in slot:
+            faults.append(f"{name}: fills {target} a second time")
+        slot[key] = array
+
+    shapes = {name: tuple(leaf.shape) for name, leaf in flatten(skeleton).items()}
+    for target, layers in stacks.items():
+        if stacked := _stacked(target, layers, shapes.get(target, ()), faults):
+            filled[target] = stacked[0]
+    faults += _mismatches(
+        {name: array.shape for name, array in filled.items()},
+        {name: shape for name, shape in shapes.items() if name not in stacks or name in filled},
+    )
+    _raise_all(faults, what)
+    return nest({name: np.ascontiguousarray(filled[name]) for name in shapes}), ignored
+
+
+def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: str) -> None:
+    """Check that `params` has the names and shapes of `skeleton`, no fewer and no more, and finite values.
+
+    Args:
+        params: nested dict of arrays.
+        skeleton: nested dict whose leaves have a `shape`.
+        what: the file and what it should hold, for the message.
+
+    Raises:
+        InputError: anything does not fit; lists all faults.
+    """
+    flat = flatten(params)
+    faults = _mismatches(
+        {name: tuple(leaf.shape) for name, leaf in flat.items()},
+        {name: tuple(leaf.shape) for name, leaf in flatten(skeleton).items()},
+    )
+    faults += [f"{name}: holds NaN or infinity" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
+    _raise_all(faults, what)
+
+
+def _same(array: np.ndarray, value: np.ndarray) -> bool:
+    return array.shape == value.shape and np.allclose(array, value, atol=1e-5)
+
+
+def _unusable(array: np.ndarray, rule: Rule) -> str | None:
+    if array.dtype.kind != "f":
+        return f"{array.dtype}, not floating point"
+    if not np.isfinite(array).all() or np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+        return "holds NaN or infinity"
+    if rule.axes is not None and array.ndim != len(rule.axes):
+        return f"has shape {array.shape}, {len(rule.axes)} axes expected"
+    return None
+
+
+def _stacked(
+    target: str, layers: dict[int, np.ndarray], shape: tuple[int, ...], faults: list[str]
+) -> tuple[np.ndarray] | None:
+    """All layers of a parameter on a leading axis, or None and the faults."""
+    wanted = range(shape[0]) if shape else range(len(layers))
+    missing = [index for index in wanted if index not in layers]
+    wrong = [index for index in layers if index in wanted and shape and layers[index].shape != shape[1:]]
+    surplus = [index for index in layers if index not in wanted]
+    faults += [f"{target}, layer {index}: missing" for index in missing]
+    faults += [f"{target}, layer {index}: one too many" for index in surplus]
+    faults += [f"{target}, layer {i}: shape {layers[i].shape}, {shape[1:]} expected" for i in wrong]
+    if missing or wrong or surplus:
+        return None
+    return (np.stack([layers[index] for index in wanted]),)
+
+
+def _mismatches(given: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> list[str]:
+    faults = [f"{name}: missing" for name in wanted if name not in given]
+    faults += [f"{name}: not part of this network" for name in given if name not in wanted]
+    faults += [
+        f"{name}: shape {given[name]}, {shape} expected"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    return faults
+
+
+def _raise_all(faults: list[str], what: str) -> None:
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise InputError(f"{what}: {faults[0]}")
+    more = [f"and {len(faults) - MAX_SHOWN} more"] if len(faults) > MAX_SHOWN else []
+    raise InputError("\n  ".join([f"{what}: {len(faults)} faults", *faults[:MAX_SHOWN], *more]))
