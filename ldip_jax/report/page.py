@@ -38,7 +38,8 @@ def write_report(
     Args:
         path: the file, replaced if it exists.
         frame_names: one for each shown frame, in the order of `Method.images`.
-        methods: rows of the table; the slider starts with the first one left, the last one right.
+        methods: rows of the table; the slider starts with the first one left, and right the one
+            of the highest PSNR, or the last where none has any.
         settings: pairs of name and value.
         crops: places to show enlarged, see `choose_crops`.
         notes: sentences below the results.
@@ -61,11 +62,17 @@ def write_report(
         height, width = shown[0].images[0].shape[:2]
         data |= {"names": names, "frames": [frame_names[index] for index in kept]}
         data |= {"images": urls, "width": width, "height": height}
-        slider = sections.slider(names, len(kept), _encoding(quality, kept, frame_names))
+        encoding = _encoding(quality, kept, frame_names)
+        slider = sections.slider(names, _best(shown), len(kept), encoding)
     page = _page(title, before + slider + after, data)
     with atomic_open(path) as file:
         # File names need not be Unicode; what cannot be encoded shows as a question mark.
         file.write(page.encode("utf-8", "replace"))
+
+
+def _best(methods: Sequence[Method]) -> int:
+    """Where the highest PSNR is; the last place where there is none, or of several."""
+    return max(range(len(methods)), key=lambda i: (methods[i].psnr_y or 0.0, i))
 
 
 def _encoding(quality: int, kept: Sequence[int], frame_names: Sequence[str]) -> str:

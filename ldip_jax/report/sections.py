@@ -61,15 +61,18 @@ def _number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
 
 
-def slider(names: Sequence[str], frames: int, encoding: str) -> Html:
-    """Two methods over one another, for `frames` frames; the page's script brings it to life."""
+def slider(names: Sequence[str], right: int, frames: int, encoding: str) -> Html:
+    """Two methods over one another, at first number 0 and `right`, for `frames` frames.
+
+    The page's script brings it to life.
+    """
 
     def options(chosen: int) -> Html:
         return join(tag("option", name, value=i, selected=i == chosen) for i, name in enumerate(names))
 
     body = Template(packaged("slider.html")).substitute(
         left=options(0),
-        right=options(len(names) - 1),
+        right=options(right),
         zooms=join(tag("option", f"{factor} {_TIMES}", value=factor) for factor in _ZOOMS),
         last=frames - 1,
         hidden="" if frames > 1 else "hidden",

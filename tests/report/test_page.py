@@ -103,6 +103,17 @@ def test_all_parts_are_there(rng, tmp_path):
     assert decode(data["thumbnails"][0]).shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize(
+    ("scores", "right"), [((3.0, 5.0, 4.0, None), 1), ((None, None), 1), ((5.0, 5.0), 1), ((5.0, 4.0), 0)]
+)
+def test_the_slider_starts_with_the_best_method_on_the_right(rng, tmp_path, scores, right):
+    path = tmp_path / "report.html"
+    methods = [Method(str(i), video(rng, 1), score) for i, score in enumerate(scores)]
+    write_report(path, title="t", frame_names=names(1), methods=methods)
+    options = Reader(path).all("option")[: 2 * len(scores)]
+    assert [i for i, option in enumerate(options) if "selected" in option] == [0, len(scores) + right]
+
+
 def test_nothing_is_loaded_from_anywhere(rng, tmp_path):
     path = tmp_path / "report.html"
     write_report(path, title="t", frame_names=names(1), methods=[Method(n, video(rng, 1)) for n in "ab"])
