@@ -1,7 +1,7 @@
 """Cutting a clip of any length into windows of frames that overlap, as it is read."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -42,10 +42,10 @@ def window_length(size: tuple[int, int], out: tuple[int, int], *, refined: bool)
     return min(max(BUDGET // per_frame, SHORTEST), LONGEST)
 
 
-def windows(
-    frames: Iterable[Float[np.ndarray, "h w 3"]], length: int, overlap: int = OVERLAP
-) -> Iterator[Window]:
+def windows(frames: Iterable[Any], length: int, overlap: int = OVERLAP) -> Iterator[Window]:
     """Windows of `length` frames, read as they are needed; the last may be shorter.
+
+    Nothing is done to the frames: to plan the work, anything may stand for them.
 
     A frame next to a cut is seen by two windows and kept by the one that has `overlap` frames beyond it.
     """
