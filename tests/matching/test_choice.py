@@ -18,7 +18,7 @@ def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
     given = []
     made = PrecomputedMatcher(tmp_path)
     weights = SimpleNamespace(params={"of": "gmflow"})
-    monkeypatch.setattr(choice, "load_weights", lambda name, network: weights)
+    monkeypatch.setattr(choice, "load_weights", lambda name, **options: weights)
     monkeypatch.setattr(choice, "gmflow_matcher", lambda *params: given.append(params) or made)
     assert choice.choose_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
     assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]
