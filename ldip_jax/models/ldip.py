@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
 from ldip_jax.models.backbone.interface import Backbone
-from ldip_jax.models.backbone.propagation import clip_flows, over_time
+from ldip_jax.models.backbone.propagation import Flows, over_time
 from ldip_jax.models.decoder import to_hook
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
@@ -95,13 +95,13 @@ class LDIP(nn.Module):
     def propagate(
         self,
         hr: Float[Array, "b t H W 64"],
-        flows: tuple[Float[Array, "b t h w 2"], Float[Array, "b t h w 2"]],
+        flows: Flows,
     ) -> Float[Array, "b t H W 64"]:
         """HRIP: one backward pass, then one forward pass from what it left.
 
         Args:
             hr: all frames' features, key-frames refined.
-            flows: LR flow of each frame to the next and to the one before, zero where there is none.
+            flows: LR flow between neighbours.
         """
         size = hr.shape[2:4]
         for reverse, flow in zip((True, False), flows, strict=True):
@@ -129,10 +129,12 @@ class LDIP(nn.Module):
         Returns:
             HR frames, not clamped, float32.
         """
-        t = frames.shape[1]
-        features = self.backbone.features(frames)
-        hr = jnp.stack([self.upscale(features[:, i], grid) for i in range(t)], axis=1)
+        flows = self.backbone.flows(frames)
+        features = self.backbone.features(frames, flows)
+        upscale = over_time(lambda net, _, features: (None, net.upscale(features, grid)))
+        _, hr = upscale(self, None, features)
         if self.lrrf is not None and keys is not None:
             hr = self.refine(hr, keys)
-            hr = self.propagate(hr, clip_flows(self.backbone, frames))
-        return jnp.stack([self.decode(hr[:, i], frames[:, i], grid) for i in range(t)], axis=1)
+            hr = self.propagate(hr, flows)
+        decode = over_time(lambda net, _, inputs: (None, net.decode(*inputs, grid)))
+        return decode(self, None, (hr, frames))[1]

@@ -28,9 +28,7 @@ def narrow_ldip(key, band_pixels=None, **lrrf):
 
 def shaken(params, rng, scale=0.05):
     """Parameters with noise on every leaf, the silent layers' too."""
-    return jax.tree.map(
-        lambda a: a + scale * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params
-    )
+    return jax.tree.map(lambda a: a + scale * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params)
 
 
 def random_references(rng, lead, size, image=(24, 20)) -> Reference:

@@ -10,7 +10,7 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
 from tests.models.build import narrow_ldip, random_keys, random_references, shaken
 
-FRAMES, LR, HR = 4, (6, 10), (24, 40)
+FRAMES, LR, HR = 4, (4, 6), (16, 24)
 
 
 def count(tree):
@@ -124,10 +124,10 @@ def test_max_confidence_gate_closes_where_nothing_matches(key, rng):
     params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     references = random_references(rng, (1, 2), HR)
-    confidence = references.confidence.at[..., :10, :].set(0.0)
+    confidence = references.confidence.at[..., :6, :].set(0.0)
     refined = lrrf.apply({"params": params}, hr, references._replace(confidence=confidence), method="refine")
-    np.testing.assert_array_equal(refined[..., :10, :], hr[..., :10, :])
-    assert (refined[..., 10:, :] != hr[..., 10:, :]).any()
+    np.testing.assert_array_equal(refined[..., :6, :], hr[..., :6, :])
+    assert (refined[..., 6:, :] != hr[..., 6:, :]).any()
 
 
 def test_a_larger_canvas_changes_nothing(key, rng):
@@ -145,10 +145,8 @@ def test_bands_equal_the_whole_frame(key, scene, rng):
     frames, keys = scene
     whole, params = narrow_ldip(key, gate="max_confidence")
     params["lrrf"] = shaken(params["lrrf"], rng)
-    bands, _ = narrow_ldip(key, band_pixels=300, gate="max_confidence")
-    np.testing.assert_allclose(
-        run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6
-    )
+    bands, _ = narrow_ldip(key, band_pixels=140, gate="max_confidence")
+    np.testing.assert_allclose(run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6)
 
 
 def test_which_gradients_live_when(key, scene, rng):
@@ -166,7 +164,9 @@ def test_which_gradients_live_when(key, scene, rng):
         return jax.grad(loss)(lrrf)
 
     def alive(grads):
-        return {"/".join(path) for path, leaf in flatten_dict(grads).items() if jnp.abs(leaf).max() > 1e-12}
+        """Above rounding: adding one number to all keys shifts all scores alike, but for float32."""
+        size = {"/".join(path): jnp.abs(leaf).max() for path, leaf in flatten_dict(grads).items()}
+        return {path for path, most in size.items() if most > 1e-5 * max(size.values())}
 
     first = gradient(params["lrrf"])
     silent = {

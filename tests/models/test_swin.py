@@ -1,5 +1,7 @@
 """The Swin block against its textbook form: cyclic shift, region mask, whole map at once."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,8 @@ def textbook(x, p, shifted, heads=4, size=8):
     y = np.roll(np.pad(x, ((0, H - h), (0, W - w), (0, 0))), (-shift, -shift), (0, 1))
     cut = lambda m: rearrange(m, "(i y) (j x) ... -> (i j) (y x) ...", y=size, x=size)  # noqa: E731
     tokens, labels, real = cut(y), cut(labels), cut(real)
-    qkv = rearrange(dense(norm(tokens, p["norm1"]), p["attn"]["qkv"]), "n t (k m d) -> k n m t d", k=3, m=heads)
+    qkv = dense(norm(tokens, p["norm1"]), p["attn"]["qkv"])
+    qkv = rearrange(qkv, "n t (k m d) -> k n m t d", k=3, m=heads)
     bias = p["attn"]["relative_position_bias_table"][relative_index(size)].transpose(2, 0, 1)
     scores = np.einsum("nmid,nmjd->nmij", qkv[0], qkv[1]) / np.sqrt(c // heads) + bias
     seen = (labels[:, :, None] == labels[:, None]) & real[:, None]
@@ -44,7 +47,7 @@ def textbook(x, p, shifted, heads=4, size=8):
     out = rearrange(np.einsum("nmij,nmjd->nmid", weights, qkv[2]), "n m t d -> n t (m d)")
     tokens = tokens + dense(out, p["attn"]["proj"])
     hidden = dense(norm(tokens, p["norm2"]), p["fc1"])
-    erf = np.vectorize(__import__("math").erf)
+    erf = np.vectorize(math.erf)
     tokens = tokens + dense(0.5 * hidden * (1 + erf(hidden / np.sqrt(2))), p["fc2"])
     y = rearrange(tokens, "(i j) (y x) c -> (i y) (j x) c", i=H // size, y=size, x=size)
     return np.roll(y, (shift, shift), (0, 1))[:h, :w]

@@ -3,7 +3,7 @@
 - `flow(ref, supp)`: the optical flow that the propagation uses;
 - `branches`, `encode`, `carry`, `step`, `reconstruct`: the recurrence, one frame at a time, so that a clip
   of any length can be driven from outside of a compiled program;
-- `features(frames)`: the same recurrence as one scanned program;
+- `flows(frames)`, `features(frames, flows)`: the same recurrence as one scanned program;
 - `upscale(features)`, `decode(hr, frame)`: from the LR features of a frame to its 64-channel HR features
   (`hr_pre`, the input of `conv_hr`) and from there to its image.
 """
@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.backbone.propagation import Branch, propagate
+from ldip_jax.models.backbone.propagation import Branch, Flows, clip_flows, over_time, propagate
 from ldip_jax.models.bands import over_bands
 from ldip_jax.models.decoder import decode_detail
 from ldip_jax.models.layers import Conv, leaky_relu, pixel_shuffle
@@ -76,9 +76,13 @@ class Backbone(nn.Module):
         """A frame's LR features from its `encode` and its outputs of all branches."""
         raise NotImplementedError
 
-    def features(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
+    def flows(self, frames: Float[Array, "b t h w 3"]) -> Flows:
+        """Optical flow between all neighbours of a clip."""
+        return clip_flows(self, frames)
+
+    def features(self, frames: Float[Array, "b t h w 3"], flows: Flows) -> Float[Array, "b t h w c"]:
         """The LR features of all frames of a clip."""
-        return propagate(self, frames)
+        return propagate(self, frames, flows)
 
     def upscale(self, features: Float[Array, "b h w c"]) -> Float[Array, "b H W 64"]:
         """HR features `hr_pre` of a frame, four times as high and wide."""
@@ -97,6 +101,9 @@ class Backbone(nn.Module):
 
     def __call__(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t H W 3"]:
         """All frames, x4. The whole HR clip in memory: for short clips and training crops."""
-        features = self.features(frames)
-        images = [self.decode(self.upscale(features[:, i]), frames[:, i]) for i in range(frames.shape[1])]
-        return jnp.stack(images, axis=1)
+
+        def image(net: Backbone, _: None, inputs: tuple[Array, Array]) -> tuple[None, Array]:
+            features, frame = inputs
+            return None, net.decode(net.upscale(features), frame)
+
+        return over_time(image)(self, None, (self.features(frames, self.flows(frames)), frames))[1]

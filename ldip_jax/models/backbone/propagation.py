@@ -26,37 +26,41 @@ def over_time(method, reverse: bool = False):
     )
 
 
-def clip_flows(
-    backbone: nn.Module, frames: Float[Array, "b t h w 3"]
-) -> tuple[Float[Array, "b t h w 2"], Float[Array, "b t h w 2"]]:
-    """Flow of each frame to the next (last: zero) and to the one before (first: zero), pair by pair."""
+class Flows(NamedTuple):
+    """LR flow of every frame to the next one (last: zero) and to the one before (first: zero)."""
 
-    def pair(module, carry, inputs):
-        return carry, module.flow(*inputs)
+    to_next: Float[Array, "b t h w 2"]
+    to_previous: Float[Array, "b t h w 2"]
 
+
+def clip_flows(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Flows:
+    """The flows of a clip, pair by pair."""
     zero = jnp.zeros_like(frames[:, :1, ..., :2], jnp.float32)
     here, there = frames[:, :-1], frames[:, 1:]
     if frames.shape[1] == 1:
         # Parameters must exist even where no pair does.
         backbone.flow(frames[:, 0], frames[:, 0])
-        return zero, zero
-    _, to_next = over_time(pair)(backbone, None, (here, there))
-    _, to_previous = over_time(pair)(backbone, None, (there, here))
-    return jnp.concatenate([to_next, zero], 1), jnp.concatenate([zero, to_previous], 1)
+        return Flows(zero, zero)
+    # Both directions in one scan: the network is compiled once.
+    ways = jnp.concatenate([here, there], axis=1), jnp.concatenate([there, here], axis=1)
+    _, flow = over_time(lambda module, _, pair: (None, module.flow(*pair)))(backbone, None, ways)
+    to_next, to_previous = jnp.split(flow, 2, axis=1)
+    return Flows(jnp.concatenate([to_next, zero], 1), jnp.concatenate([zero, to_previous], 1))
 
 
-def propagate(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
+def propagate(
+    backbone: nn.Module, frames: Float[Array, "b t h w 3"], flows: Flows
+) -> Float[Array, "b t h w c"]:
     """`reconstruct` of every frame after all branches have run."""
-    to_next, to_previous = clip_flows(backbone, frames)
-    encode = over_time(lambda module, carry, frame: (carry, module.encode(frame)))
+    encode = over_time(lambda module, _, frame: (None, module.encode(frame)))
     outputs = [encode(backbone, None, frames)[1]]
     for branch in backbone.branches:
 
         def step(module, carry, inputs, branch=branch):
             return module.step(branch, carry, *inputs)
 
-        flows = to_next if branch.reverse else to_previous
+        flow = flows.to_next if branch.reverse else flows.to_previous
         start = backbone.carry(frames[:, 0])
-        outputs.append(over_time(step, branch.reverse)(backbone, start, (tuple(outputs), flows))[1])
-    reconstruct = over_time(lambda module, carry, inputs: (carry, module.reconstruct(inputs)))
+        outputs.append(over_time(step, branch.reverse)(backbone, start, (tuple(outputs), flow))[1])
+    reconstruct = over_time(lambda module, _, inputs: (None, module.reconstruct(inputs)))
     return reconstruct(backbone, None, tuple(outputs))[1]

@@ -1,0 +1,79 @@
+"""The arbitrary-scale head: counts, bands, crops, and its place in LDIP."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.models.arbitrary_scale import (
+    ArbitraryScale,
+    ArbitraryScaleDecoder,
+    init_decoder,
+    init_head,
+)
+from ldip_jax.ops.grid import Axis, Grid, sample_bicubic, whole_grid
+from tests.models.build import shaken
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_parameter_counts(key):
+    head = jax.eval_shape(lambda key: init_head(ArbitraryScale(), key), key)
+    assert count(head) == 157_248
+    bare = jax.eval_shape(lambda key: init_head(ArbitraryScale(pixel_size=False), key), key)
+    assert count(bare) == 157_248 - 2 * 64 * 9
+    assert count(jax.eval_shape(lambda key: init_decoder(ArbitraryScaleDecoder(), key), key)) == 38_659
+
+
+@pytest.fixture(scope="module")
+def features():
+    return jnp.asarray(np.random.default_rng(3).standard_normal((2, 9, 12, 64)), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return init_head(ArbitraryScale(), jax.random.key(1))
+
+
+def test_bands_equal_the_whole_frame(features, params):
+    grid = whole_grid((9, 12), (31, 30))
+    whole = ArbitraryScale().apply({"params": params}, features, grid)
+    assert whole.shape == (2, 31, 30, 64)
+    # A band has eight times the rows of its halo, so this needs a tall map.
+    tall = whole_grid((9, 12), (190, 14))
+    run = lambda bands: ArbitraryScale(band_pixels=bands).apply({"params": params}, features, tall)  # noqa: E731
+    np.testing.assert_allclose(run(100), run(None), atol=1e-5)
+
+
+def test_a_crop_is_the_whole_away_from_its_edges(features, params):
+    """The receptive field is 9 pixels: inside of it a crop's own grid gives the same features."""
+    whole_grid_ = whole_grid((9, 12), (30, 40))
+    head = lambda grid: ArbitraryScale().apply({"params": params}, features, grid)  # noqa: E731
+
+    def part(axis: Axis, start: int, stop: int) -> Axis:
+        return Axis(axis.index[start:stop], axis.offset[start:stop], axis.pixel)
+
+    crop = Grid(part(whole_grid_.rows, 3, 28), part(whole_grid_.columns, 8, 36))
+    got, want = head(crop), head(whole_grid_)[:, 3:28, 8:36]
+    np.testing.assert_allclose(got[:, 9:-9, 9:-9], want[:, 9:-9, 9:-9], atol=1e-5)
+    assert np.abs(got - want).max() > 1e-3
+
+
+def test_one_scale_is_told_from_another(features, params):
+    """Same nearest pixels and offsets, another pixel size: other features; and none where it is left out."""
+    grid = whole_grid((9, 12), (18, 24))
+    wide = Grid(grid.rows, grid.columns._replace(pixel=jnp.float32(0.9)))
+    head = lambda grid: ArbitraryScale().apply({"params": params}, features, grid)  # noqa: E731
+    assert np.abs(head(grid) - head(wide)).max() > 1e-3
+
+
+def test_decoder_stands_on_a_bicubic_base(key, rng):
+    frame = jnp.asarray(rng.uniform(0, 1, (1, 6, 8, 3)), jnp.float32)
+    grid = whole_grid((6, 8), (15, 28))
+    params = shaken(init_decoder(ArbitraryScaleDecoder(), key), rng)
+    params["conv_last"] = jax.tree.map(jnp.zeros_like, params["conv_last"])
+    hr = jnp.asarray(rng.standard_normal((1, 15, 28, 64)), jnp.float32)
+    got = ArbitraryScaleDecoder().apply({"params": params}, hr, frame, grid)
+    np.testing.assert_allclose(got, sample_bicubic(frame, grid), atol=1e-6)
