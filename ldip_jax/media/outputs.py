@@ -58,9 +58,11 @@ def check_output(
     path = Path(path)
     kind = output_kind(path)
     try:
-        for source in inputs:
-            if path.exists() and Path(source).exists() and path.samefile(source):
+        for source in map(Path, inputs):
+            if path.exists() and source.exists() and path.samefile(source):
                 raise InputError(f"{path}: is also an input; give the output another name")
+            if path.is_dir() and source.is_file() and path.samefile(source.parent):
+                raise InputError(f"{path}: holds the input {source.name}; choose another folder")
         if kind == "folder":
             _check_folder(path, overwrite, None if names is None else frozenset(names))
         elif path.is_dir():
@@ -69,11 +71,9 @@ def check_output(
             raise InputError(f"{path}: is no ordinary file; choose another name")
         elif path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; add --overwrite or choose another name")
-        _check_place(path if path.is_dir() else path.parent)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
-        ) from error
+        raise _unwritable(path, error) from error
+    check_place(path)
 
 
 def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> None:
@@ -94,10 +94,21 @@ def is_ours(path: Path, names: frozenset[str]) -> bool:
     return path.is_file() and (path.name in names or re.fullmatch(r"\d{8}\.png", path.name) is not None)
 
 
-def _check_place(folder: Path) -> None:
-    """Make a nameless file in the folder, or in its nearest existing parent; OSError where that fails."""
-    folder = Path(os.path.abspath(folder))
+def check_place(path: Path) -> None:
+    """Make a nameless file where `path` will be, or in its nearest existing parent.
+
+    Raises:
+        InputError: that fails; names `path`.
+    """
+    folder = Path(os.path.abspath(path if path.is_dir() else path.parent))
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place")

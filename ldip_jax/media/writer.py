@@ -44,7 +44,11 @@ class _FolderSink:
     def write(self, rgb: Float[np.ndarray, "h w 3"]) -> None:
         number = self._number
         name = self._names[number] if number < len(self._names) else f"{number:08d}.png"
-        write_png(self._part / name, rgb, self._bit_depth)
+        try:
+            write_png(self._part / name, rgb, self._bit_depth)
+        except InputError as error:
+            # It names a hidden file; who knows the output names that.
+            raise error.__cause__ or error from None
         self._number += 1
 
     def finish(self) -> None:

@@ -293,6 +293,8 @@ def test_inputs_survive(tmp_path, rng):
     folder = open_clip(tmp_path / "in")
     refused(tmp_path / "in", "is also an input", like=folder, overwrite=True)
     refused(tmp_path / "in" / ".." / "in", "is also an input", like=folder, overwrite=True)
+    with pytest.raises(InputError, match=r"/in: holds the input 00000000\.png; choose another folder"):
+        check_output(tmp_path / "in", overwrite=True, inputs=[tmp_path / "in" / "00000000.png"], names=[])
 
 
 def test_places_that_cannot_be_written(tmp_path):
@@ -393,7 +395,7 @@ def test_a_full_disk_while_writing(tmp_path, rng, monkeypatch):
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"00000001\.png: cannot be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"/out: cannot be written \(No space left on device\)"):
         write(tmp_path / "out", frames)
     with pytest.raises(InputError, match=r"a\.mp4: cannot be written \(No space left on device\)"):
         write(tmp_path / "a.mp4", frames)
