@@ -2,6 +2,9 @@
 
 import argparse
 import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -9,10 +12,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "info",
         help="versions, devices, and the model's boxes with their parameter counts",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Print versions, devices, and the model's boxes with their parameter counts.",
     )
     parser.add_argument(
-        "--backbone", metavar="NAME|FILE", default="basicvsr-reds4", help="see `ldip weights list`"
+        "--backbone",
+        metavar="NAME|FILE",
+        default="basicvsr-reds4",
+        help="a name from `ldip weights list` or a checkpoint (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
@@ -25,18 +31,37 @@ def run(args: argparse.Namespace) -> int:
     from ldip_jax import __version__
     from ldip_jax.cache import cache_dir
     from ldip_jax.inference.boxes import boxes
-    from ldip_jax.weights.load import load_weights
 
-    weights = load_weights(args.backbone)
+    title, network, params = _backbone(args.backbone)
     print(f"ldip_jax {__version__}, Python {platform.python_version()}")
     print(f"jax {jax.__version__}, flax {flax.__version__}")
     for device in jax.devices():
         print(f"device: {device.device_kind} ({device.platform})")
     print(f"cache: {cache_dir()}")
-    print(f"backbone: {weights.name} ({weights.network}), sha256 {weights.sha256}, {weights.licence}\n")
-    rows = boxes(weights)
+    print(f"backbone: {title}\n")
+    rows = boxes(network, params)
     width = max(len(row.name) + 2 * row.level for row in rows)
     for row in rows:
         name = "  " * row.level + row.name
-        print(f"{name:{width}}  {row.count:>10,}  {row.what}")
+        print(f"{name:{width}}  {row.count:>10,}  {row.what}".rstrip())
     return 0
+
+
+def _backbone(name_or_path: str) -> tuple[str, str, Mapping[str, Any]]:
+    """What there is to say of it, its network, and its parameters: their shapes where it is not here yet."""
+    from ldip_jax.models.backbone import BACKBONES
+    from ldip_jax.weights.catalogue import CATALOGUE
+    from ldip_jax.weights.fetch import cached
+    from ldip_jax.weights.identify import NETWORKS
+    from ldip_jax.weights.load import load_weights
+
+    entry = CATALOGUE.get(name_or_path)
+    if entry is not None and entry.network in BACKBONES and cached(entry) is None:
+        network = NETWORKS[entry.network]
+        title = f"{entry.name} ({network.name}), not fetched yet; {entry.licence}"
+        return title, network.name, network.skeleton(network.config({}))
+    weights = load_weights(
+        name_or_path, network=tuple(BACKBONES), progress=lambda line: print(line, file=sys.stderr)
+    )
+    title = f"{weights.name} ({weights.network}), sha256 {weights.sha256}; {weights.licence}"
+    return title, weights.network, weights.params

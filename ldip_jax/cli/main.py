@@ -1,9 +1,13 @@
 """The `ldip` command."""
 
 import argparse
+import errno
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from ldip_jax import __version__
@@ -36,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     # A file name need not be valid text; it must not end the program when it is printed.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(argv)
     configure()
+    _clean_up_when_ended()
     try:
         code = args.run(args)
         sys.stdout.flush()
@@ -51,12 +56,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ldip: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Who reads our output has seen enough. Nothing more can be printed, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who reads our output has seen enough.
+        _print_no_more()
         return 1
-    except MemoryError:
-        print("ldip: not enough memory; take a smaller scale or a smaller clip", file=sys.stderr)
-        return 2
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _print_no_more()
+            print(f"ldip: {error.filename or 'cannot write'}: no space left on the disk", file=sys.stderr)
+            return 2
+        # XLA's error has a type of its own, and importing jax to name it takes a second.
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            print("ldip: out of memory; smaller frames or a smaller --scale need less", file=sys.stderr)
+            return 2
+        raise
+
+
+def _clean_up_when_ended() -> None:
+    """Let a closed terminal and a polite kill end the program as Ctrl-C does: nothing half-written stays."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # An ignored signal, as under nohup, stays ignored.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+
+
+def _print_no_more() -> None:
+    """Standard output takes nothing any more: what is still held back must not fail at exit once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

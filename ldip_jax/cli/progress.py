@@ -1,10 +1,8 @@
 """A progress bar over work of different kinds, with the time left."""
 
-import io
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 from tqdm import tqdm
 
@@ -20,40 +18,55 @@ class Progress:
         """
         Args:
             title: shown before the bar.
-            work: pieces of each kind; None where it is not known, so that no time left can be told.
+            work: pieces of each kind; None where it is not known, so that no time left can be told. More
+                pieces than that leave the bar at its end.
             costs: of one piece of each kind, in any unit.
         """
-        total = None if work is None else sum(pieces * costs[kind] for kind, pieces in work.items())
-        self._costs, self._terminal, self._told = costs, sys.stderr.isatty(), time.monotonic()
-        self._bar = tqdm(
-            desc=title,
-            total=total,
+        self._title, self._costs = title, costs
+        self._total = None if work is None else sum(pieces * costs[kind] for kind, pieces in work.items())
+        self._done = 0.0
+        self._began = self._told = time.monotonic()
+        self._bar = self._open_bar() if sys.stderr.isatty() else None
+
+    def _open_bar(self) -> tqdm:
+        return tqdm(
+            desc=self._title,
+            total=self._total,
             bar_format="{desc}: {percentage:3.0f}% {bar} {elapsed}<{remaining}"
-            if total
+            if self._total
             else "{desc}: {elapsed}",
             delay=SILENT_SECONDS,
             mininterval=0.2,
             leave=False,
-            file=sys.stderr if self._terminal else io.StringIO(),
+            file=sys.stderr,
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def advance(self, kind: str) -> None:
         """One piece of a kind is done."""
-        self._bar.update(self._costs[kind])
-        if not self._terminal and time.monotonic() - self._told > LOG_SECONDS:
-            self._told = time.monotonic()
-            state = self._bar.format_dict
-            line = f"{self._bar.desc}: {tqdm.format_interval(state['elapsed'])}"
-            if state["total"]:
-                part = min(state["n"] / state["total"], 1.0)
-                left = tqdm.format_interval(state["elapsed"] * (1.0 - part) / part)
-                line = f"{self._bar.desc}: {100 * part:.0f}%, {left} left"
-            print(line, file=sys.stderr, flush=True)
+        self._done += self._costs[kind]
+        if self._total is not None:
+            # A sum of fractions may come out beyond their total, by its rounding.
+            self._done = min(self._done, self._total)
+        if self._bar is not None:
+            self._bar.n = self._done
+            self._bar.update(0)
+        elif time.monotonic() - self._told > LOG_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        elapsed = self._told - self._began
+        line = f"{tqdm.format_interval(elapsed)} so far"
+        if self._total:
+            part = self._done / self._total
+            line = f"{100 * part:.0f}%, {tqdm.format_interval(elapsed * (1.0 - part) / part)} left"
+        print(f"{self._title}: {line}", file=sys.stderr, flush=True)

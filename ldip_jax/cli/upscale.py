@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ldip_jax.media.clip import Clip
 
 _DESCRIPTION = """\
-Upscale IN, a video file or a folder of images in name order, to OUT: a video (.mp4, .m4v, .mov, .mkv) by its
-extension, else a folder of PNG named like the inputs. Frame rate, sound and colour tags of a video are kept.
+Upscale IN to OUT: a video (.mp4, .m4v, .mov, .mkv) or one .png by its extension, else a folder of PNG named
+like the inputs. Frame rate, sound and colour tags of a video are kept. OUT appears whole or not at all.
 """
 
 
@@ -39,25 +39,32 @@ def _count(least: int):
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
-        "upscale",
-        help="upscale a video or a folder of images",
-        description=_DESCRIPTION,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "upscale", help="upscale a video or a folder of images", description=_DESCRIPTION
     )
+    _add_clip(parser)
+    _add_model(parser.add_argument_group("weights and references"))
+    _add_output(parser.add_argument_group("output"))
+    parser.set_defaults(run=run)
+
+
+def _add_clip(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", metavar="IN", type=Path, help="a video file, a folder of images, or one image")
-    add("output", metavar="OUT", type=Path, help="a video file, or a folder of PNG")
+    add("input", metavar="IN", type=Path, help="a video file, a folder of images in name order, or one image")
+    add("output", metavar="OUT", type=Path, help="a video file, one .png, or a folder for PNG")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--scale", type=float, help="1 to 8, fractions too (default: 4)", default=argparse.SUPPRESS
+        "--scale",
+        type=float,
+        metavar="FACTOR",
+        help="1 to 8, fractions too: OUT is round(height x FACTOR) high, and as wide likewise (default: 4)",
     )
     size.add_argument(
-        "--size",
-        type=_size,
-        metavar="WIDTHxHEIGHT",
-        help="the output's size instead",
-        default=argparse.SUPPRESS,
+        "--size", type=_size, metavar="WIDTHxHEIGHT", help="of OUT; each side 1 to 8 times that of IN"
     )
+
+
+def _add_model(parser: argparse._ArgumentGroup) -> None:
+    add = parser.add_argument
     add(
         "--ref",
         type=Path,
@@ -65,45 +72,94 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="extend",
         nargs="+",
         default=[],
-        help="sharp stills of the same scene, of any size; may be given again",
+        help="sharp stills of the same scene, of any size, whose detail is used where they match; give"
+        " them behind IN and OUT",
     )
-    add("--backbone", metavar="NAME|FILE", default="basicvsr-reds4", help="see `ldip weights list`")
+    add(
+        "--backbone",
+        metavar="NAME|FILE",
+        default="basicvsr-reds4",
+        help="the network that upscales: a name from `ldip weights list` or a checkpoint (default:"
+        " %(default)s)",
+    )
     add(
         "--lrrf",
         metavar="default|none|NAME|FILE",
         default="default",
-        help="LRRF weights; none: backbone alone",
+        help="weights of LRRF, the part that uses references. default: those shipped for the backbone, or"
+        " the backbone alone while there are none; none: the backbone alone (default: %(default)s)",
     )
-    add("--key-stride", type=_count(1), metavar="N", default=8, help="frames from one key-frame to the next")
+    add(
+        "--key-stride",
+        type=_count(1),
+        metavar="N",
+        default=8,
+        help="every N-th frame is a key-frame, as are the first and the last; references are matched with"
+        " these (default: %(default)s)",
+    )
     add(
         "--self-refs",
         type=_count(0),
         metavar="N",
         default=5,
-        help="references per key-frame, with the clip's own",
+        help="references per key-frame: places that no still takes are filled with distant frames of the"
+        " clip; 0: stills alone (default: %(default)s)",
     )
-    add("--exclude", type=_count(0), metavar="N", default=5, help="frames this near are no references")
+    add(
+        "--exclude",
+        type=_count(0),
+        metavar="N",
+        default=5,
+        help="frames up to N away from a key-frame are no references for it (default: %(default)s)",
+    )
     add(
         "--ref-threshold",
         type=float,
         metavar="SHARE",
         default=0.05,
-        help="a still is used where this share of the pixels is surely matched",
+        help="a still is used for a key-frame if this share of its pixels is surely matched, 0 to 1"
+        " (default: %(default)s)",
     )
     add(
-        "--matcher", metavar="gmflow|flow|DIR", default="gmflow", help="or a folder of matches made elsewhere"
+        "--matcher",
+        metavar="gmflow|flow|DIR",
+        default="gmflow",
+        help="what finds the references' content: gmflow; flow, cheaper, for small motion; or a folder of"
+        " matches made elsewhere, one KEYFRAME_STILL.npz each, as 00000008_photo.npz (default: %(default)s)",
     )
-    add("--bit-depth", type=int, choices=(8, 16), default=8, help="of PNG; 16 makes 10-bit video")
-    add("--codec", choices=("h264", "h265"), default="h264", help="of video")
+
+
+def _add_output(parser: argparse._ArgumentGroup) -> None:
+    add = parser.add_argument
+    add(
+        "--bit-depth",
+        type=int,
+        choices=(8, 16),
+        default=8,
+        help="of PNG; 16 makes video of 10 bits (default: %(default)s)",
+    )
+    add("--codec", choices=("h264", "h265"), default="h264", help="of video (default: %(default)s)")
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
-        "--crf", type=_count(0), metavar="N", default=18, help="quality of video, 0 (best) to 51"
+        "--crf",
+        type=_count(0),
+        metavar="N",
+        default=18,
+        help="quality of video, 0 (best) to 51 (smallest) (default: %(default)s)",
     )
-    quality.add_argument("--lossless", action="store_true", help="video that decodes to exactly these frames")
-    add("--overwrite", action="store_true", help="replace an existing output")
-    add("--report", type=Path, metavar="FILE.html", help="also write a page to look at the result")
+    quality.add_argument(
+        "--lossless",
+        action="store_true",
+        help="video that decodes to exactly these frames: FFV1 in .mkv, else RGB H.264",
+    )
+    add("--overwrite", action="store_true", help="replace an existing OUT or report")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="also write a page with frames before and after, and the references that were used",
+    )
     add("--verbose", action="store_true", help="tell which references each key-frame gets")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,6 +185,12 @@ def _say(line: str) -> None:
 
 
 def _check_report(args: argparse.Namespace) -> None:
+    """Finds out before the work what would keep the page from being written after it."""
+    from ldip_jax.media.outputs import check_place
+
+    place = args.report.resolve()
+    if args.output.resolve() in (place, *place.parents):
+        raise InputError(f"{args.report}: is in the output's own place; choose another one for the report")
     if args.report.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{args.report}: a report is an .html file; name it so")
     if args.report.is_dir():
@@ -136,7 +198,8 @@ def _check_report(args: argparse.Namespace) -> None:
     if args.report.exists() and not args.overwrite:
         raise InputError(f"{args.report}: exists already; add --overwrite or choose another name")
     if not args.report.parent.is_dir():
-        raise InputError(f"{args.report.parent}: no such folder for the report; make it first")
+        raise InputError(f"{args.report}: there is no folder {args.report.parent}; make it first")
+    check_place(args.report)
 
 
 def _read_stills(paths: list[Path]) -> list["Still"]:
@@ -158,26 +221,12 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
     from ldip_jax.cli.progress import Progress
     from ldip_jax.cli.upscale_report import Samples
     from ldip_jax.inference.api import make_upscaler
+    from ldip_jax.inference.model import output_size
     from ldip_jax.inference.references import Rules
     from ldip_jax.media.writer import open_writer
 
-    upscaler = make_upscaler(
-        (clip.height, clip.width),
-        scale=getattr(args, "scale", None),
-        size=getattr(args, "size", None),
-        backbone=args.backbone,
-        lrrf=args.lrrf,
-        key_stride=args.key_stride,
-        rules=Rules(args.self_refs, args.exclude, args.ref_threshold),
-        matcher=args.matcher,
-        progress=_say,
-    )
-    for note in upscaler.notes:
-        _say(note)
-    if stills and not upscaler.model.refined:
-        _say(f"{len(stills)} reference(s) given, but the backbone alone has no use for them")
-    (height, width), began = upscaler.out, time.perf_counter()
-    samples = Samples(clip.count) if args.report is not None else None
+    # Settings of the output are checked before any weights are fetched.
+    height, width = output_size((clip.height, clip.width), args.scale, args.size)
     writer = open_writer(
         args.output,
         height=height,
@@ -189,6 +238,23 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         codec=args.codec,
         overwrite=args.overwrite,
     )
+    upscaler = make_upscaler(
+        (clip.height, clip.width),
+        scale=None,
+        size=(height, width),
+        backbone=args.backbone,
+        lrrf=args.lrrf,
+        key_stride=args.key_stride,
+        rules=Rules(args.self_refs, args.exclude, args.ref_threshold),
+        matcher=args.matcher,
+        progress=_say,
+    )
+    for note in upscaler.notes:
+        _say(note)
+    if stills and not upscaler.model.refined:
+        _say(f"{len(stills)} reference(s) given, but the backbone alone has no use for them")
+    began = time.perf_counter()
+    samples = Samples(args.report, clip.count) if args.report is not None else None
     work = None if clip.count is None else upscaler.work(clip.count, len(stills))
     done = 0
     with writer, Progress(f"{clip.path.name}", work, upscaler.costs()) as progress:
@@ -208,17 +274,17 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         f" {_methods(upscaler, args)}, {seconds:.1f} s ({seconds / max(done, 1):.2f} s a frame)"
     )
     if samples is not None:
-        samples.write(args.report, upscaler, stills, clip, seconds)
-        print(f"{args.report}: report")
+        samples.write(upscaler, stills, clip, seconds)
+        print(f"{samples.path}: report")
 
 
 def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
     name = upscaler.model.backbone.name
     if not upscaler.model.refined:
         return f"{name} alone"
-    used = {choice.name for choices in upscaler.choices.values() for choice in choices if choice.used}
-    stills = sum(not name.startswith("frame ") for name in used)
-    return f"{name} with LRRF, {stills} of {len(args.ref)} references used"
+    chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
+    used = {choice.name for choice in chosen if not choice.own}
+    return f"{name} with LRRF, {len(used)} of {len(args.ref)} references used"
 
 
 def _tell_choices(upscaler: "Upscaler") -> None:

@@ -23,9 +23,14 @@ def _bytes(image: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 class Samples:
-    """The frames that a report shows, kept while a clip goes by."""
+    """The frames that a report shows, kept while a clip goes by.
 
-    def __init__(self, count: int | None):
+    Attributes:
+        path: where the report goes.
+    """
+
+    def __init__(self, path: Path, count: int | None):
+        self.path = path
         chosen = (
             shown_frames(count, MOST_FRAMES)
             if count
@@ -47,7 +52,7 @@ class Samples:
         if index in self._chosen:
             self._outputs[index] = _bytes(frame)
 
-    def write(self, path: Path, upscaler: Upscaler, stills: list[Still], clip: Clip, seconds: float) -> None:
+    def write(self, upscaler: Upscaler, stills: list[Still], clip: Clip, seconds: float) -> None:
         """Write the page."""
         from ldip_jax.inference.programs import to_size
 
@@ -66,7 +71,7 @@ class Samples:
         ]
         height, width = upscaler.out
         write_report(
-            path,
+            self.path,
             title=f"{clip.path.name}, upscaled",
             frame_names=[f"frame {i}" for i in shown],
             methods=[Method("Bicubic", bicubic), Method(name, result, seconds=seconds)],

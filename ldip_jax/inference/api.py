@@ -9,6 +9,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.inference.model import load_model, output_size
 from ldip_jax.inference.references import Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.matching.choice import check_matcher
 
 Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w 3"]
 Image = Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -110,9 +111,17 @@ def make_upscaler(
     if key_stride < 1:
         raise InputError(f"key stride {key_stride}: it must be at least 1")
     rules.check()
+    check_matcher(matcher)
     out = output_size(frame_size, scale, size)
     native = out == (frame_size[0] * 4, frame_size[1] * 4)
     model = load_model(backbone, lrrf, native=native, progress=progress)
     return Upscaler(
-        model, frame_size, out, key_stride=key_stride, rules=rules, matcher=matcher, remember=remember
+        model,
+        frame_size,
+        out,
+        key_stride=key_stride,
+        rules=rules,
+        matcher=matcher,
+        remember=remember,
+        progress=progress,
     )

@@ -1,6 +1,7 @@
 """The boxes of the paper's figure with their numbers of parameters, counted from the real trees."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -11,7 +12,6 @@ from ldip_jax.models.arbitrary_scale import (
     init_head,
 )
 from ldip_jax.models.lrrf import LRRF, init_lrrf
-from ldip_jax.weights.load import Weights
 
 
 class Box(NamedTuple):
@@ -28,15 +28,14 @@ def count(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def boxes(weights: Weights) -> list[Box]:
-    """All boxes of LDIP on a backbone."""
+def boxes(network: str, backbone: Mapping[str, Any]) -> list[Box]:
+    """All boxes of LDIP on a backbone: its network's name, and its parameters or their shapes."""
     key = jax.random.key(0)
     lrrf = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
     head = jax.eval_shape(lambda key: init_head(ArbitraryScale(), key), key)
     decoder = jax.eval_shape(lambda key: init_decoder(ArbitraryScaleDecoder(), key), key)
-    backbone = weights.params
     return [
-        Box(0, weights.network, count(backbone), "the backbone, frozen"),
+        Box(0, network, count(backbone), "the backbone, frozen"),
         *(Box(1, name, count(tree), "") for name, tree in backbone.items()),
         Box(0, "lrrf", count(lrrf), "the trainable module"),
         Box(1, "ref_align", count(lrrf["ref_align"]), "features of a reference"),

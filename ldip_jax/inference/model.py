@@ -1,6 +1,7 @@
 """Putting a model together for a clip: which weights, which scale, which head."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -86,7 +87,8 @@ def group_shapes(export: Export, what: str) -> dict[str, Any]:
             shapes["as_head"] = jax.eval_shape(lambda: init_head(modules["as_head"], key))
             shapes["as_decoder"] = jax.eval_shape(lambda: init_decoder(modules["as_decoder"], key))
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{what}: its config is unknown to this version ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what}: its config is unknown to this version ({reason})") from error
     return shapes
 
 
@@ -104,7 +106,7 @@ def load_model(backbone: str, lrrf: str, *, native: bool, progress=print) -> Mod
     Args:
         backbone: name or file of the backbone's weights.
         lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
-            backbone alone; or a name or file of an export.
+            backbone alone; or the file of an export.
         native: whether the output is exactly the backbone's x4 on both axes; "default" takes the fixed
             weights then and the arbitrary-scale ones otherwise.
         progress: receives lines of text while weights are fetched.
@@ -112,6 +114,8 @@ def load_model(backbone: str, lrrf: str, *, native: bool, progress=print) -> Mod
     Raises:
         InputError: weights that cannot be had, read, or do not belong together.
     """
+    if lrrf not in ("default", "none") and not Path(lrrf).is_file():
+        raise InputError(f"{lrrf}: no such file of LRRF weights; give default, none, or an export")
     weights = load_weights(backbone, network=tuple(BACKBONES), progress=progress)
     notes: list[str] = []
     export = None

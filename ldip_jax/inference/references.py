@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference.keyframes import self_references
-from ldip_jax.matching.confidence import CONFIDENT
+from ldip_jax.matching.confidence import confident_share
 from ldip_jax.matching.coordinates import rescale
 from ldip_jax.matching.density import ReferenceReducer
 from ldip_jax.matching.matcher import Match, Matcher, Pair
@@ -35,11 +35,13 @@ class Choice:
         name: the still's name, or "frame N" of the clip.
         share: part of the key-frame's pixels with confidence above 0.5.
         used: whether it was given to Ref-Fusion.
+        own: whether it is a frame of the clip; a still may be called "frame N" too.
     """
 
     name: str
     share: float
     used: bool
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Rules:
     """Which references a key-frame gets.
 
     Attributes:
-        self_refs: references per key-frame; those that the user's stills leave free are taken from the clip.
-            0: stills alone.
+        self_refs: slots for references per key-frame, more if there are more stills; those that stills leave
+            free are filled from the clip. 0: stills alone.
         exclude: frames this near to the key-frame are no references for it.
         threshold: a still takes part where at least this share of the pixels is confident.
     """
@@ -56,6 +58,10 @@ class Rules:
     self_refs: int = 5
     exclude: int = 5
     threshold: float = 0.05
+
+    def free(self, stills: int, used: int) -> int:
+        """Slots of a key-frame left for the clip's own frames when `used` of the `stills` take part."""
+        return max(self.self_refs, stills) - used if self.self_refs else 0
 
     def check(self) -> None:
         """
@@ -83,11 +89,6 @@ class Clip:
     image: Callable[[int], Float[Array, "1 H W 3"]]
 
 
-def confident_share(match: Match) -> float:
-    """Part of the key-frame's pixels whose place in the reference is trusted."""
-    return float(jnp.mean(match.confidence > CONFIDENT))
-
-
 def on_canvas(image: Float[Array, "1 h w 3"], match: Match) -> Reference:
     """A matched image as LRRF takes it."""
     h, w = image.shape[1:3]
@@ -107,7 +108,8 @@ class ReferenceFinder:
         self.rules = rules
         self._matcher = matcher
         self._reduce = ReferenceReducer()
-        self._memory: dict[tuple[int, str], tuple[float, Reference]] | None = {} if remember else None
+        # By key-frame, and the still's name or the frame's place.
+        self._memory: dict[tuple[int, str | int], tuple[float, Reference]] | None = {} if remember else None
 
     def find(
         self,
@@ -137,32 +139,31 @@ class ReferenceFinder:
         chosen = [entry for entry in found if entry[0] >= self.rules.threshold]
         choices = [Choice(name, share, share >= self.rules.threshold) for share, name, _ in found]
         references = [reference for *_, reference in chosen]
-        free = self.rules.self_refs - len(references)
+        free = self.rules.free(len(stills), len(references))
         for index in self_references(key, clip.first, len(clip.frames), self.rules.exclude, free):
-            name = f"frame {index}"
             share, reference = self._remembered(
-                key, name, lambda index=index: self._own_frame(clip, anchor, key, index, scale)
+                key, index, lambda index=index: self._own_frame(clip, anchor, key, index, scale)
             )
             references.append(reference)
-            choices.append(Choice(name, share, True))
+            choices.append(Choice(_own_name(index), share, used=True, own=True))
             advance("match")
         return references, choices
 
     def _remembered(
-        self, key: int, name: str, match: Callable[[], tuple[float, Reference]]
+        self, key: int, what: str | int, match: Callable[[], tuple[float, Reference]]
     ) -> tuple[float, Reference]:
         if self._memory is None:
             return match()
-        if (key, name) not in self._memory:
-            self._memory[key, name] = match()
-        return self._memory[key, name]
+        if (key, what) not in self._memory:
+            self._memory[key, what] = match()
+        return self._memory[key, what]
 
     def _still(
         self, anchor: Array, key: int, still: Still, scale: tuple[float, float]
     ) -> tuple[float, Reference]:
         pair = Pair(anchor, still.image[None], key, still.name)
         match = self._matcher.coarse(pair)
-        share = confident_share(match)
+        share = confident_share(match.confidence)
         pair, match = self._reduce(pair, match)
         match = self._matcher.refine(pair, match, scale)
         return share, on_canvas(jnp.asarray(pair.reference), match)
@@ -172,9 +173,9 @@ class ReferenceFinder:
     ) -> tuple[float, Reference]:
         place = index - clip.first
         # The backbone's output stands in while matching; the reference itself is the LR frame.
-        pair = Pair(anchor, clip.image(place), key, f"frame {index}")
+        pair = Pair(anchor, clip.image(place), key, _own_name(index))
         match = self._matcher.coarse(pair)
-        share = confident_share(match)
+        share = confident_share(match.confidence)
         match = self._matcher.refine(pair, match, scale)
         to_lr = jnp.array([1.0 / scale[1], 1.0 / scale[0]], jnp.float32)
         return share, on_canvas(clip.frames[place], match._replace(warp=rescale(match.warp, to_lr)))

@@ -38,6 +38,7 @@ class Upscaler:
         rules: Rules | None = None,
         matcher: str = "gmflow",
         remember: bool = False,
+        progress: Callable[[str], object] = print,
     ):
         """
         Args:
@@ -45,6 +46,7 @@ class Upscaler:
             rules: which references a key-frame gets.
             matcher: "gmflow", "flow", or a folder of matches; see `choose_matcher`.
             remember: keep all matches for another run over the same clip.
+            progress: receives lines of text while the matcher's weights are fetched.
 
         Raises:
             InputError: a matcher that cannot be had.
@@ -64,7 +66,8 @@ class Upscaler:
                 # A folder of matches knows the user's stills, not the clip's own frames.
                 rules = Rules(0, rules.exclude, rules.threshold)
             spynet = model.params["backbone"]["spynet"]
-            self._finder = ReferenceFinder(choose_matcher(matcher, spynet), rules, remember=remember)
+            chosen = choose_matcher(matcher, spynet, progress=progress)
+            self._finder = ReferenceFinder(chosen, rules, remember=remember)
 
     def frames(
         self,
@@ -102,7 +105,8 @@ class Upscaler:
             add("forward", len(window.keep))
             rules = self._finder.rules
             for key in self._keys(window):
-                own = self_references(key, window.first, held, rules.exclude, rules.self_refs - stills)
+                free = rules.free(stills, stills)
+                own = self_references(key, window.first, held, rules.exclude, free)
                 add("match", stills + len(own))
                 add("fuse", 1)
         return total
@@ -132,7 +136,8 @@ class Upscaler:
         self, window: Window, stills: list[Still], advance: Callable[[str], None]
     ) -> Iterator[Float[Array, "1 H W 3"]]:
         held = WindowFeatures(self._programs, window.frames, advance)
-        if self._finder is None:
+        finder = self._finder
+        if finder is None:
             yield from backbone_frames(self._programs, held, window.keep, self._grid, advance)
             return
         images: dict[int, Array] = {}
@@ -149,7 +154,10 @@ class Upscaler:
         scale = (self._hr_size[0] / self.size[0], self._hr_size[1] / self.size[1])
 
         def references(place: int) -> list[Reference]:
-            found, self.choices[window.first + place] = self._finder.find(clip, place, stills, scale, advance)
+            found, choices = finder.find(clip, place, stills, scale, advance)
+            # Windows overlap: the one that makes the frame is the one to ask.
+            if place in window.keep:
+                self.choices[window.first + place] = choices
             return found
 
         keys = {key - window.first for key in self._keys(window)}
