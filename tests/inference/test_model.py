@@ -1,0 +1,134 @@
+"""Which sizes, weights and modules a request leads to."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference import model as module
+from ldip_jax.inference.model import load_model, output_size
+from ldip_jax.weights.export import load_export, read_export, save_export
+from ldip_jax.weights.load import load_weights
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "out"),
+    [
+        ((12, 16), None, (48, 64)),
+        ((12, 16), 1.0, (12, 16)),
+        ((12, 16), 8.0, (96, 128)),
+        ((12, 17), 2.5, (30, 42)),
+        ((13, 17), 3.0, (39, 51)),
+        ((9, 7), 1.1, (10, 8)),
+        ((1, 1), 1.0, (1, 1)),
+    ],
+)
+def test_a_scale_gives_the_rounded_size(size, scale, out):
+    assert output_size(size, scale, None) == out
+    # A size that comes from a scale is always one that may be asked for.
+    assert output_size(size, None, out) == out
+
+
+def test_every_scale_gives_a_size_that_may_be_asked_for(rng):
+    for scale in rng.uniform(1, 8, 500):
+        size = tuple(rng.integers(1, 50, 2).tolist())
+        out = output_size(size, scale, None)
+        assert output_size(size, None, out) == out
+
+
+@pytest.mark.parametrize("scale", [0.0, -4.0, 0.999, 8.001, np.nan, np.inf, -np.inf])
+def test_scales_beyond_their_range_are_refused(scale):
+    with pytest.raises(InputError, match=r"^scale .*: it must be between 1 and 8$"):
+        output_size((12, 16), scale, None)
+
+
+@pytest.mark.parametrize("out", [(11, 16), (12, 15), (97, 128), (96, 129), (0, 64)])
+def test_sizes_beyond_the_range_are_refused_by_both_axes(out):
+    with pytest.raises(InputError, match=rf"^size {out[1]}x{out[0]}: .* of 16x12; both must be"):
+        output_size((12, 16), None, out)
+
+
+def load(backbone, lrrf, native=True):
+    return load_model(str(backbone), str(lrrf), native=native)
+
+
+def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):
+    model = load(networks.backbone, "default")
+    assert not model.refined
+    assert model.export is None
+    (note,) = model.notes
+    assert "the backbone runs alone" in note
+    assert load(networks.backbone, "none").notes == []
+
+
+def test_another_scale_than_the_weights_know_is_said(networks):
+    (note,) = load(networks.backbone, "none", native=False).notes
+    assert "trained for x4" in note
+    assert load(networks.wide, networks.head, native=False).notes == []
+
+
+def test_an_export_adds_its_boxes(networks):
+    model = load(networks.backbone, networks.trained)
+    assert (model.refined, model.arbitrary) == (True, False)
+    assert model.net.lrrf.feature_scale == 0.5
+    assert set(model.params) == {"backbone", "lrrf"}
+    model = load(networks.wide, networks.head)
+    assert (model.refined, model.arbitrary) == (False, True)
+    assert set(model.params) == {"backbone", "as_head", "as_decoder"}
+
+
+def test_default_takes_what_is_shipped_for_the_scale(networks, monkeypatch):
+    asked = []
+
+    def shipped(backbone, kind):
+        asked.append((backbone, kind))
+        return networks.trained
+
+    monkeypatch.setattr(module, "shipped_export", shipped)
+    name = load_weights(networks.backbone).name
+    assert load(networks.backbone, "default", native=True).refined
+    assert load(networks.backbone, "default", native=False).refined
+    assert asked == [(name, "x4"), (name, "as")]
+
+
+def test_an_export_for_another_backbone_is_refused(networks):
+    with pytest.raises(InputError, match=rf"^{re.escape(str(networks.trained))}: made for the backbone"):
+        load(networks.other, networks.trained)
+
+
+def test_missing_lrrf_weights_are_found_out_before_the_backbone_is_fetched(monkeypatch):
+    def fetch(*args, **kwargs):
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(module, "load_weights", fetch)
+    with pytest.raises(InputError, match=r"^nowhere\.safetensors: no such file"):
+        load("basicvsr-reds4", "nowhere.safetensors")
+    with pytest.raises(InputError, match=r"^lrrf-of-tomorrow: no such file"):
+        load("basicvsr-reds4", "lrrf-of-tomorrow")
+
+
+def test_a_network_s_checkpoint_is_no_lrrf_and_an_export_no_backbone(networks):
+    with pytest.raises(InputError, match="not an LRRF export"):
+        load(networks.backbone, networks.backbone)
+    with pytest.raises(InputError, match="give it as --lrrf"):
+        load(networks.trained, "none")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"lrrf": {"feature_scale": 0.5, "wings": 2}},
+        {"lrrf": {"feature_scale": 0.5}, "hook": "elsewhere"},
+        {"lrrf": {"attention": "telepathic"}},
+        {"lrrf": ["feature_scale"]},
+        {"lrrf": {"feature_scale": "large"}},
+    ],
+)
+def test_a_config_of_another_version_is_one_line(networks, tmp_path, config):
+    export = read_export(networks.untrained)
+    save_export(tmp_path / "odd.safetensors", replace(export, config=config))
+    with pytest.raises(InputError, match=r"odd\.safetensors: its config .*") as caught:
+        load_export(tmp_path / "odd.safetensors", backbone=load_weights(networks.backbone))
+    assert "\n" not in str(caught.value)

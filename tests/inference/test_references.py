@@ -1,0 +1,230 @@
+"""Which references a key-frame gets, by a matcher that says what it is told to."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference.references import (
+    CANVAS,
+    Choice,
+    Clip,
+    ReferenceFinder,
+    Rules,
+    Still,
+    confident_share,
+    on_canvas,
+)
+from ldip_jax.matching.coordinates import rescale
+from ldip_jax.matching.matcher import Match
+
+LR, HR, COUNT, FIRST = (6, 8), (24, 32), 20, 100
+SCALE = (4.0, 4.0)
+
+
+def confident_rows(share):
+    """Confidence 1 in the uppermost rows and 0 below."""
+    rows = round(share * HR[0])
+    confidence = np.zeros((1, *HR, 1), np.float32)
+    confidence[:, :rows] = 1.0
+    return jnp.asarray(confidence)
+
+
+def identity(reference):
+    """Every key-frame pixel's place in an image of the same scene."""
+    y, x = np.mgrid[: HR[0], : HR[1]].astype(np.float32)
+    h, w = reference.shape[1:3]
+    places = np.stack([(x + 0.5) * w / HR[1] - 0.5, (y + 0.5) * h / HR[0] - 0.5], axis=-1)
+    return jnp.asarray(places[None], jnp.float32)
+
+
+class StubMatcher:
+    """Says that a reference of each name matches this share, and what it was asked."""
+
+    def __init__(self, shares, default=1.0):
+        self.shares, self.default = shares, default
+        self.coarse_calls, self.refine_calls = [], []
+
+    def coarse(self, pair):
+        self.coarse_calls.append(pair)
+        share = self.shares.get(pair.name, self.default)
+        return Match(identity(pair.reference), confident_rows(share))
+
+    def refine(self, pair, match, scale):
+        self.refine_calls.append((pair, scale))
+        return Match(match.warp + 0.25, match.confidence)
+
+
+def frame(index):
+    return jnp.full((1, *LR, 3), index / 1000, jnp.float32)
+
+
+def clip(count=COUNT):
+    def image(place):
+        return jnp.full((1, *HR, 3), place / 1000, jnp.float32)
+
+    return Clip(FIRST, [frame(FIRST + place) for place in range(count)], image)
+
+
+def still(name, size=HR):
+    value = np.float32((sum(map(ord, name)) % 50) / 100 + 0.3)
+    return Still(name, np.full((*size, 3), value, np.float32))
+
+
+def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
+    matcher = StubMatcher(shares, default)
+    advanced = []
+    finder = ReferenceFinder(matcher, rules or Rules())
+    references, choices = finder.find(clip(count), place, stills, SCALE, advanced.append)
+    assert advanced == ["match"] * len(matcher.coarse_calls)
+    assert len(references) == sum(choice.used for choice in choices)
+    return references, choices, matcher
+
+
+def names(choices, used=True):
+    return [choice.name for choice in choices if choice.used is used]
+
+
+def test_stills_come_first_best_first_and_own_frames_fill_up():
+    stills = [still("a"), still("b"), still("c")]
+    _, choices, matcher = find({"a": 0.25, "b": 0.75, "c": 0.5}, stills)
+    assert names(choices) == ["b", "c", "a", "frame 100", "frame 119"]
+    assert [choice.own for choice in choices] == [False] * 3 + [True] * 2
+    assert [choice.share for choice in choices[:3]] == pytest.approx([0.75, 0.5, 0.25])
+    assert {pair.key for pair in matcher.coarse_calls} == {FIRST + 8}
+
+
+def test_a_useless_still_is_dropped_and_costs_no_slot():
+    references, choices, _ = find({"bad": 0.0, "good": 0.5}, [still("bad"), still("good")])
+    assert names(choices, used=False) == ["bad"]
+    assert names(choices)[0] == "good"
+    assert len(references) == 5
+
+
+def test_the_threshold_is_a_share_that_just_suffices():
+    one_row = 1 / HR[0]
+    for threshold, used in ((one_row, True), (one_row + 1e-3, False), (0.0, True), (1.0, False)):
+        _, choices, _ = find({"a": one_row}, [still("a")], Rules(0, 5, threshold))
+        assert [choice.used for choice in choices] == [used]
+    _, choices, _ = find({"nothing": 0.0}, [still("nothing")], Rules(0, 5, 0.0))
+    assert names(choices) == ["nothing"]
+
+
+def test_more_stills_than_slots_are_all_taken():
+    stills = [still(f"s{number}") for number in range(7)]
+    _, choices, _ = find({}, stills)
+    assert len(names(choices)) == 7
+    assert not any(choice.own for choice in choices)
+
+
+def test_slots_are_as_many_as_stills_where_these_are_more():
+    """Two of seven stills are useless: their places go to the clip, as for fewer stills."""
+    stills = [still(f"s{number}") for number in range(7)]
+    _, choices, _ = find({"s2": 0.0, "s5": 0.0}, stills)
+    assert sum(choice.own for choice in choices) == 2
+    assert len(names(choices)) == 7
+
+
+def test_without_self_references_stills_are_alone_even_if_useless():
+    _, choices, matcher = find({"a": 0.0}, [still("a")], Rules(self_refs=0))
+    assert choices == [Choice("a", 0.0, used=False)]
+    assert len(matcher.coarse_calls) == 1
+    references, choices, _ = find({}, [], Rules(self_refs=0))
+    assert (references, choices) == ([], [])
+
+
+@pytest.mark.parametrize("exclude", [0, 2, 9])
+def test_frames_near_the_key_frame_are_no_references(exclude):
+    _, choices, _ = find({}, [], Rules(100, exclude, 0.05))
+    assert names(choices) == [f"frame {FIRST + i}" for i in range(COUNT) if abs(i - 8) > exclude]
+
+
+def test_a_short_clip_may_have_no_reference_at_all():
+    references, choices, _ = find({}, [], place=0, count=6)
+    assert (references, choices) == ([], [])
+
+
+def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
+    references, _, matcher = find({}, [], Rules(1, 5, 0.05), place=0)
+    (pair,) = matcher.coarse_calls
+    assert pair.name == "frame 106"
+    np.testing.assert_array_equal(pair.anchor, clip().image(0))
+    np.testing.assert_array_equal(pair.reference, clip().image(6))
+    (reference,) = references
+    h, w = LR
+    np.testing.assert_array_equal(reference.size, [[h, w]])
+    np.testing.assert_array_equal(reference.image[:, :h, :w], frame(106))
+    # Refined at the size of the match, then told in pixels of the small frame.
+    refined = matcher.refine(pair, matcher.coarse(pair), SCALE).warp
+    np.testing.assert_allclose(reference.warp, rescale(refined, jnp.array([0.25, 0.25])), atol=1e-6)
+    assert matcher.refine_calls[0][1] == SCALE
+
+
+def test_a_still_s_places_are_in_its_own_pixels():
+    size = (18, 26)
+    references, _, matcher = find({}, [still("small", size)], Rules(0, 5, 0.05))
+    (reference,) = references
+    np.testing.assert_array_equal(reference.size, [size])
+    np.testing.assert_allclose(reference.warp, identity(np.empty((1, *size, 3))) + 0.25, atol=1e-5)
+    assert len(matcher.refine_calls) == 1
+
+
+def test_a_dense_still_is_reduced_and_its_places_with_it():
+    size = (4 * HR[0], 4 * HR[1])
+    references, _, matcher = find({}, [still("dense", size)], Rules(0, 5, 0.05))
+    (reference,) = references
+    (pair, _), *_ = matcher.refine_calls
+    assert pair.reference.shape[1:3] == HR
+    np.testing.assert_array_equal(reference.size, [HR])
+    np.testing.assert_allclose(reference.warp, identity(np.empty((1, *HR, 3))) + 0.25, atol=1e-4)
+
+
+def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
+    image = jnp.asarray(rng.uniform(0.1, 1, (1, CANVAS + 1, 7, 3)), jnp.float32)
+    match = Match(identity(image), confident_rows(0.5))
+    reference = on_canvas(image, match)
+    assert reference.image.shape == (1, 2 * CANVAS, CANVAS, 3)
+    np.testing.assert_array_equal(reference.image[:, : CANVAS + 1, :7], image)
+    assert float(jnp.sum(reference.image)) == pytest.approx(float(jnp.sum(image)), rel=1e-6)
+    np.testing.assert_array_equal(reference.size, [[CANVAS + 1, 7]])
+    np.testing.assert_array_equal(reference.valid, [1.0])
+    assert confident_share(match) == 0.5
+
+
+def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
+    matcher = StubMatcher({"frame 106": 0.5}, default=0.25)
+    finder = ReferenceFinder(matcher, Rules(6, 5, 0.05), remember=True)
+    named = still("frame 106")
+    references, choices = finder.find(clip(), 0, [named], SCALE, lambda _: None)
+    again, _ = finder.find(clip(), 0, [named], SCALE, lambda _: None)
+    assert [(c.name, c.own) for c in choices[:2]] == [("frame 106", False), ("frame 106", True)]
+    for found in (references, again):
+        np.testing.assert_array_equal(found[0].size, [HR])
+        np.testing.assert_array_equal(found[1].size, [LR])
+
+
+def test_matches_are_remembered_only_on_request():
+    for remember, expected in ((False, 10), (True, 5)):
+        matcher = StubMatcher({})
+        finder = ReferenceFinder(matcher, Rules(), remember=remember)
+        first, choices = finder.find(clip(), 0, [still("a")], SCALE, lambda _: None)
+        second, same = finder.find(clip(), 0, [still("a")], SCALE, lambda _: None)
+        assert len(matcher.coarse_calls) == expected
+        assert choices == same
+        np.testing.assert_array_equal(first[0].warp, second[0].warp)
+
+
+@pytest.mark.parametrize(
+    "rules", [Rules(-1), Rules(5, -1), Rules(5, 5, -0.1), Rules(5, 5, 1.1), Rules(5, 5, np.nan)]
+)
+def test_rules_out_of_range_are_refused(rules):
+    with pytest.raises(InputError):
+        rules.check()
+
+
+@pytest.mark.parametrize(
+    ("self_refs", "stills", "used", "free"),
+    [(5, 0, 0, 5), (5, 2, 2, 3), (5, 2, 0, 5), (5, 7, 7, 0), (5, 7, 4, 3), (0, 7, 0, 0), (1, 2, 2, 0)],
+)
+def test_free_slots(self_refs, stills, used, free):
+    assert Rules(self_refs).free(stills, used) == free

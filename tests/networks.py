@@ -1,0 +1,74 @@
+"""Narrow networks with random weights, in files, for tests that start from names, files and flags."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ldip_jax.inference.model import group_shapes
+from ldip_jax.weights.export import Export, save_export
+from ldip_jax.weights.identify import NETWORKS
+from ldip_jax.weights.load import Weights, save_weights
+from ldip_jax.weights.rules import flatten, nest
+from tests.models.build import NARROW
+
+
+class Networks(NamedTuple):
+    """Files: a backbone, another one, LRRF for the first; and one of 64 channels with head and decoder."""
+
+    backbone: Path
+    other: Path
+    trained: Path
+    untrained: Path
+    wide: Path
+    head: Path
+
+
+def random_like(shapes: Any, rng: np.random.Generator) -> dict[str, Any]:
+    """Parameters of such shapes that keep signals at their size."""
+
+    def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        noise = rng.standard_normal(shape).astype(np.float32)
+        if name.endswith("kernel"):
+            return noise / np.float32(np.sqrt(np.prod(shape[:-1])))
+        return np.float32(name.endswith("scale")) + np.float32(0.02) * noise
+
+    return nest({name: fill(name, leaf.shape) for name, leaf in flatten(shapes).items()})
+
+
+def silent(lrrf: dict[str, Any]) -> dict[str, Any]:
+    """The same with zeros where an untrained LRRF has them."""
+    flat = flatten(lrrf)
+    last = [name for name in flat if "conv_r/" in name or ("hrip" in name and "conv_last/" in name)]
+    assert len(last) == 6, last
+    return nest({name: np.zeros_like(leaf) if name in last else leaf for name, leaf in flat.items()})
+
+
+def random_backbone(seed: int, **config: int) -> Weights:
+    """A BasicVSR with random weights; narrow, if nothing else is said."""
+    config = {**NARROW, **config}
+    params = random_like(NETWORKS["basicvsr"].skeleton(config), np.random.default_rng(seed))
+    return Weights(f"random{seed}", "basicvsr", config, params, f"{seed:064x}", "none", [])
+
+
+def random_export(backbone: Weights, groups: tuple[str, ...] = ("lrrf",)) -> Export:
+    """A full-size LRRF, or head and decoder, with random weights that do something."""
+    config = {"lrrf": {"feature_scale": 0.5}} if "lrrf" in groups else {}
+    empty = Export({group: {} for group in groups}, config, backbone.name, backbone.sha256, {})
+    shapes = group_shapes(empty, "test")
+    return Export(random_like(shapes, np.random.default_rng(7)), config, backbone.name, backbone.sha256, {})
+
+
+def write_networks(folder: Path) -> Networks:
+    """All of `Networks` in a folder."""
+    networks = Networks(*(folder / f"{name}.safetensors" for name in Networks._fields))
+    backbone, wide = random_backbone(1), random_backbone(3, mid_channels=64, num_blocks=1)
+    save_weights(networks.backbone, backbone)
+    save_weights(networks.other, random_backbone(2))
+    save_weights(networks.wide, wide)
+    export = random_export(backbone)
+    save_export(networks.trained, export)
+    quiet = Export({"lrrf": silent(export.groups["lrrf"])}, export.config, backbone.name, backbone.sha256, {})
+    save_export(networks.untrained, quiet)
+    save_export(networks.head, random_export(wide, ("as_head", "as_decoder")))
+    return networks
