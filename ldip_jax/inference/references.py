@@ -89,6 +89,10 @@ class Clip:
     image: Callable[[int], Float[Array, "1 H W 3"]]
 
 
+def _own_name(index: int) -> str:
+    return f"frame {index}"
+
+
 def on_canvas(image: Float[Array, "1 h w 3"], match: Match) -> Reference:
     """A matched image as LRRF takes it."""
     h, w = image.shape[1:3]

@@ -12,7 +12,6 @@ from ldip_jax.inference.references import (
     ReferenceFinder,
     Rules,
     Still,
-    confident_share,
     on_canvas,
 )
 from ldip_jax.matching.coordinates import rescale
@@ -188,7 +187,6 @@ def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
     assert float(jnp.sum(reference.image)) == pytest.approx(float(jnp.sum(image)), rel=1e-6)
     np.testing.assert_array_equal(reference.size, [[CANVAS + 1, 7]])
     np.testing.assert_array_equal(reference.valid, [1.0])
-    assert confident_share(match) == 0.5
 
 
 def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
