@@ -1,5 +1,7 @@
 """Small LDIPs with random parts, for the tests of models and inference."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,18 +14,29 @@ from ldip_jax.models.ref_align import Reference
 NARROW = {"mid_channels": 8, "num_blocks": 2}
 
 
-def narrow_ldip(key, band_pixels=None, **lrrf):
-    """A full-size LRRF, untrained, on a narrow BasicVSR."""
+@cache
+def _untrained(attention: str) -> dict:
+    """Real initial parameters, made once: compiling all their random numbers takes seconds."""
+    backbone, lrrf = BasicVSR(**NARROW), LRRF(attention=attention)
+    return {
+        "backbone": jax.jit(backbone.init)(jax.random.key(0), jnp.zeros((1, 2, 8, 8, 3)))["params"],
+        "lrrf": jax.jit(lambda key: init_lrrf(lrrf, key))(jax.random.key(1)),
+    }
+
+
+def narrow_ldip(band_pixels=None, attention="ica", gate="none"):
+    """A full-size LRRF, untrained, on a narrow BasicVSR: the modules, and parameters that may be changed."""
     net = LDIP(
         BasicVSR(**NARROW, band_pixels=band_pixels),
-        LRRF(feature_scale=0.5, band_pixels=band_pixels, **lrrf),
+        LRRF(feature_scale=0.5, attention=attention, gate=gate, band_pixels=band_pixels),
     )
-    backbone, trainable = jax.random.split(key)
-    params = {
-        "backbone": jax.jit(BasicVSR(**NARROW).init)(backbone, jnp.zeros((1, 2, 8, 8, 3)))["params"],
-        "lrrf": jax.jit(lambda key: init_lrrf(net.lrrf, key))(trainable),
-    }
-    return net, params
+    return net, jax.tree.map(lambda leaf: leaf, _untrained(attention))
+
+
+def shaken_lrrf(rng, **options):
+    """LRRF alone with noise on every parameter."""
+    net, params = narrow_ldip(**options)
+    return net.lrrf, shaken(params["lrrf"], rng)
 
 
 def shaken(params, rng, scale=0.05):

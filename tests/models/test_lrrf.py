@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
-from tests.models.build import narrow_ldip, random_keys, random_references, shaken
+from tests.models.build import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
 
 FRAMES, LR, HR = 4, (4, 6), (16, 24)
 
@@ -40,35 +40,35 @@ def test_parameter_counts(key):
 
 
 @pytest.mark.parametrize("gate", ["none", "max_confidence"])
-def test_untrained_lrrf_is_the_backbone_bit_for_bit(key, scene, gate):
+def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
-    net, params = narrow_ldip(key, gate=gate)
+    net, params = narrow_ldip(gate=gate)
     alone = jax.jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
     np.testing.assert_array_equal(run(net, params, frames, keys), alone)
 
 
-def test_conv_r_changes_key_frames_alone(key, scene, rng):
+def test_conv_r_changes_key_frames_alone(scene, rng):
     frames, keys = scene
-    net, params = narrow_ldip(key)
+    net, params = narrow_ldip()
     before = run(net, params, frames, keys)
     params["lrrf"]["ref_fusion"]["conv_r"] = shaken(params["lrrf"]["ref_fusion"]["conv_r"], rng)
     changed = np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0
     np.testing.assert_array_equal(changed, [[True, False, False, True], [False, True, True, False]])
 
 
-def test_hrip_changes_other_frames(key, scene, rng):
+def test_hrip_changes_other_frames(scene, rng):
     frames, keys = scene
-    net, params = narrow_ldip(key)
+    net, params = narrow_ldip()
     before = run(net, params, frames, keys)
     for cell in params["lrrf"]["hrip"].values():
         cell["conv_last"] = shaken(cell["conv_last"], rng)
     assert (np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0).all()
 
 
-def test_detail_travels_from_a_key_frame_to_all_frames(key, scene, rng):
+def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
     """With HRIP awake, another reference at frame 0 is felt in the last frame."""
     frames, keys = scene
-    net, params = narrow_ldip(key)
+    net, params = narrow_ldip()
     params["lrrf"] = shaken(params["lrrf"], rng)
     frames, keys = frames[:1], jax.tree.map(lambda x: x[:1, :1], keys)
     other = keys._replace(references=keys.references._replace(image=1.0 - keys.references.image))
@@ -76,9 +76,8 @@ def test_detail_travels_from_a_key_frame_to_all_frames(key, scene, rng):
     assert (difference.max(axis=(0, 2, 3, 4)) > 1e-7).all()
 
 
-def test_without_a_valid_reference_features_stay(key, rng):
-    lrrf = LRRF(gate="none")
-    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+def test_without_a_valid_reference_features_stay(rng):
+    lrrf, params = shaken_lrrf(rng, gate="none")
     hr = jnp.asarray(rng.standard_normal((2, *HR, 64)), jnp.float32)
     references = random_references(rng, (2, 3), HR)
     references = references._replace(valid=jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
@@ -98,10 +97,9 @@ def test_without_a_valid_reference_features_stay(key, rng):
     assert all(not leaf.any() for leaf in jax.tree.leaves(grads))
 
 
-def test_empty_slots_do_not_count(key, rng):
+def test_empty_slots_do_not_count(rng):
     """An invalid reference is as if it were not there, whatever it holds."""
-    lrrf = LRRF(gate="max_confidence")
-    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+    lrrf, params = shaken_lrrf(rng, gate="max_confidence")
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     three = random_references(rng, (1, 3), HR)._replace(valid=jnp.array([[1.0, 0.0, 1.0]]))
     two = jax.tree.map(lambda x: x[:, ::2], three)
@@ -109,19 +107,18 @@ def test_empty_slots_do_not_count(key, rng):
     np.testing.assert_allclose(refine(three), refine(two), atol=1e-6)
 
 
-def test_empty_key_frame_slots_write_nowhere(key, scene, rng):
+def test_empty_key_frame_slots_write_nowhere(scene, rng):
     """A masked key-frame slot at index 0 must not undo the real key-frame there."""
     frames, keys = scene
-    net, params = narrow_ldip(key)
+    net, params = narrow_ldip()
     params["lrrf"] = shaken(params["lrrf"], rng)
     two = keys._replace(index=jnp.array([[0, 0], [1, 1]]), valid=jnp.array([[1.0, 0.0], [1.0, 0.0]]))
     one = jax.tree.map(lambda x: x[:, :1], two)
     np.testing.assert_allclose(run(net, params, frames, two), run(net, params, frames, one), atol=1e-6)
 
 
-def test_max_confidence_gate_closes_where_nothing_matches(key, rng):
-    lrrf = LRRF(gate="max_confidence")
-    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+def test_max_confidence_gate_closes_where_nothing_matches(rng):
+    lrrf, params = shaken_lrrf(rng, gate="max_confidence")
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     references = random_references(rng, (1, 2), HR)
     confidence = references.confidence.at[..., :6, :].set(0.0)
@@ -130,9 +127,8 @@ def test_max_confidence_gate_closes_where_nothing_matches(key, rng):
     assert (refined[..., 6:, :] != hr[..., 6:, :]).any()
 
 
-def test_a_larger_canvas_changes_nothing(key, rng):
-    lrrf = LRRF()
-    params = shaken(jax.jit(lambda key: init_lrrf(lrrf, key))(key), rng)
+def test_a_larger_canvas_changes_nothing(rng):
+    lrrf, params = shaken_lrrf(rng)
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     bare = random_references(rng, (1, 2), HR)
     around = jnp.asarray(rng.uniform(0, 1, (1, 2, 41, 33, 3)), jnp.float32)
@@ -141,18 +137,18 @@ def test_a_larger_canvas_changes_nothing(key, rng):
     np.testing.assert_allclose(refine(canvas), refine(bare), atol=1e-6)
 
 
-def test_bands_equal_the_whole_frame(key, scene, rng):
+def test_bands_equal_the_whole_frame(scene, rng):
     frames, keys = scene
-    whole, params = narrow_ldip(key, gate="max_confidence")
+    whole, params = narrow_ldip(gate="max_confidence")
     params["lrrf"] = shaken(params["lrrf"], rng)
-    bands, _ = narrow_ldip(key, band_pixels=140, gate="max_confidence")
+    bands, _ = narrow_ldip(band_pixels=140, gate="max_confidence")
     np.testing.assert_allclose(run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6)
 
 
-def test_which_gradients_live_when(key, scene, rng):
+def test_which_gradients_live_when(scene, rng):
     """At first conv_r and HRIP's last layers alone; after one step all but the key biases."""
     frames, keys = scene
-    net, params = narrow_ldip(key)
+    net, params = narrow_ldip()
     target = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *HR, 3)), jnp.float32)
 
     @jax.jit
