@@ -1,5 +1,8 @@
 """The arbitrary-scale head and its decoder (paper, section 7.4)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -72,12 +75,12 @@ class ArbitraryScaleDecoder(nn.Module):
         return decode_detail(self, hr, hook) + sample_bicubic(frame.astype(jnp.float32), grid)
 
 
-def init_head(head: ArbitraryScale, key: PRNGKeyArray) -> dict:
+def init_head(head: ArbitraryScale, key: PRNGKeyArray) -> Mapping[str, Any]:
     """Untrained parameters of the head; their shapes depend on no image size."""
     return head.init(key, jnp.zeros((1, 4, 4, 64)), whole_grid((4, 4), (8, 8)))["params"]
 
 
-def init_decoder(decoder: ArbitraryScaleDecoder, key: PRNGKeyArray) -> dict:
+def init_decoder(decoder: ArbitraryScaleDecoder, key: PRNGKeyArray) -> Mapping[str, Any]:
     """Untrained parameters of the decoder."""
     hr, frame = jnp.zeros((1, 8, 8, 64)), jnp.zeros((1, 4, 4, 3))
     return decoder.init(key, hr, frame, whole_grid((4, 4), (8, 8)))["params"]

@@ -72,6 +72,8 @@ class LDIP(nn.Module):
         """HR features of a frame at the hook: fixed x4, or on `grid`."""
         if grid is None:
             return to_hook(self.backbone, self.backbone.upscale(features), self.hook)
+        if self.as_head is None or self.as_decoder is None:
+            raise ValueError("this model has no arbitrary-scale head: leave the grid out")
         return to_hook(self.as_decoder, self.as_head(features, grid), self.hook)
 
     def decode(
@@ -80,10 +82,14 @@ class LDIP(nn.Module):
         """The frame's image, not clamped, from HR features at the hook."""
         if grid is None:
             return self.backbone.decode(hr, frame, self.hook)
+        if self.as_decoder is None:
+            raise ValueError("this model has no arbitrary-scale decoder: leave the grid out")
         return self.as_decoder(hr, frame, grid, self.hook)
 
     def refine(self, hr: Float[Array, "b t H W 64"], keys: KeyFrames) -> Float[Array, "b t H W 64"]:
         """Ref-Align and Ref-Fusion at the key-frames; the other frames stay as they are."""
+        if self.lrrf is None:
+            raise ValueError("this model has no LRRF to refine key-frames with")
         clip = jnp.arange(hr.shape[0])[:, None]
         chosen = rearrange(hr[clip, keys.index], "b k ... -> (b k) ...")
         references = jax.tree.map(lambda x: rearrange(x, "b k ... -> (b k) ..."), keys.references)
@@ -103,7 +109,7 @@ class LDIP(nn.Module):
             hr: all frames' features, key-frames refined.
             flows: LR flow between neighbours.
         """
-        size = hr.shape[2:4]
+        size = (hr.shape[2], hr.shape[3])
         for reverse, flow in zip((True, False), flows, strict=True):
 
             def step(module, previous, inputs, reverse=reverse):

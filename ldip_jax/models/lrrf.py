@@ -1,5 +1,8 @@
 """LRRF, the trainable module: Ref-Align, Ref-Fusion and HRIP. 2,098,240 parameters."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -121,7 +124,7 @@ class LRRF(nn.Module):
         return hr
 
 
-def init_lrrf(lrrf: LRRF, key: PRNGKeyArray) -> dict:
+def init_lrrf(lrrf: LRRF, key: PRNGKeyArray) -> Mapping[str, Any]:
     """Untrained parameters; their shapes depend on no image size. Also works under `jax.eval_shape`."""
     one = jnp.zeros((1, 1, 8, 8, 3))
     references = Reference(

@@ -71,11 +71,12 @@ def _resample(x: Array, axis: Axis, dimension: int) -> Array:
     taps, weights = _cubic_taps(axis)
     shape = [1] * x.ndim
     shape[dimension] = -1
-    out = 0.0
-    for tap in range(4):
+
+    def part(tap: int) -> Array:
         index = jnp.clip(taps[:, tap], 0, x.shape[dimension] - 1)
-        out = out + jnp.take(x, index, axis=dimension, mode="clip") * weights[:, tap].reshape(shape)
-    return out
+        return jnp.take(x, index, axis=dimension, mode="clip") * weights[:, tap].reshape(shape)
+
+    return part(0) + part(1) + part(2) + part(3)
 
 
 def sample_bicubic(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:

@@ -54,14 +54,14 @@ def imresize(
     Raises:
         ValueError: unless exactly one of `scale` and `size` is given.
     """
-    if (scale is None) == (size is None):
-        raise ValueError("imresize takes either scale or size")
     h, w = image.shape[:2]
-    if size is None:
+    if scale is not None and size is None:
         factors = (float(scale), float(scale))
         size = (math.ceil(h * scale), math.ceil(w * scale))
-    else:
+    elif size is not None and scale is None:
         factors = (size[0] / h, size[1] / w)
+    else:
+        raise ValueError("imresize takes either scale or size")
     out = image.astype(np.float64)
     # MATLAB works on the axis that shrinks most first.
     for axis in sorted((0, 1), key=lambda a: factors[a]):

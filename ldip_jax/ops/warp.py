@@ -109,7 +109,7 @@ def nearest(
     inside = jnp.all((centre >= 0) & (centre <= last), axis=-1, keepdims=True)
     xi, yi = jnp.moveaxis(jnp.clip(centre, 0.0, limit).astype(jnp.int32), -1, 0)
     table, start = _table(x)
-    values = _take_rows(table, start + yi * w + xi, table.shape[0])
+    values: Array = _take_rows(table, start + yi * w + xi, table.shape[0])
     return (
         jnp.where(inside, values, jnp.zeros((), x.dtype)),
         jnp.where(inside, coords - centre, 0.0),

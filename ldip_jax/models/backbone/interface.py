@@ -97,7 +97,9 @@ class Backbone(nn.Module):
         self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], hook: str = "hr_pre"
     ) -> Float[Array, "b H W 3"]:
         """The image (not clamped) from HR features at `hook` and the LR frame."""
-        return decode_detail(self, hr, hook) + resize_bilinear(frame.astype(jnp.float32), hr.shape[1:3])
+        return decode_detail(self, hr, hook) + resize_bilinear(
+            frame.astype(jnp.float32), (hr.shape[1], hr.shape[2])
+        )
 
     def __call__(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t H W 3"]:
         """All frames, x4. The whole HR clip in memory: for short clips and training crops."""

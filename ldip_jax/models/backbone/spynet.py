@@ -53,7 +53,7 @@ class SPyNet(nn.Module):
         flow = jnp.zeros((ref.shape[0], padded[0] // 32, padded[1] // 32, 2), jnp.float32)
         for level, (ref_level, supp_level) in enumerate(zip(_pyramid(ref), _pyramid(supp), strict=True)):
             if level:
-                flow = 2.0 * resize_align_corners(flow, ref_level.shape[1:3])
+                flow = 2.0 * resize_align_corners(flow, (ref_level.shape[1], ref_level.shape[2]))
             warped = flow_warp(supp_level, flow, padding="border")
             x = jnp.concatenate([ref_level, warped, flow], axis=-1)
             flow = flow + BasicModule(name=f"basic_module_{level}")(x)
