@@ -17,6 +17,7 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, load_export, shipped_export
 from ldip_jax.weights.load import Weights, load_weights
 
@@ -121,7 +122,9 @@ def load_model(backbone: str, lrrf: str, *, native: bool, progress=print) -> Mod
     export = None
     if lrrf == "default":
         kind = "x4" if native else "as"
-        shipped = shipped_export(weights.name, kind)
+        # The same weights from a file are as good as by name.
+        names = (entry.name for entry in CATALOGUE.values() if entry.sha256 == weights.sha256)
+        shipped = shipped_export(next(names, weights.name), kind)
         if shipped is None:
             notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
         else:
