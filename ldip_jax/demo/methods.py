@@ -1,0 +1,126 @@
+"""The demonstration's methods, run and scored one after the other."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ldip_jax.cli.progress import Progress
+from ldip_jax.demo.material import SCALE, SIZE, Material, as_float, frame_name
+from ldip_jax.errors import InputError
+from ldip_jax.evaluation.compare import average, score_frames
+from ldip_jax.inference.api import make_upscaler
+from ldip_jax.inference.references import Choice, Rules, Still
+from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.media.color import quantise
+from ldip_jax.ops.imresize import imresize
+from ldip_jax.report.content import KeyFrame, Method, Reference
+from ldip_jax.weights.export import shipped_export
+
+BACKBONE = "basicvsr-reds4"
+STILLS = (0, 2, 5)
+
+Images = Sequence[UInt8[np.ndarray, "h w 3"]]
+
+
+class Result(NamedTuple):
+    """A row of the table, and the references that were looked at for it."""
+
+    method: Method
+    key_frames: list[KeyFrame]
+
+
+def is_trained(lrrf: str) -> bool:
+    """Whether there are weights for LDIP, by the same choice as `load`."""
+    return shipped_export(BACKBONE, "x4") is not None if lrrf == "default" else lrrf != "none"
+
+
+def load(lrrf: str, say: Callable[[str], object]) -> tuple[Upscaler, Upscaler | None]:
+    """The backbone alone; and LDIP, where there are weights for it.
+
+    Args:
+        lrrf: "default", "none" or a file, as of `ldip upscale`.
+        say: receives lines of text while weights are fetched.
+
+    Raises:
+        InputError: weights that cannot be had, or that are not LRRF's.
+    """
+
+    def make(lrrf: str) -> Upscaler:
+        return make_upscaler(
+            (SIZE[0] // SCALE, SIZE[1] // SCALE),
+            scale=float(SCALE),
+            size=None,
+            backbone=BACKBONE,
+            lrrf=lrrf,
+            key_stride=8,
+            rules=Rules(),
+            matcher="gmflow",
+            remember=True,
+            progress=say,
+        )
+
+    ldip = make(lrrf)
+    if ldip.model.refined:
+        return make("none"), ldip
+    if lrrf not in ("default", "none"):
+        raise InputError(f"{lrrf}: holds no LRRF; give a file that does, or none")
+    return ldip, None
+
+
+def results(material: Material, backbone: Upscaler, ldip: Upscaler | None) -> Iterator[Result]:
+    """Bicubic, the backbone, and LDIP with none, two and all of the stills, each as soon as it is ready.
+
+    Without weights for LDIP its rows repeat the backbone's scores, which is what LDIP gives before it is
+    trained: nothing is computed for them, and they have no images.
+    """
+    began = time.perf_counter()
+    images = [imresize(image, float(SCALE)) for image in material.low]
+    yield _result("Bicubic", material, images, time.perf_counter() - began)
+    name = f"{BACKBONE} alone"
+    alone = _result(name, material, *_upscale(name, backbone, material, []))
+    yield alone
+    stills = [Still(name, as_float(image)) for name, image in material.stills.items()]
+    for count in STILLS:
+        name = f"LDIP, {count or 'no'} stills"
+        if ldip is None:
+            scores = alone.method
+            yield Result(Method(name, (), scores.psnr_y, scores.ssim_y, None, "untrained"), [])
+            continue
+        images, seconds = _upscale(name, ldip, material, stills[:count])
+        yield _result(name, material, images, seconds, _key_frames(name, ldip, material, images))
+
+
+def _upscale(
+    name: str, upscaler: Upscaler, material: Material, stills: list[Still]
+) -> tuple[list[UInt8[np.ndarray, "h w 3"]], float]:
+    """Frames, and the seconds they took."""
+    began = time.perf_counter()
+    with Progress(name, upscaler.work(len(material.low), len(stills)), upscaler.costs()) as progress:
+        frames = upscaler.frames(map(as_float, material.low), stills, progress.advance)
+        images = [quantise(frame, 8) for frame in frames]
+    return images, time.perf_counter() - began
+
+
+def _result(
+    name: str, material: Material, images: Images, seconds: float, key_frames: Sequence[KeyFrame] = ()
+) -> Result:
+    scores = average(score_frames(map(as_float, images), map(as_float, material.truth)))
+    return Result(Method(name, images, scores["psnr_y"], scores["ssim_y"], seconds), list(key_frames))
+
+
+def _key_frames(name: str, ldip: Upscaler, material: Material, images: Images) -> list[KeyFrame]:
+    """What the last run decided. The clip's own frames serve as references as they came in: small."""
+    shown = {f"frame {place}": (frame_name(place), image) for place, image in enumerate(material.low)}
+    shown |= {name: (f"still, {name}", image) for name, image in material.stills.items()}
+
+    def reference(choice: Choice) -> Reference:
+        title, image = shown[choice.name]
+        return Reference(title, choice.share, choice.used, image)
+
+    return [
+        KeyFrame(f"{name}: {frame_name(key)}", [reference(choice) for choice in choices], images[key])
+        for key, choices in sorted(ldip.choices.items())
+    ]
