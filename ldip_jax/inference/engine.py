@@ -101,6 +101,7 @@ def refined_frames(
         previous = programs.propagate(True, current, previous, window.flow(i, i + 1))
         residuals[i] = np.asarray(subtract(previous, hr))
         advance("backward")
+    assert previous is not None, "a window holds frames"
     previous = jnp.zeros_like(previous)
     for i in range(keep.stop):
         current = add(programs.upscale(window.features[i], grid), jnp.asarray(residuals[i]))
@@ -119,6 +120,7 @@ def refine(
     """Ref-Align and Ref-Fusion of one key-frame; without references its features stay as they are."""
     if not references:
         return hr
+    assert programs.net.lrrf is not None
     query = programs.query(hr)
     for layer in range(programs.net.lrrf.layers):
         state = programs.start(query)

@@ -4,7 +4,7 @@ None depends on the number of frames, key-frames or references: a clip of any le
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -14,9 +14,61 @@ from jaxtyping import Array, Float
 from ldip_jax.models.ldip import LDIP, hr_flow
 from ldip_jax.ops.resize import resize_bicubic
 
+# 13 programs of each of a few networks.
+_KEPT = 64
 
-def _propagate(net: LDIP, reverse, current, previous, flow):
+
+def _flow(net, ref, supp):
+    return net.backbone.flow(ref, supp)
+
+
+def _encode(net, frame):
+    return net.backbone.encode(frame), net.backbone.carry(frame)
+
+
+def _step(net, branch, carry, inputs, flow):
+    return net.backbone.step(branch, carry, inputs, flow)
+
+
+def _reconstruct(net, inputs):
+    return net.backbone.reconstruct(inputs)
+
+
+def _query(net, hr):
+    return net.lrrf.query(hr)
+
+
+def _start(net, query):
+    return net.lrrf.start(query)
+
+
+def _absorb(net, layer, query, state, reference):
+    return net.lrrf.absorb(layer, query, state, reference)
+
+
+def _fuse(net, layer, query, state):
+    return net.lrrf.fuse(layer, query, state)
+
+
+def _finish(net, hr, query, best, valid):
+    return net.lrrf.finish(hr, query, best, valid)
+
+
+def _propagate(net, reverse, current, previous, flow):
     return net.lrrf.propagate(reverse, current, previous, hr_flow(flow, current.shape[1:3]))
+
+
+@lru_cache(maxsize=_KEPT)
+def _compiled(net: LDIP, method: Callable, static: bool, donate: int | None) -> Callable:
+    """A jitted method of a network: a function of parameters and arguments.
+
+    Kept, so that another clip of the same size, or other weights of the same network, compile nothing.
+    """
+
+    def run(params, *args):
+        return net.apply({"params": params}, *args, method=method)
+
+    return jax.jit(run, static_argnums=1 if static else None, donate_argnums=donate)
 
 
 class Programs:
@@ -40,27 +92,24 @@ class Programs:
     def __init__(self, net: LDIP, params: dict[str, Any]):
         self.net = net
         self._params = jax.device_put(params)
-        self.flow = self._compile(lambda net, *args: net.backbone.flow(*args))
-        self.encode = self._compile(lambda net, x: (net.backbone.encode(x), net.backbone.carry(x)))
-        self.step = self._compile(lambda net, *args: net.backbone.step(*args), static=True)
-        self.reconstruct = self._compile(lambda net, inputs: net.backbone.reconstruct(inputs))
-        self.upscale = self._compile(LDIP.upscale)
-        self.decode = self._compile(LDIP.decode)
-        self.query = self._compile(lambda net, hr: net.lrrf.query(hr))
-        self.start = self._compile(lambda net, query: net.lrrf.start(query))
-        self.absorb = self._compile(lambda net, *args: net.lrrf.absorb(*args), static=True, donate=3)
-        self.fuse = self._compile(lambda net, *args: net.lrrf.fuse(*args), static=True, donate=2)
-        self.finish = self._compile(lambda net, *args: net.lrrf.finish(*args))
-        self.propagate = self._compile(_propagate, static=True)
+        self.flow = self._bind(_flow)
+        self.encode = self._bind(_encode)
+        self.step = self._bind(_step, static=True)
+        self.reconstruct = self._bind(_reconstruct)
+        self.upscale = self._bind(LDIP.upscale)
+        self.decode = self._bind(LDIP.decode)
+        self.query = self._bind(_query)
+        self.start = self._bind(_start)
+        self.absorb = self._bind(_absorb, static=True, donate=3)
+        self.fuse = self._bind(_fuse, static=True, donate=2)
+        self.finish = self._bind(_finish)
+        self.propagate = self._bind(_propagate, static=True)
 
-    def _compile(self, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
-        """Jit a method; its first argument may be `static`, and argument `donate` be used up."""
-
-        def run(params, *args):
-            return self.net.apply({"params": params}, *args, method=method)
-
-        jitted = jax.jit(run, static_argnums=1 if static else None, donate_argnums=donate)
-        return partial(jitted, self._params)
+    def _bind(self, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
+        """A method with the parameters; its first argument may be `static`, argument `donate` be used up."""
+        # Flax modules do hash, by their fields.
+        compiled = _compiled(self.net, method, static, donate)  # type: ignore[arg-type]
+        return partial(compiled, self._params)
 
 
 @jax.jit

@@ -1,0 +1,200 @@
+"""Clips of any length through the networks: every frame once, in order, windows as if there were none."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.inference import upscaler as module
+from ldip_jax.inference import windows as windows_module
+from ldip_jax.inference.keyframes import key_frames
+from ldip_jax.inference.model import load_model
+from ldip_jax.inference.programs import to_size
+from ldip_jax.inference.references import Rules, Still
+from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.inference.windows import OVERLAP, SHORTEST
+from ldip_jax.matching.matcher import Match
+from ldip_jax.ops.grid import whole_grid
+
+LR, HR, LONG = (4, 6), (16, 24), 40
+
+
+class TopLeftMatcher:
+    """Every pixel is seen at its own place of the reference; counts what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def coarse(self, pair):
+        self.asked.append((pair.key, pair.name))
+        y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
+        warp = jnp.stack([x, y], axis=-1)[None]
+        return Match(warp, jnp.ones((1, *pair.size, 1), jnp.float32))
+
+    def refine(self, pair, match, scale):
+        return match
+
+
+@pytest.fixture
+def matcher(monkeypatch):
+    stub = TopLeftMatcher()
+    monkeypatch.setattr(module, "choose_matcher", lambda *args, **kwargs: stub)
+    return stub
+
+
+@pytest.fixture(scope="module")
+def models(networks):
+    backbone = str(networks.backbone)
+    return {
+        "alone": load_model(backbone, "none", native=True),
+        "trained": load_model(backbone, str(networks.trained), native=True),
+        "untrained": load_model(backbone, str(networks.untrained), native=True),
+        "head": load_model(str(networks.wide), str(networks.head), native=False),
+    }
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return np.random.default_rng(5).uniform(0, 1, (LONG, *LR, 3)).astype(np.float32)
+
+
+def small_windows(monkeypatch):
+    monkeypatch.setattr(windows_module, "BUDGET", 1)
+
+
+def stills(count):
+    values = np.random.default_rng(6).uniform(0, 1, (count, *HR, 3)).astype(np.float32)
+    return [Still(f"still{number}", image) for number, image in enumerate(values)]
+
+
+def test_windows_are_seamless(models, clip, monkeypatch):
+    """What lies beyond the shared frames is forgotten: the further from the cut, the less it shows."""
+    upscaler = Upscaler(models["alone"], LR, HR)
+    whole = np.stack(list(upscaler.frames(clip)))
+    monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 30)
+    cut = np.stack(list(upscaler.frames(clip)))
+    assert cut.shape == whole.shape == (LONG, *HR, 3)
+    differences = np.abs(cut - whole).max(axis=(1, 2, 3))
+    seam, spread = 30 - OVERLAP, whole.std()
+    assert 0 < differences.max() < 0.03 * spread, differences
+    assert differences[: seam - 12].max() < 1e-3 * spread, differences
+    assert differences[seam + 12 :].max() < 1e-3 * spread, differences
+    # Every frame is another one: a frame in the wrong place would show.
+    assert np.abs(whole[1:] - whole[:-1]).max(axis=(1, 2, 3)).min() > 10 * differences.max()
+
+
+def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, monkeypatch):
+    small_windows(monkeypatch)
+    read = []
+
+    def source():
+        for index, frame in enumerate(clip):
+            read.append(index)
+            yield frame
+
+    stream = Upscaler(models["alone"], LR, HR).frames(source())
+    assert read == []
+    for given in range(1, LONG + 1):
+        next(stream)
+        assert len(read) <= given + SHORTEST + OVERLAP
+    assert next(stream, None) is None
+    assert read == list(range(LONG))
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "cut"), [(1, 0, False), (1, 2, False), (9, 2, False), (25, 1, True)]
+)
+def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut):
+    if cut:
+        small_windows(monkeypatch)
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05))
+    done = Counter()
+    frames = list(upscaler.frames(clip[:count], stills(given), lambda kind: done.update([kind])))
+    assert len(frames) == count
+    assert dict(done) == {kind: n for kind, n in upscaler.work(count, given).items() if n}
+    assert set(upscaler.costs()) >= set(done)
+    assert min(upscaler.costs().values()) > 0
+
+
+def test_work_of_the_backbone_alone(models, clip):
+    upscaler = Upscaler(models["alone"], LR, HR)
+    done = Counter()
+    list(upscaler.frames(clip[:3], (), lambda kind: done.update([kind])))
+    assert dict(done) == upscaler.work(3) == {"features": 6, "decode": 3}
+
+
+def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, clip, matcher, monkeypatch):
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=Rules(2, 5, 0.05))
+    small_windows(monkeypatch)
+    list(upscaler.frames(clip[:26], stills(1)))
+    assert sorted(upscaler.choices) == key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24, 25]
+    for key, choices in upscaler.choices.items():
+        assert choices[0].name == "still0"
+        (own,) = [int(choice.name.removeprefix("frame ")) for choice in choices[1:]]
+        assert abs(own - key) > 5
+        # A window before or after would offer other frames.
+        assert abs(own - key) < SHORTEST
+    list(upscaler.frames(clip[:1]))
+    assert upscaler.choices == {0: []}
+
+
+def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models, clip, matcher):
+    short = clip[:7]
+
+    def run(name):
+        upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05))
+        return np.stack(list(upscaler.frames(short, stills(2))))
+
+    alone = run("alone")
+    assert matcher.asked == []
+    np.testing.assert_array_equal(run("untrained"), alone)
+    assert {name for _, name in matcher.asked} > {"still0", "still1", "frame 0"}
+    changed = np.abs(run("trained") - alone).max(axis=(1, 2, 3))
+    assert changed.min() > 1e-3
+
+
+def test_matches_are_made_again_unless_remembered(models, clip, matcher):
+    short = clip[:7]
+    for remember, factor in ((False, 2), (True, 1)):
+        matcher.asked.clear()
+        rules = Rules(2, 2, 0.05)
+        upscaler = Upscaler(models["untrained"], LR, HR, rules=rules, remember=remember)
+        first = np.stack(list(upscaler.frames(short, stills(1))))
+        asked = len(matcher.asked)
+        second = np.stack(list(upscaler.frames(short, stills(1))))
+        assert len(matcher.asked) == factor * asked
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_folder_of_matches_knows_no_own_frames(models, tmp_path):
+    upscaler = Upscaler(models["trained"], LR, HR, rules=Rules(5, 0, 0.05), matcher=str(tmp_path))
+    assert "match" not in {kind for kind, n in upscaler.work(9).items() if n}
+    assert upscaler.work(9, 2)["match"] == 2 * 2
+
+
+@pytest.mark.parametrize("out", [(4, 6), (9, 14), (11, 33), (32, 48)])
+def test_other_sizes_are_x4_resized(models, clip, out):
+    short = clip[:2]
+    native = Upscaler(models["alone"], LR, HR)
+    other = Upscaler(models["alone"], LR, out)
+    for full, resized in zip(native.frames(short), other.frames(short), strict=True):
+        assert resized.shape == (*out, 3)
+        assert resized.dtype == np.float32
+        assert 0.0 <= resized.min() <= resized.max() <= 1.0
+        # `full` is clipped, what is resized is not: alike where nothing was clipped.
+        np.testing.assert_allclose(resized.mean(), full.mean(), atol=0.05)
+    programs = other._programs
+    held = module.WindowFeatures(programs, list(short), lambda _: None)
+    image = programs.decode(programs.upscale(held.features[0], None), held.frames[0], None)
+    np.testing.assert_allclose(next(other.frames(short)), to_size(image, out)[0], atol=1e-6)
+
+
+def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
+    model, short, out = models["head"], clip[:2], (17, 7)
+    upscaler = Upscaler(model, LR, out)
+    assert upscaler.notes == []
+    frames = np.stack(list(upscaler.frames(short)))
+    whole = jax.jit(model.net.apply)({"params": model.params}, short[None], None, whole_grid(LR, out))[0]
+    np.testing.assert_allclose(frames, np.clip(whole, 0, 1), atol=1e-5)
