@@ -1,6 +1,7 @@
 """`ldip_jax.upscale`: the command `ldip upscale` for arrays."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
@@ -12,7 +13,8 @@ from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.matching.choice import check_matcher
 
 Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w 3"]
-Image = Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+# Of any size, and of another one each: no axis has a name.
+Image = Float[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
 
 
 def as_float(images: np.ndarray, what: str, ndim: int) -> np.ndarray:
@@ -40,13 +42,13 @@ def upscale(
     scale: float | None = None,
     size: tuple[int, int] | None = None,
     refs: Sequence[Image] = (),
-    backbone: str = "basicvsr-reds4",
-    lrrf: str = "default",
+    backbone: str | Path = "basicvsr-reds4",
+    lrrf: str | Path = "default",
     key_stride: int = 8,
     self_refs: int = 5,
     exclude: int = 5,
     ref_threshold: float = 0.05,
-    matcher: str = "gmflow",
+    matcher: str | Path = "gmflow",
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip.
 
@@ -91,11 +93,11 @@ def make_upscaler(
     *,
     scale: float | None,
     size: tuple[int, int] | None,
-    backbone: str,
-    lrrf: str,
+    backbone: str | Path,
+    lrrf: str | Path,
     key_stride: int,
     rules: Rules,
-    matcher: str,
+    matcher: str | Path,
     remember: bool = False,
     progress: Callable[[str], object] = print,
 ) -> Upscaler:

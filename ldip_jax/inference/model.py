@@ -101,7 +101,7 @@ def build(export: Export | None, backbone: Weights, band_pixels: int | None = BA
     return LDIP(network, **_modules(export, band_pixels), hook=export.config.get("hook", "hr_pre"))
 
 
-def load_model(backbone: str, lrrf: str, *, native: bool, progress=print) -> Model:
+def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress=print) -> Model:
     """Load weights and put the model together.
 
     Args:

@@ -1,6 +1,7 @@
 """LDIP over a clip of any length: frames in, upscaled frames out, a window at a time."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ class Upscaler:
         *,
         key_stride: int = 8,
         rules: Rules | None = None,
-        matcher: str = "gmflow",
+        matcher: str | Path = "gmflow",
         remember: bool = False,
         progress: Callable[[str], object] = print,
     ):
