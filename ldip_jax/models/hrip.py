@@ -82,19 +82,17 @@ class HRIPCell(nn.Module):
 
 
 class HRIP(nn.Module):
-    """A backward and a forward cell with weights of their own; `step` runs one frame of either."""
+    """A backward and a forward cell with weights of their own; `step` runs one frame of either.
 
-    features: int = 64
-    blocks: int = 8
-    heads: int = 4
-    window: int = 8
-    mlp_ratio: int = 2
+    Attributes:
+        band_pixels: pixels per band of rows; None for the whole frame at once.
+    """
+
     band_pixels: int | None = None
 
     def setup(self):
-        cell = (self.features, self.blocks, self.heads, self.window, self.mlp_ratio, self.band_pixels)
-        self.backward = HRIPCell(*cell)
-        self.forward = HRIPCell(*cell)
+        self.backward = HRIPCell(band_pixels=self.band_pixels)
+        self.forward = HRIPCell(band_pixels=self.band_pixels)
 
     def step(
         self,
