@@ -218,12 +218,12 @@ def _read_stills(paths: list[Path]) -> list["Still"]:
 
 
 def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> None:
-    from ldip_jax.cli.progress import Progress
     from ldip_jax.cli.upscale_report import Samples
     from ldip_jax.inference.api import make_upscaler
     from ldip_jax.inference.model import output_size
     from ldip_jax.inference.references import Rules
     from ldip_jax.media.writer import open_writer
+    from ldip_jax.progress import Progress
 
     # Settings of the output are checked before any weights are fetched.
     height, width = output_size((clip.height, clip.width), args.scale, args.size)

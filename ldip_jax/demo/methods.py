@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ldip_jax.cli.progress import Progress
 from ldip_jax.demo.material import SCALE, SIZE, Material, as_float, frame_name
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.compare import average, score_frames
@@ -16,6 +15,7 @@ from ldip_jax.inference.references import Choice, Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.color import quantise
 from ldip_jax.ops.imresize import imresize
+from ldip_jax.progress import Progress
 from ldip_jax.report.content import KeyFrame, Method, Reference
 from ldip_jax.weights.export import shipped_export
 
