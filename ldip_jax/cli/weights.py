@@ -1,6 +1,8 @@
 """`ldip weights`: what can be fetched, what a file holds, and conversion."""
 
 import argparse
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -59,19 +61,19 @@ def _fetch(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ldip_jax.inference.boxes import count
     from ldip_jax.weights.catalogue import CATALOGUE
-    from ldip_jax.weights.export import read_export
-    from ldip_jax.weights.load import EXPORT_FORMAT, load_weights
+    from ldip_jax.weights.export import is_export, read_export
+    from ldip_jax.weights.load import load_weights
 
     entry = CATALOGUE.get(args.what)
     if entry is not None and entry.kind in ("clip", "metric"):
         rows = {"what": entry.summary, "size": f"{entry.size:,} bytes", "sha256": entry.sha256}
         _table({**rows, "licence": entry.licence, "from": entry.archive.requirement})
         return 0
-    if entry is None and _export_format(args.what) == EXPORT_FORMAT:
+    if entry is None and is_export(args.what):
         export = read_export(args.what)
         rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
         rows |= {name: f"{count(group):,} parameters" for name, group in export.groups.items()}
-        _table({**rows, "config": export.config, **export.provenance})
+        _table({**rows, "config": json.dumps(export.config), **export.provenance})
         return 0
     weights = load_weights(args.what, progress=_say)
     _table(
@@ -88,16 +90,12 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export_format(path: str) -> str | None:
-    from ldip_jax.weights.formats import read_checkpoint
+def _table(rows: dict[str, str]) -> None:
+    from ldip_jax.weights.limits import printable
 
-    return read_checkpoint(path).metadata.get("format")
-
-
-def _table(rows: dict) -> None:
-    width = max(map(len, rows))
+    width = max(map(len, map(printable, rows)))
     for name, value in rows.items():
-        print(f"{name:{width}}  {value}")
+        print(f"{printable(name):{width}}  {printable(value, 2000)}")
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -105,7 +103,7 @@ def _convert(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".safetensors":
         raise InputError(f"{args.output}: converted weights are a .safetensors file; name it so")
-    if args.output.exists() and not args.overwrite:
+    if os.path.lexists(args.output) and not args.overwrite:
         raise InputError(f"{args.output}: exists already; add --overwrite or choose another name")
     weights = load_weights(args.file, progress=_say)
     for note in weights.notes:

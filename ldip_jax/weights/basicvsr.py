@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ldip_jax.weights.spynet import spynet_rules
 _TRUNK = r"(backward|forward)_(?:trunk|resblocks)\.main"
 
 
-def trunk_config(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+def trunk_config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Width and number of residual blocks; what the names do not tell stays the published value."""
     widths = [array.size for name, array in arrays.items() if re.fullmatch(_TRUNK + r"\.0\.bias", name)]
     blocks = {m[2] for name in arrays if (m := re.fullmatch(_TRUNK + r"\.2\.(\d{1,4})\.conv1\.weight", name))}

@@ -1,19 +1,20 @@
 """Trained LRRF weights in one `.safetensors` file, with what they were trained on and for."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
-from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
-from ldip_jax.weights.formats import read_checkpoint
-from ldip_jax.weights.load import EXPORT_FORMAT, Weights
-from ldip_jax.weights.rules import check_params, flatten, nest
+from ldip_jax.models.assemble import trainable_shapes
+from ldip_jax.weights.formats import read_checkpoint, write_safetensors
+from ldip_jax.weights.limits import damage_named, printable
+from ldip_jax.weights.load import EXPORT_FORMAT, Weights, is_sha256
+from ldip_jax.weights.rules import as_params, check_params, flatten
 
 GROUPS = ("lrrf", "as_head", "as_decoder")
 TYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
@@ -64,8 +65,7 @@ def save_export(path: str | Path, export: Export, dtype: str = "float32") -> Non
         "backbone": export.backbone,
         "backbone_sha256": export.backbone_sha256,
     }
-    with atomic_open(path) as file:
-        file.write(safetensors.numpy.save(arrays, metadata))
+    write_safetensors(path, arrays, metadata)
 
 
 def read_export(path: str | Path) -> Export:
@@ -78,18 +78,27 @@ def read_export(path: str | Path) -> Export:
     if checkpoint.metadata.get("format") != EXPORT_FORMAT:
         raise InputError(f"{path}: not an LRRF export (a .safetensors file with format {EXPORT_FORMAT})")
     text = dict(checkpoint.metadata)
-    try:
+    with damage_named(path):
         text.pop("format")
         config = json.loads(text.pop("config"))
-        backbone, sha256 = text.pop("backbone"), text.pop("backbone_sha256")
-        groups = nest({name: array.astype(np.float32) for name, array in checkpoint.arrays.items()})
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: its description is damaged ({error}); export it again") from error
+        backbone, sha256 = printable(text.pop("backbone")), text.pop("backbone_sha256")
+        groups = as_params(checkpoint.arrays)
+        if type(config) is not dict or not is_sha256(sha256):
+            raise ValueError("its description is none of an export")
     if unknown := set(groups) - set(GROUPS):
-        raise InputError(f"{path}: holds {', '.join(sorted(unknown))}, unknown to this version")
-    if not groups or not isinstance(config, dict) or ("as_head" in groups) != ("as_decoder" in groups):
-        raise InputError(f"{path}: incomplete; export it again")
+        raise InputError(f"{path}: holds {printable(', '.join(sorted(unknown)))}, unknown to this version")
+    if ("as_head" in groups) != ("as_decoder" in groups):
+        raise InputError(f"{path}: has one of as_head and as_decoder without the other; export it again")
     return Export(groups, config, backbone, sha256, text)
+
+
+def is_export(path: str | Path) -> bool:
+    """Whether there is such a file and it says that it is an export.
+
+    Raises:
+        InputError: damaged, or no weights at all.
+    """
+    return os.path.exists(path) and read_checkpoint(path).metadata.get("format") == EXPORT_FORMAT
 
 
 def load_export(path: str | Path, *, backbone: Weights) -> Export:
@@ -104,9 +113,8 @@ def load_export(path: str | Path, *, backbone: Weights) -> Export:
             f"{path}: made for the backbone {export.backbone} (sha256 {export.backbone_sha256[:8]}), not for"
             f" {backbone.name} (sha256 {backbone.sha256[:8]}); give the matching --backbone"
         )
-    from ldip_jax.inference.model import group_shapes
-
-    check_params(export.groups, group_shapes(export, str(path)), f"{path}, as an LRRF export")
+    shapes = trainable_shapes(export.groups, export.config, str(path))
+    check_params(export.groups, shapes, f"{path}, as an LRRF export")
     return export
 
 

@@ -22,7 +22,10 @@ Progress = Callable[[str], object]
 def cached(entry: Entry) -> Path | None:
     """The entry's file in the cache if it is there with the right size; its content is not looked at."""
     path = cache_dir() / entry.file
-    return path if path.is_file() and path.stat().st_size == entry.size else None
+    try:
+        return path if path.stat().st_size == entry.size else None
+    except OSError:
+        return None
 
 
 def file_sha256(path: Path) -> str:
@@ -98,10 +101,10 @@ def _extract(path: Path, entry: Entry, target: Path) -> None:
                 raise InputError(
                     f"{path}: {entry.member} has sha256 {digest.hexdigest()}, not {entry.sha256}"
                 )
-    except InputError:
+    except InputError as error:
         # Another process may have put it there in the meantime, and may hold it open.
         if not (target.is_file() and file_sha256(target) == entry.sha256):
-            raise
+            raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import re
 import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ import safetensors.numpy
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
-from ldip_jax.weights.pth import read_pth
-from ldip_jax.weights.unpickle import damage_named
+from ldip_jax.weights.limits import damage_named, open_zip, printable
+from ldip_jax.weights.pth import read_pth, widen_bfloat16
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
+MAX_NAME = 500
 PREFIXES = ("module.", "generator_ema.", "generator.")
 NO_WEIGHTS = re.compile(r"step_counter|data_preprocessor\..*|.*\.num_batches_tracked")
 SAFETENSORS_TYPES = {
@@ -64,9 +64,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         InputError: no such file, damaged, not weights, or holding anything but arrays and plain containers.
     """
     path = Path(path)
-    layout = _layout(path)
     try:
         with damage_named(path):
+            layout = _layout(path)
             if layout == "safetensors":
                 arrays, metadata = _read_safetensors(path)
                 return _unwrapped(path, arrays, metadata, layout)
@@ -100,10 +100,8 @@ def _layout(path: Path) -> str:
     if not head:
         raise InputError(f"{path}: empty; get the file again")
     if head.startswith(b"PK\3\4"):
-        with damage_named(path), zipfile.ZipFile(path) as archive:
-            if all(name.endswith(".npy") for name in archive.namelist()):
-                return "npz"
-        return "pytorch"
+        with open_zip(path) as archive:
+            return "npz" if all(name.endswith(".npy") for name in archive.namelist()) else "pytorch"
     if len(head) > 8 and head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"version https://git-lfs"):
@@ -124,18 +122,16 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     (length,) = struct.unpack("<Q", data[:8])
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     arrays = {}
-    for name, entry in entries:
-        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
-        if entry["dtype"] == "BF16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        arrays[name] = array
+    for name, entry in sorted(entries, key=lambda item: item[0]):
+        kind = entry["dtype"]
+        if kind not in SAFETENSORS_TYPES:
+            raise InputError(f"{path}: numbers of type {kind} are not read here; save them as float32")
+        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[kind]).reshape(entry["shape"])
+        arrays[name] = widen_bfloat16(array) if kind == "BF16" else array
     return arrays, metadata
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > 8 * path.stat().st_size + (256 << 20):
-            raise ValueError("it claims to hold far more than its size allows")
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
@@ -145,7 +141,7 @@ def _unwrapped(path: Path, content: Any, metadata: dict[str, str], layout: str) 
     while isinstance(content, dict) and any(isinstance(content.get(key), dict) for key in WRAPPERS):
         key = next(key for key in WRAPPERS if isinstance(content.get(key), dict))
         rest = sorted(str(other) for other in content if other != key)
-        notes.append(f"unwrapped {key!r}" + (f", left out {', '.join(rest)[:100]}" if rest else ""))
+        notes.append(f"unwrapped {key!r}" + (f", left out {printable(', '.join(rest))}" if rest else ""))
         content = content[key]
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__} instead of named weights; check the file")
@@ -174,6 +170,8 @@ def _flatten(
 ) -> None:
     for key, value in content.items():
         name = f"{prefix}{key}"
+        if not name.isprintable() or len(name) > MAX_NAME:
+            raise ValueError("a name that cannot be one")
         if isinstance(value, np.ndarray):
             arrays[name] = value
         elif isinstance(value, dict):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from ldip_jax.errors import InputError
 from ldip_jax.weights.basicvsr import BASICVSR
 from ldip_jax.weights.gmflow import GMFLOW
+from ldip_jax.weights.limits import printable
 from ldip_jax.weights.network import Network
 from ldip_jax.weights.spynet import SPYNET
 
@@ -42,7 +43,7 @@ def identify(names: Iterable[str], what: str) -> Network:
     for network in NETWORKS.values():
         if any(re.fullmatch(network.signature, name) for name in names):
             return network
-    shown = ", ".join(name if name.isprintable() else ascii(name) for name in names[:3])[:120]
+    shown = printable(", ".join(names[:3]))
     raise InputError(
         f"{what}: holds weights of an unknown network ({shown} ...); of {known} they can be read"
     )

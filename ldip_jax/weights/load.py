@@ -1,20 +1,21 @@
 """Weights by name or file: fetched if need be, read, converted, checked."""
 
 import json
+import os
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ldip_jax.errors import InputError
 from ldip_jax.weights.catalogue import CATALOGUE, nearest
 from ldip_jax.weights.fetch import Progress, fetch, file_sha256
 from ldip_jax.weights.formats import Checkpoint, read_checkpoint, write_safetensors
 from ldip_jax.weights.identify import NETWORKS, identify
-from ldip_jax.weights.rules import check_params, convert, flatten, nest
-from ldip_jax.weights.unpickle import damage_named
+from ldip_jax.weights.limits import damage_named, printable
+from ldip_jax.weights.network import Network
+from ldip_jax.weights.rules import as_params, check_params, convert, flatten
 
 FORMAT = "ldip-weights-1"
 EXPORT_FORMAT = "ldip-1"
@@ -36,7 +37,7 @@ class Weights:
 
     name: str
     network: str
-    config: dict[str, int]
+    config: dict[str, Any]
     params: dict[str, Any]
     sha256: str
     licence: str
@@ -58,27 +59,37 @@ def load_weights(
         InputError: unknown name, no such file, damaged, of another network, or faults in the conversion.
     """
     entry = CATALOGUE.get(str(name_or_path))
-    path = fetch(entry.name, progress=progress) if entry else Path(name_or_path)
-    if not entry and not path.exists():
+    wanted = {network} if isinstance(network, str) else set(network or NETWORKS)
+    if entry and entry.network not in wanted:
+        raise InputError(f"{entry.name}: {entry.summary}; weights of {_titles(wanted)} are needed")
+    if not entry and not os.path.exists(name_or_path):
         raise InputError(
             f"{name_or_path}: neither a file nor a name of weights{nearest(str(name_or_path))}; see"
             " `ldip weights list`"
         )
-    if entry and entry.network not in NETWORKS:
-        raise InputError(f"{entry.name}: {entry.summary}, not weights of a network that can be loaded here")
+    path = fetch(entry.name, progress=progress) if entry else Path(name_or_path)
     checkpoint = read_checkpoint(path)
-    name = entry.name if entry else path.name
-    licence = entry.licence if entry else "unknown: see where the file comes from"
-    if checkpoint.metadata.get("format") == FORMAT:
-        weights = _converted(path, checkpoint)
-    else:
-        weights = _original(path, checkpoint, name, licence)
-    wanted = {network} if isinstance(network, str) else network
-    if wanted and weights.network not in wanted:
-        expected = " or ".join(NETWORKS[key].title if key in NETWORKS else key for key in wanted)
-        found = NETWORKS[weights.network].title
-        raise InputError(f"{name_or_path}: holds weights of {found}; weights of {expected} are needed")
+    converted = checkpoint.metadata.get("format") == FORMAT
+    weights = (_converted if converted else _original)(path, checkpoint, wanted)
+    for entry in CATALOGUE.values():
+        # Whatever the file is called by now, and wherever it comes from.
+        if entry.sha256 == weights.sha256:
+            return replace(weights, name=entry.name, licence=entry.licence)
     return weights
+
+
+def _check_wanted(network: Network, wanted: Collection[str], path: Path) -> None:
+    if network.name not in wanted:
+        raise InputError(f"{path}: holds weights of {network.title}; weights of {_titles(wanted)} are needed")
+
+
+def _titles(networks: Collection[str]) -> str:
+    return " or ".join(network.title for network in NETWORKS.values() if network.name in networks)
+
+
+def is_sha256(text: str) -> bool:
+    """Whether `text` is a sha256 as this package writes it."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def save_weights(path: str | Path, weights: Weights) -> None:
@@ -94,26 +105,37 @@ def save_weights(path: str | Path, weights: Weights) -> None:
     write_safetensors(path, flatten(weights.params), metadata)
 
 
-def _original(path: Path, checkpoint: Checkpoint, name: str, licence: str) -> Weights:
+def _original(path: Path, checkpoint: Checkpoint, wanted: Collection[str]) -> Weights:
     if checkpoint.metadata.get("format") == EXPORT_FORMAT:
         raise InputError(f"{path}: an LRRF export, not a network's checkpoint; give it as --lrrf")
     network = identify(checkpoint.arrays, str(path))
+    _check_wanted(network, wanted, path)
     config = network.config(checkpoint.arrays)
     what = f"{path}, as {network.title}"
     params, ignored = convert(checkpoint.arrays, network.rules, network.skeleton(config), what)
     notes = checkpoint.notes + [f"left out {key}, a constant of the network" for key in ignored]
-    return Weights(name, network.name, config, params, file_sha256(path), licence, notes)
+    licence = "unknown: see where the file comes from"
+    return Weights(printable(path.name), network.name, config, params, file_sha256(path), licence, notes)
 
 
-def _converted(path: Path, checkpoint: Checkpoint) -> Weights:
+def _converted(path: Path, checkpoint: Checkpoint, wanted: Collection[str]) -> Weights:
     text = checkpoint.metadata
     with damage_named(path):
-        name, sha256, config = text["name"], text["sha256"], json.loads(text["config"])
+        name, licence = printable(text["name"]), printable(text["licence"], 500)
         if text["network"] not in NETWORKS:
-            raise InputError(f"{path}: holds weights of {text['network']!r:.40}, unknown to this version")
+            raise InputError(
+                f"{path}: holds weights of {printable(text['network'])}, which this version does not know"
+            )
         network = NETWORKS[text["network"]]
+        _check_wanted(network, wanted, path)
+        config = json.loads(text["config"])
+        fields = {key: type(value) for key, value in network.config({}).items()}
+        if {key: type(value) for key, value in dict(config).items()} != fields:
+            raise ValueError(f"its config is none of {network.title}")
+        if not is_sha256(text["sha256"]):
+            raise ValueError("its sha256 is none")
         skeleton = network.skeleton(config)
-        params = nest({key: array.astype(np.float32) for key, array in checkpoint.arrays.items()})
+        params = as_params(checkpoint.arrays)
     check_params(params, skeleton, f"{path}, as {network.title}")
     notes = [*checkpoint.notes, f"converted from {name}"]
-    return Weights(name, network.name, config, params, sha256, text.get("licence", ""), notes)
+    return Weights(name, network.name, config, params, text["sha256"], licence, notes)

@@ -19,7 +19,7 @@ class Network:
         name: what the rest of the package calls it: "basicvsr".
         title: its name in messages.
         signature: regular expression; a checkpoint with a name that matches is taken for this network.
-        config: the module's hyper-parameters, from a checkpoint's arrays.
+        config: the module's hyper-parameters, from a checkpoint's arrays; the published ones from none.
         skeleton: hyper-parameters -> nested dict of the parameters' shapes.
         rules: checkpoint names -> Flax names.
     """
@@ -27,8 +27,8 @@ class Network:
     name: str
     title: str
     signature: str
-    config: Callable[[Mapping[str, np.ndarray]], dict[str, int]]
-    skeleton: Callable[[dict[str, int]], Mapping[str, Any]]
+    config: Callable[[Mapping[str, np.ndarray]], dict[str, Any]]
+    skeleton: Callable[[dict[str, Any]], Mapping[str, Any]]
     rules: tuple[Rule, ...]
 
 

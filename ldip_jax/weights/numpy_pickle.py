@@ -13,8 +13,10 @@ class PickledType(Stateful):
     __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any):
-        if not isinstance(code, str) or code[:1] not in "fiub" or not code[1:].isdecimal():
-            raise ValueError(f"arrays of {code!r}"[:60])
+        if type(code) is not str:
+            raise TypeError("a type that is no text")
+        if code[:1] not in "fiub" or not code[1:].isdecimal():
+            raise ValueError(f"arrays of {code}")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
@@ -43,8 +45,14 @@ def _reconstruct(kind: Any, *_: Any) -> PickledArray:
     return PickledArray()
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
+def _scalar(kind: Any, data: Any) -> PickledArray:
+    array = PickledArray()
+    array.set_state((1, (), kind, False, data))
+    return array
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if type(text) is not str or type(encoding) is not str or encoding != "latin1":
         raise ValueError("bytes in an unknown encoding")
     return text.encode(encoding)
 
@@ -52,6 +60,8 @@ def _encode(text: str, encoding: str) -> bytes:
 NUMPY_NAMES = {
     "numpy.core.multiarray._reconstruct": _reconstruct,
     "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
     "numpy.ndarray": None,
     "numpy.dtype": PickledType,
     "_codecs.encode": _encode,

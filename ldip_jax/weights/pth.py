@@ -8,7 +8,6 @@ describes tensors as windows (offset, shape, strides) into storages.
 import io
 import math
 import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from ldip_jax.errors import InputError
+from ldip_jax.weights.limits import Room, open_zip
 from ldip_jax.weights.numpy_pickle import NUMPY_NAMES, PickledArray
-from ldip_jax.weights.unpickle import Name, damage_named, plain_dict, unpickle
+from ldip_jax.weights.unpickle import Name, plain_dict, unpickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 MAX_DEPTH = 32
-MAX_PICKLE = 64 << 20
+MAX_COUNT = 1 << 60
 BFLOAT16 = "bf16"
 STORAGES = {
     "Double": "f8",
@@ -66,30 +66,39 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-def read_pth(path: str | Path) -> Any:
+def read_pth(path: Path) -> Any:
     """The content of a file written by `torch.save`, or of a pickle of NumPy arrays.
+
+    To be called within `damage_named`.
 
     Returns:
         Nested dict, list and tuple of NumPy arrays (bfloat16 widened to float32), numbers, str, bytes, None.
 
     Raises:
-        InputError: the file names anything but tensors and plain containers, or is damaged or truncated.
+        InputError: the file names anything but tensors and plain containers.
+        Whatever `damage_named` knows: it is damaged or truncated.
     """
-    path = Path(path)
-    try:
-        with damage_named(path):
-            with path.open("rb") as file:
-                zipped = file.read(4) == b"PK\3\4"
-            return _read_zip(path) if zipped else _read_stream(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    return _read_zip(path) if zipped else _read_stream(path)
+
+
+def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """float32 from the bits of bfloat16 as uint16."""
+    return np.left_shift(bits, 16, dtype=np.uint32, out=np.empty(bits.shape, np.uint32)).view(np.float32)
 
 
 def _count(value: Any) -> int:
     """A number from the file that counts something."""
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < MAX_COUNT:
         raise ValueError("a size that is no size")
     return value
+
+
+def _size(values: Any = ()) -> tuple[int, ...]:
+    if type(values) not in (list, tuple):
+        raise TypeError("a size that is no list")
+    return tuple(map(_count, values))
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
@@ -110,7 +119,7 @@ def _parameter(data: Any, *_: Any) -> Tensor:
 NAMES = {
     **NUMPY_NAMES,
     "collections.OrderedDict": plain_dict,
-    "torch.Size": tuple,
+    "torch.Size": _size,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
@@ -149,22 +158,17 @@ class _Arrays:
     def __init__(self, path: Path, order: str, load: Callable[[Storage], bytes]):
         self.path, self.order, self.load = path, order, load
         self.blocks: dict[str, bytes] = {}
-        self.room = 8 * path.stat().st_size + (256 << 20)
-
-    def spend(self, amount: int) -> None:
-        self.room -= amount
-        if self.room < 0:
-            raise ValueError("it claims to hold far more than its size allows")
+        self.room = Room(path.stat().st_size)
 
     def convert(self, value: Any, depth: int = 0) -> Any:
-        self.spend(64)
+        self.room.spend(128)
         if depth > MAX_DEPTH:
             raise ValueError("containers nested without end")
         match value:
             case Tensor():
                 return self.tensor(value)
             case PickledArray(array=np.ndarray() as array):
-                self.spend(array.nbytes)
+                self.room.spend(array.nbytes)
                 return array.astype(array.dtype.newbyteorder("="), order="C")
             case dict():
                 return {key: self.convert(item, depth + 1) for key, item in value.items()}
@@ -177,29 +181,29 @@ class _Arrays:
     def tensor(self, tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
         if storage.key not in self.blocks:
-            self.spend(storage.nbytes())
+            self.room.spend(storage.nbytes())
             self.blocks[storage.key] = self.load(storage)
         numbers = np.frombuffer(self.blocks[storage.key], storage.dtype(self.order))
-        self.spend(math.prod(tensor.shape) * numbers.itemsize)
+        self.room.spend(math.prod(tensor.shape) * numbers.itemsize)
         values = _window(tensor, numbers)
         if storage.code == BFLOAT16:
-            return (values.astype(np.uint32) << 16).view(np.float32)
+            return widen_bfloat16(values)
         return values
 
 
 def _read_zip(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
             raise InputError(f"{path}: a zip archive that PyTorch did not write; give the file inside of it")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}constants.pkl" in archive.namelist():
             raise InputError(f"{path}: a TorchScript program, not weights; save its bare state dict")
-        if archive.getinfo(pickles[0]).file_size > MAX_PICKLE:
-            raise ValueError("the description of the tensors is too long")
         order = "<"
         if f"{folder}byteorder" in archive.namelist():
-            order = {b"little": "<", b"big": ">"}[archive.read(f"{folder}byteorder")]
+            order = {b"little": "<", b"big": ">"}.get(archive.read(f"{folder}byteorder"))
+            if order is None:
+                raise ValueError("an unknown order of bytes")
 
         def load(storage: Storage) -> bytes:
             member = archive.getinfo(f"{folder}data/{storage.key}")
@@ -228,6 +232,8 @@ def _read_stream(path: Path) -> Any:
         unpickle(stream, str(path), NAMES)
         content = unpickle(stream, str(path), NAMES, note)
         for key in unpickle(stream, str(path), NAMES):
+            if type(key) is not str:
+                raise TypeError("a storage without a name")
             # Official writers store numbers of this layout little-endian on every machine.
             (count,) = struct.unpack("<q", stream.read(8))
             storage = storages[key]

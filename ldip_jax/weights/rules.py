@@ -89,6 +89,18 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def as_params(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Parameters by Flax path joined by `/` -> nested dict.
+
+    Raises:
+        ValueError: anything but float32, or a name is both a leaf and a branch.
+    """
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"{name} is {array.dtype}, not float32")
+    return nest(arrays)
+
+
 def convert(
     arrays: Mapping[str, np.ndarray], rules: tuple[Rule, ...], skeleton: Mapping[str, Any], what: str
 ) -> tuple[dict[str, Any], list[str]]:
@@ -121,15 +133,17 @@ def convert(
                 faults.append(f"{name}: holds other values than this network computes with")
             ignored.append(name)
             continue
-        if fault := _unusable(array, rule):
-            faults.append(f"{name}: {fault}")
-            continue
         target = flax_path(match.expand(rule.target))
-        array = array.astype(np.float32).transpose(rule.axes)
+        if fault := _unusable(array):
+            faults.append(f"{name}: {fault}")
+            array = np.zeros(array.shape)
+        array = array.astype(np.float32)
+        if rule.axes and array.ndim == len(rule.axes):
+            array = array.transpose(rule.axes)
+        slot: dict[Any, np.ndarray] = filled
+        key: Any = target
         if "layer" in match.groupdict():
             slot, key = stacks.setdefault(target, {}), int(match["layer"])
-        else:
-            slot, key = filled, target
         if key in slot:
             faults.append(f"{name}: fills {target} a second time")
         slot[key] = array
@@ -167,16 +181,14 @@ def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: s
 
 
 def _same(array: np.ndarray, value: np.ndarray) -> bool:
-    return array.shape == value.shape and np.allclose(array, value, atol=1e-5)
+    return array.dtype.kind == "f" and array.shape == value.shape and np.allclose(array, value, atol=1e-5)
 
 
-def _unusable(array: np.ndarray, rule: Rule) -> str | None:
+def _unusable(array: np.ndarray) -> str | None:
     if array.dtype.kind != "f":
         return f"{array.dtype}, not floating point"
     if not np.isfinite(array).all() or np.abs(array).max(initial=0) > np.finfo(np.float32).max:
         return "holds NaN or infinity"
-    if rule.axes is not None and array.ndim != len(rule.axes):
-        return f"has shape {array.shape}, {len(rule.axes)} axes expected"
     return None
 
 
@@ -210,7 +222,6 @@ def _mismatches(given: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> list
 def _raise_all(faults: list[str], what: str) -> None:
     if not faults:
         return
-    if len(faults) == 1:
-        raise InputError(f"{what}: {faults[0]}")
     more = [f"and {len(faults) - MAX_SHOWN} more"] if len(faults) > MAX_SHOWN else []
-    raise InputError("\n  ".join([f"{what}: {len(faults)} faults", *faults[:MAX_SHOWN], *more]))
+    count = f"{len(faults)} faults: " if len(faults) > 1 else ""
+    raise InputError(f"{what}: {count}{'; '.join([*faults[:MAX_SHOWN], *more])}")

@@ -11,7 +11,7 @@ def spynet_rules(pattern: str = "", target: str = "") -> tuple[Rule, ...]:
     """The table, for names that start with `pattern` in the file and `target` in Flax."""
     buffers = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     rules = [
-        Rule(pattern + name, None, value=np.reshape(np.float32(value), (1, 3, 1, 1)))
+        Rule(pattern + name, None, value=np.array(value, np.float32).reshape(1, 3, 1, 1))
         for name, value in buffers.items()
     ]
     for index in range(5):

@@ -3,59 +3,25 @@
 A pickle is a program for a small stack machine, and Python's own machine lets that program call anything.
 This one knows the instructions that build plain data, and turns a name such as `collections.OrderedDict` into
 what the caller's table gives for it; a name outside of the table, or any other instruction, ends the reading.
-Memory stays proportional to the length of the pickle.
+Memory stays within what a pickle of its length can need.
 """
 
 import io
 import pickletools
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from ldip_jax.errors import InputError
+from ldip_jax.weights.limits import Room, damage_named, printable
 
 _MARK = object()
-_INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
-_FLOATS = ("FLOAT", "BINFLOAT")
-_TEXTS = (
-    "STRING",
-    "BINSTRING",
-    "SHORT_BINSTRING",
-    "UNICODE",
-    "SHORT_BINUNICODE",
-    "BINUNICODE",
-    "BINUNICODE8",
+_CONSTANTS = frozenset(
+    (
+        *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+        *("BINSTRING", "SHORT_BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    )
 )
-_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
-_CONSTANTS = frozenset(_INTEGERS + _FLOATS + _TEXTS + _BYTES)
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-@contextmanager
-def damage_named(what: object) -> Iterator[None]:
-    """Any way in which reading malformed bytes can fail, as an `InputError` about the file `what`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        reason = f"{error}".partition("\n")[0][:120] or type(error).__name__
-        raise InputError(f"{what}: damaged ({reason}); get the file again") from None
 
 
 class Name:
@@ -76,7 +42,7 @@ class Stateful:
         raise NotImplementedError
 
 
-def plain_dict(pairs: Iterable[Any] = ()) -> dict:
+def plain_dict(pairs: Any = ()) -> dict:
     """A dict whose keys are plain, for hashing a tuple nested without end would end the process."""
     result = {}
     for key, value in pairs:
@@ -110,127 +76,145 @@ def unpickle(
             need, or is damaged.
     """
     with damage_named(what):
-        return _interpret(stream, what, names, persistent)
+        return _Machine(what, names, persistent, Room(stream.getbuffer().nbytes)).run(stream)
 
 
-def _interpret(
-    stream: io.BytesIO, what: str, names: Mapping[str, object], persistent: Callable[[Any], object] | None
-) -> Any:
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    room = 8 * stream.getbuffer().nbytes + (64 << 20)
+class _Machine:
+    """The stack machine, as far as protocols 2 to 4 need it for plain data."""
 
-    def take(count: int) -> list[Any]:
-        if len(stack) < count:
-            raise IndexError("empty stack")
-        taken = stack[len(stack) - count :]
-        del stack[len(stack) - count :]
-        return taken
+    def __init__(
+        self,
+        what: str,
+        names: Mapping[str, object],
+        persistent: Callable[[Any], object] | None,
+        room: Room,
+    ):
+        self.what, self.names, self.persistent, self.room = what, names, persistent, room
+        self.stack: list[Any] = []
+        self.memo: dict[object, Any] = {}
 
-    def take_marked() -> list[Any]:
-        for depth, item in enumerate(reversed(stack)):
-            if item is _MARK:
-                return take(depth + 1)[1:]
-        raise IndexError("no mark")
+    def run(self, stream: io.BytesIO) -> Any:
+        for opcode, argument, _ in pickletools.genops(stream):
+            # An instruction of one byte can make an object of this size.
+            self.room.spend(64)
+            if opcode.name == "STOP":
+                (value,) = self.stack
+                return value
+            self.step(opcode.name, argument)
+        raise ValueError("no end")
 
-    def resolve(name: str) -> Name:
-        if name not in names:
-            shown = name[:120] if name.isprintable() else ascii(name)[:120]
-            raise InputError(
-                f"{what}: names {shown}, but only tensors and plain containers are read (nothing was run);"
-                " save the bare state dict and use that file"
-            )
-        return Name(name, names[name])
-
-    def update(target: Any, items: list[Any]) -> None:
-        if type(target) is not dict or len(items) % 2:
-            raise TypeError("items for something that is no dict")
-        target.update(plain_dict(zip(items[::2], items[1::2], strict=True)))
-
-    def extend(target: Any, items: list[Any]) -> None:
-        if type(target) is not list:
-            raise TypeError("items for something that is no list")
-        target.extend(items)
-
-    for opcode, argument, _ in pickletools.genops(stream):
-        match opcode.name:
+    def step(self, opcode: str, argument: Any) -> None:
+        """One instruction."""
+        push = self.stack.append
+        match opcode:
             case "PROTO" | "FRAME":
                 pass
-            case "STOP":
-                (value,) = stack
-                return value
             case "MARK":
-                stack.append(_MARK)
+                push(_MARK)
             case constant if constant in _CONSTANTS:
-                stack.append(argument)
+                push(argument)
             case "NONE":
-                stack.append(None)
+                push(None)
             case "NEWTRUE" | "NEWFALSE":
-                stack.append(opcode.name == "NEWTRUE")
+                push(opcode == "NEWTRUE")
             case "EMPTY_DICT":
-                stack.append({})
+                push({})
             case "EMPTY_LIST":
-                stack.append([])
+                push([])
             case "EMPTY_TUPLE":
-                stack.append(())
+                push(())
             case "TUPLE":
-                stack.append(tuple(take_marked()))
+                push(tuple(self.take_marked()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(take(int(opcode.name[-1]))))
-            case "LIST":
-                stack.append(take_marked())
-            case "DICT":
-                items = take_marked()
-                stack.append({})
-                update(stack[-1], items)
+                push(tuple(self.take(int(opcode[-1]))))
             case "APPEND":
-                (item,) = take(1)
-                extend(stack[-1], [item])
+                self.extend(self.take(1))
             case "APPENDS":
-                items = take_marked()
-                extend(stack[-1], items)
+                self.extend(self.take_marked())
             case "SETITEM":
-                items = take(2)
-                update(stack[-1], items)
+                self.update(self.take(2))
             case "SETITEMS":
-                items = take_marked()
-                update(stack[-1], items)
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[int(argument)] = stack[-1]
+                self.update(self.take_marked())
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[argument] = self.stack[-1]
             case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[int(argument)])
+                self.memo[len(self.memo)] = self.stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                push(self.memo[argument])
             case "GLOBAL":
-                stack.append(resolve(str(argument).replace(" ", ".")))
+                push(self.resolve(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
-                module, name = take(2)
-                stack.append(resolve(f"{module}.{name}"))
-            case "INST":
-                resolve(str(argument).replace(" ", "."))
-                raise ValueError("an instance of a class")
+                push(self.resolve(*self.take(2)))
             case "REDUCE":
-                function, arguments = take(2)
-                if type(function) is not Name or not callable(function.value) or type(arguments) is not tuple:
-                    raise TypeError("a call of something that is no function")
-                room -= sum(len(item) for item in arguments if isinstance(item, Sized))
-                if room < 0:
-                    raise MemoryError("the same data over and over")
-                stack.append(function.value(*arguments))
+                push(self.call(*self.take(2)))
             case "BUILD":
-                (state,) = take(1)
-                target = stack[-1]
-                # An OrderedDict's own attributes, such as a state dict's _metadata, hold no weights.
-                if type(target) is not dict:
-                    if not isinstance(target, Stateful):
-                        raise TypeError("state for something that has none")
-                    target.set_state(state)
-            case "BINPERSID" if persistent is not None:
-                (identity,) = take(1)
-                stack.append(persistent(identity))
-            case other:
+                (state,) = self.take(1)
+                self.build(self.stack[-1], state)
+            case "BINPERSID" if self.persistent is not None:
+                push(self.persistent(*self.take(1)))
+            case _:
                 raise InputError(
-                    f"{what}: uses the pickle instruction {other}, but only plain data is read (nothing was"
-                    " run); save the bare state dict and use that file"
+                    f"{self.what}: uses the pickle instruction {opcode}, but only plain data is read (nothing"
+                    " was run); save the bare state dict and use that file"
                 )
-    raise ValueError("no end")
+
+    def take(self, count: int) -> list[Any]:
+        """Remove the last `count` items."""
+        start = len(self.stack) - count
+        if start < 0:
+            raise IndexError("empty stack")
+        taken = self.stack[start:]
+        del self.stack[start:]
+        return taken
+
+    def take_marked(self) -> list[Any]:
+        """Remove the items above the last mark, and the mark."""
+        for depth, item in enumerate(reversed(self.stack)):
+            if item is _MARK:
+                return self.take(depth + 1)[1:]
+        raise IndexError("no mark")
+
+    def extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise TypeError("items for something that is no list")
+        self.stack[-1].extend(items)
+
+    def update(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not dict or len(items) % 2:
+            raise TypeError("items for something that is no dict")
+        self.stack[-1].update(plain_dict(zip(items[::2], items[1::2], strict=True)))
+
+    def resolve(self, module: Any, attribute: Any) -> Name:
+        """What stands for a name."""
+        if type(module) is not str or type(attribute) is not str:
+            raise TypeError("a name that is no text")
+        name = f"{module}.{attribute}"
+        if name not in self.names:
+            raise InputError(
+                f"{self.what}: names {printable(name)}, but only tensors and plain containers are read"
+                " (nothing was run); save the bare state dict and use that file"
+            )
+        return Name(name, self.names[name])
+
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What a function of ours gives."""
+        if type(function) is not Name or not callable(function.value) or type(arguments) is not tuple:
+            raise TypeError("a call of something that is no function")
+        self.spend(arguments)
+        return function.value(*arguments)
+
+    def build(self, target: Any, state: Any) -> None:
+        """Give an object of ours its state."""
+        # An OrderedDict's own attributes, such as a state dict's _metadata, hold no weights.
+        if type(target) is dict:
+            return
+        if not isinstance(target, Stateful):
+            raise TypeError("state for something that has none")
+        self.spend(state if type(state) is tuple else [state])
+        target.set_state(state)
+
+    def spend(self, values: Iterable[Any]) -> None:
+        """Count the copies that a function of ours may make: of a text, or of items with their objects."""
+        for value in values:
+            if isinstance(value, Sized):
+                self.room.spend(len(value) * (1 if isinstance(value, (str, bytes)) else 128))
