@@ -4,19 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from ldip_jax.errors import InputError
-from ldip_jax.models.arbitrary_scale import (
-    ArbitraryScale,
-    ArbitraryScaleDecoder,
-    init_decoder,
-    init_head,
-)
+from ldip_jax.models.assemble import trainable_modules
 from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
-from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, load_export, shipped_export
 from ldip_jax.weights.load import Weights, load_weights
@@ -50,55 +42,13 @@ class Model:
         return self.net.lrrf is not None
 
 
-def _modules(export: Export, band_pixels: int | None) -> dict[str, Any]:
-    """LDIP's trainable boxes, as the groups and the config of an export have them.
-
-    Raises:
-        TypeError, ValueError: the config does not fit the modules here.
-    """
-    arbitrary = "as_head" in export.groups
-    head = export.config.get("as_head", {})
-    return {
-        "lrrf": LRRF(**export.config.get("lrrf", {}), band_pixels=band_pixels)
-        if "lrrf" in export.groups
-        else None,
-        "as_head": ArbitraryScale(**head, band_pixels=band_pixels) if arbitrary else None,
-        "as_decoder": ArbitraryScaleDecoder(band_pixels=band_pixels) if arbitrary else None,
-    }
-
-
-def group_shapes(export: Export, what: str) -> dict[str, Any]:
-    """The shapes that an export's parameters must have, by group.
-
-    Args:
-        what: the file, for the message.
-
-    Raises:
-        InputError: its config asks for something that is not known here.
-    """
-    key = jax.random.key(0)
-    try:
-        modules = _modules(export, None)
-        if export.config.get("hook", "hr_pre") not in HOOKS:
-            raise ValueError(f"hook {export.config['hook']!r}")
-        shapes = {}
-        if modules["lrrf"] is not None:
-            shapes["lrrf"] = jax.eval_shape(lambda: init_lrrf(modules["lrrf"], key))
-        if modules["as_head"] is not None:
-            shapes["as_head"] = jax.eval_shape(lambda: init_head(modules["as_head"], key))
-            shapes["as_decoder"] = jax.eval_shape(lambda: init_decoder(modules["as_decoder"], key))
-    except (TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{what}: its config is unknown to this version ({reason})") from error
-    return shapes
-
-
 def build(export: Export | None, backbone: Weights, band_pixels: int | None = BAND_PIXELS) -> LDIP:
     """The modules for a backbone and an export's groups and config."""
     network = BACKBONES[backbone.network](**backbone.config, band_pixels=band_pixels)
     if export is None:
         return LDIP(network)
-    return LDIP(network, **_modules(export, band_pixels), hook=export.config.get("hook", "hr_pre"))
+    modules = trainable_modules(export.groups, export.config, band_pixels)
+    return LDIP(network, **modules, hook=export.config.get("hook", HOOKS[0]))
 
 
 def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress=print) -> Model:

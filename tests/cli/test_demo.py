@@ -20,6 +20,7 @@ from ldip_jax.matching.matcher import Match
 from ldip_jax.media.images import read_image
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
+from ldip_jax.models.assemble import trainable_shapes
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.ops.warp import pixel_grid
 from ldip_jax.weights import export, fetch
@@ -206,8 +207,7 @@ def test_a_file_of_weights_counts_as_trained(capsys, trained):
 @pytest.mark.usefixtures("small")
 def test_weights_without_lrrf_are_refused(tmp_path):
     path = tmp_path / "head.safetensors"
-    none = export.Export({"as_head": {}, "as_decoder": {}}, {}, methods.BACKBONE, "0" * 64, {})
-    shapes = model.group_shapes(none, "head")
+    shapes = trainable_shapes(("as_head", "as_decoder"), {}, "head")
     groups = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     export.save_export(path, export.Export(groups, {}, methods.BACKBONE, "0" * 64, {}))
     with pytest.raises(InputError, match=r"head\.safetensors: holds no LRRF"):

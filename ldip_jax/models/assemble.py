@@ -1,0 +1,61 @@
+"""LDIP's trainable boxes as an export's config describes them."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from ldip_jax.errors import InputError
+from ldip_jax.models.arbitrary_scale import (
+    ArbitraryScale,
+    ArbitraryScaleDecoder,
+    init_decoder,
+    init_head,
+)
+from ldip_jax.models.decoder import HOOKS
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+
+INITIALISERS = {"lrrf": init_lrrf, "as_head": init_head, "as_decoder": init_decoder}
+
+
+def trainable_modules(
+    groups: Collection[str], config: Mapping[str, Any], band_pixels: int | None = None
+) -> dict[str, nn.Module]:
+    """The boxes named in `groups`: "lrrf", "as_head", "as_decoder".
+
+    Args:
+        config: {"lrrf": arguments of `LRRF`, "as_head": arguments of `ArbitraryScale`}, each optional.
+        band_pixels: pixels per band of rows; None for whole frames.
+
+    Raises:
+        TypeError: arguments that the modules do not have.
+    """
+    makers = {"lrrf": LRRF, "as_head": ArbitraryScale, "as_decoder": ArbitraryScaleDecoder}
+    return {
+        name: maker(**config.get(name, {}), band_pixels=band_pixels)
+        for name, maker in makers.items()
+        if name in groups
+    }
+
+
+def trainable_shapes(groups: Collection[str], config: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The shapes that the parameters of `groups` must have.
+
+    Args:
+        what: the file that the config is from, for the message.
+
+    Raises:
+        InputError: the config asks for something that is not known here.
+    """
+    key = jax.random.key(0)
+    try:
+        if config.get("hook", HOOKS[0]) not in HOOKS:
+            raise ValueError(f"hook {config['hook']!r}")
+        return {
+            name: jax.eval_shape(lambda name=name, module=module: INITIALISERS[name](module, key))
+            for name, module in trainable_modules(groups, config).items()
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{what}: its config is unknown to this version ({reason})") from error
