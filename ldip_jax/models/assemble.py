@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from ldip_jax.errors import InputError
@@ -21,7 +20,7 @@ INITIALISERS = {"lrrf": init_lrrf, "as_head": init_head, "as_decoder": init_deco
 
 def trainable_modules(
     groups: Collection[str], config: Mapping[str, Any], band_pixels: int | None = None
-) -> dict[str, nn.Module]:
+) -> dict[str, Any]:
     """The boxes named in `groups`: "lrrf", "as_head", "as_decoder".
 
     Args:

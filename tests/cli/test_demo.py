@@ -55,7 +55,7 @@ def matcher():
 @pytest.fixture(scope="module")
 def networks():
     """Parameters of a narrow backbone, and of an untrained LRRF."""
-    return narrow_ldip(jax.random.key(0))[1]
+    return narrow_ldip()[1]
 
 
 @pytest.fixture(scope="module")
