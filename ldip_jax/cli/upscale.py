@@ -159,7 +159,11 @@ def _add_output(parser: argparse._ArgumentGroup) -> None:
         metavar="FILE.html",
         help="also write a page with frames before and after, and the references that were used",
     )
-    add("--verbose", action="store_true", help="tell which references each key-frame gets")
+    add(
+        "--verbose",
+        action="store_true",
+        help="tell which references each key-frame gets, and how much of it they match",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -253,6 +257,8 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         _say(note)
     if stills and not upscaler.model.refined:
         _say(f"{len(stills)} reference(s) given, but the backbone alone has no use for them")
+    if clip.count is not None:
+        upscaler.check(clip.count, stills)
     began = time.perf_counter()
     samples = Samples(args.report, clip.count) if args.report is not None else None
     work = None if clip.count is None else upscaler.work(clip.count, len(stills))
@@ -289,5 +295,5 @@ def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
 
 def _tell_choices(upscaler: "Upscaler") -> None:
     for key, choices in sorted(upscaler.choices.items()):
-        told = [f"{c.name} {100 * c.share:.0f} %{'' if c.used else ' (not used)'}" for c in choices]
+        told = [f"{c.name} ({100 * c.share:.0f} %{'' if c.used else ', not used'})" for c in choices]
         _say(f"key-frame {key}: {', '.join(told) or 'no reference'}")

@@ -85,6 +85,7 @@ def upscale(
         rules=Rules(self_refs, exclude, ref_threshold),
         matcher=matcher,
     )
+    upscaler.check(len(frames), stills)
     return np.stack(list(upscaler.frames(frames, stills)))
 
 

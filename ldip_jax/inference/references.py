@@ -1,6 +1,6 @@
 """Finding, choosing and preparing a key-frame's references: the user's stills first, then the clip."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from ldip_jax.matching.confidence import confident_share
 from ldip_jax.matching.coordinates import rescale
 from ldip_jax.matching.density import ReferenceReducer
 from ldip_jax.matching.matcher import Match, Matcher, Pair
+from ldip_jax.matching.precomputed import PrecomputedMatcher
 from ldip_jax.models.ref_align import Reference
 
 # References are padded to a multiple of this, so that stills of almost one size share a program.
@@ -114,6 +115,16 @@ class ReferenceFinder:
         self._reduce = ReferenceReducer()
         # By key-frame, and the still's name or the frame's place.
         self._memory: dict[tuple[int, str | int], tuple[float, Reference]] | None = {} if remember else None
+
+    def check(self, key: int, stills: Iterable[Still]) -> None:
+        """Before any work: whether a folder of matches has what this key-frame needs.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        if isinstance(self._matcher, PrecomputedMatcher):
+            for still in stills:
+                self._matcher.path(key, still.name)
 
     def find(
         self,

@@ -89,6 +89,18 @@ class Upscaler:
             for image in self._window(window, stills, advance):
                 yield np.asarray(to_size(image, self.out))[0]
 
+    def check(self, count: int, stills: Iterable[Still]) -> None:
+        """Before any work on a clip of `count` frames: whether a folder of matches has all that it needs.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        if self._finder is not None:
+            stills = list(stills)
+            for window in self._windows(range(count)):
+                for key in self._keys(window):
+                    self._finder.check(key, stills)
+
     def work(self, count: int, stills: int = 0) -> dict[str, int]:
         """How many pieces of work of each kind ("features", "decode" ...) a clip of `count` frames is."""
         total: dict[str, int] = {}

@@ -24,6 +24,19 @@ class PrecomputedMatcher:
         if not self._folder.is_dir():
             raise InputError(f"{folder}: no such folder of matches")
 
+    def path(self, key: int, name: str) -> Path:
+        """The file of a key-frame and a reference.
+
+        Raises:
+            InputError: there is none.
+        """
+        path = self._folder / f"{key:08d}_{name}.npz"
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; the folder of matches needs one per key-frame and reference"
+            )
+        return path
+
     def coarse(self, pair: Pair) -> Match:
         """The match in the pair's file.
 
@@ -31,7 +44,7 @@ class PrecomputedMatcher:
             InputError: the file is missing or damaged, or an array has another name, type or size, or holds
                 values that make no sense.
         """
-        path = self._folder / f"{pair.key:08d}_{pair.name}.npz"
+        path = self.path(pair.key, pair.name)
         shapes = {"warp": (*pair.size, 2), "confidence": pair.size}
         arrays = _read(path, shapes)
         if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -51,8 +64,6 @@ class PrecomputedMatcher:
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, each checked by its header before its data are read."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; the folder of matches needs one per key-frame and reference")
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}

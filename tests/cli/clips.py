@@ -1,0 +1,37 @@
+"""Clips in files, and what lies in folders."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ldip_jax.media.images import read_image
+
+SIZE = (12, 16)
+
+
+def random_frames(rng: np.random.Generator, count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+    """Frames of 8 bits that all differ."""
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def write_folder(folder: Path, frames: list[np.ndarray], name: str = "shot_{:02d}.png") -> Path:
+    """A folder of images."""
+    folder.mkdir()
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / name.format(index))
+    return folder
+
+
+def read_folder(folder: Path) -> np.ndarray:
+    """Its images in name order, `t h w 3`."""
+    return np.stack([read_image(path)[0] for path in sorted(folder.iterdir())])
+
+
+def listing(folder: Path) -> dict[str, str]:
+    """Everything below a folder, hidden files too, with its content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in sorted(folder.rglob("*"))
+    }

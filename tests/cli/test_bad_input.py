@@ -1,0 +1,405 @@
+"""What a user gets wrong: one line that names it, exit code 2, and nothing written."""
+
+import errno
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from ldip_jax.inference import engine
+from ldip_jax.inference.programs import Programs
+from ldip_jax.weights.load import load_weights
+from ldip_jax.weights.rules import flatten
+from tests.cli.clips import SIZE, listing, random_frames, write_folder
+from tests.media.make import make_video, moving
+
+
+@pytest.fixture
+def clip(tmp_path, rng):
+    return write_folder(tmp_path / "in", random_frames(rng, 3))
+
+
+@pytest.fixture
+def refused(upscale, tmp_path):
+    """Runs `ldip upscale`, which must refuse; the line that says why."""
+
+    def run(*words):
+        before = listing(tmp_path)
+        done = upscale(*words)
+        assert done.code == 2, done
+        assert listing(tmp_path) == before
+        assert done.out == ""
+        return done.complaint.removeprefix("ldip: ")
+
+    return run
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Weights must not be read: what is wrong is found out before they are fetched."""
+
+    def load(*args, **kwargs):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("ldip_jax.inference.model.load_weights", load)
+
+
+def test_inputs_that_are_not_there_or_nothing(refused, unread, tmp_path):
+    out = tmp_path / "out"
+    assert (
+        refused(tmp_path / "none.mp4", out) == f"{tmp_path}/none.mp4: no such file or folder; check the name"
+    )
+    (tmp_path / "empty").mkdir()
+    assert refused(tmp_path / "empty", out).startswith(
+        f"{tmp_path}/empty: no images in this folder (it is empty)"
+    )
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    assert refused(tmp_path / "zero.mp4", out).startswith(f"{tmp_path}/zero.mp4: is empty")
+    (tmp_path / "text.mp4").write_text("no video at all\n" * 100)
+    assert refused(tmp_path / "text.mp4", out).startswith(f"{tmp_path}/text.mp4: ")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.txt").write_text("hello")
+    assert "it holds a.txt" in refused(tmp_path / "words", out)
+
+
+def test_a_truncated_video(refused, unread, tmp_path, rng):
+    for name in ("a.mp4", "a.mkv"):
+        path = make_video(tmp_path / name, moving(rng, 30, 48, 64), options={"crf": "5"})
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        assert refused(path, tmp_path / "out").startswith(f"{path}: ")
+
+
+def test_a_video_damaged_in_the_middle(refused, tmp_path, rng):
+    path = make_video(tmp_path / "a.mp4", moving(rng, 40, *SIZE), options={"crf": "1", "g": "5"})
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) // 4, len(data) // 2):
+        data[place] = (data[place] * 7 + 13) % 256
+    path.write_bytes(data)
+    for out in ("out", "b.mp4"):
+        assert refused(path, tmp_path / out).startswith(f"{path}: ")
+
+
+def test_damaged_images(refused, tmp_path, clip):
+    middle = clip / "shot_01.png"
+    whole = middle.read_bytes()
+    middle.write_bytes(whole[: len(whole) // 2])
+    assert refused(clip, tmp_path / "out").startswith(f"{middle}: cannot be read as an image")
+    assert refused(middle, tmp_path / "out.png").startswith(f"{middle}: ")
+    middle.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    assert refused(clip, tmp_path / "out").startswith(f"{middle}: ")
+    middle.write_bytes(b"")
+    assert refused(clip, tmp_path / "out").startswith(f"{middle}: ")
+
+
+def test_mixed_sizes(refused, unread, tmp_path, clip, rng):
+    Image.fromarray(random_frames(rng, 1, (14, 16))[0]).save(clip / "shot_02.png")
+    assert refused(clip, tmp_path / "out").startswith(
+        f"{clip}/shot_02.png: is 16x14, but shot_00.png is 16x12"
+    )
+
+
+def test_references_that_cannot_be_read(refused, unread, tmp_path, clip):
+    out, text = tmp_path / "out", tmp_path / "notes.png"
+    text.write_text("buy milk")
+    cut = tmp_path / "cut.png"
+    whole = (clip / "shot_00.png").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    for path in (text, cut, tmp_path / "none.png", clip):
+        assert refused(clip, out, "--ref", path).startswith(f"{path}: ")
+    first, second = clip / "shot_00.png", tmp_path / "shot_00.png"
+    shutil.copy(first, second)
+    assert refused(clip, out, "--ref", first, second).startswith(f"{second}: a reference called shot_00")
+
+
+def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
+    (tmp_path / "file").write_text("x")
+    video = make_video(tmp_path / "a.mp4", moving(np.random.default_rng(0), 2, *SIZE))
+    photo = clip / "shot_00.png"
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "letter.txt").write_text("dear")
+    for out, words, said in [
+        (tmp_path / "file", (), "is a file where a folder is to be"),
+        (tmp_path / "file" / "below", (), "cannot be written (Not a directory)"),
+        (tmp_path / "file" / "b.mp4", (), "cannot be written (Not a directory)"),
+        (tmp_path / "a.avi", (), ".avi is not written"),
+        (tmp_path / "a.jpg", (), ".jpg is not written"),
+        (video, (), "exists already; add --overwrite"),
+        (full, (), "exists already and is not empty; add --overwrite"),
+        (full, ("--overwrite",), "holds letter.txt, which is not replaced"),
+        (clip, ("--overwrite",), "is also an input"),
+        (tmp_path / "one.png", (), "one image holds one frame only"),
+        (tmp_path / "b.mp4", ("--crf", 60), "crf 60"),
+        (tmp_path / "b.mp4", ("--lossless", "--bit-depth", 16), "lossless video of 16 bits needs .mkv"),
+        ("/proc/nowhere/out", (), "cannot be written"),
+    ]:
+        assert said in refused(clip, out, *words), (out, words)
+    assert refused(video, video, "--overwrite").startswith(f"{video}: is also an input")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(video)
+    assert refused(video, link, "--overwrite").startswith(f"{link}: is also an input")
+    # With --overwrite, images of such names would go.
+    stills = tmp_path / "stills"
+    stills.mkdir()
+    shutil.copy(photo, stills / "00000000.png")
+    said = refused(clip, stills, "--overwrite", "--ref", stills / "00000000.png")
+    assert said.startswith(f"{stills}: holds the input 00000000.png")
+
+
+def test_reports_that_cannot_be(refused, unread, tmp_path, clip):
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    page.write_text("mine")
+    (tmp_path / "folder.html").mkdir()
+    for report, said in [
+        (page, "exists already; add --overwrite"),
+        (tmp_path / "page.txt", "a report is an .html file"),
+        (tmp_path / "folder.html", "is a folder"),
+        (tmp_path / "none" / "page.html", f"there is no folder {tmp_path}/none"),
+        (out / "page.html", "is in the output's own place"),
+        ("/proc/page.html", "cannot be written"),
+    ]:
+        complaint = refused(clip, out, "--report", report)
+        assert complaint.startswith(f"{report}: ")
+        assert said in complaint
+    assert "own place" in refused(clip, tmp_path / "same.html", "--report", tmp_path / "same.html")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--size", "100"),
+        ("--size", "100x"),
+        ("--size", "x100"),
+        ("--size", "0x48"),
+        ("--size", "-64x48"),
+        ("--size", "64x48x2"),
+        ("--size", "6.4x48"),
+        ("--scale", "large"),
+        ("--scale", "2", "--size", "64x48"),
+        ("--key-stride", "0"),
+        ("--self-refs", "-1"),
+        ("--exclude", "1.5"),
+        ("--bit-depth", "10"),
+        ("--crf", "20", "--lossless"),
+        ("--crf", "-1"),
+        ("--codec", "av1"),
+        ("--nonsense",),
+        ("--ref",),
+    ],
+)
+def test_flags_that_make_no_sense(upscale, unread, tmp_path, clip, words):
+    before = listing(tmp_path)
+    done = upscale(clip, tmp_path / "out", *words)
+    assert done.code == 2
+    assert "Traceback" not in done.err
+    assert done.err.splitlines()[-1].startswith("ldip")
+    assert "error: " in done.err
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--scale", "0"), "scale 0: it must be between 1 and 8"),
+        (("--scale", "0.5"), "scale 0.5: it must be between 1 and 8"),
+        (("--scale", "8.5"), "scale 8.5: it must be between 1 and 8"),
+        (("--scale", "nan"), "scale nan: it must be between 1 and 8"),
+        (("--scale", "-2"), "scale -2: it must be between 1 and 8"),
+        (("--size", "8x48"), "size 8x48: x0.50 the width"),
+        (("--size", "99999999999x48"), "size 99999999999x48: "),
+        (("--ref-threshold", "5"), "reference threshold 5: it is a share"),
+        (("--ref-threshold", "nan"), "reference threshold nan: it is a share"),
+        (("--matcher", "sift"), "sift: no such matcher; give gmflow, flow, or a folder"),
+        (("--lrrf", "nowhere.safetensors"), "nowhere.safetensors: no such file of LRRF weights"),
+    ],
+)
+def test_numbers_and_names_out_of_range(refused, unread, tmp_path, clip, words, said):
+    assert refused(clip, tmp_path / "out", *words).startswith(said)
+
+
+class Evil:
+    """A pickle of this would make a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def pickles(folder, target):
+    """The pickle as it is, as an old PyTorch file, and as a zip of today."""
+    content = {"params": {"conv_hr.weight": Evil(target)}}
+    for name, dump in (
+        ("plain.pth", pickle.dumps(content)),
+        ("plain.pkl", pickle.dumps(content, protocol=2)),
+    ):
+        (folder / name).write_bytes(dump)
+        yield folder / name
+    with zipfile.ZipFile(folder / "zip.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+        archive.writestr("archive/version", "3\n")
+    yield folder / "zip.pth"
+
+
+@pytest.mark.parametrize("flag", ["--backbone", "--lrrf"])
+def test_a_checkpoint_that_runs_code_is_refused_and_does_not(refused, tmp_path, clip, flag):
+    target = tmp_path / "pwned"
+    for path in pickles(tmp_path, target):
+        assert refused(clip, tmp_path / "out", flag, path).startswith(f"{path}: ")
+        assert not target.exists()
+
+
+@pytest.mark.parametrize("flag", ["--backbone", "--lrrf"])
+def test_checkpoints_that_are_damaged_or_none(refused, networks, tmp_path, clip, flag):
+    whole = (networks.backbone if flag == "--backbone" else networks.trained).read_bytes()
+    cut, text, empty, folder = (tmp_path / name for name in ("cut.safetensors", "a.txt", "b.pth", "folder"))
+    cut.write_bytes(whole[: len(whole) // 2])
+    text.write_text("weights")
+    empty.write_bytes(b"")
+    folder.mkdir()
+    for path in (cut, text, empty, folder, clip / "shot_00.png"):
+        assert refused(clip, tmp_path / "out", flag, path).startswith(f"{path}: ")
+
+
+def test_checkpoints_of_something_else(refused, networks, tmp_path, clip):
+    out = tmp_path / "out"
+    assert "give it as --lrrf" in refused(clip, out, "--backbone", networks.trained)
+    assert "not an LRRF export" in refused(clip, out, "--lrrf", networks.backbone)
+    said = refused(clip, out, "--lrrf", networks.trained, "--backbone", networks.other)
+    assert said.startswith(f"{networks.trained}: made for the backbone")
+    assert "give the matching --backbone" in said
+    for name in ("gmflow", "cityCC0", "lpips-alex"):
+        assert refused(clip, out, "--backbone", name).startswith(f"{name}: ")
+    assert "basicvsr-reds4" in refused(clip, out, "--backbone", "basicvsr-red4")
+    unknown = tmp_path / "unknown.safetensors"
+    unknown.write_bytes(safetensors.numpy.save({"layer.weight": np.zeros((2, 2), np.float32)}))
+    assert refused(clip, out, "--backbone", unknown).startswith(f"{unknown}: holds weights of an unknown")
+
+
+def test_a_checkpoint_with_a_number_that_is_none(refused, networks, tmp_path, clip):
+    weights = load_weights(networks.backbone)
+    flat = {name: np.array(leaf) for name, leaf in flatten(weights.params).items()}
+    flat["conv_hr/bias"][3] = np.nan
+    with safetensors.safe_open(networks.backbone, "numpy") as file:
+        metadata = file.metadata()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(safetensors.numpy.save(flat, metadata))
+    said = refused(clip, tmp_path / "out", "--backbone", broken)
+    assert said.startswith(f"{broken}")
+    assert "conv_hr/bias" in said
+
+
+def test_matches_that_are_missing_or_unfit(refused, networks, tmp_path, clip, monkeypatch):
+    folder = tmp_path / "matches"
+    folder.mkdir()
+    words = ("--lrrf", networks.trained, "--matcher", folder, "--ref", clip / "shot_00.png")
+    first, last = (folder / f"0000000{key}_shot_00.npz" for key in (0, 2))
+    confidence = np.ones((48, 64), np.float32)
+    np.savez(first, warp=np.zeros((48, 64, 2), np.float32), confidence=confidence)
+    with monkeypatch.context() as patch:
+        # All files are looked for before the first frame is.
+        patch.setattr(engine.WindowFeatures, "__init__", None)
+        assert refused(clip, tmp_path / "out", *words).startswith(f"{last}: no such file")
+    np.savez(last, warp=np.zeros((12, 16, 2), np.float32), confidence=confidence)
+    assert "'warp' has shape (12, 16, 2)" in refused(clip, tmp_path / "out", *words)
+    np.savez(last, warp=np.full((48, 64, 2), np.nan, np.float32), confidence=confidence)
+    assert "not finite" in refused(clip, tmp_path / "b.mp4", *words)
+
+
+@pytest.mark.parametrize("out", ["out", "new/out", "b.mp4"])
+def test_a_full_disk(refused, tmp_path, clip, monkeypatch, out):
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > (1 if out.endswith("out") else 0):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    expected = f"{tmp_path / out}: cannot be written (No space left on device); choose another place"
+    assert refused(clip, tmp_path / out) == expected
+    assert calls
+
+
+def test_a_full_disk_keeps_what_was_there(upscale, tmp_path, clip, monkeypatch):
+    for out in ("out", "b.mp4"):
+        assert upscale(clip, tmp_path / out).code == 0
+    before = listing(tmp_path)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for out in ("out", "b.mp4"):
+        done = upscale(clip, tmp_path / out, "--overwrite", "--scale", 2)
+        assert done.code == 2
+        assert done.complaint.startswith(f"ldip: {tmp_path / out}: cannot be written")
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")]
+)
+def test_too_little_memory(refused, tmp_path, clip, monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(engine.jax, "block_until_ready", fail)
+    assert refused(clip, tmp_path / "out").startswith("out of memory; ")
+
+
+def test_a_fault_of_the_program_leaves_nothing_either(upscale, tmp_path, clip, monkeypatch):
+    before = listing(tmp_path)
+
+    def fail(*args):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Programs, "__init__", fail)
+    with pytest.raises(ZeroDivisionError):
+        upscale(clip, tmp_path / "new" / "out")
+    monkeypatch.undo()
+    monkeypatch.setattr(engine.jax, "block_until_ready", fail)
+    with pytest.raises(ZeroDivisionError):
+        upscale(clip, tmp_path / "new" / "b.mp4")
+    assert listing(tmp_path) == before
+
+
+def test_interrupted_killed_or_hung_up(networks, tmp_path, rng):
+    """The real thing: a signal in the middle of writing."""
+    source = make_video(tmp_path / "a.mp4", moving(rng, 600, *SIZE), options={"preset": "ultrafast"})
+    before = listing(tmp_path)
+    words = [sys.executable, "-m", "ldip_jax.cli.main", "upscale", source]
+    words += ["--backbone", networks.backbone, "--lrrf", "none"]
+    signals = {"new/out": signal.SIGINT, "b": signal.SIGTERM}
+    started = [
+        (number, subprocess.Popen([*words, tmp_path / out], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        for out, number in signals.items()
+    ]
+    waiting, deadline = list(started), time.monotonic() + 120
+    parts = {signal.SIGINT: "new/.*.part/*.png", signal.SIGTERM: ".*.part/*.png"}
+    while waiting and time.monotonic() < deadline:
+        for number, process in list(waiting):
+            if any(tmp_path.glob(parts[number])):
+                process.send_signal(number)
+                waiting.remove((number, process))
+            assert process.poll() is None or (number, process) not in waiting, process.communicate()
+        time.sleep(0.01)
+    for _, process in started:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert out == b""
+        assert err.splitlines()[-1] == b"ldip: interrupted"
+        assert b"Traceback" not in err
+    assert not waiting
+    assert listing(tmp_path) == before

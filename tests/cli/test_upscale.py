@@ -1,0 +1,326 @@
+"""`ldip upscale` as it is called: what comes out, under which names, and what is said."""
+
+import re
+from fractions import Fraction
+
+import av
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldip_jax.inference.keyframes import key_frames
+from ldip_jax.media.reader import open_clip
+from ldip_jax.models.backbone import BasicVSR
+from ldip_jax.weights.load import load_weights
+from tests.cli.clips import SIZE, listing, random_frames, read_folder, write_folder
+from tests.media.make import make_video, moving, packets
+
+SUMMARY = re.compile(
+    r"(?P<out>.*): (?P<count>\d+) frames?, 16x12 to (?P<size>\d+x\d+), (?P<how>.*),"
+    r" [\d.]+ s \([\d.]+ s a frame\)\n"
+)
+LRRF = ("--matcher", "flow", "--key-stride", 4, "--exclude", 1, "--self-refs", 2)
+
+
+@pytest.fixture
+def frames(rng):
+    return random_frames(rng, 5)
+
+
+@pytest.fixture
+def clip(tmp_path, frames):
+    return write_folder(tmp_path / "in", frames)
+
+
+@pytest.fixture
+def still(tmp_path, rng):
+    path = tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 256, (50, 60, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_gives_the_frames_of_the_network_under_the_same_names(
+    upscale, networks, clip, frames, tmp_path
+):
+    done = upscale(clip, tmp_path / "out", "--bit-depth", 16)
+    assert done.code == 0
+    assert names(tmp_path / "out") == names(clip)
+    match = SUMMARY.fullmatch(done.out)
+    assert match, done.out
+    name = load_weights(networks.backbone).name
+    assert match.groupdict() == {
+        "out": str(tmp_path / "out"),
+        "count": "5",
+        "size": "64x48",
+        "how": f"{name} alone",
+    }
+    weights = load_weights(networks.backbone)
+    net = BasicVSR(**weights.config)
+    expected = jax.jit(net.apply)(
+        {"params": weights.params}, np.stack(frames)[None].astype(np.float32) / 255
+    )[0]
+    # round(65535 y), give or take a rounding of y itself.
+    difference = read_folder(tmp_path / "out") * 65535 - np.clip(expected, 0, 1) * 65535
+    assert np.abs(difference).max() < 1.0
+    assert np.abs(difference).mean() < 0.3
+
+
+def test_png_of_8_bits_is_rounded(upscale, clip, tmp_path):
+    assert upscale(clip, tmp_path / "fine", "--bit-depth", 16).code == 0
+    assert upscale(clip, tmp_path / "plain").code == 0
+    fine, plain = read_folder(tmp_path / "fine"), read_folder(tmp_path / "plain")
+    with Image.open(next((tmp_path / "plain").iterdir())) as image:
+        assert (image.mode, image.size) == ("RGB", (64, 48))
+    assert np.abs(fine * 255 - plain * 255).max() <= 0.5 + 0.01
+
+
+def test_a_video_keeps_its_rate_sound_and_colours(upscale, tmp_path, rng):
+    source = make_video(
+        tmp_path / "a.mp4", moving(rng, 6, *SIZE), rate=Fraction(30000, 1001), sound=0.2, options={"crf": "5"}
+    )
+    target = tmp_path / "b.mkv"
+    done = upscale(source, target)
+    assert done.code == 0
+    with open_clip(target) as out, open_clip(source) as into:
+        assert (out.height, out.width, out.count) == (48, 64, 6)
+        assert out.fps == into.fps == Fraction(30000, 1001)
+        assert (out.color.matrix, out.color.full_range) == (into.color.matrix, into.color.full_range)
+        small = np.stack([np.stack(f)[::4, ::4] for f in out.frames()])
+        # In order: each frame is likest to its own.
+        given = np.stack(list(into.frames()))
+        for index, frame in enumerate(small):
+            assert np.argmin([np.abs(frame - other).mean() for other in given]) == index
+    assert [data for _, data in packets(target, "audio")] == [data for _, data in packets(source, "audio")]
+    assert "H.264" in done.err
+
+
+def test_a_video_into_a_folder_and_back(upscale, tmp_path, rng):
+    source = make_video(tmp_path / "a.mp4", moving(rng, 3, *SIZE))
+    assert upscale(source, tmp_path / "out", "--scale", 1).code == 0
+    assert names(tmp_path / "out") == ["00000000.png", "00000001.png", "00000002.png"]
+    done = upscale(tmp_path / "out", tmp_path / "b.mp4", "--lossless", "--scale", 1)
+    assert done.code == 0
+    assert "25 frames per second" in done.err
+    with open_clip(tmp_path / "b.mp4") as clip:
+        assert (clip.count, clip.fps, clip.height, clip.width) == (3, 25, *SIZE)
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.mkv"])
+def test_lossless_video_holds_the_png_s_values(upscale, clip, tmp_path, name):
+    assert upscale(clip, tmp_path / "out").code == 0
+    assert upscale(clip, tmp_path / name, "--lossless").code == 0
+    with open_clip(tmp_path / name) as video:
+        np.testing.assert_array_equal(np.stack(list(video.frames())), read_folder(tmp_path / "out"))
+
+
+def test_a_clip_of_unknown_length(upscale, tmp_path, rng):
+    """Hidden frames of VP8: only decoding tells how many there are."""
+    source = make_video(
+        tmp_path / "a.webm", moving(rng, 12, *SIZE), codec="libvpx", options={"crf": "10", "b": "1M"}
+    )
+    with open_clip(source) as clip:
+        assert clip.count is None
+    done = upscale(source, tmp_path / "out", "--report", tmp_path / "page.html")
+    assert done.code == 0
+    assert names(tmp_path / "out") == [f"{index:08d}.png" for index in range(12)]
+    assert "12 frames" in done.out
+    assert (tmp_path / "page.html").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (("--scale", "2.5"), (40, 30)),
+        (("--scale", "3"), (48, 36)),
+        (("--scale", "1"), (16, 12)),
+        (("--scale", "8"), (128, 96)),
+        (("--size", "33x25"), (33, 25)),
+        (("--size", "64X48"), (64, 48)),
+        (("--size", "16x96"), (16, 96)),
+    ],
+)
+def test_scales_and_sizes(upscale, clip, tmp_path, words, size):
+    done = upscale(clip, tmp_path / "out", *words)
+    assert done.code == 0
+    for path in (tmp_path / "out").iterdir():
+        with Image.open(path) as image:
+            assert image.size == size
+    assert f" to {size[0]}x{size[1]}, " in done.out
+    assert ("trained for x4" in done.err) == (size != (64, 48))
+
+
+def test_an_odd_size_as_video(upscale, clip, tmp_path):
+    assert upscale(clip, tmp_path / "b.mp4", "--size", "33x25").code == 0
+    with open_clip(tmp_path / "b.mp4") as video:
+        assert (video.height, video.width, video.count) == (25, 33, 5)
+
+
+def test_tiny_frames(upscale, tmp_path, rng):
+    clip = write_folder(tmp_path / "in", random_frames(rng, 2, (8, 8)))
+    assert upscale(clip, tmp_path / "out").code == 0
+    assert read_folder(tmp_path / "out").shape == (2, 32, 32, 3)
+
+
+def test_one_image_gives_one_image(upscale, clip, tmp_path):
+    source = clip / "shot_02.png"
+    done = upscale(source, tmp_path / "large.png")
+    assert done.code == 0
+    assert "1 frame, 16x12 to 64x48" in done.out
+    with Image.open(tmp_path / "large.png") as image:
+        assert image.size == (64, 48)
+    assert upscale(source, tmp_path / "out").code == 0
+    assert names(tmp_path / "out") == ["shot_02.png"]
+
+
+def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, still):
+    done = upscale(clip, tmp_path / "a", "--lrrf", "default", "--ref", still)
+    assert done.code == 0
+    assert "the backbone runs alone" in done.err
+    assert "1 reference(s) given, but the backbone alone has no use for them" in done.err
+    quiet = upscale(clip, tmp_path / "b", "--lrrf", "none")
+    assert "alone" not in quiet.err
+    np.testing.assert_array_equal(read_folder(tmp_path / "a"), read_folder(tmp_path / "b"))
+
+
+def test_an_untrained_lrrf_gives_the_backbone_s_files_bit_for_bit(upscale, networks, clip, tmp_path, still):
+    assert upscale(clip, tmp_path / "alone", "--bit-depth", 16).code == 0
+    words = ("--bit-depth", 16, "--lrrf", networks.untrained, "--ref", still, "--verbose", *LRRF)
+    done = upscale(clip, tmp_path / "quiet", *words)
+    assert done.code == 0
+    assert listing(tmp_path / "quiet") == listing(tmp_path / "alone")
+    assert "with LRRF, 1 of 1 references used" in done.out
+
+
+def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, networks, clip, tmp_path, still):
+    assert upscale(clip, tmp_path / "alone").code == 0
+    page = tmp_path / "page.html"
+    words = ("--lrrf", networks.trained, "--ref", still, "--verbose", "--report", page, *LRRF)
+    done = upscale(clip, tmp_path / "refined", *words)
+    assert done.code == 0
+    difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "alone"))
+    assert difference.max(axis=(1, 2, 3)).min() > 2 / 255
+    told = dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
+    assert list(map(int, told)) == key_frames(0, 5, 4, ends=True) == [0, 4]
+    assert re.fullmatch(r"photo \(\d+ %\), frame [234] \(\d+ %\)", told["0"])
+    assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", told["4"])
+    assert "with LRRF, 1 of 1 references used" in done.out
+    assert f"{page}: report" in done.out
+    text = page.read_text()
+    assert "frame 4" in text
+    assert "photo" in text
+
+
+def matches(folder, key, name, confidence):
+    y, x = np.mgrid[:48, :64].astype(np.float32)
+    warp = np.stack([(x + 0.5) * 60 / 64 - 0.5, (y + 0.5) * 50 / 48 - 0.5], -1)
+    full = np.full((48, 64), confidence, np.float32)
+    np.savez(folder / f"{key:08d}_{name}.npz", warp=warp, confidence=full)
+
+
+def test_matches_made_elsewhere_and_the_threshold(upscale, networks, clip, tmp_path, still):
+    useless = tmp_path / "useless.png"
+    useless.write_bytes(still.read_bytes())
+    folder = tmp_path / "matches"
+    folder.mkdir()
+    for key in (0, 4):
+        matches(folder, key, "photo", 1.0)
+        matches(folder, key, "useless", 0.1)
+    words = ("--lrrf", networks.trained, "--matcher", folder, "--key-stride", 4, "--verbose", "--ref")
+    both = upscale(clip, tmp_path / "both", *words, still, "--ref", useless)
+    assert both.code == 0
+    assert "key-frame 0: photo (100 %), useless (0 %, not used)\n" in both.err
+    assert "1 of 2 references used" in both.out
+    one = upscale(clip, tmp_path / "one", *words, still)
+    assert one.code == 0
+    assert listing(tmp_path / "one") == listing(tmp_path / "both")
+    kept = upscale(clip, tmp_path / "kept", *words, still, useless, "--ref-threshold", 0)
+    assert "key-frame 4: photo (100 %), useless (0 %)\n" in kept.err
+    assert "2 of 2 references used" in kept.out
+    assert listing(tmp_path / "kept") != listing(tmp_path / "both")
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(upscale, clip, tmp_path):
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    assert upscale(clip, out, "--report", page).code == 0
+    before = listing(tmp_path)
+    assert upscale(clip, out).code == 2
+    assert upscale(clip, tmp_path / "other", "--report", page).code == 2
+    assert listing(tmp_path) == before
+    done = upscale(clip, out, "--scale", 2, "--report", page, "--overwrite")
+    assert done.code == 0
+    assert read_folder(out).shape == (5, 24, 32, 3)
+    assert listing(tmp_path)["page.html"] != before["page.html"]
+
+
+def test_missing_folders_of_the_output_are_made(upscale, clip, tmp_path):
+    assert upscale(clip, tmp_path / "new" / "deep" / "out").code == 0
+    assert names(tmp_path / "new" / "deep" / "out") == names(clip)
+
+
+@pytest.mark.parametrize(
+    ("mode", "note"), [("RGBA", "alpha dropped"), ("L", "grey to RGB"), ("CMYK", "CMYK to RGB")]
+)
+def test_images_of_other_kinds_are_converted_and_said_so(upscale, tmp_path, rng, mode, note):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    channels = {"L": ()}.get(mode, (4,))
+    for index in range(2):
+        image = Image.fromarray(rng.integers(0, 256, (*SIZE, *channels), dtype=np.uint8), mode=mode)
+        image.save(folder / f"{index}.{'tif' if mode == 'CMYK' else 'png'}")
+    done = upscale(folder, tmp_path / "out")
+    assert done.code == 0
+    assert f"{folder}: {note}" in done.err
+    assert read_folder(tmp_path / "out").shape == (2, 48, 64, 3)
+    assert names(tmp_path / "out") == ["0.png", "1.png"]
+
+
+def test_a_converted_reference_is_said_so(upscale, clip, tmp_path, rng):
+    grey = tmp_path / "grey.png"
+    Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8)).save(grey)
+    done = upscale(clip, tmp_path / "out", "--ref", grey)
+    assert done.code == 0
+    assert f"{grey}: grey to RGB" in done.err
+
+
+def test_bit_depth_16_makes_video_of_10_bits(upscale, clip, tmp_path):
+    assert upscale(clip, tmp_path / "b.mp4", "--bit-depth", 16).code == 0
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
+
+
+def test_help_says_every_flag_of_the_contract_with_its_default(ldip):
+    done = ldip("upscale", "--help")
+    assert done.code == 0
+    text = " ".join(done.out.split())
+    defaults = {
+        "--scale": "4",
+        "--size WIDTHxHEIGHT": None,
+        "--ref": None,
+        "--backbone NAME|FILE": "basicvsr-reds4",
+        "--lrrf default|none|NAME|FILE": "default",
+        "--key-stride": "8",
+        "--self-refs": "5",
+        "--exclude": "5",
+        "--ref-threshold": "0.05",
+        "--matcher gmflow|flow|DIR": "gmflow",
+        "--bit-depth {8,16}": "8",
+        "--crf": "18",
+        "--lossless": None,
+        "--overwrite": None,
+        "--report FILE.html": None,
+        "--verbose": None,
+    }
+    options = text[text.index("options:") :]
+    for flag, default in defaults.items():
+        assert f" {flag} " in options, flag
+        if default is not None:
+            rest = options[options.index(f" {flag} ") :]
+            assert re.search(r"\(default: (.*?)\)", rest)[1] == default, flag
+    assert "(default: None)" not in text
+    assert "(default: False)" not in text
+    assert "(default: [])" not in text
