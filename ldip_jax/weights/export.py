@@ -113,7 +113,8 @@ def load_export(path: str | Path, *, backbone: Weights) -> Export:
             f"{path}: made for the backbone {export.backbone} (sha256 {export.backbone_sha256[:8]}), not for"
             f" {backbone.name} (sha256 {backbone.sha256[:8]}); give the matching --backbone"
         )
-    shapes = trainable_shapes(export.groups, export.config, str(path))
+    with damage_named(path):
+        shapes = trainable_shapes(export.groups, export.config, str(path))
     check_params(export.groups, shapes, f"{path}, as an LRRF export")
     return export
 
