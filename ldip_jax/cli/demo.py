@@ -4,6 +4,7 @@ import argparse
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ of the same shot. Prints how close each comes to the original, and writes a repo
 the best result as a video, and the images that were worked on. Clip and weights are fetched once.
 """
 
-# On 2 CPU cores, compiling included: measured.
-_TIME = {False: "about a minute", True: "about 8 minutes"}
+# On 2 CPU cores, compiling included: 20 and 600 seconds of CPU time, by whether LDIP is computed.
+_TIME = {False: "less than a minute", True: "about 6 minutes"}
 
 _PROTOCOL = "PSNR and SSIM: luma of 8-bit frames, no border left out, averaged over the frames."
 _TIMES = "Times include compiling; matches that an earlier row has made are not made again."
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     notes = [_PROTOCOL, _TIMES]
     if ldip is None:
         notes.insert(0, _untrained(args.lrrf))
-    _say("\n" + "\n".join(notes))
+    _say("\n" + "\n".join(textwrap.fill(note, 100) for note in notes))
     write_results(
         args.output,
         material,

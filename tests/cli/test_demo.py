@@ -4,9 +4,9 @@ import argparse
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,12 +20,11 @@ from ldip_jax.matching.matcher import Match
 from ldip_jax.media.images import read_image
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
-from ldip_jax.models.assemble import trainable_shapes
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.ops.warp import pixel_grid
-from ldip_jax.weights import export, fetch
-from ldip_jax.weights.load import Weights
-from tests.models.build import NARROW, narrow_ldip, shaken
+from ldip_jax.weights import fetch
+from ldip_jax.weights.load import load_weights
+from tests.networks import random_backbone
 
 FRAMES, KEYS = 4, 2
 TABLE = re.compile(r"^(\S.*?) {2,}(-?[\d.]+) +(-?[\d.]+) +(.+)$", re.MULTILINE)
@@ -53,12 +52,6 @@ def matcher():
 
 
 @pytest.fixture(scope="module")
-def networks():
-    """Parameters of a narrow backbone, and of an untrained LRRF."""
-    return narrow_ldip()[1]
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """A video file: a camera moves along a scene of random tiles."""
     path = tmp_path_factory.mktemp("clip") / "clip.mkv"
@@ -70,7 +63,7 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def small(monkeypatch, networks, clip, matcher):
+def small(monkeypatch, clip, matcher):
     """The demonstration on 4 frames of 80x48, all of it made here."""
     monkeypatch.setattr(material, "FIRST", 6)
     monkeypatch.setattr(material, "COUNT", FRAMES)
@@ -79,19 +72,9 @@ def small(monkeypatch, networks, clip, matcher):
     for module in (material, methods):
         monkeypatch.setattr(module, "SIZE", (48, 80))
     monkeypatch.setattr(fetch, "fetch", lambda name, progress: clip)
-    weights = Weights(methods.BACKBONE, "basicvsr", NARROW, networks["backbone"], "0" * 64, "a licence", [])
+    weights = replace(random_backbone(1), name=methods.BACKBONE)
     monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
     monkeypatch.setattr(upscaler, "choose_matcher", lambda *args, **options: matcher)
-
-
-@pytest.fixture
-def trained(networks, rng, tmp_path):
-    """A file of LRRF weights that are not silent."""
-    path = tmp_path / "lrrf.safetensors"
-    groups = {"lrrf": jax.tree.map(np.asarray, shaken(networks["lrrf"], rng, 0.02))}
-    config = {"lrrf": {"feature_scale": 0.5}}
-    export.save_export(path, export.Export(groups, config, methods.BACKBONE, "0" * 64, {}))
-    return path
 
 
 def call(*words):
@@ -129,6 +112,7 @@ def test_without_weights_ldip_is_called_untrained_and_not_computed(tmp_path, cap
     assert call() == 0
     text = capsys.readouterr().out
     rows = table(text)
+    text = " ".join(text.split())
     backbone = rows["basicvsr-reds4 alone"]
     for name in ("LDIP, no stills", "LDIP, 2 stills", "LDIP, 5 stills"):
         assert rows[name] == (*backbone[:2], "untrained")
@@ -176,9 +160,9 @@ def test_the_files_hold_what_was_worked_on(tmp_path, clip):
 
 
 @pytest.mark.usefixtures("small")
-def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsys, matcher, trained):
+def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsys, matcher, networks):
     for module in (model, methods):
-        monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: trained)
+        monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: networks.trained)
     call()
     text = capsys.readouterr().out
     rows = table(text)
@@ -198,20 +182,18 @@ def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsy
 
 
 @pytest.mark.usefixtures("small")
-def test_a_file_of_weights_counts_as_trained(capsys, trained):
-    call("--lrrf", trained)
+def test_a_file_of_weights_counts_as_trained(capsys, networks):
+    call("--lrrf", networks.trained)
     rows = table(capsys.readouterr().out)
     assert rows["LDIP, 2 stills"][0] != rows["basicvsr-reds4 alone"][0]
 
 
 @pytest.mark.usefixtures("small")
-def test_weights_without_lrrf_are_refused(tmp_path):
-    path = tmp_path / "head.safetensors"
-    shapes = trainable_shapes(("as_head", "as_decoder"), {}, "head")
-    groups = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    export.save_export(path, export.Export(groups, {}, methods.BACKBONE, "0" * 64, {}))
+def test_weights_without_lrrf_are_refused(monkeypatch, tmp_path, networks):
+    weights = load_weights(networks.wide)
+    monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
     with pytest.raises(InputError, match=r"head\.safetensors: holds no LRRF"):
-        call("--lrrf", path)
+        call("--lrrf", networks.head)
     assert not (tmp_path / "demo").exists()
 
 
