@@ -161,7 +161,8 @@ def _closing(folder: Path, best: "Method", seconds: float) -> str:
     ]
     lines = [f"  {path}  {what}" for path, what in files]
     # In a virtual environment that is not active the command goes by its path.
-    ldip = "ldip" if shutil.which("ldip") else shlex.quote(sys.argv[0])
+    by_path = Path(sys.argv[0]).stem == "ldip" and not shutil.which("ldip")
+    ldip = shlex.quote(sys.argv[0]) if by_path else "ldip"
     low, truth, stills = (shlex.quote(str(folder / name)) for name in (LOW, TRUTH, STILLS))
     mine = shlex.quote(f"{folder}-mine")
     return "\n".join(
