@@ -13,6 +13,7 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.weights import limits
 from ldip_jax.weights.formats import read_checkpoint
+from ldip_jax.weights.pth import NAMES
 from ldip_jax.weights.unpickle import unpickle
 from tests.weights.forge import call, finished, mapping, name, plain, stored, streamed, tensor, zipped
 
@@ -251,11 +252,14 @@ def test_a_small_file_cannot_exhaust_the_machine(tmp_path, monkeypatch, body):
             read_checkpoint(path)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [b")", b"]", b"}", name("torch.Size"), b"(", STORAGE],
-    ids=["tuple", "list", "dict", "name", "mark", "object"],
-)
+@pytest.mark.parametrize("bomb", ["one text copied", "one list copied", "one text as many arrays"])
+def test_copies_are_counted_while_they_are_made(monkeypatch, bomb):
+    monkeypatch.setattr(limits, "MARGIN", 1 << 20)
+    with pytest.raises(InputError, match="far more than its size allows"):
+        interpreted(BOMBS[bomb], NAMES)
+
+
+@pytest.mark.parametrize("key", [b")", b"]", b"}", b"(", name("torch.Size"), STORAGE])
 def test_only_plain_keys(tmp_path, key):
     with pytest.raises(InputError, match="damaged"):
         read_checkpoint(zipped(tmp_path / "a.pth", b"}" + key + b"Ns", {}))

@@ -161,6 +161,7 @@ def test_a_python_without_any_pip_says_how_to_add_one(folder, monkeypatch):
 
 def test_a_folder_called_pip_where_the_user_stands_is_not_run(index, folder, tmp_path):
     (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
     (tmp_path / "pip" / "__main__.py").write_text(f"open({str(tmp_path / MARKER)!r}, 'w')")
     pip_download(wheel(index), folder)
     assert not (tmp_path / MARKER).exists()
