@@ -80,16 +80,32 @@ def read_export(path: str | Path) -> Export:
     text = dict(checkpoint.metadata)
     with damage_named(path):
         text.pop("format")
-        config = json.loads(text.pop("config"))
+        config = json.loads(text.pop("config"), parse_constant=_no_number)
         backbone, sha256 = printable(text.pop("backbone")), text.pop("backbone_sha256")
         groups = as_params(checkpoint.arrays)
         if type(config) is not dict or not is_sha256(sha256):
             raise ValueError("its description is none of an export")
+        # A module takes these two as well, but they are no options.
+        fields = {
+            f"{name}.{option}"
+            for name in GROUPS
+            for option in ("name", "parent")
+            if option in config.get(name, ())
+        }
+        fields |= set(config) - {*GROUPS, "hook"}
+    if fields:
+        raise InputError(
+            f"{path}: its config has {printable(', '.join(sorted(fields)))}, unknown to this version"
+        )
     if unknown := set(groups) - set(GROUPS):
         raise InputError(f"{path}: holds {printable(', '.join(sorted(unknown)))}, unknown to this version")
     if ("as_head" in groups) != ("as_decoder" in groups):
         raise InputError(f"{path}: has one of as_head and as_decoder without the other; export it again")
     return Export(groups, config, backbone, sha256, text)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} in its config")
 
 
 def is_export(path: str | Path) -> bool:

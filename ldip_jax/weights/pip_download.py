@@ -19,7 +19,7 @@ _CAUSES = (
     (r"ProxyError|Cannot connect to proxy", "the proxy cannot be reached"),
     (r"connection broken|ConnectionError|ReadTimeout|ConnectTimeout|Name or service", "no network"),
     (r"40[13] Client Error", "pip's index refused access"),
-    (r"No matching distribution found", "pip's index does not have it"),
+    (r"No matching distribution found", "pip's index does not have it or cannot be reached"),
 )
 
 

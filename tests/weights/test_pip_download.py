@@ -129,7 +129,7 @@ def test_what_the_index_does_not_have(index, folder):
             "no network",
         ),
         ("ERROR: HTTP error 403 while getting\nrequests: 403 Client Error: Forbidden", "refused access"),
-        ("ERROR: No matching distribution found for x", "does not have it"),
+        ("ERROR: No matching distribution found for x", "does not have it or cannot be reached"),
         ("ERROR: first\nERROR: something else", "^something else$"),
         ("Traceback\nValueError: odd", "^ValueError: odd$"),
         ("", "pip ended with code 3"),
