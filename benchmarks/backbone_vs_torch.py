@@ -1,0 +1,162 @@
+"""Time of BasicVSR here and in PyTorch: the same weights, frames and threads, in turns within one run.
+
+    pip install torch
+    python benchmarks/backbone_vs_torch.py
+
+JAX runs as in `ldip upscale` (frame by frame, in bands, with its compiler flags), PyTorch as a whole clip in
+float32, channels last, without gradients. A round runs both; the first round is left out. "wall" is the time
+that passes, "cpu" what the process uses of all cores together, which other programs on the machine disturb
+less. The ratio is JAX / PyTorch of a round.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ldip_jax.runtime import configure  # noqa: E402
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--weights",
+        default="basicvsr-reds4",
+        help="name or .pth file; 'random' for seeded ones, as without network (default: basicvsr-reds4)",
+    )
+    add(
+        "--sizes",
+        nargs="+",
+        default=["64x64", "180x144", "320x180"],
+        metavar="WIDTHxHEIGHT",
+        help="of the frames (default: 64x64 180x144 320x180)",
+    )
+    add("--frames", type=int, default=3, help="per clip (default: 3)")
+    add("--rounds", type=int, default=5, help="measured rounds (default: 5)")
+    add("--threads", type=int, help="cores for both (Linux; default: all)")
+    return parser.parse_args()
+
+
+def weights_file(name: str, folder: str) -> Path:
+    """The checkpoint in PyTorch's names that both sides read."""
+    import torch
+
+    from ldip_jax.errors import InputError
+    from ldip_jax.weights.catalogue import CATALOGUE
+    from ldip_jax.weights.fetch import fetch
+    from tests.parity.torch_twins import BasicVSR
+
+    if name not in ("random", *CATALOGUE):
+        return Path(name)
+    if name != "random":
+        try:
+            return fetch(name)
+        except InputError as error:
+            print(f"{error}\nrandom weights instead", file=sys.stderr)
+    torch.manual_seed(0)
+    path = Path(folder) / "random.pth"
+    torch.save(BasicVSR().state_dict(), path)
+    return path
+
+
+def runners(path: Path) -> dict[str, Callable]:
+    """Functions from frames, float32 t h w 3, to upscaled frames."""
+    import numpy as np
+    import torch
+
+    from ldip_jax.inference.engine import WindowFeatures, backbone_frames
+    from ldip_jax.inference.model import build
+    from ldip_jax.inference.programs import Programs
+    from ldip_jax.weights.formats import read_checkpoint
+    from ldip_jax.weights.load import load_weights
+    from tests.parity.torch_twins import BasicVSR
+
+    weights = load_weights(path, network="basicvsr")
+    programs = Programs(build(None, weights), {"backbone": weights.params})
+    twin = BasicVSR(weights.config["mid_channels"], weights.config["num_blocks"])
+    twin.load_state_dict({key: torch.tensor(array) for key, array in read_checkpoint(path).arrays.items()})
+    twin = twin.eval().to(memory_format=torch.channels_last)
+
+    def in_jax(frames):
+        window = WindowFeatures(programs, list(frames), lambda _: None)
+        images = backbone_frames(programs, window, range(len(frames)), None, lambda _: None)
+        return np.concatenate([np.asarray(image) for image in images])
+
+    @torch.no_grad()
+    def in_torch(frames):
+        # In memory channels are last already; these are views.
+        return twin(torch.tensor(frames).permute(0, 3, 1, 2)[None])[0].permute(0, 2, 3, 1).numpy()
+
+    return {"jax": in_jax, "torch": in_torch}
+
+
+def scene(frames: int, height: int, width: int):
+    """A picture that moves by a pixel or two a frame, float32 t h w 3."""
+    import numpy as np
+
+    from tests.scenes import blocks
+
+    still = blocks(0, height + frames, width + 2 * frames)
+    return np.stack([still[i : i + height, 2 * i : 2 * i + width] for i in range(frames)])
+
+
+def measure(run: Callable, frames) -> tuple[float, float]:
+    """Seconds of wall and of CPU time."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(frames)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):5.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def main() -> None:
+    args = arguments()
+    if args.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # Threads of one side that wait must not take the cores from the other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    configure()
+    import jax
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        path = weights_file(args.weights, folder)
+        sides = runners(path)
+    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}, {threads} threads")
+    print(f"{path.name}, {args.frames} frames, {args.rounds} rounds; seconds per frame, medians\n")
+    print("size      wall jax  torch  ratio (range)          cpu jax  torch  ratio (range)          largest")
+    print("                                                                                      difference")
+    for size in args.sizes:
+        width, height = map(int, size.split("x"))
+        frames = scene(args.frames, height, width)
+        results = {name: run(frames) for name, run in sides.items()}
+        difference = np.abs(results["jax"] - results["torch"]).max()
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+        for index in range(args.rounds):
+            for name in list(sides)[:: 1 if index % 2 else -1]:
+                times[name].append(measure(sides[name], frames))
+        line = f"{size:8s}"
+        for clock in (0, 1):
+            ours, theirs = ([each[clock] / args.frames for each in times[name]] for name in ("jax", "torch"))
+            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+            line += f"  {statistics.median(ours):8.2f} {statistics.median(theirs):6.2f}  {spread(ratios):22s}"
+        print(f"{line} {difference:9.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
