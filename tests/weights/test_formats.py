@@ -105,7 +105,7 @@ def test_safetensors_in_bfloat16(tmp_path):
 def test_damaged_safetensors(tmp_path):
     write_safetensors(tmp_path / "good", ONE, {})
     data = (tmp_path / "good").read_bytes()
-    for length in range(1, len(data)):
+    for length in range(1, len(data), 3):
         refused(put(tmp_path / "a", data[:length]))
     assert "damaged" in refused(put(tmp_path / "a", data + b"x"))
     one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -227,13 +227,13 @@ def test_any_truncation_or_change_ends_in_a_message(tmp_path, layout):
     whole = write_pth(tmp_path / "a.pth", {"a.b": FLOATS, "c": FLOATS[:6].reshape(2, 3)}, layout=layout)
     data = whole.read_bytes()
     path = tmp_path / "b.pth"
-    for length in range(0, len(data) - 1, 3):
+    for length in range(0, len(data) - 1, 7):
         path.write_bytes(data[:length])
         refused(path)
 
     noise = random.Random(0)
     messages = []
-    for _ in range(500):
+    for _ in range(200):
         changed = bytearray(data)
         for _ in range(noise.randint(1, 3)):
             changed[noise.randrange(len(data))] = noise.randrange(256)
@@ -242,5 +242,5 @@ def test_any_truncation_or_change_ends_in_a_message(tmp_path, layout):
             read_checkpoint(path)
         except InputError as error:
             messages.append(str(error))
-    assert len(messages) > 200
+    assert len(messages) > 80
     assert all(message.isprintable() for message in messages)
