@@ -36,7 +36,8 @@ def test_source_file_is_documented_short_and_about_one_thing(path):
 
 def test_no_path_of_one_machine_is_written_down():
     own = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt)/\w")
-    found = [f"{name(path)}: {line.strip()}" for path in TEXTS for line in path.open() if own.search(line)]
+    lines = [(path, line) for path in TEXTS for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [f"{name(path)}: {line.strip()}" for path, line in lines if own.search(line)]
     assert not found
 
 
