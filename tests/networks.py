@@ -1,5 +1,7 @@
 """Narrow networks with random weights, in files, for tests that start from names, files and flags."""
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,9 @@ from ldip_jax.weights.identify import NETWORKS
 from ldip_jax.weights.load import Weights, save_weights
 from ldip_jax.weights.rules import flatten, nest
 from tests.models.build import NARROW
+
+# (height, width) of the frames and of x4, in all tests that run networks: programs are compiled once.
+LR, HR = (8, 10), (32, 40)
 
 
 class Networks(NamedTuple):
@@ -62,16 +67,19 @@ def random_export(backbone: Weights, groups: tuple[str, ...] = ("lrrf",)) -> Exp
     return Export(random_like(shapes, np.random.default_rng(7)), config, backbone.name, backbone.sha256, {})
 
 
+@cache
+def _contents() -> tuple[Weights | Export, ...]:
+    """What `Networks` names, in its order."""
+    backbone, wide = random_backbone(1), random_backbone(3, mid_channels=64, num_blocks=1)
+    trained = random_export(backbone)
+    untrained = replace(trained, groups={"lrrf": silent(trained.groups["lrrf"])})
+    head = random_export(wide, ("as_head", "as_decoder"))
+    return backbone, random_backbone(2), trained, untrained, wide, head
+
+
 def write_networks(folder: Path) -> Networks:
     """All of `Networks` in a folder."""
     networks = Networks(*(folder / f"{name}.safetensors" for name in Networks._fields))
-    backbone, wide = random_backbone(1), random_backbone(3, mid_channels=64, num_blocks=1)
-    save_weights(networks.backbone, backbone)
-    save_weights(networks.other, random_backbone(2))
-    save_weights(networks.wide, wide)
-    export = random_export(backbone)
-    save_export(networks.trained, export)
-    quiet = Export({"lrrf": silent(export.groups["lrrf"])}, export.config, backbone.name, backbone.sha256, {})
-    save_export(networks.untrained, quiet)
-    save_export(networks.head, random_export(wide, ("as_head", "as_decoder")))
+    for path, content in zip(networks, _contents(), strict=True):
+        (save_export if isinstance(content, Export) else save_weights)(path, content)
     return networks

@@ -7,11 +7,10 @@ import numpy as np
 from PIL import Image
 
 from ldip_jax.media.images import read_image
+from tests.networks import LR
 
-SIZE = (12, 16)
 
-
-def random_frames(rng: np.random.Generator, count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
+def random_frames(rng: np.random.Generator, count: int, size: tuple[int, int] = LR) -> list[np.ndarray]:
     """Frames of 8 bits that all differ."""
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
 

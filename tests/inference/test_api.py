@@ -7,8 +7,7 @@ import ldip_jax
 from ldip_jax.errors import InputError
 from ldip_jax.inference import api
 from ldip_jax.inference.api import as_float
-
-LR = (4, 6)
+from tests.networks import HR, LR
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def frames(rng):
 
 def test_frames_of_any_type_give_float32_in_range(call, frames):
     expected = call(frames)
-    assert expected.shape == (3, 16, 24, 3)
+    assert expected.shape == (3, *HR, 3)
     assert expected.dtype == np.float32
     assert 0.0 <= expected.min() < expected.max() <= 1.0
     exact = frames.astype(np.float32) / np.float32(255)
@@ -45,10 +44,9 @@ def test_the_frames_given_stay_as_they_are(call, frames):
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        ({"scale": 1.0}, (4, 6)),
-        ({"scale": 1.5}, (6, 9)),
-        ({"size": (9, 14)}, (9, 14)),
-        ({"size": (32, 48)}, (32, 48)),
+        ({"scale": 1.0}, LR),
+        ({"scale": 1.5}, (12, 15)),
+        ({"size": (9, 44)}, (9, 44)),
     ],
 )
 def test_scales_and_sizes(call, frames, options, size):
@@ -56,7 +54,7 @@ def test_scales_and_sizes(call, frames, options, size):
 
 
 def test_references_of_several_types_and_sizes(call, networks, frames, rng):
-    refs = [rng.integers(0, 256, (18, 26, 3), dtype=np.uint8), rng.uniform(0, 1, (16, 24, 3))]
+    refs = [rng.integers(0, 256, (38, 46, 3), dtype=np.uint8), rng.uniform(0, 1, (32, 40, 3))]
     options = {"matcher": "flow", "self_refs": 2, "exclude": 0, "ref_threshold": 0.0}
     alone = call(frames)
     quiet = call(frames, refs=refs, lrrf=networks.untrained, **options)
@@ -73,10 +71,10 @@ def test_a_default_that_is_missing_is_the_backbone_alone(call, frames):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"scale": 2.0, "size": (8, 12)}, "give scale or size, not both"),
+        ({"scale": 2.0, "size": (16, 20)}, "give scale or size, not both"),
         ({"scale": 9.0}, "scale 9: it must be between 1 and 8"),
         ({"scale": np.nan}, "scale nan: it must be between 1 and 8"),
-        ({"size": (2, 24)}, "size 24x2: "),
+        ({"size": (2, 40)}, "size 40x2: "),
         ({"key_stride": 0}, "key stride 0: it must be at least 1"),
         ({"self_refs": -1}, "self references and excluded frames"),
         ({"exclude": -1}, "self references and excluded frames"),

@@ -12,8 +12,9 @@ from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs, add, subtract, to_size
 from ldip_jax.models.ldip import KeyFrames
 from tests.models.build import random_references
+from tests.networks import HR, LR
 
-COUNT, LR, HR, KEYS = 5, (4, 6), (16, 24), (0, 3)
+COUNT, KEYS = 5, (0, 3)
 
 
 @pytest.fixture(scope="module")

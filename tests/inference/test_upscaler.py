@@ -17,8 +17,9 @@ from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.inference.windows import OVERLAP, SHORTEST
 from ldip_jax.matching.matcher import Match
 from ldip_jax.ops.grid import whole_grid
+from tests.networks import HR, LR
 
-LR, HR, LONG = (4, 6), (16, 24), 40
+LONG = 40
 
 
 class TopLeftMatcher:
@@ -77,10 +78,10 @@ def test_windows_are_seamless(models, clip, monkeypatch):
     cut = np.stack(list(upscaler.frames(clip)))
     assert cut.shape == whole.shape == (LONG, *HR, 3)
     differences = np.abs(cut - whole).max(axis=(1, 2, 3))
-    seam, spread = 30 - OVERLAP, whole.std()
-    assert 0 < differences.max() < 0.03 * spread, differences
-    assert differences[: seam - 12].max() < 1e-3 * spread, differences
-    assert differences[seam + 12 :].max() < 1e-3 * spread, differences
+    # Random weights forget less than trained ones.
+    assert 0 < differences.max() < 0.2 * whole.std(), differences
+    assert max(differences[0], differences[-1]) < 0.1 * differences.max(), differences
+    assert abs(differences.argmax() - (30 - OVERLAP)) <= 1, differences
     # Every frame is another one: a frame in the wrong place would show.
     assert np.abs(whole[1:] - whole[:-1]).max(axis=(1, 2, 3)).min() > 10 * differences.max()
 
@@ -104,7 +105,7 @@ def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, mon
 
 
 @pytest.mark.parametrize(
-    ("count", "given", "cut"), [(1, 0, False), (1, 2, False), (9, 2, False), (25, 1, True)]
+    ("count", "given", "cut"), [(1, 0, False), (1, 2, False), (9, 2, False), (19, 1, True)]
 )
 def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut):
     if cut:
@@ -174,7 +175,7 @@ def test_a_folder_of_matches_knows_no_own_frames(models, tmp_path):
     assert upscaler.work(9, 2)["match"] == 2 * 2
 
 
-@pytest.mark.parametrize("out", [(4, 6), (9, 14), (11, 33), (32, 48)])
+@pytest.mark.parametrize("out", [(8, 10), (9, 44), (64, 80)])
 def test_other_sizes_are_x4_resized(models, clip, out):
     short = clip[:2]
     native = Upscaler(models["alone"], LR, HR)
@@ -192,7 +193,7 @@ def test_other_sizes_are_x4_resized(models, clip, out):
 
 
 def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
-    model, short, out = models["head"], clip[:2], (17, 7)
+    model, short, out = models["head"], clip[:2], (17, 33)
     upscaler = Upscaler(model, LR, out)
     assert upscaler.notes == []
     frames = np.stack(list(upscaler.frames(short)))
