@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev
 clean:
 	@echo "Removing $(VENV), caches and builds"
 	@rm -rf $(VENV) .pytest_cache .ruff_cache build dist
-	@find ldip_jax tests configs benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 venv: $(VENV)/.made
 
