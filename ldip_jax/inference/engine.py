@@ -43,17 +43,16 @@ class WindowFeatures:
         return self._flows[here, there]
 
     def _recurrence(self, advance: Advance) -> list[Array]:
-        branches = self._programs.net.backbone.branches
-        encoded, starts = zip(*(self._programs.encode(frame) for frame in self.frames), strict=True)
-        inputs: list[tuple[Array, ...]] = [(x,) for x in encoded]
-        for branch in branches:
+        backbone = self._programs.net.backbone
+        inputs: list[tuple[Array, ...]] = [(self._programs.encode(frame),) for frame in self.frames]
+        for branch in backbone.branches:
             count, towards = len(inputs), 1 if branch.reverse else -1
-            carry = starts[0]
+            carry = self._programs.carry(self.frames[0])
             for i in range(count)[::-towards]:
                 flow = self.flow(i, i + towards)
                 carry, out = self._programs.step(branch, carry, inputs[i], flow)
-                inputs[i] = (*inputs[i], out)
-                if branch is branches[-1]:
+                inputs[i] = backbone.keep(inputs[i], out)
+                if branch is backbone.branches[-1]:
                     # Nobody asks for the branches' outputs again: only the features stay.
                     inputs[i] = (self._programs.reconstruct(inputs[i]),)
                 jax.block_until_ready(inputs[i])

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from ldip_jax.models.ldip import LDIP, hr_flow
 from ldip_jax.ops.resize import resize_bicubic
 
-# 13 programs of each of a few networks.
+# 14 programs of each of a few networks.
 _KEPT = 64
 
 
@@ -23,7 +23,11 @@ def _flow(net, ref, supp):
 
 
 def _encode(net, frame):
-    return net.backbone.encode(frame), net.backbone.carry(frame)
+    return net.backbone.encode(frame)
+
+
+def _carry(net, frame):
+    return net.backbone.carry(frame)
 
 
 def _step(net, branch, carry, inputs, flow):
@@ -76,7 +80,8 @@ class Programs:
 
     Attributes:
         flow: (ref, supp) -> the backbone's optical flow.
-        encode: frame -> its encoding, and the state before the first frame of a branch.
+        encode: frame -> its encoding.
+        carry: frame -> the state before the first frame of a branch.
         step: (branch, carry, inputs, flow) -> carry, output; one frame of the backbone's recurrence.
         reconstruct: inputs -> LR features.
         upscale: (LR features, grid or None) -> HR features.
@@ -94,6 +99,7 @@ class Programs:
         self._params = jax.device_put(params)
         self.flow = self._bind(_flow)
         self.encode = self._bind(_encode)
+        self.carry = self._bind(_carry)
         self.step = self._bind(_step, static=True)
         self.reconstruct = self._bind(_reconstruct)
         self.upscale = self._bind(LDIP.upscale)

@@ -130,7 +130,7 @@ class Upscaler:
         head = lr * 740e3 + hr_pixels * 39e3
         matching = min(1.0, 640 / max(self._hr_size)) ** 2 * hr_pixels
         return {
-            "features": lr * 2.7e6,
+            "features": lr * self.model.net.backbone.step_cost,
             "decode": head,
             "backward": head + hr_pixels * 900e3,
             "forward": head + hr_pixels * 900e3,
@@ -140,7 +140,8 @@ class Upscaler:
         }
 
     def _windows(self, frames: Iterable[Any]) -> Iterator[Window]:
-        return windows(frames, window_length(self.size, self._hr_size, refined=self.model.refined))
+        channels = self.model.net.backbone.held_channels
+        return windows(frames, window_length(self.size, self._hr_size, channels, refined=self.model.refined))
 
     def _keys(self, window: Window) -> list[int]:
         return key_frames(window.first, len(window.frames), self._key_stride, ends=window.last)

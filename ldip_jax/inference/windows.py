@@ -29,14 +29,15 @@ class Window(NamedTuple):
     last: bool
 
 
-def window_length(size: tuple[int, int], out: tuple[int, int], *, refined: bool) -> int:
+def window_length(size: tuple[int, int], out: tuple[int, int], channels: int, *, refined: bool) -> int:
     """Frames per window, so that what is held stays within the budget.
 
     Args:
         size, out: (height, width) of LR frames and of HR features.
+        channels: LR features that the backbone holds of every frame.
         refined: whether LRRF runs, which keeps a bfloat16 HR residual and an HR image of every frame.
     """
-    per_frame = size[0] * size[1] * (2 * 64 + 3) * 4
+    per_frame = size[0] * size[1] * channels * 4
     if refined:
         per_frame += out[0] * out[1] * (64 * 2 + 3 * 2)
     return min(max(BUDGET // per_frame, SHORTEST), LONGEST)

@@ -61,18 +61,19 @@ def test_a_window_does_not_change_when_the_next_is_read():
 
 def test_lengths_follow_the_budget_between_their_bounds(monkeypatch):
     small, large = (
-        window_length((16, 16), (64, 64), refined=True),
-        window_length((2160, 3840), (8640, 15360), refined=True),
+        window_length((16, 16), (64, 64), 131, refined=True),
+        window_length((2160, 3840), (8640, 15360), 131, refined=True),
     )
     assert (small, large) == (LONGEST, SHORTEST)
     size, out = (180, 320), (720, 1280)
-    refined, alone = (window_length(size, out, refined=refined) for refined in (True, False))
+    refined, alone = (window_length(size, out, 131, refined=refined) for refined in (True, False))
     assert SHORTEST <= refined < alone <= LONGEST
     # What is held for a frame: LR features and frame; with LRRF a bfloat16 residual and a float16 image too.
     held = np.prod(out) * (64 * 2 + 3 * 2) + np.prod(size) * 64 * 4
     assert refined * held <= module.BUDGET
     monkeypatch.setattr(module, "BUDGET", module.BUDGET // 2)
-    assert window_length(size, out, refined=True) == max(refined // 2, SHORTEST)
+    assert window_length(size, out, 131, refined=True) == max(refined // 2, SHORTEST)
+    assert window_length(size, out, 600, refined=False) < alone
 
 
 def test_even_the_shortest_window_moves_on():

@@ -1,14 +1,14 @@
 """What all backbones have in common: the interface, and the x4 reconstruction head.
 
 - `flow(ref, supp)`: the optical flow that the propagation uses;
-- `branches`, `encode`, `carry`, `step`, `reconstruct`: the recurrence, one frame at a time, so that a clip
-  of any length can be driven from outside of a compiled program;
+- `branches`, `encode`, `carry`, `step`, `keep`, `reconstruct`: the recurrence, one frame at a time, so that a
+  clip of any length can be driven from outside of a compiled program;
 - `flows(frames)`, `features(frames, flows)`: the same recurrence as one scanned program;
 - `upscale(features)`, `decode(hr, frame)`: from the LR features of a frame to its 64-channel HR features
   (`hr_pre`, the input of `conv_hr`) and from there to its image.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -37,6 +37,13 @@ class Backbone(nn.Module):
 
     scale: ClassVar[int] = 4
     branches: ClassVar[tuple[Branch, ...]] = ()
+    step_cost: ClassVar[float] = 2.7e6
+    """Multiply-adds of one `step` per LR pixel, roughly: for a progress bar's time left."""
+
+    @property
+    def held_channels(self) -> int:
+        """LR features that are held of every frame between the branches: the most that `keep` leaves."""
+        return 3 + len(self.branches) * self.mid_channels
 
     def setup_head(self) -> None:
         self.upconv1 = Conv(self.mid_channels * 4)
@@ -52,19 +59,19 @@ class Backbone(nn.Module):
         """What a frame brings to its own steps."""
         raise NotImplementedError
 
-    def carry(self, frame: Float[Array, "b h w 3"]) -> Array:
-        """The state before the first frame of a branch."""
+    def carry(self, frame: Float[Array, "b h w 3"]) -> Any:
+        """The state before the first frame of a branch: an array, or a tree of arrays."""
         raise NotImplementedError
 
     def step(
-        self, branch: Branch, carry: Array, inputs: tuple[Array, ...], flow: Float[Array, "b h w 2"]
-    ) -> tuple[Array, Float[Array, "b h w c"]]:
+        self, branch: Branch, carry: Any, inputs: tuple[Array, ...], flow: Float[Array, "b h w 2"]
+    ) -> tuple[Any, Float[Array, "b h w c"]]:
         """One frame of one branch.
 
         Args:
             branch: which one.
             carry: the state after the previous frame of the branch.
-            inputs: this frame's `encode` and its outputs of the branches before.
+            inputs: what was kept of this frame: its `encode` and its outputs of the branches before.
             flow: from this frame to the previous one of the branch; zero at the first.
 
         Returns:
@@ -72,8 +79,12 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def keep(self, inputs: tuple[Array, ...], out: Array) -> tuple[Array, ...]:
+        """What later branches and `reconstruct` are given of a frame after one more branch: everything."""
+        return (*inputs, out)
+
     def reconstruct(self, inputs: tuple[Array, ...]) -> Float[Array, "b h w c"]:
-        """A frame's LR features from its `encode` and its outputs of all branches."""
+        """A frame's LR features from what was kept of it after all branches."""
         raise NotImplementedError
 
     def flows(self, frames: Float[Array, "b t h w 3"]) -> Flows:

@@ -53,7 +53,7 @@ def propagate(
 ) -> Float[Array, "b t h w c"]:
     """`reconstruct` of every frame after all branches have run."""
     encode = over_time(lambda module, _, frame: (None, module.encode(frame)))
-    outputs = [encode(backbone, None, frames)[1]]
+    inputs = (encode(backbone, None, frames)[1],)
     for branch in backbone.branches:
 
         def step(module, carry, inputs, branch=branch):
@@ -61,6 +61,7 @@ def propagate(
 
         flow = flows.to_next if branch.reverse else flows.to_previous
         start = backbone.carry(frames[:, 0])
-        outputs.append(over_time(step, branch.reverse)(backbone, start, (tuple(outputs), flow))[1])
+        _, out = over_time(step, branch.reverse)(backbone, start, (inputs, flow))
+        inputs = backbone.keep(inputs, out)
     reconstruct = over_time(lambda module, _, inputs: (None, module.reconstruct(inputs)))
-    return reconstruct(backbone, None, tuple(outputs))[1]
+    return reconstruct(backbone, None, inputs)[1]
