@@ -4,33 +4,44 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from ldip_jax.evaluation.compare import Distance
 
 _DESCRIPTION = """\
 Score clip A against clip B, each a video file or a folder of images in name order. Both must have the same
 frame size and number of frames. PSNR and SSIM follow the published x4 tables: frames are rounded to 8 bits,
 no border is cropped, Y is the luma of BT.601, and the clip's score is the mean over its frames. A higher
-PSNR (dB) and SSIM (at most 1) is closer.
+PSNR (dB) and SSIM (at most 1) is closer, and so is a lower LPIPS (v0.1, AlexNet).
 """
 
 _EPILOG = """\
 The file written by --json holds
   {"average": {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex"},
    "frames": [{"index", "name", and the same five scores}, ...]}
-where null means not computed: SSIM of frames with a side under 11 pixels; lpips_alex in this version, always.
+where null means not computed: SSIM of frames with a side under 11 pixels, LPIPS of those under 31; and LPIPS
+where its weights cannot be fetched (64 MB, at its first use), or with --no-lpips.
 JSON has no infinity: 100.0 stands for a PSNR of 100 dB and above, equal frames included, in the averages too.
 """
 
-_COLUMNS = (("psnr_y", "PSNR Y"), ("ssim_y", "SSIM Y"), ("psnr_rgb", "PSNR RGB"), ("ssim_rgb", "SSIM RGB"))
+_COLUMNS = (
+    ("psnr_y", "PSNR Y"),
+    ("ssim_y", "SSIM Y"),
+    ("psnr_rgb", "PSNR RGB"),
+    ("ssim_rgb", "SSIM RGB"),
+    ("lpips_alex", "LPIPS"),
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
         "compare",
-        help="score two clips against each other: PSNR and SSIM",
+        help="score two clips against each other: PSNR, SSIM and LPIPS",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -43,22 +54,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=Path,
         help="also write the scores to this file; an earlier .json file of that name is replaced",
     )
+    parser.add_argument(
+        "--no-lpips", action="store_true", help="leave LPIPS out: nothing is fetched, and it is faster"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table, writes the JSON file where one is asked for; returns the exit code 0."""
     _check_json(args.json)
-    from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, score_clips
+    from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, check_clips, score_clips
     from ldip_jax.media.reader import open_clip
 
     with open_clip(args.a) as a, open_clip(args.b) as b:
         for clip in (a, b):
             for note in clip.notes:
                 print(f"{clip.path}: {note}", file=sys.stderr)
+        check_clips(a, b)
+        lpips = None if args.no_lpips else _lpips()
         width = max([len("average of 00000"), *(len(name) for name in a.names)])
         names, frames = [], []
-        for index, scores in enumerate(score_clips(a, b)):
+        for index, scores in enumerate(score_clips(a, b, lpips)):
             if index == 0:
                 print(f"{'frame':{width}}" + "".join(f"{title:>10}" for _, title in _COLUMNS))
             name = a.names[index] if a.names else f"{index:08d}"
@@ -71,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"A PSNR of {HIGHEST_PSNR:g} stands for that and above, equal frames included.")
     if mean["ssim_y"] is None:
         print("SSIM is not computed for frames with a side under 11 pixels.")
+    if lpips is not None and mean["lpips_alex"] is None:
+        print("LPIPS is not computed for frames with a side under 31 pixels.")
     if args.json is not None:
         rows = [
             {"index": index, "name": name, **scores}
@@ -80,6 +98,20 @@ def run(args: argparse.Namespace) -> int:
             file.write((json.dumps({"average": mean, "frames": rows}, indent=1) + "\n").encode())
         print(f"Scores written to {args.json}.")
     return 0
+
+
+def _lpips() -> "Distance | None":
+    """What computes LPIPS, or None and a line that says why there is none."""
+    from ldip_jax.evaluation.lpips import load_lpips
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        return load_lpips(progress=say)
+    except InputError as error:
+        say(f"LPIPS is left out: {error}")
+        return None
 
 
 def _row(name: str, scores: dict, width: int) -> str:

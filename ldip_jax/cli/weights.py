@@ -65,7 +65,7 @@ def _info(args: argparse.Namespace) -> int:
     from ldip_jax.weights.load import load_weights
 
     entry = CATALOGUE.get(args.what)
-    if entry is not None and entry.kind in ("clip", "metric"):
+    if entry is not None and entry.kind == "clip":
         rows = {"what": entry.summary, "size": f"{entry.size:,} bytes", "sha256": entry.sha256}
         _table({**rows, "licence": entry.licence, "from": entry.archive.requirement})
         return 0

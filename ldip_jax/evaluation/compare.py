@@ -1,6 +1,6 @@
 """Two clips scored frame by frame, and the clip's average: the numbers of `ldip compare` and of reports."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -16,15 +16,21 @@ HIGHEST_PSNR = 100.0
 
 Scores = dict[str, float | None]
 Frame = Float[np.ndarray, "h w 3"]
+Distance = Callable[[Frame, Frame], float | None]
 
 
-def score_frame(a: Frame, b: Frame) -> Scores:
-    """All of `SCORES` for a pair of frames of one size; PSNR at most `HIGHEST_PSNR`."""
+def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
+    """All of `SCORES` for a pair of frames of one size; PSNR at most `HIGHEST_PSNR`.
+
+    Args:
+        lpips: what computes LPIPS (see `load_lpips`); without it there is none.
+    """
     from ldip_jax.evaluation.metrics import frame_metrics
 
     scores: Scores = dict.fromkeys(SCORES)
     for key, value in frame_metrics(a, b).items():
         scores[key] = min(value, HIGHEST_PSNR) if value is not None and key.startswith("psnr") else value
+    scores["lpips_alex"] = lpips(a, b) if lpips is not None else None
     return scores
 
 
@@ -38,36 +44,44 @@ def average(frames: Sequence[Scores]) -> Scores:
     return means
 
 
-def score_frames(a: Iterable[Frame], b: Iterable[Frame]) -> list[Scores]:
+def score_frames(a: Iterable[Frame], b: Iterable[Frame], lpips: Distance | None = None) -> list[Scores]:
     """Scores of frames in memory, of equal number and size; ValueError otherwise."""
-    return [score_frame(x, y) for x, y in zip(a, b, strict=True)]
+    return [score_frame(x, y, lpips) for x, y in zip(a, b, strict=True)]
 
 
-def score_clips(a: Clip, b: Clip) -> Iterator[Scores]:
+def score_clips(a: Clip, b: Clip, lpips: Distance | None = None) -> Iterator[Scores]:
     """Scores of each pair of frames, read in lock step: one frame of each clip is held at a time.
 
     Raises:
-        InputError: the clips differ in frame size, or in the number of frames (found out at the latest when
-            one of them ends), or hold no frames.
+        InputError: see `check_clips`; a clip ends before the other, or both hold no frames.
     """
-    if (a.height, a.width) != (b.height, b.width):
-        sizes = " and ".join(f"{clip.path} is {clip.width}x{clip.height}" for clip in (a, b))
-        raise InputError(f"{sizes}; only clips of one frame size can be compared")
-    if a.count is not None and b.count is not None and a.count != b.count:
-        raise _different_lengths(a, a.count, b, b.count)
+    check_clips(a, b)
     frames_a, frames_b = iter(a), iter(b)
     done = 0
     while True:
         frame_a, frame_b = next(frames_a, None), next(frames_b, None)
         if frame_a is None or frame_b is None:
             break
-        yield score_frame(frame_a, frame_b)
+        yield score_frame(frame_a, frame_b, lpips)
         done += 1
     if frame_a is not None or frame_b is not None:
         counts = [done if frame is None else f"more than {done}" for frame in (frame_a, frame_b)]
         raise _different_lengths(a, counts[0], b, counts[1])
     if done == 0:
         raise InputError(f"{a.path} and {b.path} hold no frames to compare")
+
+
+def check_clips(a: Clip, b: Clip) -> None:
+    """What can be known before any frame is read.
+
+    Raises:
+        InputError: the clips differ in frame size, or in the number of frames as far as that is known.
+    """
+    if (a.height, a.width) != (b.height, b.width):
+        sizes = " and ".join(f"{clip.path} is {clip.width}x{clip.height}" for clip in (a, b))
+        raise InputError(f"{sizes}; only clips of one frame size can be compared")
+    if a.count is not None and b.count is not None and a.count != b.count:
+        raise _different_lengths(a, a.count, b, b.count)
 
 
 def _different_lengths(a: Clip, count_a: int | str, b: Clip, count_b: int | str) -> InputError:

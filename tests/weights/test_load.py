@@ -163,7 +163,7 @@ def test_the_wrong_network_is_told_before_anything_is_fetched(tmp_path, monkeypa
     assert load_weights(path, network=("basicvsr", "spynet")).network == "spynet"
     monkeypatch.setattr(load, "fetch", lambda *_, **__: pytest.fail("fetched"))
     assert "weights of BasicVSR are needed" in refused("gmflow", network="basicvsr")
-    assert "LPIPS v0.1 on AlexNet" in refused("lpips-alex")
+    assert "LPIPS v0.1 on AlexNet" in refused("lpips-alex", network=("basicvsr", "gmflow"))
     assert "a city from above" in refused("cityCC0")
 
 
