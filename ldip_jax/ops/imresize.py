@@ -1,9 +1,15 @@
 """MATLAB's `imresize` with the bicubic kernel, in NumPy: the degradation behind every "BI" benchmark."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, UInt8
+
+# Output rows of one matrix product: fewer waste calls, more waste products with zero.
+_BAND = 16
+# Sums of float32 are off by less, for 8-bit values and shrinking by up to 8.
+_UNSURE = 1e-3
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -14,6 +20,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1.0, near, np.where(x <= 2.0, far, 0.0))
 
 
+@lru_cache(maxsize=64)
 def _contributions(n_in: int, n_out: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Weights and source indices, both `n_out taps`; borders are mirrored ("symmetric")."""
     stretch = min(scale, 1.0)
@@ -36,6 +43,70 @@ def _resize_axis(x: np.ndarray, axis: int, n_out: int, scale: float) -> np.ndarr
     for tap in range(weights.shape[1]):
         out += weights[:, tap].reshape(-1, *[1] * (x.ndim - 1)) * x[index[:, tap]]
     return np.moveaxis(out, 0, axis)
+
+
+@lru_cache(maxsize=64)
+def _bands(n_in: int, n_out: int, scale: float) -> list[tuple[slice, slice, np.ndarray]]:
+    """An axis as dense float32 matrices, each from a range of the input to a range of the output."""
+    weights, index = _contributions(n_in, n_out, scale)
+    bands = []
+    for start in range(0, n_out, _BAND):
+        out = slice(start, min(start + _BAND, n_out))
+        source = slice(int(index[out].min()), int(index[out].max()) + 1)
+        matrix = np.zeros((out.stop - start, source.stop - source.start))
+        np.add.at(matrix, (np.arange(len(matrix))[:, None], index[out] - source.start), weights[out])
+        bands.append((out, source, matrix.astype(np.float32)))
+    return bands
+
+
+def _multiply(x: np.ndarray, n_out: int, scale: float) -> np.ndarray:
+    """The first axis of a float32 matrix, resized."""
+    out = np.empty((n_out, x.shape[1]), np.float32)
+    for rows, source, matrix in _bands(x.shape[0], n_out, scale):
+        np.matmul(matrix, x[source], out=out[rows])
+    return out
+
+
+def _resize_bytes(
+    image: np.ndarray, size: tuple[int, int], factors: tuple[float, float], order: list[int]
+) -> np.ndarray:
+    """What float64 gives, rounded, from float32: values too close to a half are computed again."""
+    h, w, c = image.shape
+    x = _multiply(image.reshape(h, w * c).astype(np.float32), size[0], factors[0])
+    x = x.reshape(size[0], w, c).transpose(1, 0, 2).reshape(w, size[0] * c)
+    x = _multiply(x, size[1], factors[1]).reshape(size[1], size[0], c).transpose(1, 0, 2)
+    x = np.add(x, np.float32(0.5), order="C")
+    out = np.floor(x)
+    unsure = np.nonzero(np.abs(x - out - np.float32(0.5)) > 0.5 - _UNSURE)
+    if len(unsure[0]) > out.size // 16:
+        # Flat stripes can lie at a half all over.
+        return _round(_resize_float(image, size, factors, order))
+    places = list(unsure[:2])
+    taps = [_contributions(image.shape[axis], size[axis], factors[axis]) for axis in (0, 1)]
+    rows, columns = (taps[axis][1][places[axis]] for axis in (0, 1))
+    patch = image[rows[:, :, None], columns[:, None, :], unsure[2][:, None, None]].astype(np.float64)
+    patch = patch.swapaxes(1, 2) if order[0] == 1 else patch
+    for axis in order:
+        weights = taps[axis][0][places[axis]]
+        total = np.zeros((len(patch), *patch.shape[2:]))
+        for tap in range(weights.shape[1]):
+            total += weights[:, tap].reshape(-1, *[1] * (total.ndim - 1)) * patch[:, tap]
+        patch = total
+    out[unsure] = np.floor(patch + 0.5)
+    return np.clip(out, 0, 255, out=out).astype(np.uint8)
+
+
+def _round(x: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(x + 0.5), 0, 255).astype(np.uint8)
+
+
+def _resize_float(
+    image: np.ndarray, size: tuple[int, int], factors: tuple[float, float], order: list[int]
+) -> np.ndarray:
+    out = image.astype(np.float64)
+    for axis in order:
+        out = _resize_axis(out, axis, size[axis], factors[axis])
+    return out
 
 
 def imresize(
@@ -62,10 +133,7 @@ def imresize(
         factors = (size[0] / h, size[1] / w)
     else:
         raise ValueError("imresize takes either scale or size")
-    out = image.astype(np.float64)
     # MATLAB works on the axis that shrinks most first.
-    for axis in sorted((0, 1), key=lambda a: factors[a]):
-        out = _resize_axis(out, axis, size[axis], factors[axis])
-    if image.dtype == np.uint8:
-        return np.clip(np.floor(out + 0.5), 0, 255).astype(np.uint8)
-    return out
+    order = sorted((0, 1), key=lambda axis: factors[axis])
+    resize = _resize_bytes if image.dtype == np.uint8 else _resize_float
+    return resize(image, size, factors, order)

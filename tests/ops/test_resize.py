@@ -71,6 +71,24 @@ def test_imresize_of_bytes_rounds_half_up_and_clips(rng):
     np.testing.assert_array_equal(imresize(image, 2.0), np.clip(np.floor(exact + 0.5), 0, 255))
 
 
+@pytest.mark.parametrize("size", [(16, 24), (64, 24), (21, 33), (14, 80), (8, 12), (100, 130)])
+@pytest.mark.parametrize("levels", [2, 256])
+def test_imresize_of_bytes_is_that_of_float64_rounded(rng, size, levels):
+    image = (rng.integers(0, levels, (64, 96, 3)) * (255 // (levels - 1))).astype(np.uint8)
+    exact = np.floor(imresize(image.astype(np.float64), size=size) + 0.5)
+    np.testing.assert_array_equal(imresize(image, size=size), np.clip(exact, 0, 255))
+
+
+@pytest.mark.parametrize("width", [64, 400])
+def test_imresize_rounds_halves_up_where_float32_cannot_tell(width):
+    # Every value is a half, or all but a few are not.
+    image = np.zeros((64, width, 3), np.uint8)
+    image[:, :8:2] = 1
+    image[:, 8:64:2] = 1 if width == 64 else 0
+    exact = np.floor(imresize(image.astype(np.float64), 0.25) + 0.5)
+    np.testing.assert_array_equal(imresize(image, 0.25), np.clip(exact, 0, 255))
+
+
 def test_imresize_keeps_constants_and_rounds_sizes_up():
     out = imresize(np.full((10, 7, 3), 77, np.uint8), 0.25)
     assert out.shape == (3, 2, 3)
