@@ -1,25 +1,119 @@
-"""One training clip: frames, their LR versions, key-frames and the frames that serve them as references."""
+"""One training sample drawn from a clip: which frames, which key-frames and references, which scale and view.
 
-from typing import NamedTuple
+Paper, supplement 8.1: a clip C_ref, a sub-clip C_gt of it, up to three key-frames in C_gt, and for each up to
+five references, random frames of C_ref. Only the frames that are used are decoded.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+
+from ldip_jax.data.view import View
+from ldip_jax.errors import InputError
+from ldip_jax.ops.imresize import imresize
+
+
+@runtime_checkable
+class Footage(Protocol):
+    """A clip whose frames are decoded one by one, when they are asked for."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of all frames."""
+        ...
+
+    def frame(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
+        """A frame.
+
+        Raises:
+            InputError: it is damaged; the message names it.
+        """
+        ...
+
+
+@runtime_checkable
+class ExactFootage(Footage, Protocol):
+    """Footage that knows where everything goes, since it was made."""
+
+    def correspond(
+        self, source: int, target: int, places: Float[np.ndarray, "*b 2"]
+    ) -> tuple[Float[np.ndarray, "*b 2"], Bool[np.ndarray, "*b"]]:
+        """Where the content at `places` (x, y) of frame `source` lies in frame `target`, and whether it
+        shows.
+
+        Places beyond the frame's edges are allowed. Nothing outside of `target` shows.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """What a training sample is made of.
+
+    Attributes:
+        clip: frames of C_ref; a shorter clip serves as a whole.
+        frames: frames of C_gt.
+        keys: at most so many key-frames: their number is uniform in 1..keys.
+        references: likewise, of references for each key-frame.
+        scale: HR by LR, one number, or (lowest, highest) of a uniform distribution.
+        augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
+    """
+
+    clip: int = 24
+    frames: int = 12
+    keys: int = 3
+    references: int = 5
+    scale: float | tuple[float, float] = 4.0
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.scale_range
+        if not 1 <= self.frames <= self.clip:
+            raise InputError(f"{self.frames} frames of a clip of {self.clip}; choose from 1 to {self.clip}")
+        if not 1 <= self.keys <= self.frames:
+            raise InputError(f"{self.keys} key-frames in {self.frames} frames; choose 1 to {self.frames}")
+        if self.references < 1:
+            raise InputError(f"{self.references} references for a key-frame; choose 1 or more")
+        if not 1.0 <= low <= high <= 8.0:
+            raise InputError(f"scale {self.scale}: choose between 1 and 8, the lower one first")
+
+    @property
+    def scale_range(self) -> tuple[float, float]:
+        """(lowest, highest)."""
+        if isinstance(self.scale, tuple):
+            return self.scale
+        return (self.scale, self.scale)
 
 
 class ClipSample(NamedTuple):
-    """Whole frames, before anything frozen has run and before cropping (paper, section 8.1).
+    """What one step of training sees of a clip, before any network and any crop.
+
+    Frames of C_ref that nothing needs are left out, so T is at most `ClipPlan.clip`. All fields show the same
+    view: mirrored, turned and reversed alike.
 
     Attributes:
-        name: the clip and the place in it, for messages.
-        hr: C_ref, whole frames, augmented alike.
-        lr: the same frames degraded.
-        first: place of C_gt in C_ref.
-        count: frames of C_gt.
-        scale: (rows, columns) HR over LR.
-        keys: key-frames, places in C_gt.
-        candidates: for each key-frame its references, places in C_ref; -1: an empty slot.
-        warps, confidence: exact correspondences of each key-frame and candidate where they are known:
-            places (x, y) in pixels of the candidate, and 1 where the content is really seen there.
+        name: clip and place, for messages.
+        hr: whole frames of C_ref in order.
+        lr: MATLAB-bicubic reductions of the frames in `hr`; H = round(h s), W = round(w s).
+        first, count: C_gt is `hr[first : first + count]`.
+        scale: (rows, columns) HR size by LR size, exactly.
+        keys: key-frames, ascending places in C_gt.
+        candidates: reference frames, places in `hr`; -1 is an empty slot. The key-frame may be among them.
+        warps: where each HR pixel of a key-frame lies in each reference, (x, y) in its pixels, where that is
+            known exactly; else None. 0 in empty slots.
+        confidence: 1 where that place shows the same content, else 0, with `warps`.
+        flows: exact LR flow of each frame of C_gt to the next one (last: zero) and to the one before (first:
+            zero), with `warps`.
     """
 
     name: str
@@ -32,3 +126,122 @@ class ClipSample(NamedTuple):
     candidates: Int[np.ndarray, "k n"]
     warps: Float[np.ndarray, "k n H W 2"] | None = None
     confidence: Float[np.ndarray, "k n H W 1"] | None = None
+    flows: Float[np.ndarray, "2 count h w 2"] | None = None
+
+
+class Choice(NamedTuple):
+    """Which frames a sample is made of.
+
+    Attributes:
+        numbers: frames of C_ref, numbers in the clip, in the order of time that the sample sees.
+        first: C_gt begins at this place in C_ref.
+        keys: key-frames, ascending places in C_gt.
+        references: places in C_ref; -1 is an empty slot.
+    """
+
+    numbers: Int[np.ndarray, "T"]
+    first: int
+    keys: Int[np.ndarray, "k"]
+    references: Int[np.ndarray, "k n"]
+
+
+def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
+    """Choose from a clip of `count` frames."""
+    length = min(count, plan.clip)
+    numbers = int(rng.integers(count - length + 1)) + np.arange(length)
+    if plan.augment and rng.integers(2):
+        numbers = numbers[::-1]
+    first = int(rng.integers(length - plan.frames + 1))
+    keys = np.sort(rng.choice(plan.frames, 1 + int(rng.integers(plan.keys)), replace=False)).astype(np.int32)
+    references = np.full((len(keys), plan.references), -1, np.int32)
+    for slots in references:
+        filled = 1 + int(rng.integers(plan.references))
+        slots[:filled] = rng.integers(length, size=filled)
+    return Choice(numbers, first, keys, references)
+
+
+def draw(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> ClipSample:
+    """Draw one sample.
+
+    Raises:
+        InputError: the clip has fewer frames than C_gt, its frames are smaller than the scale, or one of
+            them is damaged.
+    """
+    if clip.count < plan.frames:
+        raise InputError(
+            f"{clip.name}: has {clip.count} frames, fewer than the {plan.frames} of a training sample; "
+            "leave it out or set config.data.frames"
+        )
+    numbers, first, keys, references = choose(plan, rng, clip.count)
+    used = np.union1d(np.arange(first, first + plan.frames), references[references >= 0])
+    candidates = np.where(references >= 0, np.searchsorted(used, references), -1).astype(np.int32)
+    view, lr_size = _view(plan, rng, clip)
+    hr = np.stack([view.pixels(clip.frame(int(number))) for number in numbers[used]])
+    sample = ClipSample(
+        name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.frames - 1]}",
+        hr=hr,
+        lr=np.stack([imresize(frame, size=lr_size) for frame in hr]),
+        first=int(np.searchsorted(used, first)),
+        count=plan.frames,
+        scale=(view.size[0] / lr_size[0], view.size[1] / lr_size[1]),
+        keys=keys,
+        candidates=candidates,
+    )
+    if isinstance(clip, ExactFootage):
+        return _with_matches(sample, clip, view, numbers[used])
+    return sample
+
+
+def _view(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> tuple[View, tuple[int, int]]:
+    """The part of the frames that the scale divides, its orientation, and the LR size."""
+    scale = float(rng.uniform(*plan.scale_range))
+    lr = [_lr_side(side, scale) for side in clip.size]
+    if min(lr) < 1:
+        raise InputError(f"{clip.name}: is too small to be reduced by {scale:.2f}; leave it out")
+    height, width = (round(n * scale) for n in lr)
+    if not plan.augment:
+        return View(0, 0, height, width), (lr[0], lr[1])
+    top, left = (
+        int(rng.integers(side - cut + 1)) for side, cut in zip(clip.size, (height, width), strict=True)
+    )
+    transpose, rows, columns = (bool(bit) for bit in rng.integers(2, size=3))
+    size = (lr[1], lr[0]) if transpose else (lr[0], lr[1])
+    return View(top, left, height, width, transpose, rows, columns), size
+
+
+def _lr_side(side: int, scale: float) -> int:
+    """The most LR pixels whose HR size, rounded, fits into `side`."""
+    n = int((side + 0.5) / scale)
+    return n if round(n * scale) <= side else n - 1
+
+
+def _with_matches(
+    sample: ClipSample, clip: ExactFootage, view: View, numbers: Int[np.ndarray, "T"]
+) -> ClipSample:
+    """The sample with exact warps, confidence and flows."""
+    (H, W), (h, w) = view.size, sample.lr.shape[1:3]
+    k, n = sample.candidates.shape
+    limit = np.array([W, H]) - 0.5
+    warps, confidence = np.zeros((k, n, H, W, 2), np.float32), np.zeros((k, n, H, W, 1), np.float32)
+    pixels = view.to_frame(_grid((H, W), (H, W)))
+    for key, slot in zip(*np.nonzero(sample.candidates >= 0), strict=True):
+        source, target = sample.first + sample.keys[key], sample.candidates[key, slot]
+        found, shows = clip.correspond(int(numbers[source]), int(numbers[target]), pixels)
+        warps[key, slot] = warp = view.from_frame(found)
+        inside = np.all((warp > -0.5) & (warp < limit), axis=-1)
+        confidence[key, slot, ..., 0] = shows & inside
+    flows = np.zeros((2, sample.count, h, w, 2), np.float32)
+    places = _grid((H, W), (h, w))
+    pixels = view.to_frame(places)
+    for i in range(sample.count - 1):
+        here, there = (int(number) for number in numbers[sample.first + i : sample.first + i + 2])
+        for flow, source, target in ((flows[0, i], here, there), (flows[1, i + 1], there, here)):
+            found, _ = clip.correspond(source, target, pixels)
+            flow[...] = (view.from_frame(found) - places) / sample.scale[::-1]
+    return sample._replace(warps=warps, confidence=confidence, flows=flows)
+
+
+def _grid(size: tuple[int, int], steps: tuple[int, int]) -> Float[np.ndarray, "{steps[0]} {steps[1]} 2"]:
+    """The (x, y) pixel centres of an image of `steps` (rows, columns) in pixels of its resize to `size`."""
+    y, x = ((np.arange(n) + 0.5) * (N / n) - 0.5 for n, N in zip(steps, size, strict=True))
+    return np.stack(np.meshgrid(x, y), axis=-1)

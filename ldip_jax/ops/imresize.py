@@ -134,6 +134,6 @@ def imresize(
     else:
         raise ValueError("imresize takes either scale or size")
     # MATLAB works on the axis that shrinks most first.
-    order = sorted((0, 1), key=lambda axis: factors[axis])
+    order = [0, 1] if factors[0] <= factors[1] else [1, 0]
     resize = _resize_bytes if image.dtype == np.uint8 else _resize_float
     return resize(image, size, factors, order)
