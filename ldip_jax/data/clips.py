@@ -61,45 +61,44 @@ class ClipPlan:
     """What a training sample is made of.
 
     Attributes:
-        clip: frames of C_ref; a shorter clip serves as a whole.
-        frames: frames of C_gt.
+        frames: of C_ref; a shorter clip serves as a whole.
+        clip: frames of C_gt.
         keys: at most so many key-frames: their number is uniform in 1..keys.
-        references: likewise, of references for each key-frame.
-        scale: HR by LR, one number, or (lowest, highest) of a uniform distribution.
+        references: at most so many references of a key-frame: uniform in fewest_references..references.
+        scale: HR by LR, uniform between the two.
         augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
+
+    Raises:
+        InputError: numbers that do not go together.
     """
 
-    clip: int = 24
-    frames: int = 12
+    frames: int = 24
+    clip: int = 12
     keys: int = 3
     references: int = 5
-    scale: float | tuple[float, float] = 4.0
+    fewest_references: int = 1
+    scale: tuple[float, float] = (4.0, 4.0)
     augment: bool = True
 
     def __post_init__(self) -> None:
-        low, high = self.scale_range
-        if not 1 <= self.frames <= self.clip:
-            raise InputError(f"{self.frames} frames of a clip of {self.clip}; choose from 1 to {self.clip}")
-        if not 1 <= self.keys <= self.frames:
-            raise InputError(f"{self.keys} key-frames in {self.frames} frames; choose 1 to {self.frames}")
-        if self.references < 1:
-            raise InputError(f"{self.references} references for a key-frame; choose 1 or more")
-        if not 1.0 <= low <= high <= 8.0:
-            raise InputError(f"scale {self.scale}: choose between 1 and 8, the lower one first")
-
-    @property
-    def scale_range(self) -> tuple[float, float]:
-        """(lowest, highest)."""
-        if isinstance(self.scale, tuple):
-            return self.scale
-        return (self.scale, self.scale)
+        if not 1 <= self.clip <= self.frames:
+            raise InputError(f"data.clip is {self.clip}; choose from 1 to data.frames, {self.frames}")
+        if not 1 <= self.keys <= self.clip:
+            raise InputError(f"data.keys is {self.keys}; choose from 1 to data.clip, {self.clip}")
+        if not 1 <= self.fewest_references <= self.references:
+            raise InputError(
+                f"data.fewest_references is {self.fewest_references}; choose from 1 to data.references, "
+                f"{self.references}"
+            )
+        if not 1.0 <= self.scale[0] <= self.scale[1] <= 8.0:
+            raise InputError(f"data.scale is {self.scale}; choose two between 1 and 8, the lower one first")
 
 
 class ClipSample(NamedTuple):
     """What one step of training sees of a clip, before any network and any crop.
 
-    Frames of C_ref that nothing needs are left out, so T is at most `ClipPlan.clip`. All fields show the same
-    view: mirrored, turned and reversed alike.
+    Frames of C_ref that nothing needs are left out, so T is at most `ClipPlan.frames`. All fields show the
+    same view: mirrored, turned and reversed alike.
 
     Attributes:
         name: clip and place, for messages.
@@ -147,42 +146,42 @@ class Choice(NamedTuple):
 
 def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
     """Choose from a clip of `count` frames."""
-    length = min(count, plan.clip)
+    length = min(count, plan.frames)
     numbers = int(rng.integers(count - length + 1)) + np.arange(length)
     if plan.augment and rng.integers(2):
         numbers = numbers[::-1]
-    first = int(rng.integers(length - plan.frames + 1))
-    keys = np.sort(rng.choice(plan.frames, 1 + int(rng.integers(plan.keys)), replace=False)).astype(np.int32)
+    first = int(rng.integers(length - plan.clip + 1))
+    keys = np.sort(rng.choice(plan.clip, 1 + int(rng.integers(plan.keys)), replace=False)).astype(np.int32)
     references = np.full((len(keys), plan.references), -1, np.int32)
     for slots in references:
-        filled = 1 + int(rng.integers(plan.references))
+        filled = int(rng.integers(plan.fewest_references, plan.references + 1))
         slots[:filled] = rng.integers(length, size=filled)
     return Choice(numbers, first, keys, references)
 
 
-def draw(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> ClipSample:
+def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator) -> ClipSample:
     """Draw one sample.
 
     Raises:
         InputError: the clip has fewer frames than C_gt, its frames are smaller than the scale, or one of
             them is damaged.
     """
-    if clip.count < plan.frames:
+    if clip.count < plan.clip:
         raise InputError(
-            f"{clip.name}: has {clip.count} frames, fewer than the {plan.frames} of a training sample; "
-            "leave it out or set config.data.frames"
+            f"{clip.name}: has {clip.count} frames, fewer than the {plan.clip} of a training sample; "
+            "leave it out or set data.clip lower"
         )
     numbers, first, keys, references = choose(plan, rng, clip.count)
-    used = np.union1d(np.arange(first, first + plan.frames), references[references >= 0])
+    used = np.union1d(np.arange(first, first + plan.clip), references[references >= 0])
     candidates = np.where(references >= 0, np.searchsorted(used, references), -1).astype(np.int32)
     view, lr_size = _view(plan, rng, clip)
     hr = np.stack([view.pixels(clip.frame(int(number))) for number in numbers[used]])
     sample = ClipSample(
-        name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.frames - 1]}",
+        name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.clip - 1]}",
         hr=hr,
         lr=np.stack([imresize(frame, size=lr_size) for frame in hr]),
         first=int(np.searchsorted(used, first)),
-        count=plan.frames,
+        count=plan.clip,
         scale=(view.size[0] / lr_size[0], view.size[1] / lr_size[1]),
         keys=keys,
         candidates=candidates,
@@ -194,7 +193,7 @@ def draw(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> ClipSample:
 
 def _view(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> tuple[View, tuple[int, int]]:
     """The part of the frames that the scale divides, its orientation, and the LR size."""
-    scale = float(rng.uniform(*plan.scale_range))
+    scale = float(rng.uniform(*plan.scale))
     lr = [_lr_side(side, scale) for side in clip.size]
     if min(lr) < 1:
         raise InputError(f"{clip.name}: is too small to be reduced by {scale:.2f}; leave it out")
