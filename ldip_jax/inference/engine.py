@@ -37,7 +37,9 @@ class WindowFeatures:
     def flow(self, here: int, there: int) -> Float[Array, "1 h w 2"]:
         """LR flow from one frame of the window to another; zero where that one lies outside."""
         if not 0 <= there < len(self.frames):
-            return jnp.zeros((*self.frames[here].shape[:3], 2), jnp.float32)
+            b, h, w, _ = self.frames[here].shape
+            shrink = self._programs.net.backbone.shrink
+            return jnp.zeros((b, h // shrink, w // shrink, 2), jnp.float32)
         if (here, there) not in self._flows:
             self._flows[here, there] = self._programs.flow(self.frames[here], self.frames[there])
         return self._flows[here, there]

@@ -5,20 +5,20 @@ from collections.abc import Iterable
 
 from ldip_jax.errors import InputError
 from ldip_jax.weights.basicvsr import BASICVSR
+from ldip_jax.weights.basicvsr_pp import BASICVSR_PP
 from ldip_jax.weights.gmflow import GMFLOW
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.lpips import LPIPS_WEIGHTS
 from ldip_jax.weights.network import Network
 from ldip_jax.weights.spynet import SPYNET
 
-NETWORKS = {network.name: network for network in (BASICVSR, SPYNET, GMFLOW, LPIPS_WEIGHTS)}
+NETWORKS = {network.name: network for network in (BASICVSR, BASICVSR_PP, SPYNET, GMFLOW, LPIPS_WEIGHTS)}
 
 # Others that people try: a title, and what must occur in some name. The first that fits is named.
 STRANGERS = (
     ("LRRF", r"^(lrrf|as_head|as_decoder)/"),
     ("LPIPS without its features", r"^lin\d\."),
     ("IART", r"^implicit_warp\."),
-    ("BasicVSR++", r"^deform_align\.(backward|forward)_"),
     ("RealBasicVSR", r"^image_cleaning\."),
     ("IconVSR", r"^edvr\.|^(backward|forward)_fusion\."),
     ("MRefSR", r"dyn_agg"),

@@ -1,5 +1,6 @@
 """The frozen video super-resolution networks that LDIP stands on."""
 
 from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.backbone.basicvsr_pp import BasicVSRPlusPlus
 
-BACKBONES = {"basicvsr": BasicVSR}
+BACKBONES = {"basicvsr": BasicVSR, "basicvsrpp": BasicVSRPlusPlus}

@@ -22,7 +22,7 @@ from ldip_jax.ops.resize import resize_bilinear
 
 
 class Backbone(nn.Module):
-    """x4 video super-resolution of RGB frames in [0, 1], any size.
+    """Video super-resolution (or restoration) of RGB frames in [0, 1], any size.
 
     Subclasses define their layers in `setup`, calling `setup_head` for the layers of this class, and the
     recurrence.
@@ -35,10 +35,19 @@ class Backbone(nn.Module):
     mid_channels: int = 64
     band_pixels: int | None = None
 
-    scale: ClassVar[int] = 4
     branches: ClassVar[tuple[Branch, ...]] = ()
     step_cost: ClassVar[float] = 2.7e6
     """Multiply-adds of one `step` per LR pixel, roughly: for a progress bar's time left."""
+
+    @property
+    def shrink(self) -> int:
+        """Frame pixels per pixel of LR features and flows, on either axis; sides are multiples of it."""
+        return 1
+
+    @property
+    def scale(self) -> int:
+        """Output pixels per frame pixel, on either axis."""
+        return 4 // self.shrink
 
     @property
     def held_channels(self) -> int:
@@ -51,15 +60,15 @@ class Backbone(nn.Module):
         self.conv_hr = Conv(64)
         self.conv_last = Conv(3)
 
-    def flow(self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]) -> Float[Array, "b h w 2"]:
-        """Optical flow, (x, y) in pixels, float32: `flow_warp(supp, flow)` resembles `ref`."""
+    def flow(self, ref: Float[Array, "b H W 3"], supp: Float[Array, "b H W 3"]) -> Float[Array, "b h w 2"]:
+        """Optical flow, (x, y) in LR pixels, float32: `flow_warp(supp, flow)` resembles `ref`."""
         raise NotImplementedError
 
-    def encode(self, frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w _"]:
+    def encode(self, frame: Float[Array, "b H W 3"]) -> Float[Array, "b h w _"]:
         """What a frame brings to its own steps."""
         raise NotImplementedError
 
-    def carry(self, frame: Float[Array, "b h w 3"]) -> Any:
+    def carry(self, frame: Float[Array, "b H W 3"]) -> Any:
         """The state before the first frame of a branch: an array, or a tree of arrays."""
         raise NotImplementedError
 
@@ -96,13 +105,13 @@ class Backbone(nn.Module):
         return propagate(self, frames, flows)
 
     def upscale(self, features: Float[Array, "b h w c"]) -> Float[Array, "b H W 64"]:
-        """HR features `hr_pre` of a frame, four times as high and wide."""
+        """HR features `hr_pre` of a frame, four times as high and wide as the LR ones."""
 
         def chain(module: Backbone, x: Array) -> Array:
             x = leaky_relu(pixel_shuffle(module.upconv1(x)))
             return leaky_relu(pixel_shuffle(module.upconv2(x)))
 
-        return over_bands(self, chain, (features,), halo=2, scale=self.scale)
+        return over_bands(self, chain, (features,), halo=2, scale=4)
 
     def decode(
         self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], hook: str = "hr_pre"
@@ -113,7 +122,7 @@ class Backbone(nn.Module):
         )
 
     def __call__(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t H W 3"]:
-        """All frames, x4. The whole HR clip in memory: for short clips and training crops."""
+        """All frames. The whole HR clip in memory: for short clips and training crops."""
 
         def image(net: Backbone, _: None, inputs: tuple[Array, Array]) -> tuple[None, Array]:
             features, frame = inputs

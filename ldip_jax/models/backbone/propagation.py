@@ -35,16 +35,16 @@ class Flows(NamedTuple):
 
 def clip_flows(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Flows:
     """The flows of a clip, pair by pair."""
-    zero = jnp.zeros_like(frames[:, :1, ..., :2], jnp.float32)
     here, there = frames[:, :-1], frames[:, 1:]
     if frames.shape[1] == 1:
         # Parameters must exist even where no pair does.
-        backbone.flow(frames[:, 0], frames[:, 0])
+        zero = jnp.zeros_like(backbone.flow(frames[:, 0], frames[:, 0]))[:, None]
         return Flows(zero, zero)
     # Both directions in one scan: the network is compiled once.
     ways = jnp.concatenate([here, there], axis=1), jnp.concatenate([there, here], axis=1)
     _, flow = over_time(lambda module, _, pair: (None, module.flow(*pair)))(backbone, None, ways)
     to_next, to_previous = jnp.split(flow, 2, axis=1)
+    zero = jnp.zeros_like(flow[:, :1])
     return Flows(jnp.concatenate([to_next, zero], 1), jnp.concatenate([zero, to_previous], 1))
 
 
