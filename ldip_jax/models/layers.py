@@ -39,7 +39,7 @@ class Conv(nn.Module):
         dtype = self.dtype or x.dtype
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", init, shape, jnp.float32)
-        y = conv2d(x.astype(dtype), kernel.astype(dtype), self.stride)
+        y = conv2d(x.astype(dtype), kernel, self.stride)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype)[None, None, None]

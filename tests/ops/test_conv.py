@@ -1,0 +1,92 @@
+"""The convolution's own gradients beside XLA's, and its values beside the bare operation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.ops.conv import conv2d
+
+CASES = [
+    # kernel, stride, channels in, channels out, batch, height, width
+    (1, 1, 12, 5, 2, 6, 7),
+    (3, 1, 5, 12, 2, 6, 7),
+    (3, 1, 12, 5, 1, 6, 7),
+    (3, 1, 40, 40, 2, 5, 6),
+    (3, 1, 4, 4, 1, 1, 2),
+    (5, 1, 3, 6, 1, 6, 4),
+    (7, 1, 6, 2, 2, 5, 9),
+    (3, 2, 6, 4, 2, 6, 7),
+]
+
+
+def bare(x, kernel, stride):
+    pad = (kernel.shape[0] // 2,) * 2
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (stride,) * 2, (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def arrays(rng, case):
+    k, stride, c, o, b, h, w = case
+    x, kernel = rng.standard_normal((b, h, w, c)), rng.standard_normal((k, k, c, o)) / (k * np.sqrt(c))
+    shape = jax.eval_shape(lambda x, kernel: bare(x, kernel, stride), x, kernel).shape
+    return tuple(jnp.asarray(a, jnp.float32) for a in (x, kernel, rng.standard_normal(shape)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "k{}s{}-{}to{}".format(*case[:4]))
+def test_gradients(rng, case):
+    x, kernel, g = arrays(rng, case)
+
+    def both(x, kernel, g):
+        value, pull = jax.vjp(lambda x, kernel: conv2d(x, kernel, case[1]), x, kernel)
+        expected, pull_bare = jax.vjp(lambda x, kernel: bare(x, kernel, case[1]), x, kernel)
+        return (value, *pull(g)), (expected, *pull_bare(g))
+
+    (value, *ours), (expected, *theirs) = jax.jit(both)(x, kernel, g)
+    np.testing.assert_array_equal(value, expected)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6 * float(jnp.abs(b).max()), rtol=0)
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[2]], ids=["widening", "narrowing"])
+def test_bfloat16_sums_in_float32(rng, case):
+    x, kernel, g = arrays(rng, (*case[:4], 1, 64, 96))
+    x, g = x.astype(jnp.bfloat16), g.astype(jnp.bfloat16)
+
+    def pull(x, kernel, g):
+        return jax.vjp(lambda x, kernel: conv2d(x, kernel), x, kernel)[1](g)
+
+    dx, dw = jax.jit(pull)(x, kernel, g)
+    assert dx.dtype == jnp.bfloat16 and dw.dtype == jnp.float32
+    exact = jax.jit(pull)(x.astype(jnp.float32), kernel, g.astype(jnp.float32))
+    # 6144 products in a sum: bfloat16 would have lost the small ones.
+    np.testing.assert_allclose(dw, exact[1], atol=1e-5 * float(jnp.abs(exact[1]).max()), rtol=0)
+    np.testing.assert_allclose(dx.astype(jnp.float32), exact[0], atol=0.05)
+
+
+def test_gradients_under_scan_remat_and_vmap(rng):
+    x, kernel, g = arrays(rng, CASES[1])
+
+    def loss(conv, x, kernel):
+        def step(carry, row):
+            return carry + jnp.sum(jnp.tanh(conv(row, kernel, 1)) * g), None
+
+        return jax.lax.scan(jax.checkpoint(step), 0.0, jnp.stack([x, 2.0 * x]))[0]
+
+    ours, theirs = (
+        jax.jit(jax.vmap(jax.grad(lambda x, k, conv=conv: loss(conv, x, k), argnums=(0, 1)), (0, None)))(
+            jnp.stack([x, x[::-1]]), kernel
+        )
+        for conv in (conv2d, bare)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()), rtol=0)
+
+
+def test_other_platforms_keep_their_own_gradients(rng):
+    x, kernel, g = arrays(rng, CASES[1])
+    lowered = jax.jit(lambda x, kernel, g: jax.vjp(conv2d, x, kernel)[1](g)).trace(x, kernel, g)
+    cpu, cuda = (lowered.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda"))
+    assert "dot_general" in cpu
+    assert "dot_general" not in cuda
