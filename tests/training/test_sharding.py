@@ -1,0 +1,68 @@
+"""Which processes belong together, and what does not divide."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AbstractMesh
+
+from ldip_jax.errors import InputError
+from ldip_jax.training.sharding import AXES, join_processes, local_batch_size, make_mesh, spread
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"COORDINATOR": "localhost:8476", "NUM_PROCESSES": "1", "PROCESS_ID": "0"},
+        {**SLURM, "SLURM_NTASKS": "1"},
+        # Inside an allocation, but not started by srun.
+        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"},
+    ],
+)
+def test_a_process_may_be_alone(environment):
+    assert join_processes(environment) is False
+
+
+def test_slurm_is_detected(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: calls.append(options))
+    assert join_processes({**SLURM, "SLURM_NTASKS": "4"}) is True
+    assert calls[0]["cluster_detection_method"] == "slurm"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"COORDINATOR": "a:1"}, "NUM_PROCESSES, PROCESS_ID: not set, though COORDINATOR is"),
+        (
+            {"COORDINATOR": "a:1", "NUM_PROCESSES": "two", "PROCESS_ID": "0"},
+            "NUM_PROCESSES=two: not a number",
+        ),
+        ({"COORDINATOR": "a", "NUM_PROCESSES": "2", "PROCESS_ID": "0"}, "COORDINATOR=a: not host:port"),
+        ({"COORDINATOR": "a:1", "NUM_PROCESSES": "2", "PROCESS_ID": "2"}, "PROCESS_ID=2: not below"),
+    ],
+)
+def test_a_half_described_cluster_is_refused(environment, message):
+    with pytest.raises(InputError, match=message):
+        join_processes(environment)
+
+
+def test_a_batch_divides_among_devices():
+    assert local_batch_size(make_mesh(), 3) == 3
+    with pytest.raises(InputError, match="batch_size=0: does not divide among 1 devices; use 1,"):
+        local_batch_size(make_mesh(), 0)
+
+
+@pytest.mark.parametrize(("batch", "advice"), [(6, "use 4 or 8,"), (2, "use 4,")])
+def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(batch, advice):
+    with pytest.raises(InputError, match=rf"batch_size={batch}: does not divide among 4 devices; {advice}"):
+        local_batch_size(AbstractMesh((4, 1), AXES), batch)
+
+
+def test_samples_are_spread():
+    batch = {"a": np.arange(6.0).reshape(2, 3)}
+    array = spread(make_mesh(), batch)["a"]
+    assert array.sharding.spec[0] == "data"
+    np.testing.assert_array_equal(np.asarray(array), batch["a"])
