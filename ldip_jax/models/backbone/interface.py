@@ -96,11 +96,11 @@ class Backbone(nn.Module):
         """A frame's LR features from what was kept of it after all branches."""
         raise NotImplementedError
 
-    def flows(self, frames: Float[Array, "b t h w 3"]) -> Flows:
+    def flows(self, frames: Float[Array, "b t H W 3"]) -> Flows:
         """Optical flow between all neighbours of a clip."""
         return clip_flows(self, frames)
 
-    def features(self, frames: Float[Array, "b t h w 3"], flows: Flows) -> Float[Array, "b t h w c"]:
+    def features(self, frames: Float[Array, "b t H W 3"], flows: Flows) -> Float[Array, "b t h w c"]:
         """The LR features of all frames of a clip."""
         return propagate(self, frames, flows)
 

@@ -33,7 +33,7 @@ class Flows(NamedTuple):
     to_previous: Float[Array, "b t h w 2"]
 
 
-def clip_flows(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Flows:
+def clip_flows(backbone: nn.Module, frames: Float[Array, "b t H W 3"]) -> Flows:
     """The flows of a clip, pair by pair."""
     here, there = frames[:, :-1], frames[:, 1:]
     if frames.shape[1] == 1:
@@ -49,7 +49,7 @@ def clip_flows(backbone: nn.Module, frames: Float[Array, "b t h w 3"]) -> Flows:
 
 
 def propagate(
-    backbone: nn.Module, frames: Float[Array, "b t h w 3"], flows: Flows
+    backbone: nn.Module, frames: Float[Array, "b t H W 3"], flows: Flows
 ) -> Float[Array, "b t h w c"]:
     """`reconstruct` of every frame after all branches have run."""
     encode = over_time(lambda module, _, frame: (None, module.encode(frame)))
