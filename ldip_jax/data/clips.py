@@ -63,7 +63,7 @@ class ClipPlan:
     Attributes:
         frames: of C_ref; a shorter clip serves as a whole.
         clip: frames of C_gt.
-        keys: at most so many key-frames: their number is uniform in 1..keys.
+        key_frames: at most so many key-frames: their number is uniform in 1..key_frames.
         references: at most so many references of a key-frame: uniform in fewest_references..references.
         scale: HR by LR, uniform between the two.
         augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
@@ -74,7 +74,7 @@ class ClipPlan:
 
     frames: int = 24
     clip: int = 12
-    keys: int = 3
+    key_frames: int = 3
     references: int = 5
     fewest_references: int = 1
     scale: tuple[float, float] = (4.0, 4.0)
@@ -83,8 +83,8 @@ class ClipPlan:
     def __post_init__(self) -> None:
         if not 1 <= self.clip <= self.frames:
             raise InputError(f"data.clip is {self.clip}; choose from 1 to data.frames, {self.frames}")
-        if not 1 <= self.keys <= self.clip:
-            raise InputError(f"data.keys is {self.keys}; choose from 1 to data.clip, {self.clip}")
+        if not 1 <= self.key_frames <= self.clip:
+            raise InputError(f"data.key_frames is {self.key_frames}; choose from 1 to data.clip, {self.clip}")
         if not 1 <= self.fewest_references <= self.references:
             raise InputError(
                 f"data.fewest_references is {self.fewest_references}; choose from 1 to data.references, "
@@ -151,7 +151,9 @@ def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
     if plan.augment and rng.integers(2):
         numbers = numbers[::-1]
     first = int(rng.integers(length - plan.clip + 1))
-    keys = np.sort(rng.choice(plan.clip, 1 + int(rng.integers(plan.keys)), replace=False)).astype(np.int32)
+    keys = np.sort(rng.choice(plan.clip, 1 + int(rng.integers(plan.key_frames)), replace=False)).astype(
+        np.int32
+    )
     references = np.full((len(keys), plan.references), -1, np.int32)
     for slots in references:
         filled = int(rng.integers(plan.fewest_references, plan.references + 1))

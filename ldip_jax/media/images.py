@@ -259,7 +259,8 @@ def _samples16(path: Path, image: Image.Image) -> Float[np.ndarray, "h w 3"]:
     return rgb if channels > 2 else np.repeat(rgb, 3, axis=-1)
 
 
-def _png(codes: UInt[np.ndarray, "h w 3"]) -> bytes:
+def encode_png(codes: UInt[np.ndarray, "h w 3"]) -> bytes:
+    """A PNG file of 8 bits (uint8) or 16 (uint16)."""
     encoder = VideoCodecContext.create("png", "w")
     assert isinstance(encoder, VideoCodecContext)
     layout = "rgb24" if codes.dtype == np.uint8 else "rgb48be"
@@ -282,4 +283,4 @@ def write_png(path: str | Path, frame: Float[np.ndarray, "h w 3"], bit_depth: in
     if bit_depth not in (8, 16):
         raise InputError(f"bit depth {bit_depth}: PNG has 8 or 16 bits; choose one of them")
     with atomic_open(path) as file:
-        file.write(_png(quantise(frame, bit_depth)))
+        file.write(encode_png(quantise(frame, bit_depth)))

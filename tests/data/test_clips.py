@@ -101,7 +101,7 @@ def test_sub_clip_is_consecutive_and_only_frames_in_use_are_decoded():
 
 def test_every_orientation_comes_up_and_all_frames_share_it():
     seen = Counter()
-    for sample in samples(160, ClipPlan(frames=4, clip=1, keys=1)):
+    for sample in samples(160, ClipPlan(frames=4, clip=1, key_frames=1)):
         red, green, _ = np.moveaxis(sample.hr, -1, 0).astype(int)
         assert (red == red[:1]).all()
         assert (green == green[:1]).all()
@@ -121,7 +121,9 @@ def test_nothing_moves_without_augmentation():
 @pytest.mark.parametrize("scale", [(4.0, 4.0), (2.5, 2.5), (1.5, 4.5)])
 def test_lr_is_the_reduction_of_the_frames_and_sizes_agree(scale):
     scales = []
-    for sample in samples(40, ClipPlan(frames=3, clip=2, keys=1, references=1, scale=scale), Coordinates()):
+    for sample in samples(
+        40, ClipPlan(frames=3, clip=2, key_frames=1, references=1, scale=scale), Coordinates()
+    ):
         (H, W), (h, w) = sample.hr.shape[1:3], sample.lr.shape[1:3]
         assert sample.scale == (H / h, W / w)
         np.testing.assert_array_equal(sample.lr[0], imresize(sample.hr[0], size=(h, w)))
@@ -145,7 +147,7 @@ def test_lr_of_a_crop_is_the_crop_of_the_lr():
 def test_frames_that_the_scale_does_not_divide_are_cut_at_random_places():
     corners = {
         tuple(s.hr[0, :, :, :2].reshape(-1, 2).min(axis=0))
-        for s in samples(60, ClipPlan(frames=2, clip=1, keys=1), Coordinates((10, 14)))
+        for s in samples(60, ClipPlan(frames=2, clip=1, key_frames=1), Coordinates((10, 14)))
     }
     assert corners == {(x, y) for x in range(3) for y in range(3)}
 
@@ -164,7 +166,7 @@ def test_views_turn_pixels_and_places_alike(turn, rng):
 
 def test_exact_warps_flows_and_confidence_follow_the_augmentation():
     clip = SyntheticClips((64, 96), 10, seed=3)[1]
-    plan = ClipPlan(frames=10, clip=4, keys=2, references=2)
+    plan = ClipPlan(frames=10, clip=4, key_frames=2, references=2)
     gains, flow_gains = [], []
     for seed in range(8):
         sample = draw(plan, clip, np.random.default_rng(seed))
@@ -193,7 +195,7 @@ def test_exact_warps_flows_and_confidence_follow_the_augmentation():
 
 def test_a_key_frame_matches_itself_everywhere():
     clip = SyntheticClips((32, 48), 1)[0]
-    sample = draw(ClipPlan(frames=1, clip=1, keys=1), clip, np.random.default_rng(0))
+    sample = draw(ClipPlan(frames=1, clip=1, key_frames=1), clip, np.random.default_rng(0))
     assert sample.warps is not None
     assert sample.confidence is not None
     x, y = np.meshgrid(np.arange(sample.hr.shape[2]), np.arange(sample.hr.shape[1]))
@@ -221,8 +223,8 @@ def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
     [
         {"clip": 25},
         {"clip": 0},
-        {"keys": 0},
-        {"keys": 13},
+        {"key_frames": 0},
+        {"key_frames": 13},
         {"references": 0},
         {"fewest_references": 6},
         {"scale": (0.5, 4.0)},

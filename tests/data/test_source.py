@@ -96,7 +96,7 @@ def test_workers_change_nothing_and_hand_faults_on():
 
 
 def test_clip_samples_of_synthetic_scenes():
-    plan = ClipPlan(frames=4, clip=2, keys=2, references=2)
+    plan = ClipPlan(frames=4, clip=2, key_frames=2, references=2)
     clips = SyntheticClips((32, 48), 6, scenes=3)
 
     def batches(**options) -> list[list[ClipSample]]:

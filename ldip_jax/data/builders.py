@@ -1,0 +1,171 @@
+"""Data sets for TensorFlow Datasets, without TensorFlow: one example for each frame, as an encoded image.
+
+A frame can so be read alone. Which frames make a clip stands in the metadata:
+`{"clips": {split: [[name, first example, frames, height, width], ...]}, "digest": "..."}`.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import naming, writer
+from tensorflow_datasets.core.file_adapters import FileFormat
+
+from ldip_jax.data.encoded import FrameEncoder
+from ldip_jax.data.folders import SourceClip, Splits
+
+# Shards hold whole clips, and about so many bytes.
+_SHARD_BYTES = 256 * 2**20
+
+
+class Shard(NamedTuple):
+    """Clips that are written to one file."""
+
+    clips: list[SourceClip]
+
+    @property
+    def count(self) -> int:
+        return sum(clip.count for clip in self.clips)
+
+    def __call__(self) -> Iterator[tuple[int, None]]:
+        """As many items as examples, for tfds to count; `_Writer` makes the examples themselves."""
+        return ((number, None) for number in range(self.count))
+
+
+def shards(clips: list[SourceClip]) -> list[Shard]:
+    """Share out clips, in order."""
+    result, room = [Shard([])], _SHARD_BYTES
+    for clip in clips:
+        # A PNG takes about half of its pixels.
+        pixels = clip.count * clip.size[0] * clip.size[1]
+        size = pixels * 3 // 2 if clip.is_video else sum(file.stat().st_size for file in clip.files)
+        if result[-1].clips and size > room:
+            result.append(Shard([]))
+            room = _SHARD_BYTES
+        result[-1].clips.append(clip)
+        room -= size
+    return result
+
+
+class ClipsBuilder(tfds.core.ShardBasedBuilder):
+    """Clips of frames.
+
+    Shards are finished one by one in a folder of their own, and linked into the data set: what was
+    interrupted goes on with the first shard that is missing.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    # Nothing is downloaded. Looking for a list of checksums would need a package more.
+    url_infos: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, splits: Splits, staging: Path, advance: Callable[[], None], **kwargs: Any):
+        """
+        Args:
+            splits: what goes in.
+            staging: a folder for finished shards, on the file system of the result.
+            advance: called after each frame, those included that were finished before.
+        """
+        self._clips, self.staging, self.advance = splits, staging, advance
+        super().__init__(file_format=FileFormat.ARRAY_RECORD, **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        table = {}
+        for split, clips in self._clips.items():
+            first, table[split] = 0, []
+            for clip in clips:
+                table[split].append([clip.name, first, clip.count, *clip.size])
+                first += clip.count
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__ or "",
+            # Text keeps bytes as they are, and asks for no decoder.
+            features=tfds.features.FeaturesDict({"image": tfds.features.Text()}),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(clips=table, digest=digest(self._clips)),
+        )
+
+    def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, list[Shard]]:
+        self.shards = {split: shards(clips) for split, clips in self._clips.items() if clips}
+        return self.shards
+
+    def _log_download_bytes(self) -> None:
+        """There is nothing to tell about downloads."""
+
+    def _log_download_done(self) -> None:
+        """See above."""
+
+    def _example_writer(self) -> "_Writer":
+        return _Writer(self)
+
+
+class _Writer(writer.ExampleWriter):
+    """Writes shards from their clips, or takes those of an interrupted run."""
+
+    def __init__(self, builder: ClipsBuilder):
+        super().__init__(FileFormat.ARRAY_RECORD)
+        self._builder = builder
+        self._encoder = FrameEncoder()
+
+    def write(self, path: Any, examples: Any) -> None:
+        name: Any = naming.FilenameInfo.from_str(path.name)
+        shard = self._builder.shards[name.split][name.shard_index]
+        staged = self._builder.staging / path.name
+        if staged.exists():
+            for _ in range(shard.count):
+                self._builder.advance()
+        else:
+            self._stage(shard, staged)
+        try:
+            os.link(staged, path)
+        except OSError:
+            # No hard links on this file system.
+            shutil.move(staged, path)
+
+    def _stage(self, shard: Shard, staged: Path) -> None:
+        part = staged.with_suffix(".part")
+        # One record a block: a frame is read without its neighbours. Images are compressed already.
+        file = ArrayRecordWriter(os.fspath(part), "group_size:1,uncompressed")
+        features: Any = self._builder.info.features
+        for clip in shard.clips:
+            for image in self._encoder.frames(clip):
+                file.write(features.serialize_example({"image": image}))
+                self._builder.advance()
+        file.close()
+        os.replace(part, staged)
+
+
+def digest(splits: Splits) -> str:
+    """Tells two states of a source apart: names, sizes and times of all files."""
+    result = hashlib.sha256()
+    for split, clips in splits.items():
+        for clip in clips:
+            result.update(f"{split} {clip.name} {clip.first} {clip.count}".encode())
+            for file in clip.files:
+                state = file.stat()
+                result.update(f"{file.name} {state.st_size} {state.st_mtime_ns}".encode())
+    return result.hexdigest()
+
+
+class Reds(ClipsBuilder):
+    """REDS: 1280x720, 100 frames a clip; splits train, reds4 (the four test clips) and val (30 clips)."""
+
+
+class Vimeo90k(ClipsBuilder):
+    """Vimeo-90K septuplets: 448x256, 7 frames a clip; splits train and test."""
+
+
+class Vid4(ClipsBuilder):
+    """Vid4: four clips; split test."""
+
+
+class Udm10(ClipsBuilder):
+    """UDM10: ten clips of 32 frames; split test."""
+
+
+class VideoFolder(ClipsBuilder):
+    """Clips of one's own; splits train and heldout."""

@@ -1,0 +1,295 @@
+"""Clips as they lie on disk: the official layouts of the benchmarks, or any folder of clips and videos.
+
+Everything that can be checked without decoding is: numbers of clips and frames, names, and sizes.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.images import SUFFIXES, image_info
+from ldip_jax.media.reader import open_clip
+
+# Longer shots are cut into pieces, so that an epoch sees all of them.
+LONGEST = 100
+REDS_CLIPS = {"train": 240, "val": 30}
+REDS_FRAMES = 100
+REDS_SIZE = (720, 1280)
+REDS4 = ("000", "011", "015", "020")
+_VIDEOS = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv"}
+    | {".flv", ".ogv", ".y4m", ".mxf", ".vob", ".3gp"}
+)
+# So many faults are named, the rest counted.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """Frames that belong together.
+
+    Attributes:
+        name: unique in its data set; `@first-last` at its end is a piece of something longer.
+        count: frames.
+        size: (height, width).
+        files: one image file for each frame; or the video they are in, at `first`.
+        first: place of the first frame in the video.
+    """
+
+    name: str
+    count: int
+    size: tuple[int, int]
+    files: tuple[Path, ...]
+    first: int = 0
+
+    @property
+    def is_video(self) -> bool:
+        return len(self.files) == 1 and self.files[0].suffix.lower() not in SUFFIXES
+
+
+Splits = dict[str, list[SourceClip]]
+
+
+class Faults:
+    """Collects what is wrong with a source, to tell all of it at once."""
+
+    def __init__(self, source: Path):
+        self._source, self._found = source, []
+
+    def add(self, fault: str) -> None:
+        self._found.append(fault)
+
+    def raise_any(self) -> None:
+        """
+        Raises:
+            InputError: something was added.
+        """
+        if self._found:
+            more = len(self._found) - _NAMED
+            tail = f"; and {more} more" if more > 0 else ""
+            raise InputError(f"{self._source}: {'; '.join(self._found[:_NAMED])}{tail}")
+
+
+def _image_clip(
+    name: str, files: list[Path], size: tuple[int, int] | None, faults: Faults
+) -> SourceClip | None:
+    """A clip of images, each of which must have one size: the given one, or the first one's."""
+    for file in files:
+        try:
+            info = image_info(file)
+        except InputError as error:
+            faults.add(str(error))
+            return None
+        size = size or (info.height, info.width)
+        if (info.height, info.width) != size:
+            faults.add(f"{name}/{file.name} is {info.width}x{info.height}, not {size[1]}x{size[0]}")
+            return None
+    assert size is not None
+    return SourceClip(name, len(files), size, tuple(files))
+
+
+def _numbered(
+    folder: Path, name: str, expected: list[str], size: tuple[int, int] | None, faults: Faults
+) -> SourceClip | None:
+    """A clip whose frames are known by name."""
+    if not folder.is_dir():
+        faults.add(f"{name} is missing")
+        return None
+    files = [folder / file for file in expected]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        faults.add(f"{name} has {len(files) - len(missing)} of {len(files)} frames, {missing[0]} is missing")
+        return None
+    return _image_clip(name, files, size, faults)
+
+
+def _folder(source: Path, choices: list[str], faults: Faults) -> Path | None:
+    """The first of several places that is there."""
+    found = next((source / choice for choice in choices if (source / choice).is_dir()), None)
+    if found is None:
+        faults.add(f"there is no {' or '.join(choices)} in it")
+    return found
+
+
+def find_reds(source: Path, seen: Callable[[], None]) -> Splits:
+    """REDS: `train_sharp/000` ... `239` and `val_sharp/000` ... `029`, 100 frames of 1280x720 each.
+
+    `reds4` are the four training clips that everyone tests on, `train` the other 236, `val` the official
+    validation clips. `train/train_sharp` and `val/val_sharp`, as the archives unpack, will do.
+
+    Raises:
+        InputError: clips or frames are missing, or of another size.
+    """
+    frames = [f"{number:08d}.png" for number in range(REDS_FRAMES)]
+    faults = Faults(source)
+    splits: Splits = {"train": [], "reds4": [], "val": []}
+    for part, count in REDS_CLIPS.items():
+        folder = _folder(source, [f"{part}_sharp", f"{part}/{part}_sharp"], faults)
+        for clip in [f"{number:03d}" for number in range(count)] if folder else []:
+            assert folder is not None
+            found = _numbered(folder / clip, f"{part}_sharp/{clip}", frames, REDS_SIZE, faults)
+            seen()
+            if found:
+                splits["reds4" if part == "train" and clip in REDS4 else part].append(found)
+    faults.raise_any()
+    return splits
+
+
+def find_vimeo90k(source: Path, seen: Callable[[], None]) -> Splits:
+    """Vimeo-90K septuplets: `sequences/00001/0001/im1.png` ... `im7.png`, 448x256, listed in two files.
+
+    Raises:
+        InputError: a list, clips or frames are missing, or of another size.
+    """
+    faults = Faults(source)
+    if (source / "vimeo_septuplet").is_dir():
+        source = source / "vimeo_septuplet"
+    splits: Splits = {}
+    for split in ("train", "test"):
+        listing = source / f"sep_{split}list.txt"
+        try:
+            names = listing.read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            faults.add(f"{listing.name} is missing or no text")
+            continue
+        splits[split] = []
+        for name in names:
+            found = _numbered(
+                source / "sequences" / name, name, [f"im{n}.png" for n in range(1, 8)], (256, 448), faults
+            )
+            seen()
+            if found:
+                splits[split].append(found)
+    faults.raise_any()
+    return splits
+
+
+def find_vid4(source: Path, seen: Callable[[], None]) -> Splits:
+    """Vid4: `calendar`, `city`, `foliage` and `walk`, in `GT` or right in the folder.
+
+    Raises:
+        InputError: clips or frames are missing.
+    """
+    folder = source / "GT" if (source / "GT").is_dir() else source
+    counts = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}
+    return _test_set(source, {name: (_images(folder / name), n) for name, n in counts.items()}, seen)
+
+
+def find_udm10(source: Path, seen: Callable[[], None]) -> Splits:
+    """UDM10: ten clips of 32 frames, in `GT` or right in the folder; each may keep them in `truth`.
+
+    Raises:
+        InputError: clips or frames are missing.
+    """
+    folder = source / "GT" if (source / "GT").is_dir() else source
+    clips = {c.name: _images(c / "truth") or _images(c) for c in _entries(folder) if c.is_dir()}
+    clips = {name: files for name, files in clips.items() if files}
+    if len(clips) != 10:
+        raise InputError(f"{folder}: holds {len(clips)} clips, not the ten of UDM10; check --source")
+    return _test_set(source, {name: (files, 32) for name, files in clips.items()}, seen)
+
+
+def _test_set(source: Path, clips: dict[str, tuple[list[Path], int]], seen: Callable[[], None]) -> Splits:
+    """Clips with given numbers of frames, whatever these are called."""
+    faults = Faults(source)
+    found = []
+    for name, (files, count) in clips.items():
+        seen()
+        if len(files) != count:
+            faults.add(f"{name} has {len(files)} of {count} frames" if files else f"{name} is missing")
+        elif clip := _image_clip(name, files, None, faults):
+            found.append(clip)
+    faults.raise_any()
+    return {"test": found}
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; check --source")
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+
+
+def _images(folder: Path) -> list[Path]:
+    return [file for file in _entries(folder) if file.suffix.lower() in SUFFIXES] if folder.is_dir() else []
+
+
+def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None) -> Splits:
+    """Any folder: each folder with images in it is a clip, and so is each video file, at any depth.
+
+    Args:
+        shots: a JSON file, `{"NAME": [[first, last], ...]}`: the frames, counted from 0, that belong together
+            in a clip; NAME is its path in `source`. Clips that are not named are one shot.
+
+    Raises:
+        InputError: nothing there, a damaged clip, or shots that do not fit.
+    """
+    ranges = _read_shots(shots) if shots else {}
+    faults = Faults(source)
+    clips: list[SourceClip] = []
+    for path in _clip_paths(source):
+        name = path.relative_to(source).as_posix() if path != source else source.resolve().name
+        whole = _open(path, name, faults)
+        seen()
+        if whole:
+            clips += _pieces(whole, ranges.pop(name, [(0, whole.count - 1)]), faults)
+    for name in ranges:
+        faults.add(f"{shots} names {name}, which is not there")
+    faults.raise_any()
+    if not clips:
+        raise InputError(f"{source}: no folder of images and no video in it; check --source")
+    return {"train": clips}
+
+
+def _clip_paths(source: Path) -> Iterator[Path]:
+    """Folders of images and video files; other files are passed over."""
+    if _images(source):
+        yield source
+        return
+    for entry in _entries(source):
+        if entry.is_dir():
+            yield from _clip_paths(entry)
+        elif entry.suffix.lower() in _VIDEOS:
+            yield entry
+
+
+def _open(path: Path, name: str, faults: Faults) -> SourceClip | None:
+    if path.is_dir():
+        return _image_clip(name, _images(path), None, faults)
+    try:
+        clip = open_clip(path)
+        count = clip.count if clip.count is not None else sum(1 for _ in clip)
+    except InputError as error:
+        faults.add(str(error))
+        return None
+    return SourceClip(name, count, (clip.height, clip.width), (path,))
+
+
+def _read_shots(path: Path) -> dict[str, list[tuple[int, int]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: [(int(first), int(last)) for first, last in shots] for name, shots in content.items()}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check --shots") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f'{path}: is no list of shots; write {{"NAME": [[FIRST, LAST], ...]}}') from error
+
+
+def _pieces(whole: SourceClip, shots: list[tuple[int, int]], faults: Faults) -> list[SourceClip]:
+    """Shots, long ones cut into equal pieces."""
+    pieces = []
+    for first, last in shots:
+        if not 0 <= first <= last < whole.count:
+            faults.add(f"{whole.name} has {whole.count} frames, no shot from {first} to {last}")
+            return []
+        count = last - first + 1
+        parts = -(-count // LONGEST)
+        ends = [first + count * part // parts for part in range(parts + 1)]
+        for begin, end in pairwise(ends):
+            alone = (begin, end) == (0, whole.count)
+            files = whole.files if whole.is_video else whole.files[begin:end]
+            name = whole.name if alone else f"{whole.name}@{begin}-{end - 1}"
+            pieces.append(SourceClip(name, end - begin, whole.size, files, begin if whole.is_video else 0))
+    return pieces

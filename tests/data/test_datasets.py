@@ -1,0 +1,103 @@
+"""From a config to clips, and the clips that may not be trained on."""
+
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from ldip_jax.data.clips import ClipPlan
+from ldip_jax.data.datasets import clip_plan, open_clips
+from ldip_jax.data.heldout import read_heldout, why_held_out
+from ldip_jax.data.prepare import prepare
+from ldip_jax.errors import InputError
+from ldip_jax.media.images import write_png
+
+
+def config(**fields):
+    base = {
+        "dataset": "synthetic",
+        "data_dir": "",
+        "heldout": "",
+        "size": (32, 48),
+        "frames": 24,
+        "clip": 12,
+        "key_frames": 3,
+        "references": 5,
+        "fewest_references": 1,
+        "scale": (4.0, 4.0),
+        "augment": True,
+        "crop": 256,
+    }
+    return ConfigDict({**base, **fields})
+
+
+@pytest.fixture
+def listing(tmp_path):
+    file = tmp_path / "heldout.json"
+    file.write_text(json.dumps({"clips": {"walk": "a test set"}}))
+    return str(file)
+
+
+def test_plans_come_from_the_config():
+    assert clip_plan(config()) == ClipPlan()
+    assert clip_plan(config(scale=(1.5, 4.5), frames=8, clip=4)) == ClipPlan(8, 4, scale=(1.5, 4.5))
+    with pytest.raises(InputError, match=r"data\.clip is 12; choose from 1 to data\.frames, 8"):
+        clip_plan(config(frames=8))
+
+
+def test_synthetic_clips_need_nothing_but_a_size():
+    clips = open_clips(config(), seed=2)
+    assert (clips[0].size, clips[0].count) == ((32, 48), 24)
+    assert (clips[0].frame(0) != open_clips(config(), seed=3)[0].frame(0)).any()
+
+
+@pytest.mark.parametrize(
+    "name", ["walk", "Walk", "Vid4/walk", "walk.mp4", "walk.mp4@0-99", "walk@8-9", "walk/truth"]
+)
+def test_held_out_clips_are_known_by_folder_and_file(name):
+    assert why_held_out(name, {"walk": "a test set"}) == "a test set"
+
+
+@pytest.mark.parametrize("name", ["walking", "walk2", "sidewalk/001", "a walk.mp4"])
+def test_other_clips_are_not(name):
+    assert why_held_out(name, {"walk": "a test set"}) is None
+
+
+def test_held_out_clips_are_refused_for_training_alone(tmp_path, listing):
+    for clip in ("park", "walk"):
+        (tmp_path / "source" / clip).mkdir(parents=True)
+        write_png(tmp_path / "source" / clip / "0.png", np.zeros((8, 8, 3), np.float32))
+    data = config(dataset="video_folder", data_dir=str(tmp_path / "out"), heldout=listing, clip=1)
+    prepare("video_folder", tmp_path / "source", tmp_path / "out")
+    with pytest.raises(InputError, match=r"walk is not for training \(a test set\)"):
+        open_clips(data)
+    prepare(
+        "video_folder",
+        tmp_path / "source",
+        tmp_path / "out",
+        heldout=tmp_path / "heldout.json",
+        overwrite=True,
+    )
+    assert [clip.name for clip in open_clips(data)] == ["park"]
+    assert [clip.name for clip in open_clips(data, "heldout")] == ["walk"]
+    with pytest.raises(InputError, match="walk is not for training"):
+        open_clips(data, "train+heldout")
+
+
+def test_held_out_stills_are_refused(tmp_path, listing):
+    (tmp_path / "stills").mkdir()
+    write_png(tmp_path / "stills" / "walk.png", np.zeros((60, 60, 3), np.float32))
+    with pytest.raises(InputError, match=r"walk\.png is not for training"):
+        open_clips(config(dataset="stills", data_dir=str(tmp_path / "stills"), heldout=listing))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"clips": ["walk"]}', '{"clips": {"walk": 1}}', "\xff"])
+def test_lists_that_are_none_are_refused(tmp_path, content):
+    (tmp_path / "list.json").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=r"list\.json: lists no held-out clips"):
+        read_heldout(tmp_path / "list.json")
+
+
+def test_the_list_of_the_repository_can_be_read(pytestconfig):
+    assert "calendar" in read_heldout(pytestconfig.rootpath / "configs" / "heldout.json")
