@@ -63,7 +63,7 @@ class ClipPlan:
     Attributes:
         frames: of C_ref; a shorter clip serves as a whole.
         clip: frames of C_gt.
-        key_frames: at most so many key-frames: their number is uniform in 1..key_frames.
+        key_frames: at most so many key-frames: their number is uniform in fewest_key_frames..key_frames.
         references: at most so many references of a key-frame: uniform in fewest_references..references.
         scale: HR by LR, uniform between the two.
         augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
@@ -76,6 +76,7 @@ class ClipPlan:
     clip: int = 12
     key_frames: int = 3
     references: int = 5
+    fewest_key_frames: int = 1
     fewest_references: int = 1
     scale: tuple[float, float] = (4.0, 4.0)
     augment: bool = True
@@ -85,6 +86,8 @@ class ClipPlan:
             raise InputError(f"data.clip is {self.clip}; choose from 1 to data.frames, {self.frames}")
         if not 1 <= self.key_frames <= self.clip:
             raise InputError(f"data.key_frames is {self.key_frames}; choose from 1 to data.clip, {self.clip}")
+        if not 1 <= self.fewest_key_frames <= self.key_frames:
+            raise InputError(f"{self.fewest_key_frames} to {self.key_frames} key-frames; choose 1 or more")
         if not 1 <= self.fewest_references <= self.references:
             raise InputError(
                 f"data.fewest_references is {self.fewest_references}; choose from 1 to data.references, "
@@ -151,9 +154,8 @@ def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
     if plan.augment and rng.integers(2):
         numbers = numbers[::-1]
     first = int(rng.integers(length - plan.clip + 1))
-    keys = np.sort(rng.choice(plan.clip, 1 + int(rng.integers(plan.key_frames)), replace=False)).astype(
-        np.int32
-    )
+    k = int(rng.integers(plan.fewest_key_frames, plan.key_frames + 1))
+    keys = np.sort(rng.choice(plan.clip, k, replace=False)).astype(np.int32)
     references = np.full((len(keys), plan.references), -1, np.int32)
     for slots in references:
         filled = int(rng.integers(plan.fewest_references, plan.references + 1))

@@ -1,6 +1,5 @@
 """From a config to the clips that are trained on."""
 
-from dataclasses import fields
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -13,13 +12,23 @@ from ldip_jax.data.synthetic import SyntheticClips
 
 
 def clip_plan(data: ConfigDict) -> ClipPlan:
-    """`config.data` as a plan: its fields of the same names.
+    """`config.data` as a plan of what crops choose from: as many key-frames and references as there may be.
+
+    How many a training sample has is drawn once, when it is cropped (`data/crops.py`).
 
     Raises:
         InputError: numbers that do not go together.
     """
-    values = {name: data[name] for name in (field.name for field in fields(ClipPlan))}
-    return ClipPlan(**{**values, "scale": tuple(data.scale)})
+    return ClipPlan(
+        frames=data.frames,
+        clip=data.clip,
+        key_frames=data.key_frames,
+        references=data.references,
+        fewest_key_frames=data.key_frames,
+        fewest_references=data.references,
+        scale=tuple(data.scale),
+        augment=data.augment,
+    )
 
 
 def open_clips(data: ConfigDict, split: str = "train", seed: int = 0) -> Items[Footage]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ldip_jax.data.clips import ClipPlan
+from ldip_jax.data.clips import choose
 from ldip_jax.data.datasets import clip_plan, open_clips
 from ldip_jax.data.heldout import read_heldout, why_held_out
 from ldip_jax.data.prepare import prepare
@@ -40,8 +40,13 @@ def listing(tmp_path):
 
 
 def test_plans_come_from_the_config():
-    assert clip_plan(config()) == ClipPlan()
-    assert clip_plan(config(scale=(1.5, 4.5), frames=8, clip=4)) == ClipPlan(8, 4, scale=(1.5, 4.5))
+    plan = clip_plan(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
+    assert (plan.frames, plan.clip, plan.scale, plan.augment) == (8, 4, (1.5, 4.5), False)
+    # Crops draw how many there are: it must not be drawn twice.
+    for seed in range(20):
+        choice = choose(clip_plan(config()), np.random.default_rng(seed), 24)
+        assert choice.references.shape == (3, 5)
+        assert choice.references.min() >= 0
     with pytest.raises(InputError, match=r"data\.clip is 12; choose from 1 to data\.frames, 8"):
         clip_plan(config(frames=8))
 
