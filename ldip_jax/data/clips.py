@@ -64,7 +64,8 @@ class ClipPlan:
         frames: of C_ref; a shorter clip serves as a whole.
         clip: frames of C_gt.
         key_frames: at most so many key-frames: their number is uniform in fewest_key_frames..key_frames.
-        references: at most so many references of a key-frame: uniform in fewest_references..references.
+        references: at most so many references of a key-frame: uniform in fewest_references..references; 0:
+            neither references nor key-frames.
         scale: HR by LR, uniform between the two.
         augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
 
@@ -88,7 +89,7 @@ class ClipPlan:
             raise InputError(f"data.key_frames is {self.key_frames}; choose from 1 to data.clip, {self.clip}")
         if not 1 <= self.fewest_key_frames <= self.key_frames:
             raise InputError(f"{self.fewest_key_frames} to {self.key_frames} key-frames; choose 1 or more")
-        if not 1 <= self.fewest_references <= self.references:
+        if self.references and not 1 <= self.fewest_references <= self.references:
             raise InputError(
                 f"data.fewest_references is {self.fewest_references}; choose from 1 to data.references, "
                 f"{self.references}"
@@ -157,14 +158,19 @@ def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
     k = int(rng.integers(plan.fewest_key_frames, plan.key_frames + 1))
     keys = np.sort(rng.choice(plan.clip, k, replace=False)).astype(np.int32)
     references = np.full((len(keys), plan.references), -1, np.int32)
+    if not plan.references:
+        return Choice(numbers, first, keys[:0], references[:0])
     for slots in references:
         filled = int(rng.integers(plan.fewest_references, plan.references + 1))
         slots[:filled] = rng.integers(length, size=filled)
     return Choice(numbers, first, keys, references)
 
 
-def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator) -> ClipSample:
+def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float | None = None) -> ClipSample:
     """Draw one sample.
+
+    Args:
+        scale: HR by LR; None draws one.
 
     Raises:
         InputError: the clip has fewer frames than C_gt, its frames are smaller than the scale, or one of
@@ -178,7 +184,7 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator) -> ClipSample:
     numbers, first, keys, references = choose(plan, rng, clip.count)
     used = np.union1d(np.arange(first, first + plan.clip), references[references >= 0])
     candidates = np.where(references >= 0, np.searchsorted(used, references), -1).astype(np.int32)
-    view, lr_size = _view(plan, rng, clip)
+    view, lr_size = _view(plan, rng, clip, draw_scale(plan, rng) if scale is None else scale)
     hr = np.stack([view.pixels(clip.frame(int(number))) for number in numbers[used]])
     sample = ClipSample(
         name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.clip - 1]}",
@@ -195,9 +201,15 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator) -> ClipSample:
     return sample
 
 
-def _view(plan: ClipPlan, rng: np.random.Generator, clip: Footage) -> tuple[View, tuple[int, int]]:
+def draw_scale(plan: ClipPlan, rng: np.random.Generator) -> float:
+    """HR by LR of a sample, or of all of a batch."""
+    return float(rng.uniform(*plan.scale))
+
+
+def _view(
+    plan: ClipPlan, rng: np.random.Generator, clip: Footage, scale: float
+) -> tuple[View, tuple[int, int]]:
     """The part of the frames that the scale divides, its orientation, and the LR size."""
-    scale = float(rng.uniform(*plan.scale))
     lr = [_lr_side(side, scale) for side in clip.size]
     if min(lr) < 1:
         raise InputError(f"{clip.name}: is too small to be reduced by {scale:.2f}; leave it out")

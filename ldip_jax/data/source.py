@@ -42,23 +42,26 @@ class Stream(Generic[Sample]):
     def __init__(
         self,
         items: Items[Item],
-        transform: Callable[[Item, np.random.Generator], Sample],
+        transform: Callable[..., Sample],
         *,
         seed: int,
         batch_size: int,
         process: tuple[int, int] = (0, 1),
         workers: int = 0,
         next_index: int = 0,
+        common: Callable[[np.random.Generator], Any] | None = None,
     ):
         """
         Args:
             items: each comes up once in an epoch; picklable where there are workers.
-            transform: makes a sample of an item; all that is random in it comes from the generator.
+            transform: makes a sample of an item and a generator, from which all comes that is random in it.
             seed: of the order and of all samples.
             batch_size: samples of a global batch.
             process: number of this process, and how many there are.
             workers: processes that make samples; 0: a thread of this one.
             next_index: take up a run at this sample (`state`).
+            common: draws what all samples of a global batch have in common, handed to `transform` as a third
+                argument; batches that are not alike do not stack.
 
         Raises:
             InputError: no items, or a batch size that the processes cannot share.
@@ -74,7 +77,8 @@ class Stream(Generic[Sample]):
             .seed(seed)
             .shuffle()
             .repeat(-(-_ENDLESS // len(items)))
-            .random_map(_Guarded(items, transform))
+            .map_with_index(_numbered)
+            .random_map(_Guarded(items, transform, common, seed, batch_size))
         )
         self._batch_size, self._process, self._workers = batch_size, process, workers
         self._iterator: grain.DatasetIterator | None = None
@@ -129,6 +133,10 @@ class Stream(Generic[Sample]):
         return iter(batches)
 
 
+def _numbered(number: int, index: int) -> tuple[int, int]:
+    return number, index
+
+
 class _Fault:
     """A fault of the user's on its way out of a worker, whose own exceptions come with its traceback."""
 
@@ -139,11 +147,23 @@ class _Fault:
 class _Guarded(Generic[Item, Sample]):
     """Opens an item and transforms it; faults of the user's are handed on."""
 
-    def __init__(self, items: Items[Item], transform: Callable[[Item, np.random.Generator], Sample]):
+    def __init__(
+        self,
+        items: Items[Item],
+        transform: Callable[..., Sample],
+        common: Callable[[np.random.Generator], Any] | None,
+        seed: int,
+        batch_size: int,
+    ):
         self._items, self._transform = items, transform
+        self._common, self._seed, self._batch_size = common, seed, batch_size
 
-    def __call__(self, index: int, rng: np.random.Generator) -> Sample | _Fault:
+    def __call__(self, numbered: tuple[int, int], rng: np.random.Generator) -> Sample | _Fault:
+        number, index = numbered
+        shared = ()
+        if self._common is not None:
+            shared = (self._common(np.random.default_rng([self._seed, number // self._batch_size])),)
         try:
-            return self._transform(self._items[index], rng)
+            return self._transform(self._items[index], rng, *shared)
         except InputError as error:
             return _Fault(str(error))

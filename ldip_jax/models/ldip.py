@@ -136,11 +136,28 @@ class LDIP(nn.Module):
             HR frames, not clamped, float32.
         """
         flows = self.backbone.flows(frames)
-        features = self.backbone.features(frames, flows)
+        return self.restore(self.backbone.features(frames, flows), flows, frames, keys, grid)
+
+    def restore(
+        self,
+        features: Float[Array, "b t h w c"],
+        flows: Flows,
+        frames: Float[Array, "b t h w 3"],
+        keys: KeyFrames | None = None,
+        grid: Grid | None = None,
+        propagate: bool = True,
+    ) -> Float[Array, "b t H W 3"]:
+        """All that comes after the backbone's recurrence; arguments as of a call.
+
+        Args:
+            features, flows: what the backbone makes of the frames, or of the larger ones they are cut from.
+            propagate: False leaves HRIP out: only key-frames are refined.
+        """
         upscale = over_time(lambda net, _, features: (None, net.upscale(features, grid)))
         _, hr = upscale(self, None, features)
         if self.lrrf is not None and keys is not None:
             hr = self.refine(hr, keys)
-            hr = self.propagate(hr, flows)
+            if propagate:
+                hr = self.propagate(hr, flows)
         decode = over_time(lambda net, _, inputs: (None, net.decode(*inputs, grid)))
         return decode(self, None, (hr, frames))[1]

@@ -24,12 +24,15 @@ class LRRF(nn.Module):
         attention: "ica" (the paper), or "cross" for plain cross attention.
         gate: "none" (the paper) or "max_confidence"; see `RefFusion`.
         band_pixels: pixels per band of rows; None for the whole frame at once.
+        keep_features: extract references once for all layers of `refine` and hold the features of all: for
+            training crops. Otherwise each layer extracts anew, and memory does not grow with their number.
     """
 
     feature_scale: float = 1.0
     attention: str = "ica"
     gate: str = "none"
     band_pixels: int | None = None
+    keep_features: bool = False
 
     def setup(self):
         self.ref_align = RefAlign(band_pixels=self.band_pixels)
@@ -53,8 +56,12 @@ class LRRF(nn.Module):
         self, layer: int, query: Float[Array, "b H W e"], state: FusionState, reference: Reference
     ) -> FusionState:
         """Extract, align and take in one reference."""
-        features = self.ref_align(reference.image.astype(query.dtype), reference.size)
+        features = self.extract(reference, query.dtype)
         return self.ref_fusion.absorb(layer, query, state, features, reference)
+
+    def extract(self, reference: Reference, dtype: jnp.dtype) -> Float[Array, "b h w 64"]:
+        """A reference's features at its own resolution."""
+        return self.ref_align(reference.image.astype(dtype), reference.size)
 
     def fuse(self, layer: int, query: Float[Array, "b H W e"], state: FusionState) -> Float[Array, "b H W e"]:
         """The query after a layer."""
@@ -80,20 +87,40 @@ class LRRF(nn.Module):
     def refine(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
         """Key-frames' refined features from a stack of references each (axis 1), empty slots masked.
 
-        References stream: only their images and warps grow with their number.
+        References stream: only their images and warps grow with their number, unless `keep_features`.
         """
         query = self.query(hr)
+        count = references.valid.shape[1]
+
+        def pick(index: Array) -> Reference:
+            # Picked by index: scanning over the stack itself would copy it first.
+            return jax.tree.map(
+                lambda x: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False), references
+            )
+
+        def over_references(step, start, *stacks):
+            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+            return scan(self, start, (jnp.arange(count), *stacks))
+
+        features = ()
+        if self.keep_features:
+
+            def extract(module, _, inputs):
+                return None, module.extract(pick(inputs[0]), query.dtype)
+
+            features = (over_references(extract, None)[1],)
         for layer in range(self.layers):
 
-            def step(module, state, index, layer=layer, query=query):
-                # Picked by index: scanning over the stack itself would copy it first.
-                reference = jax.tree.map(
-                    lambda x: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False), references
-                )
-                return module.absorb(layer, query, state, reference), None
+            def step(module, state, inputs, layer=layer, query=query):
+                index, *features = inputs
+                reference = pick(index)
+                if features:
+                    state = module.ref_fusion.absorb(layer, query, state, features[0], reference)
+                else:
+                    state = module.absorb(layer, query, state, reference)
+                return state, None
 
-            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-            state, _ = scan(self, self.start(query), jnp.arange(references.valid.shape[1]))
+            state, _ = over_references(step, self.start(query), *features)
             query = self.fuse(layer, query, state)
         return self.finish(hr, query, state.best, jnp.max(references.valid, axis=1))
 

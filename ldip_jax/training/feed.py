@@ -1,0 +1,167 @@
+"""Batches for the steps: from records, or from clips with the frozen networks run here and now."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ldip_jax.data.clips import ClipSample, draw, draw_scale
+from ldip_jax.data.crops import RecordCrop, Sample, crop, fullest, stack
+from ldip_jax.data.datasets import clip_plan, open_clips
+from ldip_jax.data.heldout import read_heldout, refuse_held_out
+from ldip_jax.data.records import load_record, record_files, record_provenance
+from ldip_jax.data.source import Stream
+from ldip_jax.errors import InputError
+from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.training.config import Config, crop_plan
+from ldip_jax.training.frozen import FrozenWork
+from ldip_jax.training.setup import Run
+
+
+class Feed:
+    """This process's part of every global batch, in order; its `state` says where to go on.
+
+    The samples of a global batch are the same whatever the number of processes. Slots for key-frames and
+    references are cut to what the local batch needs where this process is alone and the scale is fixed (so
+    that at most key_frames x references programs are compiled), else all are kept.
+    """
+
+    def __init__(self, config: Config, run: Run, process: tuple[int, int] = (0, 1), next_index: int = 0):
+        """
+        Args:
+            process: number of this process, and how many there are.
+            next_index: take up a run at this sample.
+
+        Raises:
+            InputError: no data, held-out clips among it, or data that does not fit the config.
+        """
+        data = config.data
+        self._plan = crop_plan(config)
+        self._process, self._seed, self._batch_size = process, config.seed, config.batch_size
+        self._full = process[1] > 1 or data.scale[0] != data.scale[1]
+        self._work: FrozenWork | None = None
+        options = {
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "process": process,
+            "workers": data.workers,
+            "next_index": next_index,
+        }
+        if data.records:
+            files = check_records(data.records, run.backbone.sha256, data.heldout)
+            self._stream: Stream[Any] = Stream(files, RecordCrop(files, self._plan), **options)
+        else:
+            plan = clip_plan(data)
+            # One scale for all of a batch, in whatever process: its sides depend on it.
+            self._scale = partial(draw_scale, plan)
+            clips = open_clips(data, seed=config.seed)
+            self._stream = Stream(clips, partial(draw, plan), common=self._scale, **options)
+            self._work = frozen_work(config, run)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self
+
+    def __next__(self) -> Sample:
+        first = self._stream.state["next_index"]
+        drawn = next(self._stream)
+        samples = drawn
+        if self._work is not None:
+            numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
+            scale = self._scale(np.random.default_rng([self._seed, first // self._batch_size]))
+            sides = self._plan.sides(scale)
+            samples = [self._sample(clip, int(n), sides) for clip, n in zip(drawn, numbers, strict=True)]
+        most = (self._plan.keys, self._plan.references)
+        return stack(samples, most if self._full else fullest(samples))
+
+    def _sample(self, clip: ClipSample, number: int, sides: tuple[int, int]) -> Sample:
+        assert self._work is not None
+        record = self._work(clip)
+        rng = np.random.default_rng([self._seed, number])
+        return crop(record, record, rng, self._plan, clip.name, sides)
+
+    @property
+    def state(self) -> dict[str, int]:
+        """What to store to go on from here."""
+        return self._stream.state
+
+    def close(self) -> None:
+        """End the workers."""
+        self._stream.close()
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def clip_features(config: Config, run: Run, count: int) -> Iterator[np.ndarray]:
+    """The backbone's LR features, `t h w c`, of a few training clips; the same in every process."""
+    data = config.data
+    if data.records:
+        for file in check_records(data.records, run.backbone.sha256, data.heldout)[:count]:
+            yield load_record(file).features
+        return
+    clips, plan = open_clips(data, seed=config.seed), clip_plan(data)
+    work = FrozenWork(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
+    for i in range(count):
+        rng = np.random.default_rng([2, i])
+        clip = draw(plan, clips[int(rng.integers(len(clips)))], rng)
+        frames = clip.lr[clip.first : clip.first + clip.count]
+        yield np.asarray(work.features(jnp.asarray(frames[None], jnp.float32) / 255.0)[0][0])
+
+
+def frozen_work(config: Config, run: Run) -> FrozenWork:
+    """The frozen networks of a run; made-up clips bring their own matches and need no matcher."""
+    network = run.net.backbone.clone(parent=None, name=None)
+    matcher = None
+    if config.data.dataset not in ("synthetic", "stills"):
+        matcher = choose_matcher(config.matcher, run.backbone.params["spynet"])
+    return FrozenWork(network, run.backbone.params, matcher)
+
+
+def check_records(folder: str | Path, backbone_sha256: str, heldout: str) -> list[Path]:
+    """The records of a folder, none of another backbone or of a held-out clip.
+
+    Raises:
+        InputError: one is; or there are none.
+    """
+    files = record_files(folder)
+    names = []
+    for file in files:
+        made_with = record_provenance(file)
+        if made_with.get("backbone_sha256") != backbone_sha256:
+            raise InputError(f"{file}: made with another backbone; prepare records with config.backbone")
+        names.append(made_with.get("clip", file.stem))
+    if heldout:
+        refuse_held_out(names, read_heldout(heldout), str(folder))
+    return files
+
+
+def validation_samples(config: Config, run: Run) -> list[Sample]:
+    """The same few samples at every validation; none where the config names no data for it.
+
+    Raises:
+        InputError: see `Feed`.
+    """
+    data, plan = config.data, crop_plan(config)
+    most = (plan.keys, plan.references)
+    count = config.validation_samples
+    if data.validation_records:
+        files = check_records(data.validation_records, run.backbone.sha256, "")
+        make = RecordCrop(files, plan)
+        chosen = [(files[i % len(files)], np.random.default_rng([1, i])) for i in range(count)]
+        return [stack([make(file, rng)], most) for file, rng in chosen]
+    if data.dataset != "synthetic" and not data.validation_split:
+        return []
+    clips = open_clips(data, data.validation_split, seed=config.seed + 1)
+    work, clip_draw = frozen_work(config, run), clip_plan(data)
+    samples = []
+    for i in range(count):
+        rng = np.random.default_rng([1, i])
+        record = work(draw(clip_draw, clips[i % len(clips)], rng))
+        samples.append(stack([crop(record, record, rng, plan)], most))
+    return samples

@@ -1,0 +1,149 @@
+"""The training loop, from a config to `WORKDIR/export.safetensors`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ldip_jax.data.crops import Sample
+from ldip_jax.training.checkpoint import open_checkpoints
+from ldip_jax.training.config import Config, step_plan
+from ldip_jax.training.feature_scale import CLIPS, with_feature_scale
+from ldip_jax.training.feed import Feed, clip_features, validation_samples
+from ldip_jax.training.images import KeyPictures, contact_sheet
+from ldip_jax.training.log import RunLog
+from ldip_jax.training.optimizer import learning_rate, make_optimizer
+from ldip_jax.training.preemption import NonFiniteGuard, Preemption
+from ldip_jax.training.setup import make_run
+from ldip_jax.training.sharding import local_batch_size, make_mesh, replicated, spread
+from ldip_jax.training.state import TrainState, start_state, trained_params
+from ldip_jax.training.step import train_step, validation_step
+
+EXPORT = "export.safetensors"
+
+
+def train(config: Config, workdir: str | Path) -> int:
+    """Train, or go on training, until `config.steps`.
+
+    Args:
+        config: with the fields of `configs/common.py`.
+        workdir: gets checkpoints, logs and `export.safetensors`; a run that is there is gone on with.
+
+    Returns:
+        The exit code: 0 when done, 143 or 130 where a signal ended the run, to be started again.
+
+    Raises:
+        InputError: config, data or weights that cannot be used, or a folder that cannot be written.
+    """
+    folder = Path(workdir)
+    mesh = make_mesh()
+    local_batch_size(mesh, config.batch_size)
+    run = make_run(config, folder)
+    if run.net.lrrf is not None and not config.lrrf.feature_scale:
+        run = with_feature_scale(run, clip_features(config, run, CLIPS))
+    optimizer, plan = make_optimizer(config), step_plan(config)
+    everywhere = replicated(mesh)
+    state = jax.device_put(start_state(run.params, optimizer, ema=config.ema > 0), everywhere)
+    frozen = jax.device_put(run.frozen, everywhere)
+    step = jax.jit(partial(train_step, run.net, optimizer, plan), donate_argnums=0, out_shardings=everywhere)
+    validate = jax.jit(partial(validation_step, run.net, plan))
+    rate: Any = learning_rate(config)
+    process = (jax.process_index(), jax.process_count())
+
+    with open_checkpoints(
+        folder,
+        config.to_dict(),
+        {run.backbone.name: run.backbone.sha256},
+        keep_last=config.keep_last,
+        tell=print,
+    ) as checkpoints:
+        next_index = 0
+        if (found := checkpoints.restore_latest(state)) is not None:
+            state, place = found
+            next_index = place["next_index"]
+        number = int(state.step)
+        with (
+            Feed(config, run, process, next_index) as feed,
+            RunLog(folder, steps=config.steps, batch_size=config.batch_size, first_step=number) as log,
+            Preemption(log.tell) as preemption,
+        ):
+            log.tell(f"{run.describe()}; step {number} of {config.steps}")
+            held = validation_samples(config, run) if process[0] == 0 or process[1] > 1 else []
+            guard = NonFiniteGuard(config.patience, log.tell)
+            pending: list[dict[str, jax.Array]] = []
+            stopped = False
+            while number < config.steps and not stopped:
+                state, metrics = step(state, frozen, spread(mesh, next(feed)))
+                number += 1
+                pending.append(metrics)
+                due = partial(_due, number, config.steps)
+                stopped = preemption.stop(number)
+                if due(config.log_every) or stopped:
+                    log.progress(
+                        number, {**_observed(guard, number, pending), "rate": float(rate(number - 1))}
+                    )
+                metric = None
+                if held and due(config.validate_every):
+                    with log.untimed():
+                        metric = _validate(log, number, validate, state, frozen, held, config)
+                if due(config.checkpoint_every) or stopped or metric is not None:
+                    with log.untimed():
+                        best = checkpoints.save(state, feed.state, metric=metric)
+                    if best and process[0] == 0:
+                        run.export(folder / EXPORT, trained_params(state), _provenance(config, number))
+            if not stopped and process[0] == 0 and (not held or checkpoints.best is None):
+                run.export(folder / EXPORT, trained_params(state), _provenance(config, number))
+            log.tell(f"step {number}: " + ("stopped" if stopped else f"done, {folder / EXPORT}"))
+            return preemption.exit_code if stopped else 0
+
+
+def _due(number: int, last: int, every: int) -> bool:
+    return number == last or (every > 0 and number % every == 0)
+
+
+def _observed(guard: NonFiniteGuard, number: int, pending: list[dict[str, jax.Array]]) -> dict[str, float]:
+    """Means of the metrics since the last log, over steps that were not skipped."""
+    host = jax.device_get(pending)
+    pending.clear()
+    for offset, metrics in enumerate(host):
+        guard.observe(number - len(host) + 1 + offset, bool(metrics["skipped"] > 0))
+    good = [metrics for metrics in host if not metrics["skipped"]] or host
+    return {name: float(np.mean([metrics[name] for metrics in good])) for name in host[0]}
+
+
+def _validate(
+    log: RunLog,
+    number: int,
+    validate: Any,
+    state: TrainState,
+    frozen: Any,
+    held: list[Sample],
+    config: Config,
+) -> float:
+    """Log mean PSNR and gain over the held samples, and one of them as an image; returns the PSNR."""
+    host = []
+    for index, batch in enumerate(held):
+        metrics, frames = validate(state, frozen, batch)
+        host.append(jax.device_get(metrics))
+        if index == 0:
+            log.image(number, "validation", _sheet(batch, np.asarray(frames[0])))
+    means = {f"validation/{name}": float(np.mean([m[name] for m in host])) for name in host[0]}
+    log.metrics(number, means)
+    log.tell(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    return means["validation/psnr"]
+
+
+def _sheet(batch: Sample, frames: np.ndarray) -> np.ndarray:
+    one: Any = jax.tree.map(lambda leaf: leaf[0], batch)
+    keys = [
+        KeyPictures(int(one.key_index[k]), one.images[k], one.sizes[k], one.valid[k], one.confidence[k])
+        for k in np.flatnonzero(one.key_valid)
+    ]
+    return contact_sheet(one.lr, frames, one.hr, keys)
+
+
+def _provenance(config: Config, number: int) -> dict[str, str]:
+    data = config.data.records or config.data.dataset
+    return {"steps": str(number), "data": str(data), "training": config.to_json_best_effort()}

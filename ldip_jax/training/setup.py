@@ -1,0 +1,129 @@
+"""What a run is made of: the network, its frozen and its trainable parameters, and how they are exported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ldip_jax.errors import InputError
+from ldip_jax.models.assemble import INITIALISERS, trainable_modules
+from ldip_jax.models.backbone import BACKBONES
+from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.training.config import Config
+from ldip_jax.training.leaves import content_sha256
+from ldip_jax.weights.export import Export, load_export, save_export
+from ldip_jax.weights.load import Weights, load_weights, save_weights
+from ldip_jax.weights.rules import flatten
+
+HEAD = ("as_head", "as_decoder")
+TRAINABLE = (("lrrf",), HEAD)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run.
+
+    Attributes:
+        net: the modules.
+        backbone: the frozen network's weights.
+        frozen: parameters that stay, by box: "backbone", and the head that LRRF is trained on, if any.
+        params: trainable parameters at the start, by box.
+        modules: how the boxes are put together, as an export says it.
+    """
+
+    net: LDIP
+    backbone: Weights
+    frozen: dict[str, Any]
+    params: dict[str, Any]
+    modules: dict[str, Any]
+
+    def describe(self) -> str:
+        """A line on what is trained on what."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return f"training {', '.join(self.params)} ({count:,} parameters) on {self.backbone.name}"
+
+    def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
+        """Write trained parameters, with the frozen head they need, as `ldip upscale --lrrf` takes them."""
+        kept = {name: tree for name, tree in self.frozen.items() if name != "backbone"}
+        groups = jax.tree.map(np.asarray, {**kept, **trained})
+        save_export(path, Export(groups, self.modules, self.backbone.name, self.backbone.sha256, provenance))
+
+
+def any_scale(config: Config) -> bool:
+    """Whether samples have another scale than the backbone's own x4."""
+    return tuple(config.data.scale) != (4.0, 4.0)
+
+
+def module_config(config: Config, groups: set[str]) -> dict[str, Any]:
+    """The part of a run's config that an export carries."""
+    modules = {name: dict(config[name]) for name in ("lrrf", "as_head") if name in groups}
+    return {**modules, "hook": config.hook}
+
+
+def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
+    """The backbone's weights by name or file; "seeded" is a small one with random weights, made on the spot.
+
+    Upscaling with what is trained on "seeded" takes `WORKDIR/backbone.safetensors` as the backbone.
+    """
+    if name != "seeded":
+        return load_weights(name, network=tuple(BACKBONES), progress=progress)
+    path = Path(workdir) / "backbone.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(path, seeded_backbone())
+    return load_weights(path, network=tuple(BACKBONES))
+
+
+def seeded_backbone() -> Weights:
+    """A BasicVSR of one residual block a branch, of the published width, with random weights."""
+    network = BasicVSR(num_blocks=1)
+    frames = jnp.zeros((1, 2, 8, 8, 3))
+    params = jax.tree.map(np.asarray, jax.jit(network.init)(jax.random.key(0), frames)["params"])
+    digest = content_sha256(flatten(params), np.zeros(0, np.uint8)).tobytes().hex()
+    config = {"mid_channels": 64, "num_blocks": 1}
+    return Weights("seeded", "basicvsr", config, params, digest, "none: random numbers", [])
+
+
+def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
+    """Load the frozen weights and initialise, or load, what is trained.
+
+    Args:
+        workdir: where the backbone "seeded" is kept.
+
+    Raises:
+        InputError: weights that cannot be had or do not fit; or a config that asks for what there is not.
+    """
+    trains = tuple(config.trains)
+    if trains not in TRAINABLE:
+        choices = " or ".join(map(repr, TRAINABLE))
+        raise InputError(f"config.trains={trains!r}: one of {choices} can be trained at a time")
+    backbone = frozen_backbone(config.backbone, workdir, progress)
+    start = load_export(config.init_from, backbone=backbone) if config.init_from else None
+    have: dict[str, Any] = dict(start.groups) if start else {}
+    # LRRF for any scale stands on a head: one that was trained before, or an untrained one.
+    groups = {*trains, *(HEAD if any_scale(config) or "as_head" in have else ())}
+    modules = module_config(config, groups)
+    if start and "as_head" in groups and "as_head" not in trains:
+        modules["as_head"] = start.config.get("as_head", {})
+    try:
+        boxes = trainable_modules(groups, modules, config.band_pixels or None)
+        if "lrrf" in boxes:
+            boxes["lrrf"] = boxes["lrrf"].clone(keep_features=True)
+    except TypeError as error:
+        raise InputError(f"config: {error}") from error
+    network = BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None)
+    net = LDIP(network, **boxes, hook=config.hook)
+    keys = dict(
+        zip(INITIALISERS, jax.random.split(jax.random.key(config.seed), len(INITIALISERS)), strict=True)
+    )
+    params, frozen = {}, {"backbone": backbone.params}
+    for name in groups:
+        start_here = jax.jit(lambda key, name=name: INITIALISERS[name](boxes[name], key))
+        tree: Any = have[name] if name in have else start_here(keys[name])
+        (params if name in trains else frozen)[name] = tree
+    return Run(net, backbone, frozen, params, modules)

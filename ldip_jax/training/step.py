@@ -1,0 +1,124 @@
+"""One training step and one validation step, pure functions of state and batch."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from ldip_jax.data.crops import Sample
+from ldip_jax.models.backbone.propagation import Flows
+from ldip_jax.models.ldip import LDIP, KeyFrames
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.grid import Grid, crop_axis
+from ldip_jax.training.config import StepPlan
+from ldip_jax.training.state import TrainState, trained_params, update_average
+
+Params = Mapping[str, Any]
+
+
+def images(frames: Array | np.ndarray) -> Float[Array, "..."]:
+    """uint8 to [0, 1]."""
+    return jnp.asarray(frames).astype(jnp.float32) / 255.0
+
+
+def restored(
+    net: LDIP, params: Params, batch: Any, *, propagate: bool, dtype: str = "float32"
+) -> Float[Array, "b t H W 3"]:
+    """The network's frames for a batch, not clamped, float32.
+
+    Args:
+        params: all boxes', frozen and trained.
+        batch: a `Sample` with a first axis.
+        propagate: False for key-frames alone, without HRIP.
+        dtype: compute type of features; images, flows and coordinates stay float32.
+    """
+    lr = images(batch.lr)
+    features = batch.features.astype(dtype)
+    flows = Flows(batch.to_next, batch.to_previous)
+    keys = None
+    if net.lrrf is not None:
+        references = Reference(images(batch.images), batch.sizes, batch.warps, batch.confidence, batch.valid)
+        keys = KeyFrames(batch.key_index, batch.key_valid, references)
+
+    def run(features, flows, lr, keys, grid=None) -> Array:
+        args = features, flows, lr, keys, grid, propagate
+        out = cast(Array, net.apply({"params": params}, *args, method=LDIP.restore))
+        return out.astype(jnp.float32)
+
+    if net.as_head is None:
+        return run(features, flows, lr, keys)
+
+    def one(origin, step, features, flows, lr, keys):
+        size = batch.hr.shape[2:4]
+        grid = Grid(crop_axis(origin[0], step[0], size[0]), crop_axis(origin[1], step[1], size[1]))
+        alone = jax.tree.map(lambda x: x[None], (features, flows, lr, keys))
+        features, flows, lr, keys = alone
+        return run(features, flows, lr, keys, grid)[0]
+
+    # A grid of its own for each sample: scales differ within a batch.
+    return jax.vmap(one)(batch.origin, batch.step, features, flows, lr, keys)
+
+
+def train_step(
+    net: LDIP,
+    optimizer: optax.GradientTransformation,
+    plan: StepPlan,
+    state: TrainState,
+    frozen: Params,
+    batch: Sample,
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update; L1 over all frames and channels.
+
+    A loss or gradient that is not finite leaves parameters, optimiser and average as they are.
+
+    Args:
+        net, optimizer, plan: how; static.
+        state: used up.
+        frozen: the other boxes' parameters; no gradient reaches them.
+        batch: the global batch.
+
+    Returns:
+        The state after it, and "loss", "grad_norm" and "skipped" (0 or 1) as scalars.
+    """
+
+    def loss(params: Params) -> Float[Array, ""]:
+        out = restored(net, {**frozen, **params}, batch, propagate=plan.propagate, dtype=plan.dtype)
+        return jnp.mean(jnp.abs(out - images(batch.hr)))
+
+    value, gradients = jax.value_and_grad(loss)(state.params)
+    norm = optax.global_norm(gradients)
+    fine = jnp.isfinite(value) & jnp.isfinite(norm)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, cast(Any, state.params))
+    params = cast(Params, optax.apply_updates(cast(Any, state.params), updates))
+    ema = state.ema
+    if ema is not None:
+        ema = update_average(ema, params, state.step, plan.ema)
+    new = TrainState(state.step + 1, params, opt_state, ema)
+    kept = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, state)
+    metrics = {"loss": value, "grad_norm": norm, "skipped": 1.0 - fine.astype(jnp.float32)}
+    return kept.replace(step=state.step + 1), metrics
+
+
+def psnr(a: Float[Array, "b t H W 3"], b: Float[Array, "b t H W 3"]) -> Float[Array, ""]:
+    """Mean over frames of the RGB PSNR in dB, images clipped to [0, 1], not quantised."""
+    error = jnp.mean(jnp.square(jnp.clip(a, 0.0, 1.0) - b), axis=(2, 3, 4))
+    return jnp.mean(-10.0 * jnp.log10(jnp.maximum(error, 1e-10)))
+
+
+def validation_step(
+    net: LDIP, plan: StepPlan, state: TrainState, frozen: Params, batch: Sample
+) -> tuple[dict[str, Array], Float[Array, "b t H W 3"]]:
+    """PSNR of the averaged weights and of the backbone alone, and the frames made."""
+    params = {**frozen, **trained_params(state)}
+    out = restored(net, params, batch, propagate=plan.propagate, dtype=plan.dtype)
+    alone = net.clone(lrrf=None) if net.as_head is None else None
+    hr = images(batch.hr)
+    metrics = {"psnr": psnr(out, hr)}
+    if alone is not None:
+        base = restored(alone, params, batch, propagate=False, dtype=plan.dtype)
+        metrics |= {"psnr_backbone": psnr(base, hr), "gain": metrics["psnr"] - psnr(base, hr)}
+    return metrics, out
