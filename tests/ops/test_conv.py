@@ -58,7 +58,8 @@ def test_bfloat16_sums_in_float32(rng, case):
         return jax.vjp(lambda x, kernel: conv2d(x, kernel), x, kernel)[1](g)
 
     dx, dw = jax.jit(pull)(x, kernel, g)
-    assert dx.dtype == jnp.bfloat16 and dw.dtype == jnp.float32
+    assert dx.dtype == jnp.bfloat16
+    assert dw.dtype == jnp.float32
     exact = jax.jit(pull)(x.astype(jnp.float32), kernel, g.astype(jnp.float32))
     # 6144 products in a sum: bfloat16 would have lost the small ones.
     np.testing.assert_allclose(dw, exact[1], atol=1e-5 * float(jnp.abs(exact[1]).max()), rtol=0)
