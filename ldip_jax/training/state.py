@@ -15,13 +15,14 @@ class TrainState:
     """Frozen parameters are not part of it: they are a tree of their own, never differentiated, never saved.
 
     Attributes:
-        step: updates made so far, skipped ones included.
+        step: updates made so far, skipped ones included; an int32 scalar.
         params: trainable parameters by box: "lrrf", or "as_head" and "as_decoder"; float32.
         opt_state: the optimiser's.
         ema: running average of `params`, or None.
     """
 
-    step: Int[Array, ""]
+    # No annotation of JAX's: a state of shapes alone is a state too.
+    step: Any
     params: Mapping[str, Any]
     opt_state: optax.OptState
     ema: Mapping[str, Any] | None

@@ -90,7 +90,7 @@ def train_step(
         return jnp.mean(jnp.abs(out - images(batch.hr)))
 
     value, gradients = jax.value_and_grad(loss)(state.params)
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(gradients, state.opt_state, cast(Any, state.params))
     params = cast(Params, optax.apply_updates(cast(Any, state.params), updates))

@@ -1,0 +1,189 @@
+"""Crops of records: alignment, masks, distributions, degraded references, distractors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ldip_jax.data.crops import CropPlan, RecordCrop, crop, fullest, stack
+from ldip_jax.data.records import save_record
+from ldip_jax.errors import InputError
+from tests.data.record import made_up
+
+PLAN = CropPlan(frames=3, hr=32, window=40, jitter=4, keys=2, references=3)
+
+
+@pytest.fixture
+def record(rng):
+    return made_up(rng)
+
+
+def draws(record, plan, count, other=None):
+    return [crop(record, other or record, np.random.default_rng(i), plan) for i in range(count)]
+
+
+def find(haystack, needle):
+    """(frame, y, x) at which `needle` lies in `haystack`, both uint8 `t h w 3`."""
+    t, h, w = needle.shape[:3]
+    for f in range(haystack.shape[0] - t + 1):
+        for y in range(haystack.shape[1] - h + 1):
+            for x in range(haystack.shape[2] - w + 1):
+                if np.array_equal(haystack[f, y : y + h, x : x + w], needle[0]):
+                    return f, y, x
+    raise AssertionError("not found")
+
+
+def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
+    for sample in draws(record, PLAN, 6):
+        f, y, x = find(record.lr, sample.lr)
+        np.testing.assert_array_equal(sample.hr, record.hr[f : f + 3, 4 * y : 4 * y + 32, 4 * x : 4 * x + 32])
+        np.testing.assert_array_equal(sample.features, record.features[f : f + 3, y : y + 8, x : x + 8])
+        np.testing.assert_array_equal(sample.to_next[:-1], record.to_next[f : f + 2, y : y + 8, x : x + 8])
+        assert not sample.to_next[-1].any()
+        assert not sample.to_previous[0].any()
+        # The first HR pixel of an aligned x4 crop lies 3/8 of an LR pixel before the first LR pixel.
+        np.testing.assert_allclose(sample.origin, -0.375)
+        np.testing.assert_allclose(sample.step, 0.25)
+
+
+def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(record, monkeypatch):
+    monkeypatch.setattr("ldip_jax.data.crops._degrade", lambda image, warp, down, up: (image, warp))
+    seen = 0
+    for sample in draws(record, PLAN, 20):
+        for k, n in zip(*np.nonzero(sample.valid), strict=True):
+            key = sample.hr[sample.key_index[k]]
+            (h, w), warp = sample.sizes[k, n], np.round(sample.warps[k, n]).astype(int)
+            inside = (warp >= 0).all(-1) & (warp[..., 0] < w) & (warp[..., 1] < h)
+            inside &= sample.confidence[k, n, ..., 0] > 0
+            places = warp[inside]
+            np.testing.assert_array_equal(sample.images[k, n][places[:, 1], places[:, 0]], key[inside])
+            seen += inside.sum()
+    assert seen > 10_000
+
+
+def test_a_degraded_reference_keeps_its_content_in_place(rng):
+    """A ramp stays a ramp at whatever size: its value under the warp is that of the place."""
+    record = made_up(rng, size=(24, 24))
+    ramp = np.broadcast_to((np.arange(96) * 2 + 20)[None, :, None], (96, 96, 3)).astype(np.uint8)
+    record = record._replace(references=np.stack([ramp] * len(record.references)))
+    plan = replace(PLAN, window=96)
+    sizes = set()
+    for sample in draws(record, plan, 12):
+        for k, n in zip(*np.nonzero(sample.valid), strict=True):
+            h, w = sample.sizes[k, n]
+            sizes.add((int(h), int(w)))
+            warp, image = sample.warps[k, n], sample.images[k, n, h // 2].astype(float)
+            x = warp[..., 0]
+            safe = (x > 4) & (x < w - 5)
+            original = np.interp(x[safe], np.arange(w), image[:w, 0])
+            np.testing.assert_allclose(original, ((x[safe] + 0.5) * 96 / w - 0.5) * 2 + 20, atol=2.5)
+            assert not sample.images[k, n, h:].any()
+            assert not sample.images[k, n, :, w:].any()
+    assert len(sizes) > 10
+
+
+def test_numbers_of_key_frames_and_references_are_uniform_and_masked(record):
+    samples = draws(record, replace(PLAN, frames=5), 400)
+    keys = np.bincount([int(s.key_valid.sum()) for s in samples])
+    references = np.bincount([int(n) for s in samples for n in s.valid.sum(axis=1) if n])
+    assert keys[0] == 0
+    assert abs(keys[1] - keys[2]) < 80
+    assert references[1:].min() > 0.8 * references[1:].mean()
+    for sample in samples[:50]:
+        assert not sample.valid[sample.key_valid == 0].any()
+        assert not sample.images[sample.valid == 0].any()
+        assert (np.isin(sample.key_index[sample.key_valid > 0], (1, 3))).all()
+
+
+def test_scales_of_references_follow_the_paper(record):
+    """s1 ~ U[1, 4], s2 ~ U[1, s1]: the side left is s2 / s1 of the window."""
+    plan = replace(PLAN, window=32, jitter=0)
+    sizes = [
+        s.sizes[k, n, 0] / 32
+        for s in draws(record, plan, 500)
+        for k, n in zip(*np.nonzero(s.valid), strict=True)
+    ]
+    rng = np.random.default_rng(0)
+    down = rng.uniform(1, 4, 100_000)
+    wanted = rng.uniform(1, down) / down
+    assert abs(np.mean(sizes) - wanted.mean()) < 0.02
+    np.testing.assert_allclose(
+        np.quantile(sizes, (0.1, 0.5, 0.9)), np.quantile(wanted, (0.1, 0.5, 0.9)), atol=0.04
+    )
+
+
+def test_references_as_at_inference_have_lr_size(record):
+    plan = replace(PLAN, window=40, self_references=1.0)
+    sizes = {
+        tuple(s.sizes[k, n])
+        for s in draws(record, plan, 10)
+        for k, n in zip(*np.nonzero(s.valid), strict=True)
+    }
+    assert sizes == {(10, 10)}
+
+
+def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record):
+    other = made_up(rng)
+    plan = replace(PLAN, distractors=1.0)
+    confidences = [
+        float(s.confidence[k, n].max())
+        for s in draws(record, plan, 60, other)
+        for k, n in zip(*np.nonzero(s.valid), strict=True)
+    ]
+    unsure = np.mean([c <= 0.05 for c in confidences])
+    assert 0.6 < unsure < 0.9
+    assert all(c <= 0.05 or c == 1.0 for c in confidences)
+
+
+def test_the_same_seed_gives_the_same_sample(record):
+    first, again = (draws(record, replace(PLAN, distractors=0.5), 3) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.3, 3.7, 4.5])
+def test_sides_of_any_scale(rng, scale):
+    assert CropPlan(hr=0, lr=64).sides(scale)[0] % 32 == 0
+    assert 64 * scale - 32 < CropPlan(hr=0, lr=64).sides(scale)[0] <= 64 * scale
+    hr, lr = CropPlan(hr=256).sides(scale)
+    assert lr % 16 == 0
+    assert 0 <= lr * scale - hr < 16 * scale
+    record = made_up(rng, size=(24, 24), scale=scale)
+    sample = crop(record, record, rng, replace(PLAN, hr=0, lr=22))
+    last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
+    assert (sample.origin > -0.5).all()
+    assert (last < 21.5).all()
+
+
+def test_without_references_there_are_no_key_frames(record):
+    sample = draws(record, replace(PLAN, references=0), 1)[0]
+    assert not sample.key_valid.any()
+    assert sample.images.shape[1] == 0
+    assert stack([sample], (0, 0)).images.shape[:3] == (1, 0, 0)
+
+
+def test_a_batch_keeps_the_slots_it_needs(record):
+    samples = draws(record, PLAN, 3)
+    k, n = fullest(samples)
+    batch = stack(samples, (k, n))
+    assert batch.valid.shape == (3, k, n)
+    assert batch.valid.sum() == sum(s.valid.sum() for s in samples)
+    smaller = draws(record, replace(PLAN, hr=16), 1)
+    with pytest.raises(InputError, match="several scales"):
+        stack([samples[0], smaller[0]], (k, n))
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (replace(PLAN, frames=6), "a.safetensors: a record of 5 frames .* set data.clip lower"),
+        (replace(PLAN, hr=128), "smaller than a crop of 128 .* set data.crop lower"),
+        (replace(PLAN, hr=0, lr=4), "covers no multiple of 32"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, plan, message):
+    path = tmp_path / "a.safetensors"
+    save_record(path, record, {})
+    with pytest.raises(InputError, match=message):
+        RecordCrop([path], plan)(path, rng)

@@ -1,0 +1,44 @@
+"""Training batches out of noise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ldip_jax.data.crops import CropPlan, Sample, crop, stack
+from tests.data.record import made_up
+
+
+def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
+    """A batch of crops of made-up records, all slots kept."""
+    frames = max(plan.frames, 5)
+    drawn = []
+    for _ in range(samples):
+        record = made_up(rng, size, frames=frames, candidates=max(plan.references, 1))
+        record = record._replace(
+            features=(0.06 * record.features.astype(np.float32)).astype(record.features.dtype)
+        )
+        drawn.append(crop(record, record, rng, plan))
+    return jax.tree.map(jnp.asarray, stack(drawn, (plan.keys, plan.references)))
+
+
+def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int = 64) -> Sample:
+    """The shapes of a batch of a plan, however large."""
+    hr, lr = plan.sides(scale)
+    b, t, k, n, r = batch_size, plan.frames, plan.keys, plan.references, plan.window
+    shapes = Sample(
+        lr=((b, t, lr, lr, 3), np.uint8),
+        hr=((b, t, hr, hr, 3), np.uint8),
+        features=((b, t, lr, lr, channels), jnp.bfloat16),
+        to_next=((b, t, lr, lr, 2), np.float32),
+        to_previous=((b, t, lr, lr, 2), np.float32),
+        origin=((b, 2), np.float32),
+        step=((b, 2), np.float32),
+        key_index=((b, k), np.int32),
+        key_valid=((b, k), np.float32),
+        images=((b, k, n, r, r, 3), np.uint8),
+        sizes=((b, k, n, 2), np.int32),
+        warps=((b, k, n, hr, hr, 2), np.float32),
+        confidence=((b, k, n, hr, hr, 1), np.float32),
+        valid=((b, k, n), np.float32),
+    )
+    return Sample(*(jax.ShapeDtypeStruct(*entry) for entry in shapes))

@@ -1,0 +1,114 @@
+"""One step: what learns when, what stays, and what happens to numbers that are none."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ldip_jax.data.crops import CropPlan
+from ldip_jax.training.config import StepPlan
+from ldip_jax.training.state import start_state, trained_params, update_average
+from ldip_jax.training.step import restored, train_step, validation_step
+from tests.models.build import narrow_ldip, shaken
+from tests.training.batches import noise_batch
+
+PLAN = CropPlan(frames=2, hr=32, window=24, jitter=4, keys=1, references=2, fewest_references=2)
+STEP = StepPlan(propagate=True, dtype="float32", ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    net, params = narrow_ldip()
+    optimizer = optax.adamw(1e-5)
+    frozen = {"backbone": params["backbone"]}
+    state = start_state({"lrrf": params["lrrf"]}, optimizer, ema=True)
+    batch = noise_batch(np.random.default_rng(0), PLAN)
+    # The narrow backbone has 8 channels.
+    batch = batch._replace(features=batch.features[..., :8])
+    step = jax.jit(lambda state, batch: train_step(net, optimizer, STEP, state, frozen, batch))
+    return net, frozen, state, batch, step
+
+
+def run(net, params, batch, propagate=True):
+    return np.asarray(jax.jit(partial(restored, net, propagate=propagate))(params, batch))
+
+
+def moved(before, after):
+    flat = jax.tree_util.tree_flatten_with_path(
+        jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
+    )[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): hit for path, hit in flat}
+
+
+def test_an_untrained_run_starts_at_the_backbones_own_frames(parts):
+    net, frozen, state, batch, _ = parts
+    params = {**frozen, **state.params}
+    out, alone = run(net, params, batch), run(net.clone(lrrf=None), params, batch)
+    np.testing.assert_array_equal(out, alone)
+    metrics, frames = jax.jit(partial(validation_step, net, STEP))(state, frozen, batch)
+    assert float(metrics["gain"]) == 0.0
+    np.testing.assert_array_equal(frames, out)
+
+
+def test_silent_layers_wake_first_and_the_rest_follows(parts):
+    _, _, state, batch, step = parts
+    first, metrics = step(state, batch)
+    # Kernels move by weight decay too: the first moment tells what had a gradient.
+    had = moved(jax.tree.map(jnp.zeros_like, state.params), first.opt_state[0].mu)
+    assert {name for name, hit in had.items() if hit} == {
+        f"lrrf/{layer}/{leaf}"
+        for layer in ("ref_fusion/conv_r", "hrip/backward/conv_last", "hrip/forward/conv_last")
+        for leaf in ("kernel", "bias")
+    }
+    second, again = step(first, batch)
+    still = {name for name, hit in moved(first.opt_state[0].mu, second.opt_state[0].mu).items() if not hit}
+    # A key's bias shifts all scores of a softmax alike.
+    assert all(name.endswith("/k/bias") for name in still), still
+    assert float(again["loss"]) < float(metrics["loss"])
+    assert int(second.step) == 2
+
+
+def test_the_average_follows_the_parameters(parts):
+    _, _, state, batch, step = parts
+    after, _ = step(state, batch)
+    wanted = jax.tree.map(lambda a, p: a + 0.9 * (p - a), state.ema, after.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after.ema, wanted)
+    assert trained_params(after) is after.ema
+    assert trained_params(after.replace(ema=None)) is after.params
+    late = update_average({"w": jnp.zeros(())}, {"w": jnp.ones(())}, jnp.array(10_000), 0.99)
+    np.testing.assert_allclose(late["w"], 0.01, rtol=1e-5)
+
+
+def test_a_step_that_is_not_finite_changes_nothing(parts):
+    _, _, state, batch, step = parts
+    broken = batch._replace(features=jnp.full_like(batch.features, jnp.nan))
+    after, metrics = step(state, broken)
+    assert float(metrics["skipped"]) == 1.0
+    assert int(after.step) == 1
+    for before, now in zip(
+        jax.tree.leaves(state.replace(step=0)), jax.tree.leaves(after.replace(step=0)), strict=True
+    ):
+        np.testing.assert_array_equal(before, now)
+
+
+def test_empty_slots_have_no_influence(parts):
+    net, frozen, state, wide, _ = parts
+    params = {**frozen, **shaken(state.params, np.random.default_rng(1))}
+    valid = wide.valid.at[..., 1].set(0.0)
+    masked = run(net, params, wide._replace(valid=valid))
+    names = ("images", "sizes", "warps", "confidence", "valid")
+    cut = wide._replace(**{name: getattr(wide, name)[:, :, :1] for name in names})
+    np.testing.assert_allclose(masked, run(net, params, cut), atol=1e-4)
+
+
+def test_without_propagation_only_key_frames_change(parts):
+    net, frozen, state, batch, _ = parts
+    params = {**frozen, **shaken(state.params, np.random.default_rng(1))}
+    out = run(net, params, batch, propagate=False)
+    alone = run(net.clone(lrrf=None), params, batch, propagate=False)
+    key = int(batch.key_index[0, 0])
+    assert (out[0, key] != alone[0, key]).any()
+    np.testing.assert_array_equal(out[0, 1 - key], alone[0, 1 - key])
