@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from ldip_jax.data.crops import Sample
+from ldip_jax.errors import InputError
 from ldip_jax.training.checkpoint import open_checkpoints
-from ldip_jax.training.config import Config, step_plan
+from ldip_jax.training.config import Config, check_config, step_plan
 from ldip_jax.training.feature_scale import CLIPS, with_feature_scale
 from ldip_jax.training.feed import Feed, clip_features, validation_samples
 from ldip_jax.training.images import KeyPictures, contact_sheet
@@ -24,12 +25,13 @@ from ldip_jax.training.step import train_step, validation_step
 EXPORT = "export.safetensors"
 
 
-def train(config: Config, workdir: str | Path) -> int:
+def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> int:
     """Train, or go on training, until `config.steps`.
 
     Args:
         config: with the fields of `configs/common.py`.
         workdir: gets checkpoints, logs and `export.safetensors`; a run that is there is gone on with.
+        export_only: write the newest checkpoint's export, and nothing else.
 
     Returns:
         The exit code: 0 when done, 143 or 130 where a signal ended the run, to be started again.
@@ -37,6 +39,7 @@ def train(config: Config, workdir: str | Path) -> int:
     Raises:
         InputError: config, data or weights that cannot be used, or a folder that cannot be written.
     """
+    check_config(config)
     folder = Path(workdir)
     mesh = make_mesh()
     local_batch_size(mesh, config.batch_size)
@@ -64,6 +67,12 @@ def train(config: Config, workdir: str | Path) -> int:
             state, place = found
             next_index = place["next_index"]
         number = int(state.step)
+        if export_only:
+            if found is None:
+                raise InputError(f"{folder}: holds no checkpoint to export; train first")
+            run.export(folder / EXPORT, trained_params(state), _provenance(config, number))
+            print(f"step {number}: {folder / EXPORT}")
+            return 0
         with (
             Feed(config, run, process, next_index) as feed,
             RunLog(folder, steps=config.steps, batch_size=config.batch_size, first_step=number) as log,

@@ -74,7 +74,12 @@ def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
         return load_weights(name, network=tuple(BACKBONES), progress=progress)
     path = Path(workdir) / "backbone.safetensors"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path.parent}: cannot be made ({error.strerror}); choose another --workdir"
+            ) from error
         save_weights(path, seeded_backbone())
     return load_weights(path, network=tuple(BACKBONES))
 
