@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -18,7 +19,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         # A file that could not be loaded says so when it is first looked at.
-        flags.FLAGS["config"].value.keys()
+        config: Any = flags.FLAGS["config"].value
+        config.keys()
     # A config file is a program of the user's, and so are the values given for its fields: anything may fail.
     except Exception as error:
         if isinstance(error, AttributeError):
