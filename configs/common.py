@@ -26,6 +26,8 @@ def base() -> ConfigDict:
     config.batch_size = 2
     config.learning_rate = 2e-4
     config.final_learning_rate = 1e-6
+    # HRIP's learning rate over that of the rest.
+    config.hrip_rate = 1.0
     config.warmup_steps = 0
     config.weight_decay = 0.01
     config.clip_norm = 0.0
@@ -59,8 +61,9 @@ def base() -> ConfigDict:
     data.fewest_references = 1
     data.window = 256
     data.jitter = 64
-    # Beyond the paper: shares of references at LR size, and of useless ones.
+    # Beyond the paper: shares of references at LR size, of sharp ones, and of useless ones.
     data.self_references = 0.0
+    data.sharp_references = 0.0
     data.distractors = 0.0
 
     config.log_every = 50
@@ -80,6 +83,7 @@ def robust(config: ConfigDict) -> ConfigDict:
     config.ema = 0.999
     config.data.distractors = 0.25
     config.data.self_references = 0.25
+    config.data.sharp_references = 0.5
     return config
 
 

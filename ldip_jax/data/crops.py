@@ -36,6 +36,8 @@ class CropPlan:
         keys, references: the most key-frames of a sample, and references of one; 1 to that many are drawn.
         fewest_references: the least references of a key-frame, where it has as many.
         self_references: share of references given at LR size, as the clip's own frames are at inference.
+        sharp_references: share of references given as they are, as stills are at inference; the rest is
+            degraded as in the paper.
         distractors: share of references made useless: of another clip, of elsewhere, black, or blurred.
     """
 
@@ -48,6 +50,7 @@ class CropPlan:
     references: int = 5
     fewest_references: int = 1
     self_references: float = 0.0
+    sharp_references: float = 0.0
     distractors: float = 0.0
 
     def sides(self, scale: float) -> tuple[int, int]:
@@ -271,8 +274,11 @@ def _reference(
     warp = warp - np.array([x, y], np.float32)
     if spoil is not None:
         image, confidence = spoil(image, confidence, rng)
-    if rng.random() < plan.self_references:
+    kind = rng.random()
+    if kind < plan.self_references:
         down, up = scale, 1.0
+    elif kind < plan.self_references + plan.sharp_references:
+        down, up = 1.0, 1.0
     else:
         down = rng.uniform(1.0, 4.0)
         up = rng.uniform(1.0, down)

@@ -1,8 +1,7 @@
 """From a config to the clips that are trained on."""
 
 from pathlib import Path
-
-from ml_collections import ConfigDict
+from typing import Any
 
 from ldip_jax.data.clips import ClipPlan, Footage
 from ldip_jax.data.heldout import read_heldout, refuse_held_out
@@ -11,7 +10,7 @@ from ldip_jax.data.stills import StillClips
 from ldip_jax.data.synthetic import SyntheticClips
 
 
-def clip_plan(data: ConfigDict) -> ClipPlan:
+def clip_plan(data: Any) -> ClipPlan:
     """`config.data` as a plan of what crops choose from: as many key-frames and references as there may be.
 
     How many a training sample has is drawn once, when it is cropped (`data/crops.py`).
@@ -31,7 +30,7 @@ def clip_plan(data: ConfigDict) -> ClipPlan:
     )
 
 
-def open_clips(data: ConfigDict, split: str = "train", seed: int = 0) -> Items[Footage]:
+def open_clips(data: Any, split: str = "train", seed: int = 0) -> Items[Footage]:
     """The clips of `data.dataset`.
 
     Args:

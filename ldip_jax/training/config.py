@@ -43,10 +43,10 @@ def check_config(config: Config) -> None:
         **dict.fromkeys(("steps", "batch_size", "log_every", "keep_last", "patience"), 1),
         **dict.fromkeys(("images_every", "validate_every", "checkpoint_every", "warmup_steps"), 0),
         **dict.fromkeys(("validation_samples", "band_pixels", "weight_decay", "clip_norm", "ema"), 0),
-        **dict.fromkeys(("learning_rate", "final_learning_rate", "lrrf.feature_scale"), 0),
+        **dict.fromkeys(("learning_rate", "final_learning_rate", "hrip_rate", "lrrf.feature_scale"), 0),
         **dict.fromkeys(("data.clip", "data.window", "data.key_frames", "data.frames"), 1),
         **dict.fromkeys(("data.references", "data.jitter", "data.workers", "data.crop", "data.lr"), 0),
-        **dict.fromkeys(("data.self_references", "data.distractors"), 0),
+        **dict.fromkeys(("data.self_references", "data.sharp_references", "data.distractors"), 0),
     }
     for name, lowest in least.items():
         # What is not a number compares as False.
@@ -87,5 +87,6 @@ def crop_plan(config: Config) -> CropPlan:
         references=data.references,
         fewest_references=data.fewest_references,
         self_references=data.self_references,
+        sharp_references=data.sharp_references,
         distractors=data.distractors,
     )

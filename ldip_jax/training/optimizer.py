@@ -24,8 +24,25 @@ def decayed(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
+def faster_hrip(factor: float) -> optax.GradientTransformation:
+    """Multiplies the updates of HRIP's parameters."""
+
+    def scale(updates: Any, params: Any) -> Any:
+        del params
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: factor * update if any(step.key == "hrip" for step in path) else update,
+            updates,
+        )
+
+    return optax.stateless(scale)
+
+
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """AdamW (0.9, 0.999); `config.clip_norm` above 0 bounds the gradient's norm over trainable parameters."""
+    """AdamW (0.9, 0.999).
+
+    `config.clip_norm` above 0 bounds the gradient's norm over trainable parameters; `config.hrip_rate` is
+    HRIP's learning rate over that of the rest.
+    """
     adamw = optax.adamw(
         learning_rate(config),
         b1=0.9,
@@ -34,6 +51,6 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         weight_decay=config.weight_decay,
         mask=decayed,
     )
-    if config.clip_norm:
-        return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
-    return adamw
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    faster = [faster_hrip(config.hrip_rate)] if config.hrip_rate != 1.0 else []
+    return optax.chain(*clip, adamw, *faster)

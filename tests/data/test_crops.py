@@ -122,6 +122,18 @@ def test_references_as_at_inference_have_lr_size(record):
     assert sizes == {(10, 10)}
 
 
+def test_sharp_references_stay_as_they_are(record):
+    plan = replace(PLAN, window=40, sharp_references=0.5, self_references=0.2)
+    sizes = [
+        int(s.sizes[k, n, 0])
+        for s in draws(record, plan, 200)
+        for k, n in zip(*np.nonzero(s.valid), strict=True)
+    ]
+    # A window of 40 whole, at a quarter, or anything between.
+    assert abs(np.mean(np.array(sizes) == 40) - 0.5) < 0.06
+    assert abs(np.mean(np.array(sizes) == 10) - 0.2) < 0.06
+
+
 def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record):
     other = made_up(rng)
     plan = replace(PLAN, distractors=1.0)
