@@ -59,7 +59,7 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
         lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
             backbone alone; or the file of an export.
         native: whether the output is exactly the backbone's x4 on both axes; "default" takes the fixed
-            weights then and the arbitrary-scale ones otherwise.
+            weights then and otherwise the arbitrary-scale ones, or while there are none the fixed ones too.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -74,7 +74,8 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
         kind = "x4" if native else "as"
         # The same weights from a file are as good as by name.
         names = (entry.name for entry in CATALOGUE.values() if entry.sha256 == weights.sha256)
-        shipped = shipped_export(next(names, weights.name), kind)
+        name = next(names, weights.name)
+        shipped = shipped_export(name, kind) or shipped_export(name, "x4")
         if shipped is None:
             notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
         else:

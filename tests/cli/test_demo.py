@@ -64,7 +64,9 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch, clip, matcher):
-    """The demonstration on 4 frames of 80x48, all of it made here."""
+    """The demonstration on 4 frames of 80x48, all of it made here, as if no weights of LRRF were shipped."""
+    for module in (model, methods):
+        monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: None)
     monkeypatch.setattr(material, "FIRST", 6)
     monkeypatch.setattr(material, "COUNT", FRAMES)
     monkeypatch.setattr(material, "BEFORE", (2, 4))

@@ -93,6 +93,14 @@ def test_default_takes_what_is_shipped_for_the_scale(networks, monkeypatch):
     assert asked == [(name, "x4"), (name, "as")]
 
 
+def test_while_only_x4_is_shipped_other_scales_stand_on_it(networks, monkeypatch):
+    monkeypatch.setattr(module, "shipped_export", lambda _, kind: networks.trained if kind == "x4" else None)
+    model = load(networks.backbone, "default", native=False)
+    assert model.refined
+    assert not model.arbitrary
+    assert "then resized" in model.notes[0]
+
+
 def test_an_export_for_another_backbone_is_refused(networks):
     with pytest.raises(InputError, match=rf"^{re.escape(str(networks.trained))}: made for the backbone"):
         load(networks.other, networks.trained)
