@@ -3,7 +3,7 @@
 python train.py --config configs/ldip_basicvsr_x4.py --workdir runs/a [--config.batch_size=4]
 """
 
-from ldip_jax.runtime import configure
+from ldip_jax.runtime import configure, make_deterministic
 
 configure()
 
@@ -22,6 +22,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and
 
 
 def main() -> int:
+    if CONFIG.value.deterministic:
+        make_deterministic()
     join_processes()
     return train(CONFIG.value, WORKDIR.value, export_only=EXPORT_ONLY.value)
 

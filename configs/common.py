@@ -35,6 +35,7 @@ def base() -> ConfigDict:
     config.dtype = "float32"
     # Pixels per band of rows, 0: whole frames. Bands are recomputed in the backward pass: less memory.
     config.band_pixels = 0
+    # Bit-reproducible on GPUs too, where sums of gathers' gradients are not otherwise; slower.
     config.deterministic = False
 
     data = config.data = ConfigDict()
@@ -67,7 +68,7 @@ def base() -> ConfigDict:
     data.distractors = 0.0
 
     config.log_every = 50
-    config.images_every = 1000
+    # PSNR over the same few samples, and one of them as an image.
     config.validate_every = 1000
     config.validation_samples = 16
     config.checkpoint_every = 1000
@@ -122,7 +123,7 @@ def debug(config: ConfigDict) -> None:
     config.steps = 20
     config.batch_size = 2
     config.log_every = 5
-    config.images_every = config.validate_every = config.checkpoint_every = 10
+    config.validate_every = config.checkpoint_every = 10
     config.validation_samples = 2
     data = config.data
     data.dataset = "synthetic"

@@ -9,6 +9,15 @@ from ldip_jax.cache import cache_dir
 # process, so each is set only for the jaxlib versions that it was tried with.
 FLAGS = {"--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.2",))}
 
+DETERMINISTIC = "xla_gpu_deterministic_ops"
+
+
+def make_deterministic() -> None:
+    """Have GPUs sum up in a fixed order, in programs compiled from now on; before the first of them."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
+
 
 def configure() -> None:
     """Set the flags and the cache for this process; what the user has set stays as it is.

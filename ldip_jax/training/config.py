@@ -41,7 +41,7 @@ def check_config(config: Config) -> None:
             raise InputError(f"config.{name}={value}: choose from {', '.join(allowed)}")
     least = {
         **dict.fromkeys(("steps", "batch_size", "log_every", "keep_last", "patience"), 1),
-        **dict.fromkeys(("images_every", "validate_every", "checkpoint_every", "warmup_steps"), 0),
+        **dict.fromkeys(("validate_every", "checkpoint_every", "warmup_steps"), 0),
         **dict.fromkeys(("validation_samples", "band_pixels", "weight_decay", "clip_norm", "ema"), 0),
         **dict.fromkeys(("learning_rate", "final_learning_rate", "hrip_rate", "lrrf.feature_scale"), 0),
         **dict.fromkeys(("data.clip", "data.window", "data.key_frames", "data.frames"), 1),

@@ -10,7 +10,7 @@ from ldip_jax.training.leaves import some
 # What a resumed run may change: how long it trains, what it says and stores, where its data lies. Everything
 # else (networks, what is trained, samples, batch, optimizer, seed) would make it another run.
 MAY_CHANGE = frozenset(
-    {"steps", "log_every", "images_every", "validate_every", "validation_samples", "checkpoint_every"}
+    {"steps", "log_every", "validate_every", "validation_samples", "checkpoint_every"}
     | {"keep_last", "patience", "data.workers", "data.data_dir", "data.validation_records"}
 )
 _ABSENT = object()
