@@ -58,6 +58,8 @@ class LDIP(nn.Module):
         lrrf: the trainable module, or None for the backbone alone.
         as_head, as_decoder: in place of the backbone's `upscale` and `decode`; both or neither.
         hook: which HR features LRRF refines: "hr_pre", before `conv_hr`, or "hr", before `conv_last`.
+        remat_frames: in the backward pass, compute each frame of HRIP anew as a whole, not its chains of
+            layers alone: half the memory of long clips for a quarter more time.
     """
 
     backbone: Backbone
@@ -65,6 +67,7 @@ class LDIP(nn.Module):
     as_head: ArbitraryScale | None = None
     as_decoder: ArbitraryScaleDecoder | None = None
     hook: str = "hr_pre"
+    remat_frames: bool = False
 
     def upscale(
         self, features: Float[Array, "b h w c"], grid: Grid | None = None
@@ -117,9 +120,8 @@ class LDIP(nn.Module):
                 out = module.lrrf.propagate(reverse, current, previous, hr_flow(flow, size))
                 return out, out
 
-            _, hr = over_time(nn.remat(step, prevent_cse=False), reverse)(
-                self, jnp.zeros_like(hr[:, 0]), (hr, flow)
-            )
+            kept = nn.remat(step, prevent_cse=False) if self.remat_frames else step
+            _, hr = over_time(kept, reverse)(self, jnp.zeros_like(hr[:, 0]), (hr, flow))
         return hr
 
     def __call__(

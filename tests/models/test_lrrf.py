@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.backbone.propagation import Flows
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
 from tests.models.build import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
@@ -175,6 +177,27 @@ def test_which_gradients_live_when(scene, rng):
     every = {"/".join(path) for path in flatten_dict(params["lrrf"])}
     key_biases = {f"ref_fusion/ica_{d}/k/bias" for d in range(2)}
     assert every - alive(gradient(stepped)) == key_biases
+
+
+@pytest.mark.parametrize("band_pixels", [None, 2**12])
+def test_what_hrip_keeps_for_its_gradients(band_pixels):
+    """Of each chain of layers its maps alone; with `remat_frames` of each frame its input alone."""
+    net = LDIP(BasicVSR(), LRRF(band_pixels=band_pixels))
+    lrrf = jax.eval_shape(lambda: init_lrrf(net.lrrf, jax.random.key(0)))
+    hr = jax.ShapeDtypeStruct((1, 3, 128, 128, 64), jnp.float32)
+    flows = Flows(*jnp.zeros((2, 1, 3, 32, 32, 2)))
+
+    def kept(net):
+        """In maps, both passes together."""
+
+        def pull(lrrf, hr):
+            refine = lambda lrrf, hr: net.apply({"params": {"lrrf": lrrf}}, hr, flows, method="propagate")  # noqa: E731
+            return jax.vjp(refine, lrrf, hr)[1]
+
+        return count(jax.eval_shape(pull, lrrf, hr)) / hr.size
+
+    assert kept(net) < 24
+    assert kept(net.clone(remat_frames=True)) < 5
 
 
 def test_unknown_choices_are_refused(key):
