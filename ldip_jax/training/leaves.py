@@ -28,6 +28,11 @@ def content_sha256(arrays: Mapping[str, np.ndarray], text: np.ndarray) -> np.nda
     return np.frombuffer(digest.digest(), np.uint8)
 
 
+def tree_sha256(tree: Any) -> str:
+    """One digest, in hex, of a tree's leaves and their names."""
+    return content_sha256(named_arrays(tree), np.zeros(0, np.uint8)).tobytes().hex()
+
+
 def fill(template: Tree, arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
     """The template's tree of these arrays.
 

@@ -58,7 +58,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
     with open_checkpoints(
         folder,
         config.to_dict(),
-        {run.backbone.name: run.backbone.sha256},
+        run.frozen_sha256(),
         keep_last=config.keep_last,
         tell=print,
     ) as checkpoints:

@@ -15,10 +15,9 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.training.config import Config
-from ldip_jax.training.leaves import content_sha256
+from ldip_jax.training.leaves import tree_sha256
 from ldip_jax.weights.export import Export, load_export, save_export
 from ldip_jax.weights.load import Weights, load_weights, save_weights
-from ldip_jax.weights.rules import flatten
 
 HEAD = ("as_head", "as_decoder")
 TRAINABLE = (("lrrf",), HEAD)
@@ -46,6 +45,11 @@ class Run:
         """A line on what is trained on what."""
         count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
         return f"training {', '.join(self.params)} ({count:,} parameters) on {self.backbone.name}"
+
+    def frozen_sha256(self) -> dict[str, str]:
+        """Of each set of frozen weights, by name: a checkpoint goes with no others."""
+        boxes = {name: tree_sha256(tree) for name, tree in self.frozen.items() if name != "backbone"}
+        return {self.backbone.name: self.backbone.sha256, **boxes}
 
     def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
         """Write trained parameters, with the frozen head they need, as `ldip upscale --lrrf` takes them."""
@@ -89,9 +93,8 @@ def seeded_backbone() -> Weights:
     network = BasicVSR(num_blocks=1)
     frames = jnp.zeros((1, 2, 8, 8, 3))
     params = jax.tree.map(np.asarray, jax.jit(network.init)(jax.random.key(0), frames)["params"])
-    digest = content_sha256(flatten(params), np.zeros(0, np.uint8)).tobytes().hex()
     config = {"mid_channels": 64, "num_blocks": 1}
-    return Weights("seeded", "basicvsr", config, params, digest, "none: random numbers", [])
+    return Weights("seeded", "basicvsr", config, params, tree_sha256(params), "none: random numbers", [])
 
 
 def make_run(config: Config, workdir: str | Path, progress=print) -> Run:

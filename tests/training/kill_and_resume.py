@@ -43,6 +43,14 @@ def steps_done(workdir: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
+def wait_for_step(workdir: Path, go_on: Callable[[], bool]) -> None:
+    """Return when the run has logged another step. It starts by taking back what it will do again."""
+    before = steps_done(workdir)
+    while go_on() and (now := steps_done(workdir)) <= before:
+        before = now
+        time.sleep(0.005)
+
+
 def losses(workdir: Path) -> dict[int, float]:
     """Losses by step, as logged; no step is there twice."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
@@ -72,7 +80,7 @@ class Trials:
 
     def __init__(self, target: Callable[..., None], steps: int, *options: Any, seed: int = 0):
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.training.kill_and_resume"])
+        self._context.set_forkserver_preload(["ldip_jax.training.loop", "tests.training.tiny_run"])
         self._target, self._steps, self._options = target, steps, options
         self._random = random.Random(seed)
 
@@ -91,14 +99,12 @@ class Trials:
     def kill_once(self, workdir: Path, step_seconds: float) -> bool:
         """Train, and kill at a random moment; False where the run was done before that moment.
 
-        One in five is killed while it starts, the others at any moment of the first few steps they make.
+        One in five may be killed while it starts; the others make one step to two thirds of all.
         """
-        done = steps_done(workdir)
         process = self.begin(workdir)
-        starting = self._random.random() < 0.2
-        while not starting and process.is_alive() and steps_done(workdir) == done:
-            time.sleep(0.005)
-        process.join(self._random.uniform(0.0, 3.5 * step_seconds))
+        if self._random.random() > 0.2:
+            wait_for_step(workdir, process.is_alive)
+        process.join(self._random.uniform(0.0, 0.67 * self._steps * step_seconds))
         killed = process.is_alive()
         process.kill()
         process.join()
@@ -125,12 +131,16 @@ def main() -> int:
         step_seconds = typical_step(reference)
         print(f"never stopped: {args.steps} steps, {step_seconds:.2f} s each", flush=True)
         kills = runs = 0
+        # Three kills to a run at most, so that runs get on.
         while kills < args.trials:
             runs += 1
             workdir = Path(folder, f"run{runs}")
-            while kills < args.trials and trials.kill_once(workdir, step_seconds):
+            for _ in range(3):
+                if not trials.kill_once(workdir, step_seconds):
+                    break
                 kills += 1
-                print(f"kill {kills}, {steps_done(workdir)} steps logged", flush=True)
+                stored = sorted(path.name for path in workdir.glob("checkpoints/0*"))
+                print(f"kill {kills}: {steps_done(workdir)} steps logged, stored {stored}", flush=True)
             trials.finish(workdir)
             assert_same(reference, workdir)
             print(f"run {runs}: bit for bit the same", flush=True)
