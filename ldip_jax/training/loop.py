@@ -34,7 +34,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
         export_only: write the newest checkpoint's export, and nothing else.
 
     Returns:
-        The exit code: 0 when done, 143 or 130 where a signal ended the run, to be started again.
+        The exit code: 0 when done, else of the signal that ended the run (`Preemption`), to be started again.
 
     Raises:
         InputError: config, data or weights that cannot be used, or a folder that cannot be written.

@@ -51,8 +51,8 @@ class Preemption:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, otherwise 143, as after a plain SIGTERM: the run is to be started again."""
-        return 128 + (signal.SIGINT if self._received == signal.SIGINT else signal.SIGTERM)
+        """130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1: as if the signal had ended the process."""
+        return 128 + (self._received or signal.SIGTERM)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._received == signal.SIGINT == number:

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Train on 1 to N nodes of a Slurm cluster, one process for each GPU; goes on by itself after a preemption.
+# Train on 1 to N nodes of a Slurm cluster, one process for each GPU; goes on by itself after a preemption or the
+# end of its time.
 #
 #   sbatch --nodes=2 --gpus-per-node=4 --ntasks-per-node=4 scripts/slurm/train.sh \
 #     --config configs/ldip_basicvsr_x4.py --workdir /shared/runs/basicvsr_x4 --config.batch_size=8
@@ -15,16 +16,16 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=ldip-%j.log
-# SIGTERM to every process two minutes before the time is up: the step is finished and saved.
-#SBATCH --signal=TERM@120
+# To every process two minutes before the time is up: it finishes its step, saves and ends with code 138.
+#SBATCH --signal=USR1@120
 
 set -u
 cd "${SLURM_SUBMIT_DIR:?start this with sbatch}" || exit
 
-# Preempted jobs are queued again by Slurm itself, those out of time by the line at the end.
+# Preempted jobs are queued again by Slurm itself, those out of time here, cancelled ones not at all.
 srun --kill-on-bad-exit=1 "${PYTHON:-.venv/bin/python}" -u train.py "$@"
 code=$?
-if [ "$code" -eq 143 ]; then
+if [ "$code" -eq 138 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -10,7 +10,7 @@ from ldip_jax.training.preemption import NonFiniteGuard, Preemption
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)]
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)]
 )
 def test_a_signal_ends_training_after_the_step(number, code):
     told: list[str] = []
