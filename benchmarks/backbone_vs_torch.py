@@ -1,7 +1,8 @@
-"""Time of BasicVSR here and in PyTorch: the same weights, frames and threads, in turns within one run.
+"""Time of a backbone here and in PyTorch: the same weights, frames and threads, in turns within one run.
 
     pip install torch
     python benchmarks/backbone_vs_torch.py
+    python benchmarks/backbone_vs_torch.py --weights random --network basicvsrpp
 
 JAX runs as in `ldip upscale` (frame by frame, in bands, with its compiler flags), PyTorch as a whole clip in
 float32, channels last, without gradients. A round runs both; the first round is left out. "wall" is the time
@@ -11,6 +12,7 @@ less. The ratio is JAX / PyTorch of a round.
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -34,6 +36,7 @@ def arguments() -> argparse.Namespace:
         default="basicvsr-reds4",
         help="name or .pth file; 'random' for seeded ones, as without network (default: basicvsr-reds4)",
     )
+    add("--network", choices=("basicvsr", "basicvsrpp"), default="basicvsr", help="of random weights")
     add(
         "--sizes",
         nargs="+",
@@ -47,14 +50,22 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def weights_file(name: str, folder: str) -> Path:
+def twin(network: str, mid_channels: int = 0, num_blocks: int = 0, same_size: bool = False):
+    """The network in PyTorch; without a size that of the first published weights."""
+    from tests.parity.torch_basicvsr_pp import BasicVSRPlusPlus
+    from tests.parity.torch_twins import BasicVSR
+
+    size = (mid_channels, num_blocks) if mid_channels else ()
+    return BasicVSR(*size) if network == "basicvsr" else BasicVSRPlusPlus(*size, same_size=same_size)
+
+
+def weights_file(name: str, network: str, folder: str) -> Path:
     """The checkpoint in PyTorch's names that both sides read."""
     import torch
 
     from ldip_jax.errors import InputError
     from ldip_jax.weights.catalogue import CATALOGUE
     from ldip_jax.weights.fetch import fetch
-    from tests.parity.torch_twins import BasicVSR
 
     if name not in ("random", *CATALOGUE):
         return Path(name)
@@ -65,7 +76,7 @@ def weights_file(name: str, folder: str) -> Path:
             print(f"{error}\nrandom weights instead", file=sys.stderr)
     torch.manual_seed(0)
     path = Path(folder) / "random.pth"
-    torch.save(BasicVSR().state_dict(), path)
+    torch.save(twin(network).state_dict(), path)
     return path
 
 
@@ -79,13 +90,14 @@ def runners(path: Path) -> dict[str, Callable]:
     from ldip_jax.inference.programs import Programs
     from ldip_jax.weights.formats import read_checkpoint
     from ldip_jax.weights.load import load_weights
-    from tests.parity.torch_twins import BasicVSR
 
-    weights = load_weights(path, network="basicvsr")
+    weights = load_weights(path, network=("basicvsr", "basicvsrpp"))
     programs = Programs(build(None, weights), {"backbone": weights.params})
-    twin = BasicVSR(weights.config["mid_channels"], weights.config["num_blocks"])
-    twin.load_state_dict({key: torch.tensor(array) for key, array in read_checkpoint(path).arrays.items()})
-    twin = twin.eval().to(memory_format=torch.channels_last)
+    net = twin(weights.network, **weights.config)
+    arrays = read_checkpoint(path).arrays.items()
+    # The twins' names are those of BasicSR.
+    net.load_state_dict({_basicsr(name): torch.tensor(array) for name, array in arrays})
+    net = net.eval().to(memory_format=torch.channels_last)
 
     def in_jax(frames):
         window = WindowFeatures(programs, list(frames), lambda _: None)
@@ -95,9 +107,16 @@ def runners(path: Path) -> dict[str, Callable]:
     @torch.no_grad()
     def in_torch(frames):
         # In memory channels are last already; these are views.
-        return twin(torch.tensor(frames).permute(0, 3, 1, 2)[None])[0].permute(0, 2, 3, 1).numpy()
+        return net(torch.tensor(frames).permute(0, 3, 1, 2)[None])[0].permute(0, 2, 3, 1).numpy()
 
     return {"jax": in_jax, "torch": in_torch}
+
+
+def _basicsr(name: str) -> str:
+    """A parameter's name in BasicSR's files from that in mmagic's, or as it is."""
+    name = re.sub(r"(basic_module\.\d\.basic_module)\.(\d)\.conv", lambda m: f"{m[1]}.{2 * int(m[2])}", name)
+    name = re.sub(r"(backward|forward)_resblocks", r"\1_trunk", name)
+    return re.sub(r"upsample(\d)\.upsample_conv", r"upconv\1", name)
 
 
 def scene(frames: int, height: int, width: int):
@@ -135,7 +154,7 @@ def main() -> None:
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
-        path = weights_file(args.weights, folder)
+        path = weights_file(args.weights, args.network, folder)
         sides = runners(path)
     print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}, {threads} threads")
     print(f"{path.name}, {args.frames} frames, {args.rounds} rounds; seconds per frame, medians\n")

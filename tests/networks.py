@@ -49,15 +49,15 @@ def silent(lrrf: dict[str, Any]) -> dict[str, Any]:
     return nest({name: np.zeros_like(leaf) if name in last else leaf for name, leaf in flat.items()})
 
 
-def random_backbone(seed: int, **config: int) -> Weights:
-    """A BasicVSR with random weights; narrow, if nothing else is said."""
-    config = {**NARROW, **config}
-    params = random_like(NETWORKS["basicvsr"].skeleton(config), np.random.default_rng(seed))
+def random_backbone(seed: int, network: str = "basicvsr", **config: int) -> Weights:
+    """A backbone with random weights; narrow, if nothing else is said."""
+    config = {**NETWORKS[network].config({}), **NARROW, **config}
+    params = random_like(NETWORKS[network].skeleton(config), np.random.default_rng(seed))
     for level in params["spynet"].values():
         # Flows of a pixel or so, forth and back nearly alike: others would be trusted nowhere.
         level["basic_module_8"]["kernel"] *= np.float32(0.03)
         level["basic_module_8"]["bias"] *= np.float32(0.03)
-    return Weights(f"random{seed}", "basicvsr", config, params, f"{seed:064x}", "none", [])
+    return Weights(f"random{seed}", network, config, params, f"{seed:064x}", "none", [])
 
 
 def random_export(backbone: Weights, groups: tuple[str, ...] = ("lrrf",)) -> Export:

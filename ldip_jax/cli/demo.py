@@ -97,8 +97,8 @@ def _announce(lrrf: str) -> None:
 
     refined = is_trained(lrrf)
     entries = [CATALOGUE[name] for name in (CLIP, BACKBONE, *["gmflow"] * refined)]
-    missing = {entry.archive for entry in entries if cached(entry) is None}
-    size = sum(archive.size for archive in missing) / 1e6
+    missing = {entry.source for entry in entries if cached(entry) is None}
+    size = sum(source.size for source in missing) / 1e6
     height, width = SIZE
     _say(
         f"This demo reduces {COUNT} frames of a real clip to {width // SCALE}x{height // SCALE} and upscales"

@@ -59,7 +59,7 @@ def _backbone(name_or_path: str) -> tuple[str, str, Mapping[str, Any]]:
     if entry is not None and entry.network in BACKBONES and cached(entry) is None:
         network = NETWORKS[entry.network]
         title = f"{entry.name} ({network.name}), not fetched yet; {entry.licence}"
-        return title, network.name, network.skeleton(network.config({}))
+        return title, network.name, network.skeleton({**network.config({}), **entry.config})
     weights = load_weights(
         name_or_path, network=tuple(BACKBONES), progress=lambda line: print(line, file=sys.stderr)
     )

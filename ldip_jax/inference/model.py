@@ -11,7 +11,7 @@ from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, load_export, shipped_export
-from ldip_jax.weights.load import Weights, load_weights
+from ldip_jax.weights.load import Weights, load_weights, look
 
 BAND_PIXELS = 2**14
 
@@ -58,8 +58,9 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
         backbone: name or file of the backbone's weights.
         lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
             backbone alone; or the file of an export.
-        native: whether the output is exactly the backbone's x4 on both axes; "default" takes the fixed
-            weights then and otherwise the arbitrary-scale ones, or while there are none the fixed ones too.
+        native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
+            takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
+            fixed ones too.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -73,7 +74,7 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
     if lrrf == "default":
         kind = "x4" if native else "as"
         # The same weights from a file are as good as by name.
-        names = (entry.name for entry in CATALOGUE.values() if entry.sha256 == weights.sha256)
+        names = (entry.name for entry in CATALOGUE.values() if entry.holds(weights.sha256))
         name = next(names, weights.name)
         shipped = shipped_export(name, kind) or shipped_export(name, "x4")
         if shipped is None:
@@ -85,22 +86,48 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
     net = build(export, weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}
     arbitrary = net.as_head is not None
+    own = net.backbone.scale
+    if arbitrary and own == 1:
+        raise InputError(
+            f"{lrrf}: arbitrary-scale weights, of no use for {weights.name}, which restores only"
+        )
     if not native and not arbitrary:
-        notes.append("these weights are trained for x4: upscaled by 4, then resized (antialiased bicubic)")
+        done = f"upscaled by {own}" if own > 1 else "restored at the same size"
+        notes.append(f"these weights are trained for x{own}: {done}, then resized (antialiased bicubic)")
     return Model(net, params, weights, export, arbitrary, notes)
 
 
+def native_scale(backbone: str | Path) -> int:
+    """How much larger a backbone's own output is than its input: 4, or 1 for one that only restores.
+
+    Args:
+        backbone: name or file of its weights, which are not fetched.
+
+    Raises:
+        InputError: no such name or file, or of no backbone.
+    """
+    network, config = look(backbone)
+    # What is no backbone is told when its weights are loaded.
+    return BACKBONES[network.name](**config).scale if network.name in BACKBONES else 4
+
+
 def output_size(
-    size: tuple[int, int], scale: float | None, explicit: tuple[int, int] | None
+    size: tuple[int, int], scale: float | None, explicit: tuple[int, int] | None, native: int = 4
 ) -> tuple[int, int]:
     """HR (height, width) for LR `size`: round(h s), or the size asked for.
+
+    Args:
+        size: of the frames.
+        scale: s, by default `native`.
+        explicit: the size asked for.
+        native: how much larger the backbone's own output is.
 
     Raises:
         InputError: a scale outside of 1 to 8, on either axis.
     """
     h, w = size
     if explicit is None:
-        scale = 4.0 if scale is None else scale
+        scale = native if scale is None else scale
         if not 1.0 <= scale <= 8.0:
             raise InputError(f"scale {scale:g}: it must be between 1 and 8")
         return round(h * scale), round(w * scale)

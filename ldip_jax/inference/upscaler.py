@@ -57,8 +57,11 @@ class Upscaler:
         self.notes = list(model.notes)
         self._key_stride = key_stride
         self._programs = Programs(model.net, model.params)
-        native = model.net.backbone.scale
-        self._hr_size = out if model.arbitrary else (size[0] * native, size[1] * native)
+        native, shrink = model.net.backbone.scale, model.net.backbone.shrink
+        # Networks that work on reduced frames need whole pixels of these.
+        self._margin = (-size[0] % shrink, -size[1] % shrink)
+        self._lr_size = (size[0] + self._margin[0], size[1] + self._margin[1])
+        self._hr_size = out if model.arbitrary else (self._lr_size[0] * native, self._lr_size[1] * native)
         self._grid = whole_grid(size, out) if model.arbitrary else None
         self._finder: ReferenceFinder | None = None
         if model.refined:
@@ -85,9 +88,19 @@ class Upscaler:
         """
         self.choices.clear()
         stills = list(stills)
-        for window in self._windows(frames):
+        for window in self._windows(map(self._padded, frames)):
             for image in self._window(window, stills, advance):
-                yield np.asarray(to_size(image, self.out))[0]
+                yield np.asarray(to_size(self._cropped(image), self.out))[0]
+
+    def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
+        down, right = self._margin
+        return np.pad(frame, ((0, down), (0, right), (0, 0)), "edge") if down or right else frame
+
+    def _cropped(self, image: Float[Array, "1 H W 3"]) -> Float[Array, "1 h w 3"]:
+        if not any(self._margin):
+            return image
+        native = self.model.net.backbone.scale
+        return image[:, : self.size[0] * native, : self.size[1] * native]
 
     def check(self, count: int, stills: Iterable[Still]) -> None:
         """Before any work on a clip of `count` frames: whether a folder of matches has all that it needs.
@@ -165,7 +178,7 @@ class Upscaler:
             return images[place].astype(jnp.float32)
 
         clip = Clip(window.first, held.frames, image)
-        scale = (self._hr_size[0] / self.size[0], self._hr_size[1] / self.size[1])
+        scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
 
         def references(place: int) -> list[Reference]:
             found, choices = finder.find(clip, place, stills, scale, advance)

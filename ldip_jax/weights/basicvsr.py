@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ldip_jax.models.backbone.basicvsr import BasicVSR
-from ldip_jax.weights.network import Network, parameter_shapes
+from ldip_jax.weights.network import Network, backbone_shapes
 from ldip_jax.weights.rules import conv
 from ldip_jax.weights.spynet import spynet_rules
 
@@ -26,7 +26,7 @@ BASICVSR = Network(
     title="BasicVSR",
     signature=_TRUNK + r"\.0\.weight",
     config=trunk_config,
-    skeleton=lambda config: parameter_shapes(BasicVSR(**config), (1, 1, 32, 32, 3)),
+    skeleton=lambda config: backbone_shapes(BasicVSR(**config)),
     rules=(
         *spynet_rules(r"spynet\.", "spynet."),
         *conv(_TRUNK + r"\.0", r"\1_trunk.main.0"),

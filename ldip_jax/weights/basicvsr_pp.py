@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ldip_jax.models.backbone.basicvsr_pp import BasicVSRPlusPlus
-from ldip_jax.weights.network import Network, parameter_shapes
+from ldip_jax.weights.network import Network, backbone_shapes
 from ldip_jax.weights.rules import Rule, conv
 from ldip_jax.weights.spynet import spynet_rules
 
@@ -41,7 +41,7 @@ BASICVSR_PP = Network(
     title="BasicVSR++",
     signature=_ALIGN + r"\.weight",
     config=_config,
-    skeleton=lambda config: parameter_shapes(BasicVSRPlusPlus(**config), (1, 1, 128, 128, 3)),
+    skeleton=lambda config: backbone_shapes(BasicVSRPlusPlus(**config)),
     rules=(
         *spynet_rules(r"spynet\.", "spynet."),
         *_trunk(r"feat_extract(\.4)?", r"feat_extract\1"),

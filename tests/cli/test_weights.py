@@ -84,7 +84,7 @@ def test_fetch_prints_where_it_is(ldip, clip):
 
 
 def test_fetch_without_network_says_what_to_bring_and_where_to(ldip, clip):
-    archive = CATALOGUE["gmflow"].archive
+    archive = CATALOGUE["gmflow"].source
     result = ldip("weights", "fetch", "gmflow")
     refused(result, "no network", archive.file, archive.sha256, cache_dir() / "archives")
     assert os.listdir(cache_dir()) == [clip.name]

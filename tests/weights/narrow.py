@@ -1,4 +1,4 @@
-"""A narrow BasicVSR with random weights, as its checkpoints name them."""
+"""Narrow backbones with random weights, as their checkpoints name them."""
 
 import re
 
@@ -33,6 +33,46 @@ def basicvsr_arrays(seed: int = 0) -> dict[str, np.ndarray]:
     _conv(arrays, rng, "upconv2", WIDTH, 256, 3)
     _conv(arrays, rng, "conv_hr", 64, 64, 3)
     _conv(arrays, rng, "conv_last", 64, 3, 3)
+    return arrays
+
+
+def basicvsr_pp_arrays(seed: int = 0, same_size: bool = False) -> dict[str, np.ndarray]:
+    """BasicVSR++ of 8 channels and 2 blocks in BasicSR's names; weights that keep signals at their size."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, np.ndarray] = {}
+
+    def conv(name: str, inner: int, outer: int) -> None:
+        _conv(arrays, rng, name, inner, outer, 3)
+        arrays[f"{name}.weight"] *= np.float32(1 / np.sqrt(9 * inner))
+        arrays[f"{name}.bias"] *= np.float32(0.05)
+
+    def trunk(name: str, inner: int, blocks: int) -> None:
+        conv(f"{name}.main.0", inner, WIDTH)
+        for block in range(blocks):
+            conv(f"{name}.main.2.{block}.conv1", WIDTH, WIDTH)
+            conv(f"{name}.main.2.{block}.conv2", WIDTH, WIDTH)
+
+    if same_size:
+        conv("feat_extract.0", 3, WIDTH)
+        conv("feat_extract.2", WIDTH, WIDTH)
+        trunk("feat_extract.4", WIDTH, 5)
+    else:
+        trunk("feat_extract", 3, 5)
+    for number, branch in enumerate(("backward_1", "forward_1", "backward_2", "forward_2")):
+        align = f"deform_align.{branch}"
+        conv(align, 2 * WIDTH, WIDTH)
+        conv(f"{align}.conv_offset.0", 3 * WIDTH + 4, WIDTH)
+        for index, outer in ((2, WIDTH), (4, WIDTH), (6, 27 * 16)):
+            conv(f"{align}.conv_offset.{index}", WIDTH, outer)
+        trunk(f"backbone.{branch}", (2 + number) * WIDTH, BLOCKS)
+    trunk("reconstruction", 5 * WIDTH, 5)
+    conv("upconv1", WIDTH, 4 * WIDTH)
+    conv("upconv2", WIDTH, 256)
+    conv("conv_hr", 64, 64)
+    conv("conv_last", 64, 3)
+    for name, array in spynet_arrays(seed).items():
+        # Unit weights would make flows of any size: these barely move.
+        arrays[f"spynet.{name}"] = array if name in ("mean", "std") else np.float32(0.02) * array
     return arrays
 
 

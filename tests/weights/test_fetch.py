@@ -15,9 +15,12 @@ import pytest
 from ldip_jax.cache import cache_dir
 from ldip_jax.errors import InputError
 from ldip_jax.weights import fetch as module
-from ldip_jax.weights.catalogue import CATALOGUE, Archive, Entry
+from ldip_jax.weights.catalogue import CATALOGUE, Archive, Download, Entry
 from ldip_jax.weights.fetch import cached, fetch
+from ldip_jax.weights.identify import NETWORKS
+from ldip_jax.weights.load import is_sha256
 from ldip_jax.weights.pip_download import DownloadError
+from ldip_jax.weights.rules import flatten
 
 CONTENT = bytes(range(256)) * 20
 
@@ -52,7 +55,7 @@ class Index:
         self.failure = None
 
     def __call__(self, archive, folder):
-        assert archive is self.entry.archive
+        assert archive is self.entry.source
         assert list(folder.iterdir()) == []
         path = folder / archive.file
         path.write_bytes(self.data)
@@ -69,7 +72,7 @@ def an_entry(file, data, **changes):
         name="tiny",
         kind="backbone",
         network="basicvsr",
-        archive=archive,
+        source=archive,
         member="tiny/net.pth",
         sha256=sha256(CONTENT),
         size=len(CONTENT),
@@ -157,14 +160,14 @@ def test_a_damaged_file_stays_away_when_there_is_no_network(index):
 def test_without_network_the_message_names_file_and_folder(index):
     index.failure = DownloadError("no network")
     message = refused()
-    archive = index.entry.archive
+    archive = index.entry.source
     for part in ("tiny", "no network", archive.file, archive.sha256, str(cache_dir() / "archives")):
         assert part in message
     assert left() == []
 
 
 def test_an_archive_brought_by_hand_is_used_and_stays(index):
-    brought = cache_dir() / "archives" / index.entry.archive.file
+    brought = cache_dir() / "archives" / index.entry.source.file
     brought.parent.mkdir(parents=True)
     brought.write_bytes(index.data)
     assert fetch("tiny").read_bytes() == CONTENT
@@ -173,7 +176,7 @@ def test_an_archive_brought_by_hand_is_used_and_stays(index):
 
 
 def test_a_wrong_archive_brought_by_hand_is_named(index):
-    brought = cache_dir() / "archives" / index.entry.archive.file
+    brought = cache_dir() / "archives" / index.entry.source.file
     brought.parent.mkdir(parents=True)
     brought.write_bytes(index.data[:-1])
     message = refused()
@@ -186,7 +189,7 @@ def test_a_wrong_archive_brought_by_hand_is_named(index):
 def test_an_archive_of_another_sha256_leaves_nothing(index):
     index.data = index.data + b"x"
     message = refused()
-    assert index.entry.archive.sha256 in message
+    assert index.entry.source.sha256 in message
     assert left() == []
 
 
@@ -288,16 +291,36 @@ def test_unknown_names(index):
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
 def test_the_catalogue_is_complete(entry):
-    for digest in (entry.sha256, entry.archive.sha256):
-        assert len(digest) == 64
-        assert set(digest) <= set("0123456789abcdef")
-    project, _, version = entry.archive.requirement.partition("==")
-    assert entry.archive.project == project
-    assert entry.archive.file.startswith(f"{project}-{version}")
-    assert entry.archive.is_wheel == entry.archive.file.endswith(".whl")
-    assert entry.archive.is_wheel or entry.archive.file.endswith(".tar.gz")
-    assert 0 < entry.size < 3 * entry.archive.size
+    assert entry.size > 0
     assert entry.licence
     assert entry.summary
     assert (entry.network is None) == (entry.kind == "clip")
     assert "/" not in entry.file
+    source = entry.source
+    if isinstance(source, Download):
+        assert source.url.startswith("https://")
+        assert entry.member is None
+        assert entry.sha256 == source.sha256
+        assert source.file.endswith(f"-{entry.sha256[:8]}.pth")
+        return
+    for digest in (entry.sha256, source.sha256):
+        assert is_sha256(digest)
+    project, _, version = source.requirement.partition("==")
+    assert source.project == project
+    assert source.file.startswith(f"{project}-{version}")
+    assert source.is_wheel == source.file.endswith(".whl")
+    assert source.is_wheel or source.file.endswith(".tar.gz")
+    assert entry.size < 3 * source.size
+
+
+def test_sizes_of_official_files_are_those_of_their_parameters():
+    counts = {}
+    for entry in CATALOGUE.values():
+        if isinstance(entry.source, Download):
+            network = NETWORKS[entry.network]
+            config = {**network.config({}), **entry.config}
+            key = (network.name, *config.values())
+            if key not in counts:
+                counts[key] = sum(leaf.size for leaf in flatten(network.skeleton(config)).values())
+            assert entry.size == 4 * counts[key]
+    assert len(counts) == 5

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.weights.rules import Rule, as_params, check_params, conv, convert, dense, flatten, nest, norm
+from ldip_jax.weights.rules import (
+    Rule,
+    as_params,
+    check_params,
+    conv,
+    convert,
+    dense,
+    flatten,
+    nest,
+    norm,
+    renamed,
+)
 
 RULES = (
     *conv(r"stem", "stem"),
@@ -146,6 +157,18 @@ def test_a_constant_of_another_value(arrays, mean):
 def test_the_wrong_number_of_axes(arrays):
     arrays["stem.weight"] = arrays["stem.weight"][0]
     assert "stem/kernel: shape (3, 5, 5), (5, 5, 3, 4) expected" in faults(arrays)
+
+
+def test_modules_of_another_name_are_told_once_with_examples(arrays):
+    rules = (
+        *conv(r"(?:up([12])|upsample([12])\.conv)", r"up\1\2"),
+        *conv(r"block\.(?P<layer>\d)\.(in|out)", r"block.\2"),
+        Rule("mean", None),
+    )
+    same = ["up1.weight", "up1.bias", "block.0.in.weight", "block.1.out.bias", "mean", "other.weight"]
+    assert renamed(same, rules) == []
+    others = ["upsample1.conv.weight", "upsample1.conv.bias", "upsample2.conv.weight"]
+    assert renamed(same + others, rules) == ["renamed 2 modules, such as upsample1.conv to up1"]
 
 
 def test_check_params(rng):

@@ -1,0 +1,323 @@
+"""Official files from a server, played by one on this machine that misbehaves in every way known."""
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ldip_jax.cache import cache_dir
+from ldip_jax.errors import InputError
+from ldip_jax.weights import http_download as module
+from ldip_jax.weights.catalogue import CATALOGUE, Download, Entry
+from ldip_jax.weights.fetch import cached, fetch
+from ldip_jax.weights.pip_download import DownloadError
+
+CONTENT = bytes(range(256)) * 2000
+DIGITS = hashlib.sha256(CONTENT).hexdigest()[:8]
+FILE = f"tiny_20210101-{DIGITS}.pth"
+PART = f".{FILE}.part"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, a behaviour after another for each request; the last one stays.
+
+    Attributes:
+        behaviours: "whole", "cut" (breaks off), "stall", "ignore" (the range), "other" (content), "endless",
+            "redirect", or an HTTP status.
+        asked: the ranges that were asked for.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, *behaviours):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.behaviours, self.asked = list(behaviours), []
+        self.over = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/{FILE}"
+
+    def close(self):
+        self.over.set()
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        behaviours = server.behaviours
+        behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
+        asked = self.headers.get("Range")
+        server.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        self.close_connection = True
+        if isinstance(behaviour, int):
+            self.send_error(behaviour)
+            return
+        if behaviour == "redirect":
+            self.send_response(302)
+            self.send_header("Location", f"/elsewhere/{FILE}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = CONTENT[::-1] if behaviour == "other" else CONTENT
+        if start >= len(content):
+            self.send_error(416)
+            return
+        if start and behaviour != "ignore":
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            start = 0
+            self.send_response(200)
+        if behaviour == "endless":
+            self.end_headers()
+            while not server.over.is_set():
+                try:
+                    self.wfile.write(content)
+                except OSError:
+                    return
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        rest = content[start:]
+        if behaviour in ("cut", "stall"):
+            rest = rest[: len(rest) // 2]
+        self.wfile.write(rest)
+        if behaviour == "stall":
+            self.wfile.flush()
+            server.over.wait(20)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Starts a server and puts its file into the catalogue."""
+    servers = []
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def serve(*behaviours):
+        server = Server(*behaviours)
+        servers.append(server)
+        offer(monkeypatch, server.url)
+        return server
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def offer(monkeypatch, url):
+    entry = Entry(
+        name="tiny",
+        kind="backbone",
+        network="basicvsrpp",
+        source=Download(url, DIGITS, len(CONTENT)),
+        member=None,
+        sha256=DIGITS,
+        size=len(CONTENT),
+        licence="Apache-2.0, Somebody",
+        summary="a tiny one",
+    )
+    monkeypatch.setitem(CATALOGUE, "tiny", entry)
+    return entry
+
+
+def refused(*parts):
+    """The message, which names the file to bring and where to put it."""
+    with pytest.raises(InputError) as caught:
+        fetch("tiny", progress=lambda line: None)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in ("tiny", FILE, DIGITS, str(cache_dir()), *parts):
+        assert part in message
+    return message
+
+
+def left():
+    return sorted(os.listdir(cache_dir()))
+
+
+def test_a_file_comes_whole_and_is_not_asked_for_again(serve):
+    server = serve("whole")
+    lines = []
+    path = fetch("tiny", progress=lines.append)
+    assert path == cache_dir() / FILE
+    assert path.read_bytes() == CONTENT
+    assert left() == [FILE]
+    assert server.url in lines[0]
+    assert lines[-1].endswith("licence: Apache-2.0, Somebody")
+    assert cached(CATALOGUE["tiny"]) == path
+    assert fetch("tiny") == path
+    assert server.asked == [None]
+
+
+def test_a_connection_that_breaks_off_is_taken_up_where_it_did(serve):
+    server = serve("cut", "cut", "whole")
+    assert fetch("tiny").read_bytes() == CONTENT
+    half, rest = len(CONTENT) // 2, len(CONTENT) - len(CONTENT) // 4
+    assert server.asked == [None, f"bytes={half}-", f"bytes={rest}-"]
+    assert left() == [FILE]
+
+
+def test_what_was_got_is_kept_for_the_next_try(serve):
+    server = serve("cut", 503)
+    refused("503")
+    assert left() == [PART]
+    server.behaviours[:] = ["whole"]
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert left() == [FILE]
+
+
+def test_what_a_process_that_died_has_left_is_taken_up(serve):
+    server = serve("whole")
+    cache_dir().mkdir(parents=True)
+    part = cache_dir() / f".{FILE}.0123456789abcdef.part"
+    part.write_bytes(CONTENT[:1000])
+    # As long as it may be alive, it is left alone.
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert left() == sorted([part.name, FILE])
+    (cache_dir() / FILE).unlink()
+    os.utime(part, (time.time() - 3600,) * 2)
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1000-"]
+    assert left() == [FILE]
+
+
+@pytest.mark.parametrize("behaviour", ["whole", "ignore"])
+@pytest.mark.parametrize("part", [b"something else" * 100, CONTENT[:-1] + b"x", CONTENT + b"x"])
+def test_a_part_of_something_else_is_given_up(serve, part, behaviour):
+    serve(behaviour)
+    cache_dir().mkdir(parents=True)
+    (cache_dir() / PART).write_bytes(part)
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert left() == [FILE]
+
+
+def test_a_part_that_is_all_of_it(serve):
+    server = serve("whole")
+    cache_dir().mkdir(parents=True)
+    (cache_dir() / PART).write_bytes(CONTENT)
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_server_that_knows_no_ranges(serve):
+    serve("cut", "ignore")
+    assert fetch("tiny").read_bytes() == CONTENT
+
+
+def test_another_file_than_the_right_one_leaves_nothing(serve):
+    serve("other")
+    refused("the server sends another file")
+    assert left() == []
+
+
+def test_an_endless_file_is_not_read_to_its_end(serve):
+    serve("endless")
+    refused("the server sends another file")
+    assert left() == []
+
+
+def test_a_server_that_stalls_is_given_up(serve, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    server = serve("stall", "whole")
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={len(CONTENT) // 2}-"]
+
+
+def test_a_server_that_says_nothing(monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        offer(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/{FILE}")
+        refused("no answer for 0.3 s")
+    assert left() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"), [(404, "does not have it, HTTP 404"), (403, "refused access"), (500, "failed")]
+)
+def test_a_server_that_refuses(serve, status, cause):
+    serve(status)
+    refused(cause)
+    assert left() == []
+
+
+def test_redirects_are_followed(serve):
+    server = serve("redirect", "cut", "redirect", "whole")
+    assert fetch("tiny").read_bytes() == CONTENT
+    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_no_redirect_leads_away_from_https():
+    request = module.urllib.request.Request("https://somewhere.example/file")
+    handler = module._SafeRedirect()
+    with pytest.raises(DownloadError, match="away from https"):
+        handler.redirect_request(request, None, 302, "Found", {}, "http://somewhere.example/file")
+    followed = handler.redirect_request(request, None, 302, "Found", {}, "https://other.example/file")
+    assert followed.full_url == "https://other.example/file"
+
+
+def test_without_network_the_file_can_be_brought(serve):
+    serve("whole").close()
+    refused("cannot be reached")
+    (cache_dir() / FILE).write_bytes(CONTENT)
+    assert fetch("tiny").read_bytes() == CONTENT
+
+
+def test_a_wrong_file_that_was_brought_is_named(serve):
+    serve("whole").close()
+    cache_dir().mkdir(parents=True)
+    (cache_dir() / FILE).write_bytes(CONTENT[:-1])
+    lines = []
+    with pytest.raises(InputError, match="cannot be reached"):
+        fetch("tiny", progress=lines.append)
+    assert f"{cache_dir() / FILE}: not the file that belongs there" in lines[0]
+    assert left() == [FILE]
+
+
+def test_interrupted_it_keeps_what_it_has(serve, monkeypatch):
+    serve("whole")
+    read = module._read
+
+    def interrupted(reply, timeout):
+        monkeypatch.setattr(module, "_read", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        return read(reply, timeout)
+
+    monkeypatch.setattr(module, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("tiny")
+    assert left() == [PART]
+    assert CONTENT.startswith((cache_dir() / PART).read_bytes())
+
+
+def test_a_full_disk_is_told(serve, monkeypatch):
+    serve("whole")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: module.shutil._ntuple_diskusage(1, 1, 100))
+    with pytest.raises(InputError, match=r"No space left on device.*LDIP_CACHE"):
+        fetch("tiny")
+    assert left() == []
+
+
+def test_two_at_once_both_end_well(serve):
+    serve("whole")
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(fetch("tiny").read_bytes())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert results == [CONTENT, CONTENT]
+    assert left() == [FILE]
