@@ -64,11 +64,11 @@ def load_weights(
         raise InputError(f"{entry.name}: {entry.summary}; weights of {_titles(wanted)} are needed")
     path = fetch(entry.name, progress=progress) if entry else _existing(name_or_path)
     checkpoint = read_checkpoint(path)
-    network, config = _described(path, checkpoint)
-    if network.name not in wanted:
-        raise InputError(f"{path}: holds weights of {network.title}; weights of {_titles(wanted)} are needed")
+    found, config = _described(path, checkpoint)
+    if found.name not in wanted:
+        raise InputError(f"{path}: holds weights of {found.title}; weights of {_titles(wanted)} are needed")
     converted = checkpoint.metadata.get("format") == FORMAT
-    weights = (_converted if converted else _original)(path, checkpoint, network, config)
+    weights = (_converted if converted else _original)(path, checkpoint, found, config)
     for entry in CATALOGUE.values():
         # Whatever the file is called by now, and wherever it comes from.
         if entry.holds(weights.sha256):
