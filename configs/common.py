@@ -19,6 +19,8 @@ def base() -> ConfigDict:
     # feature_scale: standard deviation of the backbone's HR features; 0: measured over training clips.
     config.lrrf = ConfigDict({"feature_scale": 0.0, "attention": "ica", "gate": "none"})
     config.as_head = ConfigDict({"pixel_size": True})
+    # HRIP's first parameters: "plain", random and silent; or "difference", see training/hrip_start.py.
+    config.hrip_start = "plain"
     # False: key-frames alone, without HRIP; a first phase that costs a fifth.
     config.propagate = True
 

@@ -7,6 +7,8 @@ from ldip_jax.errors import InputError
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ref_fusion import ATTENTIONS, GATES
 
+HRIP_STARTS = ("plain", "difference")
+
 Config = Any
 """An `ml_collections.ConfigDict` with the fields of `configs/common.py`."""
 
@@ -33,6 +35,7 @@ def check_config(config: Config) -> None:
     choices = {
         "hook": HOOKS,
         "dtype": ("float32", "bfloat16"),
+        "hrip_start": HRIP_STARTS,
         "lrrf.attention": ATTENTIONS,
         "lrrf.gate": GATES,
     }

@@ -15,6 +15,7 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.training.config import Config
+from ldip_jax.training.hrip_start import difference_start
 from ldip_jax.training.leaves import tree_sha256
 from ldip_jax.weights.export import Export, load_export, save_export
 from ldip_jax.weights.load import Weights, load_weights, save_weights
@@ -134,4 +135,6 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         start_here = jax.jit(lambda key, name=name: INITIALISERS[name](boxes[name], key))
         tree: Any = have[name] if name in have else start_here(keys[name])
         (params if name in trains else frozen)[name] = tree
+    if "lrrf" in params and config.hrip_start == "difference":
+        params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}
     return Run(net, backbone, frozen, params, modules)
