@@ -126,7 +126,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
     except TypeError as error:
         raise InputError(f"config: {error}") from error
     network = BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None)
-    net = LDIP(network, **boxes, hook=config.hook)
+    net = LDIP(network, **boxes, hook=config.hook, remat_frames=config.remat_frames)
     keys = dict(
         zip(INITIALISERS, jax.random.split(jax.random.key(config.seed), len(INITIALISERS)), strict=True)
     )
