@@ -18,6 +18,7 @@ from tensorflow_datasets.core.file_adapters import FileFormat
 
 from ldip_jax.data.encoded import FrameEncoder
 from ldip_jax.data.folders import SourceClip, Splits
+from ldip_jax.errors import InputError
 
 # Shards hold whole clips, and about so many bytes.
 _SHARD_BYTES = 256 * 2**20
@@ -129,13 +130,18 @@ class _Writer(writer.ExampleWriter):
     def _stage(self, shard: Shard, staged: Path) -> None:
         part = staged.with_suffix(".part")
         # One record a block: a frame is read without its neighbours. Images are compressed already.
-        file = ArrayRecordWriter(os.fspath(part), "group_size:1,uncompressed")
         features: Any = self._builder.info.features
-        for clip in shard.clips:
-            for image in self._encoder.frames(clip):
-                file.write(features.serialize_example({"image": image}))
-                self._builder.advance()
-        file.close()
+        try:
+            file = ArrayRecordWriter(os.fspath(part), "group_size:1,uncompressed")
+            for clip in shard.clips:
+                for image in self._encoder.frames(clip):
+                    file.write(features.serialize_example({"image": image}))
+                    self._builder.advance()
+            file.close()
+        except RuntimeError as error:
+            # What the writer raises for a full disk, among others.
+            reason = next(iter(str(error).splitlines()), "unknown reason")
+            raise InputError(f"{part}: cannot be written ({reason}); make room, then start again") from error
         os.replace(part, staged)
 
 
@@ -144,7 +150,7 @@ def digest(splits: Splits) -> str:
     result = hashlib.sha256()
     for split, clips in splits.items():
         for clip in clips:
-            result.update(f"{split} {clip.name} {clip.first} {clip.count}".encode())
+            result.update(f"{split} {clip.name} {clip.first} {clip.count} {clip.size}".encode())
             for file in clip.files:
                 state = file.stat()
                 result.update(f"{file.name} {state.st_size} {state.st_mtime_ns}".encode())

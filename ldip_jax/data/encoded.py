@@ -27,13 +27,13 @@ class FrameEncoder:
         self._video: tuple[Path, int, Iterator[np.ndarray]] | None = None
 
     def frames(self, clip: SourceClip) -> Iterator[bytes]:
-        """Each frame as PNG, or as its own file where that is plain 8-bit RGB; all are decoded once.
+        """Each frame at the clip's size as PNG, or as its own file where that will do; all are decoded once.
 
         Raises:
             InputError: a frame is damaged; the message names it.
         """
         if not clip.is_video:
-            return map(encode_image, clip.files)
+            return (encode_image(file, clip.size) for file in clip.files)
         return self._video_frames(clip)
 
     def _video_frames(self, clip: SourceClip) -> Iterator[bytes]:
@@ -49,21 +49,29 @@ class FrameEncoder:
             frame = next(frames, None)
             if frame is None:
                 raise InputError(f"{path}: has changed while it was read; start again")
-            yield encode_png(quantise(frame, 8))
+            yield encode_png(_reduced(quantise(frame, 8), clip.size))
         self._video = (path, clip.first + clip.count, frames)
 
 
-def encode_image(file: Path) -> bytes:
-    """The bytes of an image file, as PNG unless it is plain 8-bit RGB already.
+def encode_image(file: Path, size: tuple[int, int]) -> bytes:
+    """The bytes of an image file at (height, width), as PNG unless it is that already.
 
     Raises:
         InputError: it is damaged or cannot be read.
     """
     info = image_info(file)
     pixels, _ = read_image(file)
-    if file.suffix.lower() in _PLAIN and info.bits == 8 and not info.notes and not info.animated:
+    plain = file.suffix.lower() in _PLAIN and info.bits == 8 and not info.notes and not info.animated
+    if plain and pixels.shape[:2] == size:
         return file.read_bytes()
-    return encode_png(quantise(pixels, 8))
+    return encode_png(_reduced(quantise(pixels, 8), size))
+
+
+def _reduced(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    """Means over the area of each new pixel: they take the marks of compression with them."""
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:

@@ -5,7 +5,7 @@ Everything that can be checked without decoding is: numbers of clips and frames,
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class SourceClip:
     Attributes:
         name: unique in its data set; `@first-last` at its end is a piece of something longer.
         count: frames.
-        size: (height, width).
+        size: (height, width) that the frames are to have.
         files: one image file for each frame; or the video they are in, at `first`.
         first: place of the first frame in the video.
     """
@@ -51,6 +51,12 @@ class SourceClip:
 
 
 Splits = dict[str, list[SourceClip]]
+
+
+def reduced(clip: SourceClip, factor: float) -> SourceClip:
+    """The clip with frames of `factor` times the size."""
+    height, width = (max(1, round(side * factor)) for side in clip.size)
+    return replace(clip, size=(height, width))
 
 
 class Faults:

@@ -44,6 +44,53 @@ class Layer:
         inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
         return inside & (self.opacity[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)] > 127)
 
+    def add_to(self, canvas: Float[np.ndarray, "h w 3"], number: int) -> None:
+        """Lay frame `number` over a canvas, which is changed in place."""
+        height, width = canvas.shape[:2]
+        if self.opacity is None:
+            canvas[...] = self._render("picture", number, (0, 0), (height, width))
+            return
+        h, w = self.opacity.shape
+        ends = self.place_in(number, np.array([[0.0, 0.0], [w, 0.0], [0.0, h], [w, h]]))
+        left, top = (int(n) for n in np.maximum(np.floor(ends.min(axis=0)), 0))
+        right, bottom = (int(n) for n in np.minimum(np.ceil(ends.max(axis=0)) + 1, (width, height)))
+        if left < right and top < bottom:
+            part = canvas[top:bottom, left:right]
+            colour, share = (
+                self._render(name, number, (left, top), (bottom - top, right - left))
+                for name in ("picture", "opacity")
+            )
+            part += share[..., None] / np.float32(255) * (colour - part)
+
+    def _render(
+        self, name: str, number: int, corner: tuple[int, int], size: tuple[int, int]
+    ) -> UInt8[np.ndarray, "h w *c"]:
+        """A part of a frame, `size` (height, width) from `corner` (left, top) on.
+
+        Bicubic samples of the picture, or of its opacity, reduced by a whole number where that leaves a
+        sample to a pixel; up to four of them make a pixel.
+        """
+        pose = self.poses[number]
+        density = math.sqrt(abs(np.linalg.det(pose[:, :2])))
+        step = max(1, int(density + 0.1))
+        image = self._reduced(name, step)
+        dense = max(1, math.ceil(density / step - 0.1))
+        # Pillow counts from the corner of the first pixel, places here from its centre.
+        linear = pose[:, :2] / (step * dense)
+        shift = (pose[:, 2] + 0.5 + pose[:, :2] @ (np.array(corner) - 0.5)) / step
+        data = (*linear[0], shift[0], *linear[1], shift[1])
+        shape = (size[1] * dense, size[0] * dense)
+        image = image.transform(shape, Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
+        return np.asarray(image.reduce(dense) if dense > 1 else image)
+
+    def _reduced(self, name: str, step: int) -> Image.Image:
+        """The picture or its opacity, made smaller by area means."""
+        kept = self.__dict__.setdefault("_kept", {})
+        if (name, step) not in kept:
+            image = Image.fromarray(getattr(self, name))
+            kept[name, step] = image.reduce(step) if step > 1 else image
+        return kept[name, step]
+
 
 @dataclass(frozen=True)
 class LayeredClip:
@@ -59,12 +106,9 @@ class LayeredClip:
 
     def frame(self, number: int) -> UInt8[np.ndarray, "h w 3"]:
         """Render a frame."""
-        canvas = _render(self.layers[0].picture, self.layers[0].poses[number], self.size).astype(np.float32)
-        for layer in self.layers[1:]:
-            assert layer.opacity is not None
-            pose = layer.poses[number]
-            share = _render(layer.opacity, pose, self.size)[..., None] / np.float32(255)
-            canvas += share * (_render(layer.picture, pose, self.size) - canvas)
+        canvas = np.zeros((*self.size, 3), np.float32)
+        for layer in self.layers:
+            layer.add_to(canvas, number)
         return np.rint(canvas).astype(np.uint8)
 
     def correspond(
@@ -86,20 +130,6 @@ class LayeredClip:
         for index, layer in enumerate(self.layers):
             front[layer.covers(number, places)] = index
         return front
-
-
-def _render(picture: np.ndarray, pose: Float[np.ndarray, "2 3"], size: tuple[int, int]) -> np.ndarray:
-    """What a frame of `size` sees of a picture: bicubic samples, several to a pixel where it is denser."""
-    density = math.sqrt(abs(np.linalg.det(pose[:, :2])))
-    dense = max(1, math.ceil(density - 0.1))
-    # Pillow counts from the corner of the first pixel, places here from its centre.
-    linear = pose[:, :2] / dense
-    shift = pose[:, 2] + 0.5 - pose[:, :2] @ (0.5, 0.5)
-    data = (*linear[0], shift[0], *linear[1], shift[1])
-    image = Image.fromarray(picture).transform(
-        (size[1] * dense, size[0] * dense), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC
-    )
-    return np.asarray(image.reduce(dense) if dense > 1 else image)
 
 
 def poses(

@@ -40,38 +40,79 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m ldip_jax.data.prepare",
-        description="Check the clips of a data set and pack them for training. "
-        "Interrupted, it goes on where it was.",
+        description="Check the clips of a data set and pack them for training, or make records of packed "
+        "clips. What is interrupted goes on where it was.",
         epilog="exit codes: 0 done, 1 a fault of this program, 2 something about the input, 130 interrupted",
     )
-    parser.add_argument("dataset", choices=sorted(DATASETS), help="what lies in --source")
-    parser.add_argument("--source", metavar="DIR", type=Path, required=True, help="the clips, as downloaded")
-    parser.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="config.data.data_dir later"
+    commands = parser.add_subparsers(metavar="WHAT", required=True)
+    for name, builder in DATASETS.items():
+        command = commands.add_parser(name, help=(builder.__doc__ or "").rstrip("."))
+        command.add_argument("--source", metavar="DIR", type=Path, required=True, help="the clips")
+        command.add_argument(
+            "--output", metavar="DIR", type=Path, required=True, help="where to; config.data.data_dir later"
+        )
+        command.add_argument(
+            "--overwrite", action="store_true", help="replace what was prepared there before"
+        )
+        command.set_defaults(run=_run_dataset, dataset=name, shots=None, heldout=None, reduce=1.0)
+        if name == "video_folder":
+            _add_own(command)
+    records = commands.add_parser(
+        "records",
+        help="the frozen networks' work on samples of a prepared data set, done once",
+        epilog="All other flags are those of train.py: --config.data.data_dir=DIR and so on.",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what was prepared there before")
-    own = parser.add_argument_group("video_folder")
-    own.add_argument(
+    records.add_argument("--config", metavar="FILE", required=True, help="the plan, configs/NAME.py")
+    records.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="config.data.records later"
+    )
+    records.add_argument("--count", metavar="N", type=int, required=True, help="so many records in all")
+    records.add_argument("--split", default="train", help="of the data set (default: train)")
+    records.set_defaults(run=_run_records)
+    return parser
+
+
+def _add_own(command: argparse.ArgumentParser) -> None:
+    """The flags of video_folder."""
+    command.add_argument(
+        "--reduce",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help="0.25 to 1: make frames smaller by area means; 0.5 to 0.75 removes the marks of compression",
+    )
+    command.add_argument(
         "--shots",
         metavar="FILE",
         type=Path,
-        help='JSON, {"NAME": [[first, last], ...]}: frames, from 0, that belong together; NAME is a path in '
-        "--source",
+        help='JSON, {"NAME": [[first, last], ...]}: frames, from 0, that belong together; NAME is a clip',
     )
-    own.add_argument(
+    command.add_argument(
         "--heldout",
         metavar="FILE",
         type=Path,
         help='JSON, {"clips": {"NAME": "WHY"}}: these clips go to the split "heldout" (configs/heldout.json)',
     )
-    return parser
+
+
+def _run_dataset(args: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise InputError(f"{rest[0]}: no such flag of {args.dataset}; --help lists them")
+    prepare(args.dataset, args.source, args.output, args.shots, args.heldout, args.reduce, args.overwrite)
+
+
+def _run_records(args: argparse.Namespace, rest: list[str]) -> None:
+    # The networks are not needed for anything else here, and take seconds to import.
+    from ldip_jax.training.make_records import make_records, read_config
+
+    make_records(read_config(args.config, rest), args.output, args.count, args.split)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    args, rest = build_parser().parse_known_args(argv)
     try:
-        prepare(args.dataset, args.source, args.output, args.shots, args.heldout, args.overwrite)
+        args.run(args, rest)
     except InputError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 2
@@ -92,6 +133,7 @@ def prepare(
     output: Path,
     shots: Path | None = None,
     heldout: Path | None = None,
+    reduce: float = 1.0,
     overwrite: bool = False,
 ) -> Path:
     """Pack a data set; what an interrupted run finished is taken over.
@@ -102,12 +144,13 @@ def prepare(
     Raises:
         InputError: clips are missing, damaged or of the wrong size, or another data set is in the way.
     """
-    if dataset != "video_folder" and (shots or heldout):
-        raise InputError(f"--shots and --heldout are for video_folder; {dataset} has splits of its own")
+    if not 0.25 <= reduce <= 1.0:
+        raise InputError(f"--reduce {reduce}: choose from 0.25 to 1")
     with Progress(f"looking through {source}", None, {"clip": 1.0}) as progress:
         seen = lambda: progress.advance("clip")  # noqa: E731
         if dataset == "video_folder":
             splits = _held_apart(folders.find_clips(source, seen, shots), heldout)
+            splits = {name: [folders.reduced(c, reduce) for c in clips] for name, clips in splits.items()}
         else:
             splits = _FIND[dataset](source, seen)
     state = builders.digest(splits)

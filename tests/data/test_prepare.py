@@ -70,15 +70,26 @@ def test_packed_frames_are_those_of_the_source(source, heldout, tmp_path):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0"]
 
 
+def test_reduced_frames_are_means_over_areas(source, tmp_path):
+    prepare("video_folder", source, tmp_path / "out", reduce=0.5)
+    clip = PreparedClips("video_folder", tmp_path / "out")[0]
+    assert clip.size == (16, 24)
+    means = picture(2).reshape(16, 2, 24, 2, 3).mean(axis=(1, 3))
+    # Rounded once for each axis.
+    assert np.abs(clip.frame(2) - means).max() <= 1
+    with pytest.raises(InputError, match=r"choose from 0\.25 to 1"):
+        prepare("video_folder", source, tmp_path / "out", reduce=0.1)
+
+
 def test_interrupted_it_goes_on_where_it_was(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builders, "_SHARD_BYTES", 1)
     encode, done = encoded.encode_image, []
 
-    def count(file):
+    def count(file, size):
         if len(done) == 6:
             raise KeyboardInterrupt
         done.append(file.parent.name)
-        return encode(file)
+        return encode(file, size)
 
     monkeypatch.setattr(encoded, "encode_image", count)
     command = ["video_folder", "--source", str(source), "--output", str(tmp_path / "out")]
@@ -253,6 +264,7 @@ def test_damaged_sources_are_named(source, tmp_path, capsys):
         (["--source", "nowhere"], "no such folder"),
         (["--source", "."], "no folder of images"),
         (["--source", "source", "--heldout", "none.json"], "cannot be read"),
+        (["--source", "source", "--colour", "red"], "--colour: no such flag"),
     ],
 )
 def test_bad_flags_are_told_in_one_line(source, capsys, options, message):
