@@ -61,6 +61,8 @@ class FrozenWork:
     def __call__(self, clip: ClipSample) -> Record:
         """Features and flows of C_gt, and the matches of its key-frames' candidates.
 
+        Made-up clips bring exact flows and matches, which are taken as they are.
+
         The anchor of a match is the backbone's own x4 image of the key-frame, at the size of the true frame.
         """
         span = slice(clip.first, clip.first + clip.count)
@@ -81,6 +83,8 @@ class FrozenWork:
             warps=np.zeros((*candidates.shape, *hr.shape[1:3], 2), np.float32),
             confidence=np.zeros((*candidates.shape, *hr.shape[1:3], 1), np.float32),
         )
+        if clip.flows is not None:
+            record = record._replace(to_next=clip.flows[0], to_previous=clip.flows[1])
         if clip.warps is not None and clip.confidence is not None:
             return record._replace(warps=clip.warps, confidence=clip.confidence)
         for k, key in enumerate(clip.keys):

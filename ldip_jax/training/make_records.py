@@ -17,10 +17,12 @@ from ldip_jax.data.datasets import clip_plan, open_clips
 from ldip_jax.data.records import record_provenance, save_record
 from ldip_jax.data.source import Stream
 from ldip_jax.errors import InputError
+from ldip_jax.models.backbone import BACKBONES
+from ldip_jax.models.ldip import LDIP
 from ldip_jax.progress import Progress
 from ldip_jax.training.config import Config
 from ldip_jax.training.feed import frozen_work
-from ldip_jax.training.setup import make_run
+from ldip_jax.training.setup import Run, frozen_backbone
 
 
 def read_config(path: str, overrides: Sequence[str]) -> Config:
@@ -30,9 +32,12 @@ def read_config(path: str, overrides: Sequence[str]) -> Config:
         InputError: no such plan, or no such field.
     """
     values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+    arguments = ["prepare", f"--config={path}", *overrides]
+    holder = config_flags.DEFINE_config_file(
+        "config", lock_config=True, flag_values=values, sys_argv=arguments
+    )
     try:
-        rest = values(["prepare", f"--config={path}", *overrides])
+        rest = values(arguments)
     except (flags.Error, OSError, ImportError, AttributeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
@@ -58,9 +63,12 @@ def make_records(config: Config, output: Path, count: int, split: str = "train")
     if count < 1:
         raise InputError(f"--count {count}: choose 1 or more")
     clips = open_clips(config.data, split, seed=config.seed)
-    run = make_run(config, output)
-    made_with = {"backbone_sha256": run.backbone.sha256, "matcher": config.matcher, "split": split}
-    todo = [n for n in range(count) if not _is_there(_file(output, n), run.backbone.sha256)]
+    # Nothing that is trained is made. The folder is for the backbone of debug plans, which is no record.
+    backbone = frozen_backbone(config.backbone, output / "backbone")
+    net = LDIP(BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None))
+    run = Run(net, backbone, {"backbone": backbone.params}, {}, {})
+    made_with = {"backbone_sha256": backbone.sha256, "matcher": config.matcher, "split": split}
+    todo = [n for n in range(count) if not _is_there(_file(output, n), backbone.sha256)]
     if not todo:
         print(f"{output}: all {count} records are there already", file=sys.stderr)
         return
