@@ -71,7 +71,7 @@ def _reduced(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8
     """Means over the area of each new pixel: they take the marks of compression with them."""
     if pixels.shape[:2] == size:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:

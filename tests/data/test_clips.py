@@ -225,7 +225,7 @@ def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
         {"clip": 0},
         {"key_frames": 0},
         {"key_frames": 13},
-        {"references": 0},
+        {"references": -1},
         {"fewest_references": 6},
         {"scale": (0.5, 4.0)},
         {"scale": (4.5, 1.5)},
