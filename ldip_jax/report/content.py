@@ -14,7 +14,7 @@ class Method:
     Attributes:
         name: such as "Bicubic"; different for each method of a report.
         images: the shown frames, the same ones and of one size in every method that has any.
-        psnr_y, ssim_y: averages of the whole clip; None without ground truth.
+        psnr_y, ssim_y, lpips: averages of the whole clip; None without ground truth.
         seconds: what it took for the whole clip; None where it was not measured.
         note: a word or sentence, such as "untrained".
     """
@@ -25,6 +25,7 @@ class Method:
     ssim_y: float | None = None
     seconds: float | None = None
     note: str = ""
+    lpips: float | None = None
 
 
 @dataclass(frozen=True)

@@ -26,3 +26,9 @@ def tag(name: str, *content: str, **attributes: str | int | bool) -> Html:
             start += f" {key.rstrip('_').replace('_', '-')}"
             start += "" if value is True else f'="{escape(str(value))}"'
     return Html(f"<{start}>" if name in _EMPTY else f"<{start}>{join(content)}</{name}>")
+
+
+def section(name: str, heading: str, *content: str) -> Html:
+    """A part of the page under its heading; `name` is unique."""
+    title = tag("h2", heading, id=f"h-{name}")
+    return tag("section", title, *content, aria_labelledby=f"h-{name}")

@@ -9,9 +9,10 @@ from string import Template
 
 import ldip_jax
 from ldip_jax.atomic import atomic_open
-from ldip_jax.report import sections
+from ldip_jax.report import extras, sections
 from ldip_jax.report.content import Crop, KeyFrame, Method
 from ldip_jax.report.encoding import frame_urls
+from ldip_jax.report.extras import Curves, Figures, Table
 from ldip_jax.report.markup import join
 
 MOST_BYTES = 8_000_000
@@ -28,9 +29,15 @@ def write_report(
     crops: Sequence[Crop] = (),
     key_frames: Sequence[KeyFrame] = (),
     notes: Sequence[str] = (),
+    results_heading: str = "Results",
+    tables: Sequence[Table] = (),
+    curves: Curves | None = None,
+    figures: Sequence[Figures] = (),
     most_bytes: int = MOST_BYTES,
 ) -> None:
     """Write the report: settings, results, before/after slider, details, key-frames with references.
+
+    An evaluation's report has more: tables before the results, curves behind them, figures behind the slider.
 
     Parts without content are left out; the slider needs two methods with images. Whole frames are JPEG of the
     best quality that keeps the page within `most_bytes` (with fewer frames where none does), details are PNG.
@@ -51,9 +58,15 @@ def write_report(
     shown = [method for method in methods if len(method.images)]
     _check(methods, shown, frame_names)
     thumbnails: sections.Thumbnails = {}
-    before = sections.settings(settings) + sections.results(methods, notes)
-    after = sections.crops(methods, crops, frame_names) + sections.key_frames(key_frames, thumbnails)
-    data: dict[str, object] = {"thumbnails": list(thumbnails)}
+    data: dict[str, object] = {}
+    before = sections.settings(settings)
+    before += "".join(extras.table(f"table-{number}", table) for number, table in enumerate(tables))
+    before += sections.results(methods, notes, results_heading) if methods else ""
+    before += extras.curves(curves, data) if curves is not None else ""
+    after = sections.crops(methods, crops, frame_names)
+    after += "".join(extras.figures(f"figures-{number}", part) for number, part in enumerate(figures))
+    after += sections.key_frames(key_frames, thumbnails)
+    data["thumbnails"] = list(thumbnails)
     slider = ""
     names = [method.name for method in shown]
     if len(shown) > 1:

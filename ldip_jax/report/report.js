@@ -92,3 +92,37 @@ if (data.images) {
   showZoom();
   showImages();
 }
+
+if (data.curves) {
+  const { frames, values, x, width, score } = data.curves;
+  const chart = byId("curves");
+  const cursor = byId("curve-cursor");
+  let chosen = 0;
+
+  function showFrame(index) {
+    chosen = Math.min(Math.max(index, 0), frames.length - 1);
+    cursor.setAttribute("x1", x[chosen]);
+    cursor.setAttribute("x2", x[chosen]);
+    cursor.setAttribute("visibility", "visible");
+    values.forEach((series, number) => {
+      const value = series[chosen];
+      byId(`curve-value-${number}`).textContent = value === null ? "\u2013" : value.toFixed(2);
+    });
+    byId("curve-frame").textContent = `${score}, frame ${frames[chosen]}`;
+    chart.setAttribute("aria-valuenow", frames[chosen]);
+    chart.setAttribute("aria-valuetext", `frame ${frames[chosen]}`);
+  }
+
+  chart.addEventListener("pointermove", (event) => {
+    const box = chart.getBoundingClientRect();
+    const place = ((event.clientX - box.left) / box.width) * width;
+    showFrame(x.reduce((best, value, index) => (Math.abs(value - place) < Math.abs(x[best] - place) ? index : best), 0));
+  });
+  chart.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: chosen - 1, ArrowRight: chosen + 1, Home: 0, End: frames.length - 1 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    showFrame(moves[event.key]);
+  });
+  showFrame(0);
+}

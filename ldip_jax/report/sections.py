@@ -6,7 +6,7 @@ from string import Template
 
 from ldip_jax.report.content import Crop, KeyFrame, Method, Reference
 from ldip_jax.report.encoding import png_url, thumbnail_url
-from ldip_jax.report.markup import Html, join, tag
+from ldip_jax.report.markup import Html, join, section, tag
 
 Thumbnails = dict[str, int]
 """`data:` URLs of thumbnails, each with its number: an image that is shown often is stored once."""
@@ -21,24 +21,20 @@ def packaged(name: str) -> str:
     return files("ldip_jax.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _section(name: str, heading: str, *content: str) -> Html:
-    title = tag("h2", heading, id=f"h-{name}")
-    return tag("section", title, *content, aria_labelledby=f"h-{name}")
-
-
 def settings(rows: Sequence[tuple[str, str]]) -> Html:
     """What was run: names and values."""
     if not rows:
         return Html()
     pairs = (tag("div", tag("dt", name), tag("dd", value)) for name, value in rows)
-    return _section("run", "What was run", tag("dl", *pairs, class_="run"))
+    return section("run", "What was run", tag("dl", *pairs, class_="run"))
 
 
-def results(methods: Sequence[Method], notes: Sequence[str]) -> Html:
+def results(methods: Sequence[Method], notes: Sequence[str], heading: str = "Results") -> Html:
     """A row for each method; columns without any value are left out."""
     columns = {
         "PSNR Y (dB)": [_number(method.psnr_y, 4) for method in methods],
         "SSIM Y": [_number(method.ssim_y, 4) for method in methods],
+        "LPIPS": [_number(method.lpips, 4) for method in methods],
         "Time (s)": [_number(method.seconds, 1) for method in methods],
     }
     columns = {title: values for title, values in columns.items() if any(value != _NONE for value in values)}
@@ -54,7 +50,7 @@ def results(methods: Sequence[Method], notes: Sequence[str]) -> Html:
         tag("tbody", *body),
     )
     items = tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else ""
-    return _section("results", "Results", tag("div", table, class_="wide"), items)
+    return section("results", heading, tag("div", table, class_="wide"), items)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -78,7 +74,7 @@ def slider(names: Sequence[str], right: int, frames: int, encoding: str) -> Html
         hidden="" if frames > 1 else "hidden",
         encoding=join([encoding]),
     )
-    return _section("slider", "Before and after", Html(body))
+    return section("slider", "Before and after", Html(body))
 
 
 def crops(methods: Sequence[Method], chosen: Sequence[Crop], frame_names: Sequence[str]) -> Html:
@@ -97,7 +93,7 @@ def crops(methods: Sequence[Method], chosen: Sequence[Crop], frame_names: Sequen
             figures.append(tag("figure", image, tag("figcaption", method.name)))
         content += [tag("h3", where), tag("div", *figures, class_="crops")]
     hint = tag("p", "Stored without loss (PNG), enlarged without smoothing.", class_="hint")
-    return _section("crops", "Details", *content, hint)
+    return section("crops", "Details", *content, hint)
 
 
 def key_frames(rows: Sequence[KeyFrame], thumbnails: Thumbnails) -> Html:
@@ -112,7 +108,7 @@ def key_frames(rows: Sequence[KeyFrame], thumbnails: Thumbnails) -> Html:
     head = tag("tr", tag("th", "Key-frame", scope="col"), tag("th", "References", scope="col"))
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="keys")
     hint = "The percentage is the share of the key-frame that is matched with confidence above 0.5."
-    return _section(
+    return section(
         "keys",
         "Key-frames and their references",
         tag("div", table, class_="wide"),

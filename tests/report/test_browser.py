@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.report.content import Crop, KeyFrame, Method, Reference
+from ldip_jax.report.extras import Curves, Figures, Table
 from ldip_jax.report.page import write_report
 from tests.report.chromium import BROWSER, chromium
 
@@ -32,6 +33,9 @@ def report(tmp_path_factory):
         methods=methods,
         crops=[Crop(0, 10, 10, 32)],
         key_frames=[KeyFrame(LONG, [Reference(LONG, 0.7, True, methods[0].images[0])])],
+        tables=[Table(LONG, [LONG] * 3, [[LONG, "1", "2"]], [LONG])],
+        curves=Curves(LONG, "PSNR", [4, 5, 6], [("Red", [30.0, 31.5, 29.0]), (LONG, [None, 20.0, 28.25])]),
+        figures=[Figures(LONG, LONG, [(LONG, [(LONG, methods[0].images[0])])])],
     )
     return path
 
@@ -79,7 +83,7 @@ def colors(page, name):
 
 def test_loads_with_every_image_decoded(page):
     assert page.js("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert page.js("document.images.length") == 2 + 3 + 1
+    assert page.js("document.images.length") == 2 + 3 + 1 + 1
     assert page.js("document.querySelector('i')") is None
     assert page.js("document.getElementById('right').alt") == "Right: <i>Blue</i>, one"
 
@@ -99,10 +103,10 @@ def test_the_slider_moves_by_keyboard(page):
 
 def test_the_slider_is_reached_with_tab(page):
     reached = set()
-    for _ in range(6):
+    for _ in range(7):
         page.press("Tab", 9)
         reached.add(page.js("document.activeElement.id"))
-    assert {"left-method", "right-method", "zoom", "cut", "frame"} <= reached
+    assert {"curves", "left-method", "right-method", "zoom", "cut", "frame"} <= reached
 
 
 def test_the_line_is_dragged(page):
@@ -125,6 +129,26 @@ def test_scrubbing_shows_other_frames(page):
     assert page.js("document.getElementById('frame-name').textContent") == "Frame 3 of 3: three"
     page.press(*LEFT)
     assert page.js("document.getElementById('left').alt") == "Left: Red, two"
+
+
+def test_the_curves_cursor_moves_by_keyboard_and_pointer(page):
+    def shown():
+        return [page.js(f"document.getElementById('curve-value-{number}').textContent") for number in (0, 1)]
+
+    assert shown() == ["30.00", "\N{EN DASH}"]
+    page.js("curves.focus()")
+    page.press(*RIGHT)
+    assert shown() == ["31.50", "20.00"]
+    assert page.js("document.getElementById('curve-frame').textContent") == "PSNR, frame 5"
+    page.press(*END)
+    page.press(*RIGHT)
+    assert shown() == ["29.00", "28.25"]
+    page.js("curves.scrollIntoView({ block: 'center' })")
+    left, top, width, height = box(page, "curves")
+    page.drag((left + 5, top + height / 2), (left + width / 2, top + height / 2))
+    assert shown() == ["31.50", "20.00"]
+    line = box(page, "curve-cursor")
+    assert line[0] - left == pytest.approx(width / 2, abs=0.05 * width)
 
 
 def test_methods_are_chosen(page):
