@@ -4,13 +4,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from ldip_jax.evaluation.compare import Distance
 
 _DESCRIPTION = """\
 Score clip A against clip B, each a video file or a folder of images in name order. Both must have the same
@@ -64,14 +60,15 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table, writes the JSON file where one is asked for; returns the exit code 0."""
     _check_json(args.json)
     from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, check_clips, score_clips
+    from ldip_jax.evaluation.lpips import try_lpips
     from ldip_jax.media.reader import open_clip
 
     with open_clip(args.a) as a, open_clip(args.b) as b:
         for clip in (a, b):
             for note in clip.notes:
-                print(f"{clip.path}: {note}", file=sys.stderr)
+                _say(f"{clip.path}: {note}")
         check_clips(a, b)
-        lpips = None if args.no_lpips else _lpips()
+        lpips = None if args.no_lpips else try_lpips(_say)
         width = max([len("average of 00000"), *(len(name) for name in a.names)])
         names, frames = [], []
         for index, scores in enumerate(score_clips(a, b, lpips)):
@@ -100,18 +97,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lpips() -> "Distance | None":
-    """What computes LPIPS, or None and a line that says why there is none."""
-    from ldip_jax.evaluation.lpips import load_lpips
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        return load_lpips(progress=say)
-    except InputError as error:
-        say(f"LPIPS is left out: {error}")
-        return None
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _row(name: str, scores: dict, width: int) -> str:

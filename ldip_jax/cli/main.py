@@ -38,11 +38,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    return run_guarded("ldip", build_parser(), argv)
+
+
+def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse the words, call what the parser sets as `run`, and turn whatever ends it into an exit code.
+
+    Args:
+        program: named in front of the line that says what is wrong.
+    """
     # A file name need not be valid text; it must not end the program when it is printed.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    args = build_parser().parse_args(argv)
+    args = parser.parse_args(argv)
     configure()
     _clean_up_when_ended()
     try:
@@ -50,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except InputError as error:
-        print(f"ldip: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ldip: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads our output has seen enough.
@@ -62,11 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             _print_no_more()
-            print(f"ldip: {error.filename or 'cannot write'}: no space left on the disk", file=sys.stderr)
+            print(
+                f"{program}: {error.filename or 'cannot write'}: no space left on the disk", file=sys.stderr
+            )
             return 2
         # XLA's error has a type of its own, and importing jax to name it takes a second.
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            print("ldip: out of memory; smaller frames or a smaller --scale need less", file=sys.stderr)
+            print(f"{program}: out of memory; smaller frames or a smaller --scale need less", file=sys.stderr)
             return 2
         raise
 

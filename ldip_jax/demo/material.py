@@ -71,8 +71,3 @@ def _reduce(frame: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W 3"]:
     image = imresize(quantise(frame, 8), size=(height, round(w * height / h)))
     left = (image.shape[1] - width) // 2
     return image[:, left : left + width]
-
-
-def as_float(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
-    """8 bits to float32 in [0, 1]."""
-    return image.astype(np.float32) / np.float32(255)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ldip_jax.demo.material import SCALE, SIZE, Material, as_float, frame_name
+from ldip_jax.demo.material import SCALE, SIZE, Material, frame_name
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.compare import average, score_frames
 from ldip_jax.inference.api import make_upscaler
 from ldip_jax.inference.references import Choice, Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
-from ldip_jax.media.color import quantise
+from ldip_jax.media.color import as_float, quantise
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.progress import Progress
 from ldip_jax.report.content import KeyFrame, Method, Reference

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ldip_jax.demo import folder
-from ldip_jax.demo.material import Material, as_float, frame_name
+from ldip_jax.demo.material import Material, frame_name
 from ldip_jax.demo.methods import Result
+from ldip_jax.media.color import as_float
 from ldip_jax.media.images import write_png
 from ldip_jax.media.writer import open_writer
 from ldip_jax.report.choice import choose_crops

@@ -1,6 +1,7 @@
 """Two clips scored frame by frame, and the clip's average: the numbers of `ldip compare` and of reports."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -34,11 +35,11 @@ def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
     return scores
 
 
-def average(frames: Sequence[Scores]) -> Scores:
+def average(frames: Sequence[Mapping[str, Any]], keys: Sequence[str] = SCORES) -> Scores:
     """The mean of each score over frames; None where a frame lacks it or there is no frame."""
     means: Scores = {}
-    for key in SCORES:
-        values = [frame[key] for frame in frames]
+    for key in keys:
+        values = [frame.get(key) for frame in frames]
         known = [value for value in values if value is not None]
         means[key] = sum(known) / len(known) if known and len(known) == len(values) else None
     return means

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ldip_jax.errors import InputError
 from ldip_jax.evaluation.compare import Distance
 from ldip_jax.models.lpips import LEAST, LPIPS, Net
 from ldip_jax.weights.load import load_weights
@@ -27,6 +28,15 @@ def lpips(params: dict[str, Any], a: Image, b: Image, net: Net = "alex") -> Floa
     """
     a, b = (jnp.round(jnp.clip(jnp.asarray(x), 0.0, 1.0) * 255.0)[None] / 255.0 for x in (a, b))
     return cast(Array, LPIPS(net).apply({"params": params}, a, b))[0]
+
+
+def try_lpips(say: Callable[[str], object]) -> Distance | None:
+    """LPIPS on AlexNet, or None and one line that says why there is none."""
+    try:
+        return load_lpips(progress=say)
+    except InputError as error:
+        say(f"LPIPS is left out: {error}")
+        return None
 
 
 def load_lpips(net: Net = "alex", *, progress: Callable[[str], object] = print) -> Distance:

@@ -27,6 +27,7 @@ class Upscaler:
         size, out: (height, width) of the frames in and out.
         choices: what was decided on references, by key-frame; grows while frames are made.
         notes: lines that the user should see.
+        watch: where set, called with each key-frame's place in the clip and the references that it was given.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Upscaler:
         self.model, self.size, self.out = model, size, out
         self.choices: dict[int, list[Choice]] = {}
         self.notes = list(model.notes)
+        self.watch: Callable[[int, list[tuple[Choice, Reference]]], object] | None = None
         self._key_stride = key_stride
         self._programs = Programs(model.net, model.params)
         native, shrink = model.net.backbone.scale, model.net.backbone.shrink
@@ -185,6 +187,9 @@ class Upscaler:
             # Windows overlap: the one that makes the frame is the one to ask.
             if place in window.keep:
                 self.choices[window.first + place] = choices
+                if self.watch is not None:
+                    used = [choice for choice in choices if choice.used]
+                    self.watch(window.first + place, list(zip(used, found, strict=True)))
             return found
 
         keys = {key - window.first for key in self._keys(window)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, UInt
+from jaxtyping import Float, UInt, UInt8
 
 UNSAID = 2
 # Red and blue luma weights of each non-constant-luminance matrix.
@@ -118,3 +118,8 @@ def quantise(rgb: Float[np.ndarray, "h w 3"], bits: int) -> UInt[np.ndarray, "h 
     """round(y (2^bits - 1)) of R'G'B' clipped to [0, 1]: uint8 for 8 bits, else uint16."""
     codes = np.rint(np.clip(rgb, 0, 1) * np.float32((1 << bits) - 1))
     return codes.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def as_float(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+    """8 bits to float32 in [0, 1]."""
+    return image.astype(np.float32) / np.float32(255)

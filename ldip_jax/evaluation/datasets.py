@@ -1,0 +1,133 @@
+"""Where the clips of a benchmark lie: ground truth only, since LR frames are made from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.images import SUFFIXES
+from ldip_jax.media.outputs import CONTAINERS
+
+LIST = "sep_testlist.txt"
+
+
+class Source(NamedTuple):
+    """A clip: its name in tables, and its ground truth, a folder of images or a video."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A benchmark.
+
+    Attributes:
+        name, title: what the user types, and what tables say.
+        clips: the clips that it consists of; none: all that are found.
+        places: folders below the data folder that may hold them; the first that does is taken.
+        measure: the convention of its published tables, see `MEASURES`.
+        protocol: what is run unless another protocol is named.
+        middle: whether the middle frame alone is scored.
+    """
+
+    name: str
+    title: str
+    clips: tuple[str, ...]
+    places: tuple[str, ...]
+    measure: str = "basicsr-y"
+    protocol: str = "bi-x4"
+    middle: bool = False
+
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset("vid4", "Vid4", ("calendar", "city", "foliage", "walk"), ("GT", "Vid4/GT", ".")),
+        Dataset(
+            "reds4",
+            "REDS4",
+            ("000", "011", "015", "020"),
+            ("GT", "train_sharp", "train/train_sharp", "REDS4/GT", "."),
+            measure="basicsr-rgb",
+        ),
+        Dataset(
+            "reds-val",
+            "REDS validation",
+            tuple(f"{index:03d}" for index in range(30)),
+            ("val_sharp", "val/val_sharp", "GT", "."),
+            measure="basicsr-rgb",
+        ),
+        Dataset(
+            "vimeo90k-t",
+            "Vimeo-90K-T",
+            (),
+            ("sequences", "vimeo_septuplet/sequences", "GT", "."),
+            middle=True,
+        ),
+        Dataset("udm10", "UDM10", (), ("GT", "UDM10/GT", "."), protocol="bd-x4"),
+        Dataset("video_folder", "Own clips", (), (".",)),
+    )
+}
+
+
+def _is_clip(path: Path) -> bool:
+    """A video by its suffix, or a folder with an image in it."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
+    return path.suffix.lower() in {*CONTAINERS, ".avi", ".webm", ".mpg", ".mpeg", ".y4m", ".m2v", ".ts"}
+
+
+def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
+    """The clips of a data set, in name order, and notes, such as which are missing.
+
+    Raises:
+        InputError: no such folder, or none of the clips is in it.
+    """
+    if not data_dir.is_dir():
+        raise InputError(f"{data_dir}: no such folder; give the one that holds {dataset.title}")
+    try:
+        if dataset.name == "video_folder" and _is_clip(data_dir):
+            return [Source(data_dir.resolve().name, data_dir)], []
+        if dataset.name == "vimeo90k-t":
+            return _septuplets(dataset, data_dir)
+        for place in dataset.places:
+            folder = data_dir / place
+            entries = sorted(folder.iterdir()) if folder.is_dir() else []
+            found = {path.stem if path.is_file() else path.name: path for path in entries if _is_clip(path)}
+            names = [name for name in dataset.clips or found if name in found]
+            if names:
+                missing = [name for name in dataset.clips if name not in found]
+                notes = [f"{len(missing)} of {len(dataset.clips)} clips are not there: {', '.join(missing)}"]
+                return [Source(name, found[name]) for name in names], notes if missing else []
+    except OSError as error:
+        raise InputError(f"{data_dir}: cannot be listed ({error.strerror}); check its permissions") from None
+    raise InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")
+
+
+def _expected(dataset: Dataset) -> str:
+    places = ", ".join(place for place in dataset.places if place != ".")
+    what = f"none of the clips {', '.join(dataset.clips[:4])}" if dataset.clips else "no clips"
+    return f"holds {what}, neither itself nor in {places}" if places else f"holds {what}"
+
+
+def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
+    """Those that the test list names, or all where there is no list."""
+    for place in dataset.places:
+        folder = data_dir / place
+        lists = [path for path in (folder / LIST, folder.parent / LIST) if path.is_file()]
+        if lists:
+            lines = lists[0].read_text(encoding="utf-8", errors="replace").split()
+            names = [line for line in lines if (folder / line).is_dir()]
+            if names:
+                missing = len(lines) - len(names)
+                notes = [f"{missing} of the {len(lines)} clips of {lists[0].name} are not there"]
+                return [Source(name, folder / name) for name in names], notes if missing else []
+        elif folder.is_dir():
+            found = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and _is_clip(path)]
+            if found:
+                note = f"no {LIST}: all {len(found)} clips are scored, which are not the published test set"
+                return [Source(f"{path.parent.name}/{path.name}", path) for path in found], [note]
+    raise InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")

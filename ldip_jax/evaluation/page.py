@@ -1,0 +1,204 @@
+"""`report.html`: all tables, and one clip to look at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ldip_jax.evaluation.footage import Footage
+from ldip_jax.evaluation.protocols import Scale, show_scale
+from ldip_jax.evaluation.results import Results, clip_table, notes, scale_table, title
+from ldip_jax.evaluation.runner import SAMPLES, Evaluation
+from ldip_jax.evaluation.unit import average_unit, main_keys
+from ldip_jax.inference.programs import to_size
+from ldip_jax.media.color import as_float, quantise
+from ldip_jax.media.images import read_image
+from ldip_jax.report.choice import choose_crops
+from ldip_jax.report.content import KeyFrame, Method, Reference
+from ldip_jax.report.extras import Curves, Figures, Table, heat
+from ldip_jax.report.page import write_report
+
+Bytes = UInt8[np.ndarray, "h w 3"]
+MOST_KEYS = 3
+TRUTH, BICUBIC = "Ground truth", "Bicubic"
+
+
+def _read(path: Path) -> Bytes:
+    return quantise(read_image(path)[0], 8)
+
+
+class _Shown:
+    """The clip that is looked at: its units by column, and its frames by method."""
+
+    def __init__(self, evaluation: Evaluation, results: Results, scale: Scale):
+        self.folder = results.plan.output / SAMPLES
+        units = {column: results.unit(scale, column, evaluation.shown) for column in results.columns}
+        self.units: dict[str, dict[str, Any]] = {
+            column: unit for column, unit in units.items() if unit and self._is_there(unit)
+        }
+        clip = evaluation.shown_clip()
+        self.footage: Footage | None = evaluation.footage(clip, scale) if clip is not None else None
+
+    def _is_there(self, unit: dict[str, Any]) -> bool:
+        samples = unit["samples"]
+        return samples is not None and (self.folder / samples["folder"] / "row.png").is_file()
+
+    @property
+    def samples(self) -> dict[str, Any]:
+        return next(iter(self.units.values()))["samples"]
+
+    def image(self, column: str, name: str) -> Bytes:
+        return _read(self.folder / self.units[column]["samples"]["folder"] / name)
+
+
+def write_page(path: Path, evaluation: Evaluation, results: Results, settings: dict[str, str]) -> None:
+    """Write the report; without anything to look at it holds the tables alone.
+
+    Raises:
+        InputError: the file cannot be written, or the clip that is shown cannot be read any more.
+    """
+    scale = results.scales[0]
+    shown = _Shown(evaluation, results, scale)
+    plan = results.plan
+    tables = []
+    for each in results.scales:
+        heading = f"x{show_scale(each)}, average of {len(results.clips(each))} clips"
+        tables.append(Table(heading, *scale_table(results, each), notes(results) if each == scale else ()))
+        tables.append(Table(f"x{show_scale(each)}, each clip", *clip_table(results, each)))
+    common: dict[str, Any] = {
+        "title": f"{plan.dataset.title}, {plan.protocol.name}",
+        "settings": list(settings.items()),
+        "tables": tables,
+        "results_heading": f"{evaluation.shown}, x{show_scale(scale)}",
+    }
+    if not shown.units or shown.footage is None:
+        write_report(path, frame_names=[], methods=[], **common)
+        return
+    frames = shown.samples["frames"]
+    methods = _methods(shown, frames)
+    middle = len(frames) // 2
+    by_networks = [method.images[middle] for method in methods if method.name != BICUBIC]
+    write_report(
+        path,
+        frame_names=[f"frame {frame}" for frame in frames],
+        methods=methods,
+        crops=choose_crops(by_networks, middle),
+        key_frames=_key_frames(shown),
+        curves=_curves(shown, plan.convention),
+        figures=[_errors(methods, frames, middle), _profiles(shown), *_aligned(shown)],
+        **common,
+    )
+
+
+def _methods(shown: _Shown, frames: Sequence[int]) -> list[Method]:
+    """Bicubic, the columns, and the ground truth."""
+    assert shown.footage is not None
+    truth = list(shown.footage.truth(frames))
+    low = shown.footage.low(frames)
+    bicubic = [quantise(np.asarray(to_size(as_float(x)[None], shown.footage.hr))[0], 8) for x in low]
+    methods = [Method(BICUBIC, bicubic)]
+    for column, unit in shown.units.items():
+        images = [shown.image(column, f"{frame:08d}.png") for frame in frames]
+        means = average_unit(unit)
+        psnr, ssim, seconds = means["psnr_y"], means["ssim_y"], unit["seconds"]
+        methods.append(Method(column, images, psnr, ssim, seconds, "", means["lpips_alex"]))
+    return [*methods, Method(TRUTH, truth)]
+
+
+def _curves(shown: _Shown, convention: str) -> Curves:
+    key = main_keys(convention)[0]
+    rows = [[(frame["frame"], frame[key]) for frame in unit["frames"]] for unit in shown.units.values()]
+    frames = [frame for frame, _ in rows[0]]
+    series = [(name, [value for _, value in row]) for name, row in zip(shown.units, rows, strict=True)]
+    return Curves(f"{title(key)} of each frame (dB)", title(key), frames, series)
+
+
+def _errors(methods: Sequence[Method], frames: Sequence[int], place: int) -> Figures:
+    """Where each method is off, all on one scale."""
+    truth = as_float(methods[-1].images[place])
+    errors = [
+        (method.name, np.abs(as_float(method.images[place]) - truth).mean(axis=2)) for method in methods[:-1]
+    ]
+    most = float(np.quantile(np.concatenate([error.ravel() for _, error in errors]), 0.995))
+    pictures = [(name, heat(error, most)) for name, error in errors]
+    worst = f"{255 * most:.0f} levels of 255"
+    hint = f"Mean absolute error over red, green and blue: black 0, light yellow {worst} or more."
+    return Figures("Error maps", hint, [(f"frame {frames[place]}", pictures)])
+
+
+def _profiles(shown: _Shown) -> Figures:
+    """One row of the picture through time: what flickers or swims shows as ragged streaks."""
+    assert shown.footage is not None
+    row = shown.samples["row"]
+    scored = [frame["frame"] for frame in next(iter(shown.units.values()))["frames"]]
+    truth = np.stack([frame[row] for frame in shown.footage.truth(scored)])
+    pictures = [(column, shown.image(column, "row.png")) for column in shown.units]
+    # Tall enough to be seen.
+    times = max(1, round(96 / len(scored)))
+    stretched = [(name, np.repeat(image, times, axis=0)) for name, image in [*pictures, (TRUTH, truth)]]
+    hint = f"Row {row} of every scored frame, the first on top."
+    return Figures("Temporal profiles", hint, [("", stretched)], wide=True)
+
+
+def _keys(shown: _Shown) -> tuple[str, dict[str, Any]] | None:
+    """The first column with key-frames, and what each of these was given."""
+    for column, unit in shown.units.items():
+        if unit["samples"]["keys"]:
+            return column, unit["samples"]["keys"]
+    return None
+
+
+def _key_frames(shown: _Shown) -> list[KeyFrame]:
+    if (found := _keys(shown)) is None:
+        return []
+    column, _ = found
+    inputs = shown.units[column]["inputs"]
+    rows = []
+    for key, choices in shown.units[column]["references"].items():
+        given = [
+            Reference(_name(choice, inputs), choice["share"], choice["used"], _thumbnail(shown, key, choice))
+            for choice in choices
+        ]
+        rows.append(KeyFrame(f"{column}, frame {inputs[int(key)]}", given))
+    return rows
+
+
+def _name(choice: dict[str, Any], inputs: Sequence[int]) -> str:
+    """Frames of the clip under their number in the whole clip, and LR; stills are in HR."""
+    if choice["own"]:
+        return f"frame {inputs[int(choice['name'].split()[-1])]}, LR"
+    return f"{choice['name']}, HR"
+
+
+def _thumbnail(shown: _Shown, key: str, choice: dict[str, Any]) -> Bytes | None:
+    found = _keys(shown)
+    assert found is not None
+    column, keys = found
+    for row in keys.get(key, ()):
+        if (row["name"], row["own"]) == (choice["name"], choice["own"]):
+            return shown.image(column, row["reference"])
+    return None
+
+
+def _aligned(shown: _Shown) -> list[Figures]:
+    """For a few key-frames, each reference as its warp brings it there, and how far that is trusted."""
+    if (found := _keys(shown)) is None:
+        return []
+    column, keys = found
+    inputs = shown.units[column]["inputs"]
+    chosen = sorted({round(place) for place in np.linspace(0, len(keys) - 1, min(MOST_KEYS, len(keys)))})
+    rows = []
+    for key in [list(keys)[place] for place in chosen]:
+        pictures = []
+        for row in keys[key]:
+            name, share = _name(row, inputs), f"{100 * row['share']:.0f} %"
+            pictures.append((f"{name}, warped", shown.image(column, row["aligned"])))
+            pictures.append(
+                (f"{name}: confidence, {share} above 0.5", shown.image(column, row["confidence"]))
+            )
+        if pictures:
+            rows.append((f"key-frame {inputs[int(key)]}", pictures))
+    hint = "Confidence: black 0, white 1. Places outside of the reference are black in both."
+    return [Figures(f"Warps and confidence, {column}", hint, rows)] if rows else []

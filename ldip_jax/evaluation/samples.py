@@ -1,0 +1,91 @@
+"""What a report shows of a unit, kept in files while the clip goes by."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.inference.references import Choice
+from ldip_jax.media.color import quantise
+from ldip_jax.media.images import write_png
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.warp import nearest
+from ldip_jax.report.choice import shown_frames
+
+MOST_FRAMES = 8
+_LONGEST = 360
+
+
+def profile_row(frame: UInt8[np.ndarray, "h w 3"]) -> int:
+    """The row with most detail along it, not near the upper or lower edge: its course in time is shown."""
+    edges = np.abs(np.diff(frame.astype(np.float32).mean(axis=2), axis=1)).mean(axis=1)
+    margin = len(edges) // 8
+    smooth = np.convolve(edges, np.ones(5) / 5, "same")
+    return margin + int(np.argmax(smooth[margin : len(edges) - margin]))
+
+
+def pictures(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+    """A reference as it is, brought to its key-frame by its warp, and the confidence in that."""
+    h, w = np.asarray(reference.size)[0]
+    aligned, _, _ = nearest(reference.image, reference.warp, reference.size)
+    images = {
+        "reference": reference.image[0, :h, :w],
+        "aligned": aligned[0],
+        "confidence": np.repeat(np.asarray(reference.confidence)[0], 3, axis=-1),
+    }
+    return {name: quantise(np.asarray(image, np.float32), 8) for name, image in images.items()}
+
+
+class Samples:
+    """Frames, one row of all frames, and the references of all key-frames, of one run over a clip."""
+
+    def __init__(self, folder: Path, scored: Sequence[int], row: int):
+        """
+        Args:
+            folder: replaced if it exists.
+            scored: numbers of the scored frames.
+            row: the row whose course in time is kept.
+        """
+        self._folder, self._row = folder, row
+        self._chosen = {scored[place] for place in shown_frames(len(scored), MOST_FRAMES)}
+        self._slice: list[np.ndarray] = []
+        self._keys: dict[int, list[dict[str, Any]]] = {}
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def frame(self, place: int, image: Float[np.ndarray, "H W 3"]) -> None:
+        """A scored frame is ready."""
+        self._slice.append(image[self._row])
+        if place in self._chosen:
+            write_png(self._folder / f"{place:08d}.png", image)
+
+    def references(self, key: int, found: Sequence[tuple[Choice, Reference]]) -> None:
+        """A key-frame's references are chosen; `key` is its place among the inputs."""
+        self._keys[key] = []
+        for number, (choice, reference) in enumerate(found):
+            row = {"name": choice.name, "share": choice.share, "own": choice.own}
+            for what, image in pictures(reference).items():
+                row[what] = f"key{key:08d}_{number}_{what}.jpg"
+                self._write_small(row[what], image)
+            self._keys[key].append(row)
+
+    def _write_small(self, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        small = Image.fromarray(image)
+        small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+        with atomic_open(self._folder / name) as file:
+            small.save(file, "JPEG", quality=88, subsampling=0)
+
+    def finish(self) -> dict[str, Any]:
+        """What was kept: the folder's name, frames by number, the row, and references by key-frame."""
+        write_png(self._folder / "row.png", np.stack(self._slice))
+        return {
+            "folder": self._folder.name,
+            "frames": sorted(self._chosen),
+            "row": self._row,
+            "keys": {str(key): rows for key, rows in sorted(self._keys.items())},
+        }

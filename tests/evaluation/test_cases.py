@@ -1,0 +1,71 @@
+"""Which frames are put in, scored and given as references."""
+
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.evaluation import cases
+from ldip_jax.evaluation.unit import combined
+
+
+def test_a_hundred_frames_by_fractions_are_table_5():
+    case = cases.by_fractions(100)
+    assert case.inputs == case.scored == tuple(range(20, 81))
+    assert case.references == (0, 99)
+    assert case.outputs[0] == (0,)
+    assert case.outputs[-1] == (60,)
+
+
+@pytest.mark.parametrize("count", [8, 9, 13, 41, 240])
+def test_references_are_never_put_in(count):
+    case = cases.by_fractions(count)
+    assert not set(case.inputs) & set(case.references)
+    assert case.references[0] == 0
+    assert case.references[1] == count - 1
+
+
+def test_near_references_are_ten_frames_away():
+    case = cases.near(40)
+    assert len(case.inputs) == 12
+    assert case.references == (case.inputs[0] - 10, case.inputs[-1] + 10)
+    assert cases.near(32).references == (0, 31)
+
+
+def test_a_pan_has_five_references_which_are_put_in_but_not_scored():
+    case = cases.pan(41)
+    assert case.references == (0, 10, 20, 30, 40)
+    assert case.inputs == tuple(range(41))
+    assert set(case.scored) == set(range(41)) - set(case.references)
+
+
+def test_the_middle_of_seven_frames():
+    assert cases.middle(7).scored == (3,)
+    case = cases.mirrored(7)
+    assert case.inputs == (0, 1, 2, 3, 4, 5, 6, 6, 5, 4, 3, 2, 1, 0)
+    assert case.scored == (3,)
+    # out[t // 4] and out[-1 - t // 4] for t = 14.
+    assert case.outputs == ((3, 10),)
+    assert case.inputs[3] == case.inputs[10] == 3
+
+
+@pytest.mark.parametrize(
+    ("case", "most"), [(cases.by_fractions, 7), (cases.near, 31), (cases.pan, 5)], ids=lambda x: str(x)
+)
+def test_short_clips_are_refused_up_to_the_length_that_the_message_names(case, most):
+    for count in (1, 2, most):
+        with pytest.raises(InputError, match=f"{count} frames are too few .* needs {most + 1}"):
+            case(count)
+    assert case(most + 1).scored
+
+
+def test_results_are_combined_and_no_more_are_made_than_needed():
+    made = []
+
+    def images():
+        for index in range(20):
+            made.append(index)
+            yield np.full((1, 1, 3), index, np.float32)
+
+    assert [float(x.max()) for x in combined([(3, 10)], images())] == [6.5]
+    assert made == list(range(11))
+    assert [float(x.max()) for x in combined([(0,), (2,)], images())] == [0.0, 2.0]

@@ -1,0 +1,285 @@
+"""`eval.py` from end to end: numbers, resumption, shards, and what it says to bad input."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ldip_jax
+from ldip_jax.data.degradation import bi
+from ldip_jax.evaluation import runner
+from ldip_jax.evaluation.compare import average, score_frames
+from ldip_jax.evaluation.unit import score_keys
+from ldip_jax.media.color import as_float
+from ldip_jax.media.images import read_image
+from tests.evaluation.conftest import COUNT, write_clip
+from tests.networks import LR
+
+
+def results(folder="out"):
+    return json.loads((Path(folder) / "results.json").read_text())
+
+
+def columns(folder="out"):
+    """Column -> clip -> what was scored; seconds left out."""
+    (scale,) = results(folder)["scales"]
+    return {
+        column["name"]: {clip.pop("name"): {**clip, "seconds": None} for clip in column["clips"]}
+        for column in scale["columns"]
+    }
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """In place of networks: everything is read, LR frames give the scores. What was called for, in order."""
+    made = []
+
+    def stand_in(title, footage, low, case, stills, upscaler, convention, *, lpips, temporal, watch):
+        low = [frame.mean() for frame in low]
+        rows = []
+        for (place, *_), frame, truth in zip(
+            case.outputs, case.scored, footage.truth(case.scored), strict=True
+        ):
+            rows.append({"frame": frame, **dict.fromkeys(score_keys(convention, temporal=False), low[place])})
+            if watch is not None:
+                watch(frame, as_float(truth))
+        made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
+        return {"frames": rows, "references": {}, "seconds": 1.0}
+
+    monkeypatch.setattr(runner, "run_unit", stand_in)
+    return made
+
+
+def test_table_5_from_a_plan_and_a_training_run(evaluate, networks, clips, tmp_path):
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    shutil.copy(networks.trained, run / "export.safetensors")
+    plan = tmp_path / "plan.py"
+    plan.write_text(
+        "from types import SimpleNamespace\n"
+        "def get_config(arg):\n"
+        f"    return SimpleNamespace(backbone={str(networks.backbone)!r}, matcher=arg)\n"
+    )
+    result = evaluate(
+        "--protocol", "table5", "--config", f"{plan}:flow", "--checkpoint", run, "--ref-threshold", "0"
+        , "--backbone", "", "--matcher", ""
+    )  # fmt: skip
+    assert result.code == 0
+    assert "No weights are given or shipped for: w/o ICA." in result.out
+    found = results()
+    (scale,) = found["scales"]
+    assert [column["name"] for column in scale["columns"]] == ["backbone", "full", "w/o ref"]
+    assert scale["published"][0] == {
+        "method": "MRefSR (quoted, not re-run)",
+        "psnr": 30.98,
+        "ssim": None,
+        "lpips": 0.172,
+        "source": "Table 5 of the paper: REDS, BasicVSR++",
+    }
+    for column in scale["columns"]:
+        for clip in column["clips"]:
+            assert [frame["frame"] for frame in clip["frames"]] == list(range(2, 7))
+        means = [clip["average"]["psnr_y"] for clip in column["clips"]]
+        assert column["average"]["psnr_y"] == pytest.approx(np.mean(means))
+
+    backbone, full, alone = (scale["columns"][i]["clips"][0] for i in range(3))
+    # The backbone's numbers are those of the Python API on the same frames.
+    truth = [np.asarray(Image.open(clips / "one" / f"{i:08d}.png")) for i in range(2, 7)]
+    low = np.stack([bi(frame, LR) for frame in truth])
+    frames = ldip_jax.upscale(low, backbone=networks.backbone, lrrf="none")
+    expected = average(score_frames(frames, [x / np.float32(255) for x in truth]))
+    assert backbone["average"] == pytest.approx(expected)
+    # References make a difference, and only the column that is given any uses them.
+    assert full["stills"] == ["one-00000000", "one-00000007"]
+    used = [choice for choices in full["references"].values() for choice in choices if choice["used"]]
+    assert {choice["name"] for choice in used if not choice["own"]} == set(full["stills"])
+    assert alone["stills"] == []
+    assert full["average"]["psnr_y"] != alone["average"]["psnr_y"] != backbone["average"]["psnr_y"]
+
+    rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    assert len(rows) == 3 * (2 * (5 + 1) + 1)
+    (mean,) = (row for row in rows if row["column"] == "full" and row["clip"] == "mean")
+    assert float(mean["psnr_rgb"]) == pytest.approx(scale["columns"][1]["average"]["psnr_rgb"], abs=1e-5)
+    assert mean["lpips_alex"] == ""
+    page = Path("out/report.html").read_text()
+    for part in (
+        "Error maps",
+        "Temporal profiles",
+        "Warps and confidence, full",
+        "one-00000007, HR",
+        'id="curves"',
+    ):
+        assert part in page
+    read_image(next(Path("out/samples").glob("*/row.png")))
+
+
+def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkeypatch):
+    whole = runner.run_unit
+
+    def interrupted(*args, **more):
+        if calls:
+            raise KeyboardInterrupt
+        return whole(*args, **more)
+
+    monkeypatch.setattr(runner, "run_unit", interrupted)
+    result = evaluate()
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "eval.py: interrupted"
+    assert not Path("out/results.json").exists()
+    monkeypatch.setattr(runner, "run_unit", whole)
+    assert evaluate().code == 0
+    assert [call.title for call in calls] == ["one, x4, backbone", "two, x4, backbone"]
+    first = Path("out/results.csv").read_text()
+    # A result that was cut short is done again, and so is everything under another setting.
+    next(Path("out/units").glob("*two*")).write_text('{"fingerprint"')
+    assert evaluate().code == 0
+    assert [call.title for call in calls[2:]] == ["two, x4, backbone"]
+    assert Path("out/results.csv").read_text() == first
+    assert evaluate("--measure", "float-y").code == 0
+    assert len(calls) == 5
+    assert "psnr_float-y" in Path("out/results.csv").read_text().splitlines()[0]
+
+
+def test_shards_make_together_what_one_process_makes(evaluate, calls):
+    assert evaluate("--output", "whole").code == 0
+    first = evaluate("--shard", "1/2")
+    assert first.code == 0
+    assert "1 results are missing yet" in first.out
+    assert not Path("out/report.html").exists()
+    assert list(columns()["backbone"]) == ["two"]
+    assert evaluate("--shard", "0/2").code == 0
+    assert columns() == columns("whole")
+    assert Path("out/report.html").exists()
+    assert len(calls) == 4
+
+
+def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate, calls, clips, tmp_path):
+    folder = shutil.copytree(clips, tmp_path / "clips")
+    damaged = folder / "one" / "00000003.png"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    write_clip(folder / "odd", 3, 2)
+    Image.new("RGB", (8, 8)).save(folder / "odd" / "00000001.png")
+    result = evaluate("--data_dir", folder)
+    assert result.code == 2
+    assert set(results()["failures"]) == {"one", "odd"}
+    assert "00000003.png" in results()["failures"]["one"]
+    assert list(columns()["backbone"]) == ["two"]
+    assert f"one is skipped: {damaged}" in result.err
+    # Mended, it is all that is left to do.
+    shutil.copy(clips / "one" / "00000003.png", damaged)
+    shutil.rmtree(folder / "odd")
+    assert evaluate("--data_dir", folder).code == 0
+    assert list(columns()["backbone"]) == ["one", "two"]
+    assert [call.title for call in calls] == ["two, x4, backbone", "one, x4, backbone"]
+
+
+def test_references_of_another_clip_by_the_usual_threshold_and_by_none(evaluate, calls, networks):
+    assert evaluate("--protocol", "unrelated", "--checkpoint", networks.trained).code == 0
+    given = {call.title: (call.stills, call.upscaler) for call in calls}
+    thresholds = {"w/o ref": 0.05, "unrelated": 0.05, "unrelated-0": 0.0}
+    for column, threshold in thresholds.items():
+        stills, upscaler = given[f"one, x4, {column}"]
+        names = [] if column == "w/o ref" else ["two-00000000", "two-00000007"]
+        assert [still.name for still in stills] == names
+        assert upscaler._finder.rules.threshold == threshold
+    assert given["two, x4, unrelated"][0][0].name == "one-00000000"
+    assert not given["one, x4, backbone"][1].model.refined
+
+
+def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
+    folder = tmp_path / "lr"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+        for path in sorted((clips / name).iterdir()):
+            Image.fromarray(bi(np.asarray(Image.open(path)), LR)).save(folder / name / path.name)
+    assert evaluate("--output", "made").code == 0
+    assert evaluate("--lr_dir", folder).code == 0
+    assert [call.low for call in calls[:2]] == [call.low for call in calls[2:]]
+    (folder / "one" / "00000007.png").unlink()
+    result = evaluate("--lr_dir", folder)
+    assert result.code == 2
+    assert results()["failures"]["one"].endswith(f"has {COUNT - 1} frames, the ground truth {COUNT}")
+
+
+def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, calls, tmp_path):
+    folder = tmp_path / "clips"
+    write_clip(folder / "one", 1)
+    for path in (folder / "one").iterdir():
+        Image.open(path).crop((0, 0, 39, 31)).save(path)
+    words = ("--data_dir", folder)
+    assert evaluate(*words, "--multiple", "16").code == 0
+    assert columns()["backbone"]["one"]["hr"] == [16, 32]
+    assert evaluate(*words, "--output", "any", "--protocol", "savsr", "--scale", "2.5", "1.5x4").code == 0
+    sizes = [
+        (clip["hr"], clip["lr"])
+        for scale in results("any")["scales"]
+        for clip in scale["columns"][0]["clips"]
+    ]
+    assert sizes == [([31, 39], [12, 16]), ([31, 39], [21, 10])]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "table6"], "no such protocol; there are bi-x4"),
+        (["--columns", "full"], "bi-x4 has backbone, ldip"),
+        (["--measure", "psnr"], "no such convention; there are basicsr-y"),
+        (["--data_dir", "nowhere"], "nowhere: no such folder"),
+        (["--dataset", "vid4"], "none of the clips calendar"),
+        (["--checkpoint", "runs/none"], "runs/none: no such checkpoint"),
+        (["--checkpoint", "."], "holds no export.safetensors"),
+        (["--cross", "x.safetensors"], "x.safetensors: no such checkpoint"),
+        (["--config", "no.py"], "no.py: no such plan"),
+        (["--matcher", "raft"], "raft: no such matcher"),
+        (["--backbone", "basicvsr-red4"], "did you mean basicvsr-reds4"),
+        (["--lr_dir", "nowhere"], "--lr_dir nowhere: no such folder"),
+        (["--report-clip", "three"], "no such clip; there is one"),
+        (["--scale", "9"], "'9' is no scale from 1 to 8"),
+        (["--scale", "2.5"], "whole factors; use savsr"),
+        (["--protocol", "bd-x4", "--scale", "2"], "bd-x4 is for x4 alone"),
+        (["--shard", "2/2"], "'2/2' is not I/N"),
+        (["--ref-threshold", "5"], "'5' is no share"),
+        (["--key-stride", "0"], "'0' is not a whole number"),
+        (["--protocol", "near"], "8 frames are too few for this protocol; it needs 32"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(evaluate, words, said):
+    result = evaluate(*words)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.splitlines()[-1].startswith("eval.py: ")
+    assert not Path("out/results.json").exists()
+
+
+def test_plans_that_are_none(evaluate, tmp_path):
+    plan = tmp_path / "plan.py"
+    for text, said in (
+        ("x = 1", "cannot be used as a plan (AttributeError"),
+        ("def get_config(", "cannot be used as a plan (SyntaxError"),
+        ("import no_such_module", "needs no_such_module"),
+    ):
+        plan.write_text(text)
+        result = evaluate("--config", plan)
+        assert result.code == 2
+        assert said in result.err
+
+
+def test_an_output_folder_of_something_else_is_left_alone(evaluate):
+    Path("out").mkdir()
+    Path("out/precious.txt").write_text("mine")
+    result = evaluate()
+    assert result.code == 2
+    assert "holds precious.txt" in result.err
+    assert [path.name for path in Path("out").iterdir()] == ["precious.txt"]
+
+
+def test_help_needs_no_jax():
+    code = "import sys, ldip_jax.evaluation.flags as f; f.build_parser(); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
