@@ -21,7 +21,7 @@ COUNT = 5
 def images(tmp_path_factory):
     """Outputs of the backbone alone, with an LRRF that is untrained, and with one that is not."""
     folder = tmp_path_factory.mktemp("networks")
-    backbone = random_backbone(1, "basicvsrpp", num_blocks=1)
+    backbone = random_backbone(1, "basicvsrpp")
     save_weights(folder / "backbone.safetensors", backbone)
     trained = random_export(backbone)
     save_export(folder / "trained.safetensors", trained)

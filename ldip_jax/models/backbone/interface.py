@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
     Attributes:
         mid_channels: width of the propagated features.
-        band_pixels: HR pixels per band of rows in the head; None for whole frames.
+        band_pixels: pixels per band of rows, wherever maps are large; None for whole frames.
     """
 
     mid_channels: int = 64
