@@ -22,6 +22,7 @@ class Conv(nn.Module):
         kernel: side of the square kernel (odd).
         stride: 1, or 2 to halve the map (torch's padding, kernel // 2 on every side).
         use_bias: whether a bias is added.
+        winograd: whether a CPU may compute it faster with a little more rounding, see `conv2d`.
         zero: start with a zero kernel, so that the layer is silent at first.
         dtype: compute type, that of the input by default; parameters are float32.
     """
@@ -30,6 +31,7 @@ class Conv(nn.Module):
     kernel: int = 3
     stride: int = 1
     use_bias: bool = True
+    winograd: bool = False
     zero: bool = False
     dtype: Any = None
 
@@ -39,7 +41,7 @@ class Conv(nn.Module):
         dtype = self.dtype or x.dtype
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", init, shape, jnp.float32)
-        y = conv2d(x.astype(dtype), kernel, self.stride)
+        y = conv2d(x.astype(dtype), kernel, self.stride, self.winograd)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
             y = y + bias.astype(dtype)[None, None, None]

@@ -1,17 +1,46 @@
-"""The 2-D convolution that every layer here goes through, with gradients of its own on a CPU.
+"""The 2-D convolution that every layer here goes through; on a CPU with forms of its own.
 
-XLA computes the gradient of a kernel as a convolution whose "kernel" is a whole map. On a CPU that leaves
-its fast path: up to 20 times slower than the same sum as matrix products. On a GPU XLA's own is the best.
+- Where the layer allows it, 3x3 between wide float32 maps: Winograd's F(4, 3) along rows (Lavin and Gray,
+  CVPR 2016), half of the multiplications, 1.5 times as fast; its rounding errors are ten times as large.
+- Gradient of a kernel: XLA computes a convolution whose "kernel" is a whole map, up to 20 times slower than
+  the same sum as matrix products.
+
+Other devices run XLA's own convolutions and gradients, which are the best there.
 """
+
+from functools import partial, reduce
+from operator import add
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+# Narrower maps gain less than the transforms cost.
+WIDE = 32
+# F(4, 3): 6 inputs to 6 products, 3 taps to as many factors, 6 products to 4 outputs.
+FROM_INPUT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ],
+    np.float32,
+)
+FROM_TAPS = (
+    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / 24
+)
+TO_OUTPUT = np.array(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32
+)
+
 
 def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1, winograd: bool = False
 ) -> Float[Array, "b H W o"]:
     """Cross-correlation with k // 2 zeros on every side, as torch `conv2d(padding=k // 2)`.
 
@@ -21,8 +50,9 @@ def conv2d(
         x: maps; the convolution is computed in their type.
         kernel: of odd side; its gradient is summed up in float32.
         stride: step between outputs.
+        winograd: whether a 3x3 convolution may be computed by Winograd's algorithm.
     """
-    return _unit_stride(x, kernel) if stride == 1 else _convolve(x, kernel, stride)
+    return _unit_stride(x, kernel, winograd) if stride == 1 else _convolve(x, kernel, stride)
 
 
 def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
@@ -36,20 +66,46 @@ def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     )
 
 
-@jax.custom_vjp
-def _unit_stride(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _unit_stride(x: Array, kernel: Array, winograd: bool) -> Array:
+    wide = kernel.shape[0] == 3 and min(kernel.shape[2:]) >= WIDE and x.dtype == jnp.float32
+    if not (winograd and wide):
+        return _convolve(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=_winograd, default=_convolve)
 
 
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(x, kernel), (x, kernel)
+def _forward(x: Array, kernel: Array, winograd: bool) -> tuple[Array, tuple[Array, Array]]:
+    return _unit_stride(x, kernel, winograd), (x, kernel)
 
 
-def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(winograd: bool, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     return jax.lax.platform_dependent(*saved, g, cpu=_products, default=_by_xla)
 
 
 _unit_stride.defvjp(_forward, _backward)
+
+
+def _winograd(x: Array, kernel: Array) -> Array:
+    """Four neighbours of a row from six products each, instead of twelve."""
+    w = x.shape[2]
+    tiles = -(-w // 4)
+    x = jnp.pad(x, ((0, 0), (0, 0), (1, 4 * tiles + 1 - w), (0, 0)))
+    factors = jnp.einsum("ti,hico->thco", FROM_TAPS, kernel, precision="highest")[:, :, None]
+    products = [
+        jax.lax.conv_general_dilated(
+            part, factor, (1, 1), ((1, 1), (0, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        for part, factor in zip(
+            _combine(FROM_INPUT, [x[:, :, i : i + 4 * tiles - 3 : 4] for i in range(6)]), factors, strict=True
+        )
+    ]
+    y = jnp.stack(_combine(TO_OUTPUT, products), axis=3)
+    return rearrange(y, "b h tile i o -> b h (tile i) o")[:, :, :w]
+
+
+def _combine(matrix: np.ndarray, parts: list[Array]) -> list[Array]:
+    """Each row's weighted sum of the parts; most weights are 0, 1 or -1."""
+    return [reduce(add, (float(a) * part for a, part in zip(row, parts, strict=True) if a)) for row in matrix]
 
 
 def _by_xla(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:

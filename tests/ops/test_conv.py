@@ -1,5 +1,7 @@
 """The convolution's own gradients beside XLA's, and its values beside the bare operation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,8 @@ CASES = [
     (3, 1, 5, 12, 2, 6, 7),
     (3, 1, 12, 5, 1, 6, 7),
     (3, 1, 40, 40, 2, 5, 6),
+    (3, 1, 32, 33, 1, 4, 9),
+    (3, 1, 33, 32, 1, 1, 1),
     (3, 1, 4, 4, 1, 1, 2),
     (5, 1, 3, 6, 1, 6, 4),
     (7, 1, 6, 2, 2, 5, 9),
@@ -34,19 +38,31 @@ def arrays(rng, case):
     return tuple(jnp.asarray(a, jnp.float32) for a in (x, kernel, rng.standard_normal(shape)))
 
 
+def close(a, b, to):
+    np.testing.assert_allclose(a, b, atol=to * float(jnp.abs(b).max()), rtol=0)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "k{}s{}-{}to{}".format(*case[:4]))
 def test_gradients(rng, case):
     x, kernel, g = arrays(rng, case)
 
     def both(x, kernel, g):
-        value, pull = jax.vjp(lambda x, kernel: conv2d(x, kernel, case[1]), x, kernel)
+        value, pull = jax.vjp(lambda x, kernel: conv2d(x, kernel, case[1], winograd=True), x, kernel)
         expected, pull_bare = jax.vjp(lambda x, kernel: bare(x, kernel, case[1]), x, kernel)
         return (value, *pull(g)), (expected, *pull_bare(g))
 
     (value, *ours), (expected, *theirs) = jax.jit(both)(x, kernel, g)
-    np.testing.assert_array_equal(value, expected)
+    wide = case[0] == 3 and min(case[2:4]) >= 32
+    close(value, expected, to=1e-5 if wide else 0)
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-6 * float(jnp.abs(b).max()), rtol=0)
+        close(a, b, to=2e-6)
+
+
+def test_winograd_is_a_choice(rng):
+    x, kernel, _ = arrays(rng, (3, 1, 32, 32, 1, 4, 8))
+    expected = jax.jit(bare, static_argnums=2)(x, kernel, 1)
+    np.testing.assert_array_equal(jax.jit(conv2d)(x, kernel), expected)
+    assert (jax.jit(partial(conv2d, winograd=True))(x, kernel) != expected).any()
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[2]], ids=["widening", "narrowing"])
@@ -62,7 +78,7 @@ def test_bfloat16_sums_in_float32(rng, case):
     assert dw.dtype == jnp.float32
     exact = jax.jit(pull)(x.astype(jnp.float32), kernel, g.astype(jnp.float32))
     # 6144 products in a sum: bfloat16 would have lost the small ones.
-    np.testing.assert_allclose(dw, exact[1], atol=1e-5 * float(jnp.abs(exact[1]).max()), rtol=0)
+    close(dw, exact[1], to=1e-5)
     np.testing.assert_allclose(dx.astype(jnp.float32), exact[0], atol=0.05)
 
 
@@ -82,12 +98,15 @@ def test_gradients_under_scan_remat_and_vmap(rng):
         for conv in (conv2d, bare)
     )
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()), rtol=0)
+        close(a, b, to=1e-5)
 
 
-def test_other_platforms_keep_their_own_gradients(rng):
-    x, kernel, g = arrays(rng, CASES[1])
-    lowered = jax.jit(lambda x, kernel, g: jax.vjp(conv2d, x, kernel)[1](g)).trace(x, kernel, g)
-    cpu, cuda = (lowered.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda"))
-    assert "dot_general" in cpu
-    assert "dot_general" not in cuda
+def test_other_platforms_have_nothing_but_convolutions(rng):
+    x, kernel, g = arrays(rng, (3, 1, 32, 32, 1, 4, 8))
+    traced = jax.jit(lambda x, kernel, g: jax.vjp(conv2d, x, kernel)[1](g)).trace(x, kernel, g)
+    forward = jax.jit(partial(conv2d, winograd=True)).trace(x, kernel)
+    for program, convolutions in ((forward, 1), (traced, 2)):
+        cpu, cuda = (program.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", "cuda"))
+        assert "dot_general" in cpu
+        assert "dot_general" not in cuda
+        assert cuda.count("stablehlo.convolution") == convolutions

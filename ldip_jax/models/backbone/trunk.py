@@ -13,8 +13,8 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], _: None = None) -> tuple[Float[Array, "b h w c"], None]:
-        y = nn.relu(Conv(self.features, name="conv1")(x))
-        return x + Conv(self.features, name="conv2")(y), None
+        y = nn.relu(Conv(self.features, winograd=True, name="conv1")(x))
+        return x + Conv(self.features, winograd=True, name="conv2")(y), None
 
 
 class ResidualTrunk(nn.Module):
