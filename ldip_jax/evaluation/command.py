@@ -190,7 +190,8 @@ def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
 
     networks = plan.networks
     settings = {
-        "data set": f"{plan.dataset.title}, {clips} clips" + "".join(f"; {note}" for note in notes),
+        "data set": f"{plan.dataset.title}, {clips} clip{'s' * (clips != 1)}"
+        + "".join(f"; {note}" for note in notes),
         "protocol": f"{plan.protocol.name}: {plan.protocol.summary}",
         "scored by": f"{plan.convention} ({MEASURES[plan.convention].used_by})",
         "backbone": networks.backbone,

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from ldip_jax.evaluation.footage import Footage
 from ldip_jax.evaluation.protocols import Scale, show_scale
-from ldip_jax.evaluation.results import Results, clip_table, notes, scale_table, title
+from ldip_jax.evaluation.results import Results, average_title, clip_table, notes, scale_table, title
 from ldip_jax.evaluation.runner import SAMPLES, Evaluation
 from ldip_jax.evaluation.unit import average_unit, main_keys
 from ldip_jax.inference.programs import to_size
@@ -64,8 +64,8 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
     plan = results.plan
     tables = []
     for each in results.scales:
-        heading = f"x{show_scale(each)}, average of {len(results.clips(each))} clips"
-        tables.append(Table(heading, *scale_table(results, each), notes(results) if each == scale else ()))
+        told = notes(results) if each == scale else ()
+        tables.append(Table(average_title(results, each), *scale_table(results, each), told))
         tables.append(Table(f"x{show_scale(each)}, each clip", *clip_table(results, each)))
     common: dict[str, Any] = {
         "title": f"{plan.dataset.title}, {plan.protocol.name}",

@@ -142,6 +142,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
+def average_title(results: Results, scale: Scale) -> str:
+    """The heading of the table of averages."""
+    clips = len(results.clips(scale))
+    return f"x{show_scale(scale)}, average of {clips} clip{'s' * (clips != 1)}"
+
+
 def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[str]]]:
     """Head and rows: a row for each column, then the published figures."""
     figures = results.published(scale)
@@ -180,6 +186,9 @@ def notes(results: Results) -> list[str]:
     lines = [f"{clip} is skipped: {reason}" for clip, reason in outcome.failures.items()]
     if outcome.absent:
         lines.append(f"No weights are given or shipped for: {', '.join(outcome.absent)}.")
+    whole = results.plan.dataset.clips
+    if whole and any(len(results.clips(scale)) < len(whole) for scale in results.scales):
+        lines.append(f"Published figures are averages of all {len(whole)} clips, these are not.")
     if outcome.waiting:
         lines.append(
             f"{outcome.waiting} results are missing yet; run again, or wait for the other processes."
@@ -193,8 +202,7 @@ def as_markdown(results: Results, settings: dict[str, str]) -> str:
     lines += [f"- {name}: {value}" for name, value in settings.items()]
     lines += [f"- {note}" for note in notes(results)]
     for scale in results.scales:
-        clips = results.clips(scale)
-        lines += ["", f"## x{show_scale(scale)}, average of {len(clips)} clips", ""]
+        lines += ["", f"## {average_title(results, scale)}", ""]
         lines += _table(*scale_table(results, scale))
         lines += ["", f"### x{show_scale(scale)}, each clip", ""]
         lines += _table(*clip_table(results, scale))

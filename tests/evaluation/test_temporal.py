@@ -1,16 +1,18 @@
 """tOF: nothing for the same motion, more the further it is off."""
 
+import jax
 import numpy as np
 import pytest
 
 from ldip_jax.evaluation.temporal import TemporalScore
+from ldip_jax.models.backbone.spynet import SPyNet
 from tests.networks import random_backbone
 from tests.scenes import blocks
 
 
 @pytest.fixture(scope="module")
 def spynet():
-    return random_backbone(1).params["spynet"]
+    return jax.device_put(random_backbone(1).params["spynet"])
 
 
 def test_scores_pairs_of_neighbours(spynet):
@@ -27,14 +29,13 @@ def test_scores_pairs_of_neighbours(spynet):
 
 
 def test_is_the_mean_distance_of_the_two_flows(spynet):
-    from ldip_jax.models.backbone.spynet import SPyNet
-
     a, b, c, d = (blocks(seed, 32, 32) for seed in range(4))
     score = TemporalScore(spynet)
     score(0, a, c)
 
+    @jax.jit
     def flow(x, y):
-        return np.asarray(SPyNet().apply({"params": spynet}, x[None], y[None]))[0]
+        return SPyNet().apply({"params": spynet}, x[None], y[None])[0]
 
     expected = np.linalg.norm(flow(a, b) - flow(c, d), axis=-1).mean()
     assert score(1, b, d) == pytest.approx(expected, rel=1e-4)
