@@ -193,11 +193,9 @@ def _aligned(shown: _Shown) -> list[Figures]:
     for key in [list(keys)[place] for place in chosen]:
         pictures = []
         for row in keys[key]:
-            name, share = _name(row, inputs), f"{100 * row['share']:.0f} %"
-            pictures.append((f"{name}, warped", shown.image(column, row["aligned"])))
-            pictures.append(
-                (f"{name}: confidence, {share} above 0.5", shown.image(column, row["confidence"]))
-            )
+            both = [shown.image(column, row[what]) for what in ("aligned", "confidence")]
+            caption = f"{_name(row, inputs)}: warped, and confidence ({100 * row['share']:.0f} % above 0.5)"
+            pictures.append((caption, np.concatenate(both, axis=1)))
         if pictures:
             rows.append((f"key-frame {inputs[int(key)]}", pictures))
     hint = "Confidence: black 0, white 1. Places outside of the reference are black in both."
