@@ -1,4 +1,6 @@
-"""Swin transformer block on maps of any size (Liu et al., ICCV 2021)."""
+"""Swin transformer block on maps of any size, or on a few frames together (Liu et al., ICCV 2021)."""
+
+import math
 
 import flax.linen as nn
 import jax
@@ -14,21 +16,27 @@ HIDDEN = -1e9
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with a table of relative position biases."""
+    """Multi-head self-attention inside windows, with a table of relative position biases.
+
+    Attributes:
+        features: channels.
+        heads: attention heads.
+        window: sides of a window.
+    """
 
     features: int
     heads: int
-    window: int
+    window: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n t c"], real: Float[Array, "n t 1"] | None) -> Float[Array, "n t c"]:
-        """Where `real` is 0, a token is nobody's key; None: all are real."""
-        side = 2 * self.window - 1
+    def __call__(self, x: Float[Array, "n t c"], keys: Float[Array, "n t 1"] | None) -> Float[Array, "n t c"]:
+        """Where `keys` is 0, a token is nobody's key; None: all are."""
+        rows = math.prod(2 * side - 1 for side in self.window)
         init = nn.initializers.normal(0.02)
-        table = self.param("relative_position_bias_table", init, (side * side, self.heads), jnp.float32)
+        table = self.param("relative_position_bias_table", init, (rows, self.heads), jnp.float32)
         bias = rearrange(table[relative_index(self.window)], "i j n -> 1 n i j")
-        if real is not None:
-            bias = bias + HIDDEN * (1.0 - rearrange(real, "n j 1 -> n 1 1 j"))
+        if keys is not None:
+            bias = bias + HIDDEN * (1.0 - rearrange(keys, "n j 1 -> n 1 1 j"))
         qkv = nn.Dense(3 * self.features, name="qkv")(x)
         q, k, v = rearrange(qkv, "n t (k m d) -> k n m t d", k=3, m=self.heads)
         scale = (self.features // self.heads) ** -0.5
@@ -52,6 +60,9 @@ class SwinBlock(nn.Module):
         window: side of a window.
         mlp_ratio: width of the MLP over `features`.
         band_pixels: pixels per band of window rows; None for the whole map at once.
+        depth: frames, next to each other in the batch, that share windows.
+        zeros_seen: whether the padding that makes the map's windows whole is seen, as zeros after the first
+            norm; otherwise padding is nobody's key.
     """
 
     features: int = 64
@@ -59,26 +70,33 @@ class SwinBlock(nn.Module):
     window: int = 8
     mlp_ratio: int = 2
     band_pixels: int | None = None
+    depth: int = 1
+    zeros_seen: bool = False
 
     def setup(self):
         self.norm1, self.norm2 = layer_norm(), layer_norm()
-        self.attn = WindowAttention(self.features, self.heads, self.window)
+        sides = (self.depth, self.window, self.window)
+        self.attn = WindowAttention(self.features, self.heads, sides)
         self.fc1, self.fc2 = nn.Dense(self.mlp_ratio * self.features), nn.Dense(self.features)
 
-    def _chain(self, x: Array, real: Array | None = None) -> Array:
+    def _chain(self, x: Array, masks: Array | None = None) -> Array:
         height, width = x.shape[1:3]
-        tokens = to_windows(x, self.window)
-        if real is not None:
-            real = to_windows(jnp.broadcast_to(real, (*x.shape[:3], 1)), self.window)
-        tokens = tokens + self.attn(self.norm1(tokens), real)
+        tokens = to_windows(x, self.window, self.depth)
+        normed, keys = self.norm1(tokens), None
+        if masks is not None:
+            masks = jnp.broadcast_to(masks, (*x.shape[:3], 2))
+            keys, own = jnp.split(to_windows(masks, self.window, self.depth), 2, axis=-1)
+            if self.zeros_seen:
+                normed = normed * own.astype(normed.dtype)
+        tokens = tokens + self.attn(normed, keys)
         tokens = tokens + self.fc2(gelu(self.fc1(self.norm2(tokens))))
-        return from_windows(tokens, self.window, height, width)
+        return from_windows(tokens, self.window, height, width, self.depth)
 
-    def __call__(self, x: Float[Array, "b h w c"], shifted: bool) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "n h w c"], shifted: bool) -> Float[Array, "n h w c"]:
         """One block; `shifted` moves the windows by half of their side."""
         height, width = x.shape[1:3]
         shift = self.window // 2 if shifted else 0
-        padded, real = pad_to_windows(x, self.window, shift)
-        maps = (padded,) if real is None else (padded, real)
+        padded, masks = pad_to_windows(x, self.window, shift, self.zeros_seen)
+        maps = (padded,) if masks is None else (padded, masks)
         y = over_bands(self, SwinBlock._chain, maps, multiple=self.window)
         return y[:, shift : shift + height, shift : shift + width]

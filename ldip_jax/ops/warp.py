@@ -23,6 +23,30 @@ def _table(x: Array) -> tuple[Array, Array]:
     return x.reshape(b * h * w, c), (jnp.arange(b, dtype=jnp.int32) * (h * w))[:, None, None]
 
 
+def at(
+    x: Float[Array, "b h w c"], xi: Int[Array, "b H W"], yi: Int[Array, "b H W"]
+) -> Float[Array, "b H W c"]:
+    """Values of `x` at whole pixels, edges held."""
+    h, w = x.shape[1:3]
+    table, start = _table(x)
+    index = start + jnp.clip(yi, 0, h - 1) * w + jnp.clip(xi, 0, w - 1)
+    return jnp.take(table, index, axis=0, mode="clip")
+
+
+def cell(
+    coords: Float[Array, "b H W 2"], size: tuple[int, int]
+) -> tuple[Int[Array, "b H W"], Int[Array, "b H W"], Float[Array, "b H W 2"]]:
+    """The pixel up and left of each place: its x, its y, and how far the place is from it, within [0, 1).
+
+    Places far outside of a map of `size` (height, width) get pixels that are outside all the same, and stay
+    valid int32.
+    """
+    corner = jnp.floor(coords)
+    limit = jnp.array([[[[size[1], size[0]]]]], jnp.float32)
+    xi, yi = jnp.moveaxis(jnp.clip(corner, -2.0, limit).astype(jnp.int32), -1, 0)
+    return xi, yi, coords - corner
+
+
 def bilinear(
     x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], padding: str = "zeros"
 ) -> Float[Array, "b H W c"]:
@@ -39,21 +63,15 @@ def bilinear(
         coords = jnp.clip(coords, 0.0, jnp.array([[[[w - 1, h - 1]]]], jnp.float32))
     elif padding != "zeros":
         raise ValueError(f"padding is 'zeros' or 'border', not {padding!r}")
-    table, start = _table(x)
-    corner = jnp.floor(coords)
-    fx, fy = jnp.moveaxis(coords - corner, -1, 0)
-    # Far outside is outside all the same, and stays a valid int32.
-    x0, y0 = jnp.moveaxis(
-        jnp.clip(corner, -2.0, jnp.array([[[[w, h]]]], jnp.float32)).astype(jnp.int32), -1, 0
-    )
+    x0, y0, fraction = cell(coords, (h, w))
+    fx, fy = jnp.moveaxis(fraction, -1, 0)
     out = 0.0
     for dy, wy in ((0, 1.0 - fy), (1, fy)):
         for dx, wx in ((0, 1.0 - fx), (1, fx)):
             xi, yi = x0 + dx, y0 + dy
             inside = (xi >= 0) & (xi < w) & (yi >= 0) & (yi < h)
-            index = start + jnp.clip(yi, 0, h - 1) * w + jnp.clip(xi, 0, w - 1)
             weight = jnp.where(inside, wx * wy, 0.0).astype(x.dtype)
-            out = out + jnp.take(table, index, axis=0, mode="clip") * weight[..., None]
+            out = out + at(x, xi, yi) * weight[..., None]
     return out
 
 

@@ -7,24 +7,26 @@ from ldip_jax.errors import InputError
 from ldip_jax.weights.basicvsr import BASICVSR
 from ldip_jax.weights.basicvsr_pp import BASICVSR_PP
 from ldip_jax.weights.gmflow import GMFLOW
+from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.lpips import LPIPS_WEIGHTS
 from ldip_jax.weights.network import Network
 from ldip_jax.weights.spynet import SPYNET
 
-NETWORKS = {network.name: network for network in (BASICVSR, BASICVSR_PP, SPYNET, GMFLOW, LPIPS_WEIGHTS)}
+NETWORKS = {
+    network.name: network for network in (BASICVSR, BASICVSR_PP, IART_NETWORK, SPYNET, GMFLOW, LPIPS_WEIGHTS)
+}
 
 # Others that people try: a title, and what must occur in some name. The first that fits is named.
 STRANGERS = (
     ("LRRF", r"^(lrrf|as_head|as_decoder)/"),
     ("LPIPS without its features", r"^lin\d\."),
-    ("IART", r"^implicit_warp\."),
     ("RealBasicVSR", r"^image_cleaning\."),
     ("IconVSR", r"^edvr\.|^(backward|forward)_fusion\."),
     ("MRefSR", r"dyn_agg"),
     ("EDVR", r"pcd_align"),
     ("RAFT", r"update_block\."),
-    ("a window-attention transformer", r"relative_position_bias_table"),
+    ("a window-attention transformer", r"^(?!swin_backbone\.).*relative_position_bias_table"),
     ("ESRGAN", r"\.rdb\d\."),
     ("an image classifier", r"(^|\.)(fc|classifier(\.\d+)?|head)\.weight$"),
 )

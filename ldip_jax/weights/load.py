@@ -148,9 +148,23 @@ def _original(path: Path, checkpoint: Checkpoint, network: Network, config: dict
     what = f"{path}, as {network.title}"
     params, ignored = convert(checkpoint.arrays, network.rules, network.skeleton(config), what)
     notes = checkpoint.notes + renamed(checkpoint.arrays, network.rules)
-    notes += [f"left out {key}, a constant of the network" for key in ignored]
+    notes += _left_out(ignored, checkpoint)
     licence = "unknown: see where the file comes from"
     return Weights(printable(path.name), network.name, config, params, file_sha256(path), licence, notes)
+
+
+def _left_out(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
+    """A line for each array, or one for many that are left out for the same reason."""
+    lines = []
+    for reason in sorted(set(ignored.values())):
+        names = [name for name in ignored if ignored[name] == reason]
+        if len(names) <= 4:
+            lines += [f"left out {name}, {reason}" for name in names]
+            continue
+        values = sum(checkpoint.arrays[name].size for name in names)
+        ends = sorted({".".join(name.split(".")[-2:]) for name in names})
+        lines.append(f"left out {len(names)} arrays ({values:,} values), each {reason}: {', '.join(ends)}")
+    return lines
 
 
 def _converted(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:

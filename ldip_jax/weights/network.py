@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import flax.linen as nn
@@ -35,19 +36,28 @@ class Network:
 
 def parameter_shapes(module: nn.Module, *inputs: tuple[int, ...]) -> Mapping[str, Any]:
     """Shapes of the parameters that `module` has for float32 inputs of these shapes; computes nothing."""
-    arrays = [jax.ShapeDtypeStruct(shape, np.float32) for shape in inputs]
-    return jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *arrays)["params"]
+    # Flax modules do hash, by their fields.
+    return _shapes(module, inputs, None)  # type: ignore[arg-type]
 
 
 def backbone_shapes(backbone: Backbone) -> Mapping[str, Any]:
     """The same of a backbone, from one frame without any scan: that takes a third of the time."""
+    return _shapes(backbone, ((1, 32, 32, 3),), _one_frame)  # type: ignore[arg-type]
 
-    def one_frame(net: Backbone, frame: jax.Array) -> jax.Array:
-        flow, inputs = net.flow(frame, frame), (net.encode(frame),)
-        for branch in net.branches:
-            _, out = net.step(branch, net.carry(frame), inputs, flow)
-            inputs = net.keep(inputs, out)
-        return net.decode(net.upscale(net.reconstruct(inputs)), frame)
 
-    frame = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
-    return jax.eval_shape(lambda x: backbone.init(jax.random.key(0), x, method=one_frame), frame)["params"]
+# Kept: to trace a large network takes seconds.
+@lru_cache(maxsize=32)
+def _shapes(
+    module: nn.Module, inputs: tuple[tuple[int, ...], ...], method: Callable | None
+) -> Mapping[str, Any]:
+    arrays = [jax.ShapeDtypeStruct(shape, np.float32) for shape in inputs]
+    return jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, method=method), *arrays)["params"]
+
+
+def _one_frame(net: Backbone, frame: jax.Array) -> jax.Array:
+    """All parts of a backbone, once."""
+    flow, inputs = net.flow(frame, frame), (net.encode(frame),)
+    for branch in net.branches:
+        _, out = net.step(branch, net.carry(frame), inputs, flow)
+        inputs = net.keep(inputs, out)
+    return net.decode(net.upscale(net.reconstruct(inputs)), frame)

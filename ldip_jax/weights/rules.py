@@ -5,7 +5,7 @@ the shapes must agree; all faults are reported together.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +25,17 @@ class Rule:
         target: where it goes, in PyTorch's manner (`main.0.kernel`), with the pattern's groups as `\\1`;
             None: it is no parameter and is left out.
         axes: the transposition from PyTorch's layout.
-        value: what an array that is left out must hold, if that matters.
+        value: what an array that is left out must hold, if that matters; or what gives that from its shape.
+        tolerance: how far it may be off.
+        reason: why it is left out.
     """
 
     pattern: str
     target: str | None
     axes: tuple[int, ...] | None = None
-    value: np.ndarray | None = None
+    value: np.ndarray | Callable[[tuple[int, ...]], np.ndarray] | None = None
+    tolerance: float = 1e-5
+    reason: str = "a constant of the network"
 
 
 def conv(pattern: str, target: str) -> tuple[Rule, Rule]:
@@ -103,7 +107,7 @@ def as_params(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 def convert(
     arrays: Mapping[str, np.ndarray], rules: tuple[Rule, ...], skeleton: Mapping[str, Any], what: str
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The parameters that `arrays` hold, in Flax's names and layout.
 
     Args:
@@ -113,13 +117,13 @@ def convert(
         what: the file and the network, for the message.
 
     Returns:
-        Nested dict of float32 arrays, and the names that were left out by rule.
+        Nested dict of float32 arrays, and what was left out by rule: name -> reason.
 
     Raises:
         InputError: anything does not fit; lists all faults.
     """
     faults: list[str] = []
-    ignored: list[str] = []
+    ignored: dict[str, str] = {}
     filled: dict[str, np.ndarray] = {}
     stacks: dict[str, dict[int, np.ndarray]] = {}
     for name, array in arrays.items():
@@ -129,9 +133,9 @@ def convert(
             continue
         rule, match = matches[0]
         if rule.target is None:
-            if rule.value is not None and not _same(array, rule.value):
+            if rule.value is not None and not _same(array, rule):
                 faults.append(f"{name}: holds other values than this network computes with")
-            ignored.append(name)
+            ignored[name] = rule.reason
             continue
         target = flax_path(match.expand(rule.target))
         if fault := _unusable(array):
@@ -199,8 +203,11 @@ def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: s
     _raise_all(faults, what)
 
 
-def _same(array: np.ndarray, value: np.ndarray) -> bool:
-    return array.dtype.kind == "f" and array.shape == value.shape and np.allclose(array, value, atol=1e-5)
+def _same(array: np.ndarray, rule: Rule) -> bool:
+    value = rule.value(array.shape) if callable(rule.value) else rule.value
+    if value is None or array.dtype.kind != value.dtype.kind or array.shape != value.shape:
+        return False
+    return np.allclose(array, value, rtol=0, atol=rule.tolerance)
 
 
 def _unusable(array: np.ndarray) -> str | None:

@@ -37,7 +37,7 @@ def textbook(x, p, shifted, heads=4, size=8):
     tokens, labels, real = cut(y), cut(labels), cut(real)
     qkv = dense(norm(tokens, p["norm1"]), p["attn"]["qkv"])
     qkv = rearrange(qkv, "n t (k m d) -> k n m t d", k=3, m=heads)
-    bias = p["attn"]["relative_position_bias_table"][relative_index(size)].transpose(2, 0, 1)
+    bias = p["attn"]["relative_position_bias_table"][relative_index((size, size))].transpose(2, 0, 1)
     scores = np.einsum("nmid,nmjd->nmij", qkv[0], qkv[1]) / np.sqrt(c // heads) + bias
     seen = (labels[:, :, None] == labels[:, None]) & real[:, None]
     # A padded token that sees nobody may hold anything.

@@ -15,8 +15,33 @@ def test_windows_there_and_back(rng):
     np.testing.assert_array_equal(from_windows(tokens, 8, 16, 24), x)
 
 
+def test_maps_that_share_windows_follow_each_other(rng):
+    x = jnp.asarray(rng.standard_normal((6, 8, 16, 3)), jnp.float32)
+    tokens = to_windows(x, 8, depth=3)
+    assert tokens.shape == (4, 192, 3)
+    np.testing.assert_array_equal(tokens[3, 64 + 9], x[4, 1, 9])
+    np.testing.assert_array_equal(from_windows(tokens, 8, 8, 16, depth=3), x)
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+def test_zeros_that_are_seen_are_keys_but_not_the_map_s_own(shift):
+    padded, masks = pad_to_windows(jnp.ones((1, 9, 16, 2)), 8, shift, zeros_seen=True)
+    assert padded.shape[1:3] == (16 + 2 * shift, 16 + 2 * shift)
+    keys, own = masks[0, ..., 0], masks[0, ..., 1]
+    assert (keys.sum(), own.sum()) == (16 * 16, 9 * 16)
+    np.testing.assert_array_equal(own[..., None] * padded[0], padded[0])
+
+
+def test_relative_index_of_three_axes():
+    index = relative_index((3, 8, 8))
+    assert index.shape == (192, 192)
+    assert index[64, 0] == 3 * 225 + 7 * 15 + 7
+    assert index[0, 191] == 0
+    assert index[191, 0] == 1124
+
+
 def test_relative_index_counts_from_the_lower_right():
-    index = relative_index(8)
+    index = relative_index((8, 8))
     assert index.shape == (64, 64)
     assert index[0, 0] == 7 * 15 + 7
     assert index[0, 63] == 0
@@ -26,11 +51,12 @@ def test_relative_index_counts_from_the_lower_right():
 
 @pytest.mark.parametrize(("h", "w", "shift"), [(8, 16, 0), (9, 3, 0), (8, 16, 4), (13, 4, 4), (1, 1, 4)])
 def test_every_window_holds_something_real(h, w, shift):
-    padded, real = pad_to_windows(jnp.ones((1, h, w, 2)), 8, shift)
-    if real is None:
+    padded, masks = pad_to_windows(jnp.ones((1, h, w, 2)), 8, shift)
+    if masks is None:
         assert (h % 8, w % 8, shift) == (0, 0, 0)
         return
     assert padded.shape[1] % 8 == padded.shape[2] % 8 == 0
-    assert real.sum() == h * w
-    assert (to_windows(real, 8).sum(axis=1) > 0).all()
+    np.testing.assert_array_equal(masks[..., 0], masks[..., 1])
+    assert masks[..., 0].sum() == h * w
+    assert (to_windows(masks[..., :1], 8).sum(axis=1) > 0).all()
     np.testing.assert_array_equal(padded[:, shift : shift + h, shift : shift + w], jnp.ones((1, h, w, 2)))

@@ -129,9 +129,10 @@ class BasicVSR(nn.Module):
             outputs.append(propagated)
         return outputs
 
-    def fuse(self, backward: Tensor, forward: Tensor) -> Tensor:
-        """A frame's LR features."""
-        return F.leaky_relu(self.fusion(torch.cat([backward, forward], 1)), 0.1)
+    def fused(self, stages: dict[str, list[Tensor]]) -> list[Tensor]:
+        """All frames' LR features, from `branches`."""
+        both = zip(stages["backward"], stages["forward"], strict=True)
+        return [F.leaky_relu(self.fusion(torch.cat(each, 1)), 0.1) for each in both]
 
     def upscale(self, fused: Tensor) -> Tensor:
         """`hr_pre`, a frame's 64 HR features."""
@@ -154,15 +155,12 @@ class BasicVSR(nn.Module):
     def stages(self, frames: Tensor) -> dict[str, list[Tensor]]:
         """Everything between frames and output, and the output, as lists over time."""
         stages = self.branches(frames)
-        stages["fused"] = [
-            self.fuse(*both) for both in zip(stages["backward"], stages["forward"], strict=True)
-        ]
+        stages["fused"] = self.fused(stages)
         stages["hr_pre"] = [self.upscale(fused) for fused in stages["fused"]]
         pairs = zip(stages["hr_pre"], frames.unbind(1), strict=True)
         return stages | {"output": [self.decode(*pair) for pair in pairs]}
 
     def forward(self, frames: Tensor) -> Tensor:
-        done = self.branches(frames)
         # HR features of one frame at a time.
-        each = zip(done["backward"], done["forward"], frames.unbind(1), strict=True)
-        return torch.stack([self.decode(self.upscale(self.fuse(b, f)), frame) for b, f, frame in each], 1)
+        each = zip(self.fused(self.branches(frames)), frames.unbind(1), strict=True)
+        return torch.stack([self.decode(self.upscale(fused), frame) for fused, frame in each], 1)

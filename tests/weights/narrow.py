@@ -1,4 +1,4 @@
-"""Narrow backbones with random weights, as their checkpoints name them."""
+"""Narrow networks with random weights, as their checkpoints name them."""
 
 import re
 
@@ -7,6 +7,15 @@ import numpy as np
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 3, 1, 1)
 STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
 WIDTH, BLOCKS = 8, 2
+IART = {
+    "mid_channels": 8,
+    "embed_dim": 24,
+    "groups": 2,
+    "blocks": 2,
+    "heads": 2,
+    "window": 4,
+    "mlp_ratio": 2,
+}
 
 
 def spynet_arrays(seed: int = 0) -> dict[str, np.ndarray]:
@@ -74,6 +83,85 @@ def basicvsr_pp_arrays(seed: int = 0, same_size: bool = False) -> dict[str, np.n
         # Unit weights would make flows of any size: these barely move.
         arrays[f"spynet.{name}"] = array if name in ("mean", "std") else np.float32(0.02) * array
     return arrays
+
+
+def iart_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    """IART as `IART` describes it, with what its files hold besides; weights keep signals at their size."""
+    rng = np.random.default_rng(seed)
+    arrays = {f"spynet.{name}": 0.3 * array for name, array in spynet_arrays(seed).items()}
+    arrays |= {"spynet.mean": MEAN, "spynet.std": STD}
+    mid, width, side = IART["mid_channels"], IART["embed_dim"], IART["window"]
+    hidden, tokens = IART["mlp_ratio"] * width, 3 * side**2
+
+    def conv(name: str, inner: int, outer: int) -> None:
+        _conv(arrays, rng, name, inner, outer, 3)
+
+    def dense(name: str, inner: int, outer: int) -> None:
+        arrays[f"{name}.weight"] = rng.normal(size=(outer, inner)).astype(np.float32)
+        arrays[f"{name}.bias"] = rng.normal(size=outer).astype(np.float32)
+
+    def norm(name: str) -> None:
+        arrays[f"{name}.weight"] = 1 + 0.1 * rng.normal(size=width).astype(np.float32)
+        arrays[f"{name}.bias"] = 0.1 * rng.normal(size=width).astype(np.float32)
+
+    conv("conv_first", 3, width)
+    for letter in "qkv":
+        dense(f"implicit_warp.{letter}", width, width)
+    for branch in ("backward_1", "forward_1", "backward_2", "forward_2"):
+        start = f"swin_backbone.{branch}."
+        for part, inner, outer in (("", 3, width), ("_feat", mid, width)):
+            conv(f"{start}conv_first{part}", inner, outer)
+        for name in ("patch_embed.norm", "norm"):
+            norm(start + name)
+        conv(start + "conv_after_body", width, width)
+        conv(start + "conv_before_upsample", width, mid)
+        for group in range(IART["groups"]):
+            conv(f"{start}layers.{group}.conv", width, width)
+            for index in range(IART["blocks"]):
+                block = f"{start}layers.{group}.residual_group.blocks.{index}."
+                for name in ("norm1", "norm2"):
+                    norm(block + name)
+                for name, inner, outer in (
+                    ("attn.qkv", width, 3 * width),
+                    ("attn.proj", width, width),
+                    ("mlp.fc1", width, hidden),
+                    ("mlp.fc2", hidden, width),
+                ):
+                    dense(block + name, inner, outer)
+                table = rng.normal(size=(5 * (2 * side - 1) ** 2, IART["heads"]))
+                arrays[block + "attn.relative_position_bias_table"] = table.astype(np.float32)
+                arrays[block + "attn.relative_position_index"] = _relative_index(side)
+    conv("conv_before_upsample", width, mid)
+    conv("upconv1", mid, 4 * mid)
+    conv("upconv2", mid, 256)
+    conv("conv_hr", 64, 64)
+    conv("conv_last", 64, 3)
+    for name, array in arrays.items():
+        if name.endswith("weight") and array.ndim > 1 and not name.startswith("spynet"):
+            array /= np.sqrt(np.prod(array.shape[1:]))
+    assert all(array.shape == (tokens, tokens) for name, array in arrays.items() if name.endswith("_index"))
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    frequency = 0.01 ** -(2 * np.arange(width // 4) / (width // 2))
+    angle = (corners / (1 + 1e-6) * 2 * np.pi)[..., None] * frequency
+    code = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(1, 4, width)
+    arrays["implicit_warp.position_bias"] = code.astype(np.float32)
+    arrays["implicit_warp.window_idx_offset"] = corners
+    return arrays
+
+
+def _relative_index(side: int) -> np.ndarray:
+    """Row of the table for each pair of places in a window of 3 frames, one pair after the other."""
+    places = [(d, y, x) for d in range(3) for y in range(side) for x in range(side)]
+    span = 2 * side - 1
+    return np.array(
+        [
+            [
+                (a[0] - b[0] + 2) * span**2 + (a[1] - b[1] + side - 1) * span + a[2] - b[2] + side - 1
+                for b in places
+            ]
+            for a in places
+        ]
+    )
 
 
 def as_mmagic(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

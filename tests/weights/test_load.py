@@ -137,7 +137,6 @@ def test_a_trunk_of_an_impossible_width(arrays, tmp_path, size):
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("implicit_warp.forward.weight", "IART"),
         ("image_cleaning.0.weight", "RealBasicVSR"),
         ("backward_fusion.weight", "IconVSR"),
         ("pcd_align.offset_conv1.l3.weight", "EDVR"),
@@ -153,7 +152,7 @@ def test_other_networks_are_named(tmp_path, name, title):
     path = write_pth(tmp_path / "a.pth", {name: np.zeros(2, np.float32)})
     with pytest.raises(InputError, match=title.replace("+", r"\+")) as caught:
         load_weights(path)
-    assert "BasicVSR, BasicVSR++, SPyNet, GMFlow" in str(caught.value)
+    assert "BasicVSR, BasicVSR++, IART, SPyNet, GMFlow" in str(caught.value)
 
 
 def test_the_wrong_network_is_told_before_anything_is_fetched(tmp_path, monkeypatch):

@@ -4,34 +4,20 @@
 brings features of two frames, not of one, to the current frame.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ldip_jax.models.backbone.deform_align import DeformAlign
 from ldip_jax.models.backbone.interface import Backbone
 from ldip_jax.models.backbone.propagation import Branch
+from ldip_jax.models.backbone.second_order import FOUR_BRANCHES, TwoFrames, no_frames
 from ldip_jax.models.backbone.spynet import SPyNet
 from ldip_jax.models.backbone.trunk import ResidualTrunk
 from ldip_jax.models.layers import Conv, leaky_relu
 from ldip_jax.ops.warp import flow_warp
-
-
-class TwoFrames(NamedTuple):
-    """What a branch remembers.
-
-    Attributes:
-        last, before: its outputs of the previous frame and of the one before that; zero where there is none.
-        flow: from the previous frame to the one before it.
-        count: frames done.
-    """
-
-    last: Float[Array, "b h w c"]
-    before: Float[Array, "b h w c"]
-    flow: Float[Array, "b h w 2"]
-    count: Int[Array, ""]
 
 
 class BasicVSRPlusPlus(Backbone):
@@ -46,12 +32,7 @@ class BasicVSRPlusPlus(Backbone):
     num_blocks: int = 7
     same_size: bool = False
 
-    branches: ClassVar[tuple[Branch, ...]] = (
-        Branch("backward_1", reverse=True),
-        Branch("forward_1", reverse=False),
-        Branch("backward_2", reverse=True),
-        Branch("forward_2", reverse=False),
-    )
+    branches: ClassVar[tuple[Branch, ...]] = FOUR_BRANCHES
     step_cost: ClassVar[float] = 1.8e6
 
     @property
@@ -87,9 +68,7 @@ class BasicVSRPlusPlus(Backbone):
 
     def carry(self, frame: Float[Array, "b H W 3"]) -> TwoFrames:
         b, h, w, _ = frame.shape
-        shape = (b, h // self.shrink, w // self.shrink)
-        nothing = jnp.zeros((*shape, self.mid_channels), frame.dtype)
-        return TwoFrames(nothing, nothing, jnp.zeros((*shape, 2), jnp.float32), jnp.zeros((), jnp.int32))
+        return no_frames(jnp.zeros((b, h // self.shrink, w // self.shrink, self.mid_channels), frame.dtype))
 
     def step(
         self,
@@ -107,7 +86,7 @@ class BasicVSRPlusPlus(Backbone):
         # The first frame of a branch has nothing to align, and gets no bias.
         aligned = jnp.where(carry.count > 0, aligned, jnp.zeros((), aligned.dtype))
         out = aligned + self.backbone[branch.name](jnp.concatenate([*inputs, aligned], axis=-1))
-        return TwoFrames(out, carry.last, flow, carry.count + 1), out
+        return carry.after(out, flow), out
 
     def reconstruct(self, inputs: tuple[Array, ...]) -> Float[Array, "b h w c"]:
         """`recon`: everything known of the frame through the last trunk."""
