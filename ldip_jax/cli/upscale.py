@@ -128,6 +128,13 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         help="what finds the references' content: gmflow; flow, cheaper, for small motion; or a folder of"
         " matches made elsewhere, one KEYFRAME_STILL.npz each, as 00000008_photo.npz (default: %(default)s)",
     )
+    add(
+        "--flow",
+        metavar="spynet|raft-large|raft-small|FILE",
+        default="spynet",
+        help="the optical flow that LRRF follows, and --matcher flow too. spynet: the backbone's own; else"
+        " weights of RAFT or SPyNet (default: %(default)s)",
+    )
 
 
 def _add_output(parser: argparse._ArgumentGroup) -> None:
@@ -253,6 +260,7 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         key_stride=args.key_stride,
         rules=Rules(args.self_refs, args.exclude, args.ref_threshold),
         matcher=args.matcher,
+        flow=args.flow,
         progress=_say,
     )
     for note in upscaler.notes:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.model import load_model, native_scale, output_size
+from ldip_jax.inference.model import OWN_FLOW, load_model, native_scale, output_size
 from ldip_jax.inference.references import Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.matching.choice import check_matcher
@@ -49,6 +49,7 @@ def upscale(
     exclude: int = 5,
     ref_threshold: float = 0.05,
     matcher: str | Path = "gmflow",
+    flow: str | Path = OWN_FLOW,
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip.
 
@@ -65,6 +66,8 @@ def upscale(
         exclude: the clip's frames this near to a key-frame are no references for it.
         ref_threshold: a reference takes part where at least this share of the pixels is surely matched.
         matcher: "gmflow", "flow" (cheap, small motion), or a folder of matches.
+        flow: optical flow that LRRF, and the matcher "flow", follow: "spynet" for the backbone's own; or name
+            or file of the weights of SPyNet or RAFT.
 
     Returns:
         `t H W 3` float32 RGB in [0, 1].
@@ -85,6 +88,7 @@ def upscale(
         key_stride=key_stride,
         rules=Rules(self_refs, exclude, ref_threshold),
         matcher=matcher,
+        flow=flow,
     )
     upscaler.check(len(frames), stills)
     return np.stack(list(upscaler.frames(frames, stills)))
@@ -100,6 +104,7 @@ def make_upscaler(
     key_stride: int,
     rules: Rules,
     matcher: str | Path,
+    flow: str | Path = OWN_FLOW,
     remember: bool = False,
     progress: Callable[[str], object] = print,
 ) -> Upscaler:
@@ -119,7 +124,7 @@ def make_upscaler(
     own = native_scale(backbone)
     out = output_size(frame_size, scale, size, own)
     native = out == (frame_size[0] * own, frame_size[1] * own)
-    model = load_model(backbone, lrrf, native=native, progress=progress)
+    model = load_model(backbone, lrrf, native=native, flow=flow, progress=progress)
     return Upscaler(
         model,
         frame_size,

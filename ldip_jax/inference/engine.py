@@ -44,6 +44,12 @@ class WindowFeatures:
             self._flows[here, there] = self._programs.flow(self.frames[here], self.frames[there])
         return self._flows[here, there]
 
+    def detail_flow(self, here: int, there: int) -> Float[Array, "1 h w 2"]:
+        """The same from one frame to a neighbour by the network that HRIP follows."""
+        if self._programs.net.flow_net is None or not 0 <= there < len(self.frames):
+            return self.flow(here, there)
+        return self._programs.detail_flow(self.frames[here], self.frames[there])
+
     def _recurrence(self, advance: Advance) -> list[Array]:
         backbone = self._programs.net.backbone
         inputs: list[tuple[Array, ...]] = [(self._programs.encode(frame),) for frame in self.frames]
@@ -99,7 +105,7 @@ def refined_frames(
         if i in keys:
             current = refine(programs, hr, references(i))
             advance("fuse")
-        previous = programs.propagate(True, current, previous, window.flow(i, i + 1))
+        previous = programs.propagate(True, current, previous, window.detail_flow(i, i + 1))
         residuals[i] = np.asarray(subtract(previous, hr))
         advance("backward")
     assert previous is not None, "a window holds frames"
@@ -107,7 +113,7 @@ def refined_frames(
     for i in range(keep.stop):
         current = add(programs.upscale(window.features[i], grid), jnp.asarray(residuals[i]))
         residuals[i] = np.empty(0)
-        previous = programs.propagate(False, current, previous, window.flow(i, i - 1))
+        previous = programs.propagate(False, current, previous, window.detail_flow(i, i - 1))
         if i in keep:
             image = programs.decode(previous, window.frames[i], grid)
             jax.block_until_ready(image)

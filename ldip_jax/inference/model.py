@@ -8,12 +8,15 @@ from ldip_jax.errors import InputError
 from ldip_jax.models.assemble import trainable_modules
 from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
+from ldip_jax.models.flows import FLOWS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, load_export, shipped_export
 from ldip_jax.weights.load import Weights, load_weights, look
 
 BAND_PIXELS = 2**14
+OWN_FLOW = "spynet"
+"""As the name of a flow network: the SPyNet in the backbone's own weights."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Model:
 
     Attributes:
         net: the modules.
-        params: their parameters, one group per box: `backbone`, `lrrf`, `as_head`, `as_decoder`.
+        params: their parameters, one group per box: `backbone`, `lrrf`, `as_head`, `as_decoder`, `flow_net`.
         backbone: the backbone's weights and where they are from.
         export: the LRRF weights, or None for the backbone alone.
         arbitrary: whether the arbitrary-scale head makes the HR features.
@@ -42,16 +45,24 @@ class Model:
         return self.net.lrrf is not None
 
 
-def build(export: Export | None, backbone: Weights, band_pixels: int | None = BAND_PIXELS) -> LDIP:
-    """The modules for a backbone and an export's groups and config."""
+def build(
+    export: Export | None,
+    backbone: Weights,
+    band_pixels: int | None = BAND_PIXELS,
+    flow: Weights | None = None,
+) -> LDIP:
+    """The modules for a backbone, an export's groups and config, and HRIP's own flow network."""
     network = BACKBONES[backbone.network](**backbone.config, band_pixels=band_pixels)
     if export is None:
         return LDIP(network)
     modules = trainable_modules(export.groups, export.config, band_pixels)
-    return LDIP(network, **modules, hook=export.config.get("hook", HOOKS[0]))
+    flow_net = FLOWS[flow.network](**flow.config) if flow else None
+    return LDIP(network, **modules, hook=export.config.get("hook", HOOKS[0]), flow_net=flow_net)
 
 
-def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress=print) -> Model:
+def load_model(
+    backbone: str | Path, lrrf: str | Path, *, native: bool, flow: str | Path = OWN_FLOW, progress=print
+) -> Model:
     """Load weights and put the model together.
 
     Args:
@@ -61,6 +72,7 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
         native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
             takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
             fixed ones too.
+        flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -83,8 +95,16 @@ def load_model(backbone: str | Path, lrrf: str | Path, *, native: bool, progress
             export = load_export(shipped, backbone=weights)
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)
-    net = build(export, weights)
+    flow_weights = None
+    if flow != OWN_FLOW:
+        if export is not None and "lrrf" in export.groups:
+            flow_weights = load_weights(flow, network=tuple(FLOWS), progress=progress)
+        else:
+            notes.append(f"flow {flow}: left out, for without LRRF nothing follows it")
+    net = build(export, weights, flow=flow_weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}
+    if flow_weights is not None:
+        params["flow_net"] = flow_weights.params
     arbitrary = net.as_head is not None
     own = net.backbone.scale
     if arbitrary and own == 1:

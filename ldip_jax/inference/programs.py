@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from ldip_jax.models.ldip import LDIP, hr_flow
 from ldip_jax.ops.resize import resize_bicubic
 
-# 14 programs of each of a few networks.
+# 15 programs of each of a few networks.
 _KEPT = 64
 
 
@@ -80,6 +80,7 @@ class Programs:
 
     Attributes:
         flow: (ref, supp) -> the backbone's optical flow.
+        detail_flow: (ref, supp) -> the optical flow that HRIP follows.
         encode: frame -> its encoding.
         carry: frame -> the state before the first frame of a branch.
         step: (branch, carry, inputs, flow) -> carry, output; one frame of the backbone's recurrence.
@@ -98,6 +99,7 @@ class Programs:
         self.net = net
         self._params = jax.device_put(params)
         self.flow = self._bind(_flow)
+        self.detail_flow = self._bind(LDIP.flow)
         self.encode = self._bind(_encode)
         self.carry = self._bind(_carry)
         self.step = self._bind(_step, static=True)

@@ -72,7 +72,10 @@ class Upscaler:
                 # A folder of matches knows the user's stills, not the clip's own frames.
                 rules = Rules(0, rules.exclude, rules.threshold)
             spynet = model.params["backbone"]["spynet"]
-            chosen = choose_matcher(matcher, spynet, progress=progress)
+            flow = None
+            if model.net.flow_net is not None:
+                flow = model.net.flow_net, model.params["flow_net"]
+            chosen = choose_matcher(matcher, spynet, flow=flow, progress=progress)
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
 
     def frames(

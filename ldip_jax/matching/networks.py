@@ -1,7 +1,10 @@
-"""The matchers with a network: GMFlow for any distance, SPyNet for small motion."""
+"""The matchers with a network: GMFlow for any distance, the clip's optical flow for small motion."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,11 +38,21 @@ def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Floa
     return forward[:, :h, :w], backward[:, :h, :w]
 
 
-def spynet_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
-    """SPyNet from `a` to `b` and from `b` to `a`, in one batch."""
-    flow = SPyNet().apply({"params": params}, jnp.concatenate([a, b]), jnp.concatenate([b, a]))
-    forward, backward = jnp.split(cast(Array, flow), 2)
-    return forward, backward
+@cache
+def both_ways(net: nn.Module) -> Callable[..., Flows]:
+    """A flow network from `a` to `b` and back, in one batch; one function for all equal networks."""
+
+    def run(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
+        flow = net.apply({"params": params}, jnp.concatenate([a, b]), jnp.concatenate([b, a]))
+        forward, backward = jnp.split(cast(Array, flow), 2)
+        return forward, backward
+
+    return run
+
+
+def own_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The key-frame's own size."""
+    return size
 
 
 def gmflow_matcher(params: dict[str, Any], spynet: dict[str, Any] | None) -> DenseMatcher:
@@ -49,6 +62,11 @@ def gmflow_matcher(params: dict[str, Any], spynet: dict[str, Any] | None) -> Den
     )
 
 
-def flow_matcher(spynet: dict[str, Any]) -> DenseMatcher:
-    """The clip's optical-flow network at the key-frame's own size: cheap, for small motion."""
-    return DenseMatcher(spynet_both_ways, spynet, lambda size: size)
+def flow_matcher(net: nn.Module, params: dict[str, Any]) -> DenseMatcher:
+    """The clip's optical-flow network: cheap, for small motion.
+
+    SPyNet runs at the key-frame's own size; others, which compare all pixels with all, at GMFlow's.
+    """
+    size = own_size if isinstance(net, SPyNet) else gmflow_size
+    # Flax modules do hash, by their fields.
+    return DenseMatcher(both_ways(net), params, size)  # type: ignore[arg-type]

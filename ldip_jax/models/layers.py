@@ -15,11 +15,11 @@ layer_norm = partial(nn.LayerNorm, epsilon=1e-5)
 
 
 class Conv(nn.Module):
-    """k x k convolution with zero padding and bias.
+    """Convolution with zero padding and bias.
 
     Attributes:
         features: output channels.
-        kernel: side of the square kernel (odd).
+        kernel: side of the square kernel, or height and width (odd).
         stride: 1, or 2 to halve the map (torch's padding, kernel // 2 on every side).
         use_bias: whether a bias is added.
         winograd: whether a CPU may compute it faster with a little more rounding, see `conv2d`.
@@ -28,7 +28,7 @@ class Conv(nn.Module):
     """
 
     features: int
-    kernel: int = 3
+    kernel: int | tuple[int, int] = 3
     stride: int = 1
     use_bias: bool = True
     winograd: bool = False
@@ -39,7 +39,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
         init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
         dtype = self.dtype or x.dtype
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        shape = (*sides, x.shape[-1], self.features)
         kernel = self.param("kernel", init, shape, jnp.float32)
         y = conv2d(x.astype(dtype), kernel, self.stride, self.winograd)
         if self.use_bias:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
 from ldip_jax.models.backbone.interface import Backbone
-from ldip_jax.models.backbone.propagation import Flows, over_time
+from ldip_jax.models.backbone.propagation import Flows, clip_flows, over_time
 from ldip_jax.models.decoder import to_hook
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
@@ -60,6 +60,7 @@ class LDIP(nn.Module):
         hook: which HR features LRRF refines: "hr_pre", before `conv_hr`, or "hr", before `conv_last`.
         remat_frames: in the backward pass, compute each frame of HRIP anew as a whole, not its chains of
             layers alone: half the memory of long clips for a quarter more time.
+        flow_net: optical flow for HRIP, one of `FLOWS`; None for the backbone's own.
     """
 
     backbone: Backbone
@@ -68,6 +69,11 @@ class LDIP(nn.Module):
     as_decoder: ArbitraryScaleDecoder | None = None
     hook: str = "hr_pre"
     remat_frames: bool = False
+    flow_net: nn.Module | None = None
+
+    def flow(self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]) -> Float[Array, "b y x 2"]:
+        """The LR flow that HRIP follows; see `Backbone.flow`."""
+        return self.backbone.flow(ref, supp) if self.flow_net is None else self.flow_net(ref, supp)
 
     def upscale(
         self, features: Float[Array, "b h w c"], grid: Grid | None = None
@@ -138,7 +144,10 @@ class LDIP(nn.Module):
             HR frames, not clamped, float32.
         """
         flows = self.backbone.flows(frames)
-        return self.restore(self.backbone.features(frames, flows), flows, frames, keys, grid)
+        features = self.backbone.features(frames, flows)
+        if self.flow_net is not None:
+            flows = clip_flows(self, frames)
+        return self.restore(features, flows, frames, keys, grid)
 
     def restore(
         self,
@@ -152,7 +161,8 @@ class LDIP(nn.Module):
         """All that comes after the backbone's recurrence; arguments as of a call.
 
         Args:
-            features, flows: what the backbone makes of the frames, or of the larger ones they are cut from.
+            features: what the backbone makes of the frames, or of the larger ones they are cut from.
+            flows: of the same, by `flow_net` if there is one.
             propagate: False leaves HRIP out: only key-frames are refined.
         """
         upscale = over_time(lambda net, _, features: (None, net.upscale(features, grid)))

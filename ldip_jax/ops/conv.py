@@ -40,28 +40,31 @@ TO_OUTPUT = np.array(
 
 
 def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], stride: int = 1, winograd: bool = False
+    x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride: int = 1, winograd: bool = False
 ) -> Float[Array, "b H W o"]:
-    """Cross-correlation with k // 2 zeros on every side, as torch `conv2d(padding=k // 2)`.
+    """Cross-correlation with k // 2 zeros on every side, as torch `conv2d(padding=k // 2)`; k of each axis.
 
     Differentiable once, in reverse.
 
     Args:
         x: maps; the convolution is computed in their type.
-        kernel: of odd side; its gradient is summed up in float32.
+        kernel: of odd sides; its gradient is summed up in float32.
         stride: step between outputs.
         winograd: whether a 3x3 convolution may be computed by Winograd's algorithm.
     """
-    return _unit_stride(x, kernel, winograd) if stride == 1 else _convolve(x, kernel, stride)
+    square = kernel.shape[0] == kernel.shape[1]
+    if stride > 1 or not square:
+        return _convolve(x, kernel, stride)
+    return _unit_stride(x, kernel, winograd)
 
 
 def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
-    pad = kernel.shape[0] // 2
+    top, left = kernel.shape[0] // 2, kernel.shape[1] // 2
     return jax.lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
         (stride, stride),
-        ((pad, pad), (pad, pad)),
+        ((top, top), (left, left)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 

@@ -210,6 +210,30 @@ OPENMMLAB = (
     ),
 )
 
+TORCHVISION = tuple(
+    Entry(
+        name=f"raft-{variant}",
+        kind="flow",
+        network="raft",
+        source=Download(f"https://download.pytorch.org/models/{file}", sha256, 4 * parameters),
+        member=None,
+        sha256=sha256,
+        size=4 * parameters,
+        licence="BSD-3-Clause, the torchvision authors",
+        summary=f"RAFT, {variant}: optical flow",
+        config={"small": variant == "small"},
+    )
+    for variant, file, sha256, parameters in (
+        (
+            "large",
+            "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+            "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
+            5_257_536,
+        ),
+        ("small", "raft_small_C_T_V2-01064c6d.pth", "01064c6d", 990_162),
+    )
+)
+
 _BASICVSR_LICENCE = "Apache-2.0, HolyWu (package) and the BasicSR authors (weights)"
 _LPIPS_LICENCE = "BSD, Wilson Yan (package); LPIPS is BSD-2-Clause, Richard Zhang and others"
 
@@ -307,7 +331,7 @@ CATALOGUE = {
     )
 }
 
-CATALOGUE |= {entry.name: entry for entry in OPENMMLAB}
+CATALOGUE |= {entry.name: entry for entry in (*OPENMMLAB, *TORCHVISION)}
 
 
 def nearest(name: str) -> str:

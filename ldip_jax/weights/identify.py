@@ -11,10 +11,12 @@ from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.lpips import LPIPS_WEIGHTS
 from ldip_jax.weights.network import Network
+from ldip_jax.weights.raft import RAFT_NETWORK
 from ldip_jax.weights.spynet import SPYNET
 
 NETWORKS = {
-    network.name: network for network in (BASICVSR, BASICVSR_PP, IART_NETWORK, SPYNET, GMFLOW, LPIPS_WEIGHTS)
+    network.name: network
+    for network in (BASICVSR, BASICVSR_PP, IART_NETWORK, SPYNET, GMFLOW, RAFT_NETWORK, LPIPS_WEIGHTS)
 }
 
 # Others that people try: a title, and what must occur in some name. The first that fits is named.
@@ -25,7 +27,6 @@ STRANGERS = (
     ("IconVSR", r"^edvr\.|^(backward|forward)_fusion\."),
     ("MRefSR", r"dyn_agg"),
     ("EDVR", r"pcd_align"),
-    ("RAFT", r"update_block\."),
     ("a window-attention transformer", r"^(?!swin_backbone\.).*relative_position_bias_table"),
     ("ESRGAN", r"\.rdb\d\."),
     ("an image classifier", r"(^|\.)(fc|classifier(\.\d+)?|head)\.weight$"),

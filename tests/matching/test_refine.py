@@ -84,7 +84,7 @@ def test_flow_network_removes_an_error_of_two_pixels(spynet):
 def test_flow_matcher_finds_small_motion(spynet):
     scene = blocks(seed=4, height=144, width=200)[None]
     anchor, reference = scene[:, 4:132, 4:196], scene[:, 7:135, 2:194]
-    match = flow_matcher(spynet).coarse(Pair(anchor, reference))
+    match = flow_matcher(SPyNet(), spynet).coarse(Pair(anchor, reference))
     error = match.warp - (pixel_grid(128, 192)[None] + jnp.array([[[[2.0, -3.0]]]]))
     inner = (slice(None), slice(16, -16), slice(16, -16))
     assert np.median(np.linalg.norm(error, axis=-1)[inner]) < 0.25

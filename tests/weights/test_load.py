@@ -140,7 +140,6 @@ def test_a_trunk_of_an_impossible_width(arrays, tmp_path, size):
         ("image_cleaning.0.weight", "RealBasicVSR"),
         ("backward_fusion.weight", "IconVSR"),
         ("pcd_align.offset_conv1.l3.weight", "EDVR"),
-        ("update_block.gru.weight", "RAFT"),
         ("lin0.model.1.weight", "LPIPS"),
         ("body.3.rdb1.conv1.weight", "ESRGAN"),
         ("fc.weight", "image classifier"),

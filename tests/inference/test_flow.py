@@ -1,0 +1,85 @@
+"""Another optical flow for LRRF than the backbone's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference.engine import WindowFeatures, refined_frames
+from ldip_jax.inference.model import load_model
+from ldip_jax.inference.programs import Programs
+from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.matcher import Pair
+from ldip_jax.models.backbone.spynet import SPyNet
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.weights.load import load_weights
+from tests.networks import LR
+from tests.weights.forge import write_pth
+from tests.weights.narrow import spynet_arrays
+
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    """A SPyNet that always finds about the same motion, (2, -1) pixels."""
+    arrays = {
+        name: 0.0 * array for name, array in spynet_arrays().items() if not name.endswith(("mean", "std"))
+    }
+    for level in range(6):
+        arrays[f"basic_module.{level}.basic_module.8.bias"] = np.array([2.0, -1.0], np.float32) / 63
+    return write_pth(tmp_path_factory.mktemp("flow") / "flow.pth", arrays)
+
+
+@pytest.fixture(scope="module")
+def model(networks, flow):
+    return load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow)
+
+
+def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
+    frames = np.random.default_rng(3).uniform(0, 1, (COUNT, *LR, 3)).astype(np.float32)
+    programs = Programs(model.net, model.params)
+    window = WindowFeatures(programs, list(frames), lambda _: None)
+    own = Programs(load_model(str(networks.backbone), "none", native=True).net, model.params)
+    backbone = WindowFeatures(own, list(frames), lambda _: None)
+    np.testing.assert_array_equal(window.flow(0, 1), backbone.flow(0, 1))
+    np.testing.assert_array_equal(window.features[2], backbone.features[2])
+    expected = jax.jit(SPyNet().apply)({"params": load_weights(flow).params}, *window.frames[:2])
+    np.testing.assert_allclose(window.detail_flow(0, 1), expected, atol=1e-5)
+    np.testing.assert_array_equal(window.detail_flow(0, -1), np.zeros((1, *LR, 2)))
+    assert np.abs(window.detail_flow(0, 1) - window.flow(0, 1)).max() > 0.2
+
+    followed = []
+    programs.propagate = lambda reverse, current, previous, flow: followed.append(flow) or current
+    list(refined_frames(programs, window, range(COUNT), None, lambda _: [], set(), lambda _: None))
+    pairs = [(2, 3), (1, 2), (0, 1), (0, -1), (1, 0), (2, 1)]
+    for flow, (here, there) in zip(followed, pairs, strict=True):
+        np.testing.assert_array_equal(flow, window.detail_flow(here, there))
+    # In one program likewise; three channels pass for an image.
+    three = lambda self, features, flows, *rest: jnp.concatenate(flows, axis=-1)[..., 1:]  # noqa: E731
+    monkeypatch.setattr(LDIP, "restore", three)
+    whole = jax.jit(model.net.apply)({"params": model.params}, frames[None])
+    np.testing.assert_allclose(whole[:, 1, ..., 0], window.detail_flow(1, 2)[..., 1], atol=1e-5)
+    np.testing.assert_allclose(whole[:, 1, ..., 1:], window.detail_flow(1, 0), atol=1e-5)
+
+
+def test_it_leads_the_matcher_flow(model, rng):
+    matcher = choose_matcher("flow", {}, flow=(model.net.flow_net, model.params["flow_net"]))
+    image = rng.uniform(0, 1, (1, 16, 24, 3)).astype(np.float32)
+    warp = matcher.coarse(Pair(image, image)).warp
+    y, x = np.mgrid[:16, :24]
+    moved = warp[0] - np.stack([x, y], -1)
+    assert moved[..., 0].mean() > 0.1
+    assert moved[..., 1].mean() < -0.1
+
+
+def test_without_lrrf_no_flow_is_loaded(networks):
+    model = load_model(str(networks.backbone), "none", native=True, flow="nowhere.pth")
+    assert model.net.flow_net is None
+    assert any("nowhere.pth: left out" in note for note in model.notes)
+
+
+def test_other_weights_are_no_flow(networks):
+    with pytest.raises(InputError, match="weights of SPyNet or RAFT are needed"):
+        load_model(str(networks.backbone), str(networks.trained), native=True, flow=networks.other)
