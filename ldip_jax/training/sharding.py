@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ldip_jax.errors import InputError
@@ -55,11 +56,18 @@ def join_processes(environment: Mapping[str, str] = os.environ, *, timeout: int 
             cluster_detection_method="deactivate",
             initialization_timeout=timeout,
         )
+        _meet()
         return True
     if all(name in environment for name in _SLURM) and environment["SLURM_NTASKS"] != "1":
         jax.distributed.initialize(cluster_detection_method="slurm", initialization_timeout=timeout)
+        _meet()
         return True
     return False
+
+
+def _meet() -> None:
+    # On CPUs the first exchange waits 30 s: it comes while all have just joined, before any compiles.
+    multihost_utils.sync_global_devices("joined")
 
 
 def _number(name: str, text: str) -> int:
