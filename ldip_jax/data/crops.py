@@ -35,7 +35,8 @@ class CropPlan:
         jitter: how far the window may lie from the middle of what matches, HR pixels.
         keys, references: the most key-frames of a sample, and references of one; 1 to that many are drawn.
         fewest_references: the least references of a key-frame, where it has as many.
-        self_references: share of references given at LR size, as the clip's own frames are at inference.
+        self_references: share of key-frames with all references at LR size, as without stills at inference;
+            and of the others' references that are.
         sharp_references: share of references given as they are, as stills are at inference; the rest is
             degraded as in the paper.
         distractors: share of references made useless: of another clip, of elsewhere, black, or blurred.
@@ -163,8 +164,11 @@ def crop(
         slots = np.flatnonzero(record.candidates[k] >= 0)
         fewest = min(plan.fewest_references, len(slots))
         n = int(rng.integers(fewest, min(plan.references, len(slots)) + 1))
+        alone = rng.random() < plan.self_references
         for place, j in enumerate(rng.permutation(slots)[:n]):
-            image, warp, confidence = _reference(record, other, k, int(j), box, rng, plan, float(scale[0]))
+            image, warp, confidence = _reference(
+                record, other, k, int(j), box, rng, plan, float(scale[0]), alone
+            )
             h, w = image.shape[:2]
             sample.images[slot, place, :h, :w] = image
             sample.sizes[slot, place] = h, w
@@ -262,6 +266,7 @@ def _reference(
     rng: np.random.Generator,
     plan: CropPlan,
     scale: float,
+    alone: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A reference as LRRF gets it: image, warp and confidence."""
     image = record.references[record.candidates[key, slot]]
@@ -275,7 +280,7 @@ def _reference(
     if spoil is not None:
         image, confidence = spoil(image, confidence, rng)
     kind = rng.random()
-    if kind < plan.self_references:
+    if alone or kind < plan.self_references:
         down, up = scale, 1.0
     elif kind < plan.self_references + plan.sharp_references:
         down, up = 1.0, 1.0
