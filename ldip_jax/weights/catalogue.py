@@ -228,7 +228,8 @@ TORCHVISION = tuple(
             "large",
             "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
             "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
-            5_257_536,
+            # Running statistics included.
+            5_260_416,
         ),
         ("small", "raft_small_C_T_V2-01064c6d.pth", "01064c6d", 990_162),
     )

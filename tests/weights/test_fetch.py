@@ -323,4 +323,4 @@ def test_sizes_of_official_files_are_those_of_their_parameters():
             if key not in counts:
                 counts[key] = sum(leaf.size for leaf in flatten(network.skeleton(config)).values())
             assert entry.size == 4 * counts[key]
-    assert len(counts) == 5
+    assert len(counts) == 7
