@@ -56,8 +56,8 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
         "--scale",
         type=float,
         metavar="FACTOR",
-        help="1 to 8, fractions too: OUT is round(height x FACTOR) high, and as wide likewise; 1 for backbones"
-        " that only restore (default: 4)",
+        help="1 to 8, fractions too: OUT is round(height x FACTOR) high, and as wide likewise; 1 for"
+        " backbones that only restore (default: 4)",
     )
     size.add_argument(
         "--size", type=_size, metavar="WIDTHxHEIGHT", help="of OUT; each side 1 to 8 times that of IN"
