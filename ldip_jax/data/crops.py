@@ -272,9 +272,9 @@ def _reference(
     image = record.references[record.candidates[key, slot]]
     warp = box.of_hr(record.warps[key, slot]).astype(np.float32)
     confidence = box.of_hr(record.confidence[key, slot]).astype(np.float32)
-    spoil = _spoilers(other, plan)[int(rng.integers(4))] if rng.random() < plan.distractors else None
-    corner = _window(image.shape[:2], warp, confidence, rng, plan)
-    (y, x), side = corner, plan.window
+    spoil = _spoilers(other)[int(rng.integers(4))] if rng.random() < plan.distractors else None
+    y, x = _window(image.shape[:2], warp, confidence, rng, plan)
+    side = plan.window
     image = image[y : y + side, x : x + side]
     warp = warp - np.array([x, y], np.float32)
     if spoil is not None:
@@ -325,7 +325,7 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 Spoiler = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def _spoilers(other: Record, plan: CropPlan) -> tuple[Spoiler, ...]:
+def _spoilers(other: Record) -> tuple[Spoiler, ...]:
     """Ways to make a reference useless. What does not match gets next to no confidence from a matcher."""
 
     def unsure(confidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,10 @@ record holds it for whole frames; crops, degraded references and distractors are
 again (`data/crops.py`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -66,8 +68,9 @@ def save_record(path: str | Path, record: Record, provenance: dict[str, str]) ->
         file.write(data)
 
 
-def load_record(path: str | Path) -> Record:
-    """Read a record; features stay bfloat16.
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """An open record.
 
     Raises:
         InputError: no such file, damaged, or no record.
@@ -76,9 +79,19 @@ def load_record(path: str | Path) -> Record:
         with safetensors.safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("format") != FORMAT:
                 raise InputError(f"{path}: not a record of this version; prepare the records again")
-            return Record(*(file.get_tensor(name) for name in Record._fields))
+            yield file
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}: not a whole record ({error}); prepare it again") from error
+
+
+def load_record(path: str | Path) -> Record:
+    """Read a record; features stay bfloat16.
+
+    Raises:
+        InputError: no such file, damaged, or no record.
+    """
+    with _opened(path) as file:
+        return Record(*(file.get_tensor(name) for name in Record._fields))
 
 
 def record_provenance(path: str | Path) -> dict[str, str]:
@@ -87,14 +100,8 @@ def record_provenance(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: no such file, damaged, or no record.
     """
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            text = dict(file.metadata() or {})
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a whole record ({error}); prepare it again") from error
-    if text.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: not a record of this version; prepare the records again")
-    return text
+    with _opened(path) as file:
+        return {name: text for name, text in file.metadata().items() if name != "format"}
 
 
 def record_files(folder: str | Path) -> list[Path]:
