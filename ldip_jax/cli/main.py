@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ldip_jax import __version__
 from ldip_jax.errors import InputError
@@ -54,8 +54,19 @@ def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[st
     args = parser.parse_args(argv)
     configure()
     _clean_up_when_ended()
+    return guarded(program, lambda: args.run(args), "smaller frames or a smaller --scale need less")
+
+
+def guarded(program: str, work: Callable[[], int], needs_less: str) -> int:
+    """Do the work, and turn whatever ends it into an exit code.
+
+    Args:
+        program: named in front of the line that says what is wrong.
+        work: returns the exit code.
+        needs_less: the way out where memory runs out.
+    """
     try:
-        code = args.run(args)
+        code = work()
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -69,7 +80,7 @@ def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[st
         _print_no_more()
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             _print_no_more()
             print(
                 f"{program}: {error.filename or 'cannot write'}: no space left on the disk", file=sys.stderr
@@ -77,7 +88,7 @@ def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[st
             return 2
         # XLA's error has a type of its own, and importing jax to name it takes a second.
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            print(f"{program}: out of memory; smaller frames or a smaller --scale need less", file=sys.stderr)
+            print(f"{program}: out of memory; {needs_less}", file=sys.stderr)
             return 2
         raise
 

@@ -1,18 +1,19 @@
 """How `train.py` meets the user: flags and a config file read without tracebacks, exit codes kept."""
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags, logging
 
-from ldip_jax.errors import InputError
+from ldip_jax.cli.main import guarded
 
 
 def run(main: Callable[[], int], argv: Sequence[str] | None = None) -> None:
     """Parse the flags, run `main` and end the process with its exit code; 2 for what the user can mend."""
-    app.run(lambda _: sys.exit(_code(main)), argv=list(argv or sys.argv), flags_parser=_parse)
+    needs_less = "a smaller config.batch_size, data.crop or band_pixels, or remat_frames=True, needs less"
+    work = lambda _: sys.exit(guarded(sys.argv[0], main, needs_less))  # noqa: E731
+    app.run(work, argv=list(argv or sys.argv), flags_parser=_parse)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -32,24 +33,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _fail(f"{rest[1]}: not expected; options begin with --")
     logging.set_verbosity(logging.WARNING)
     return rest
-
-
-def _code(main: Callable[[], int]) -> int:
-    try:
-        return main()
-    except InputError as error:
-        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"{sys.argv[0]}: {error.filename or 'cannot write'}: no space left on the disk", file=sys.stderr
-        )
-        return 2
 
 
 def _reason(text: str) -> str:

@@ -79,7 +79,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
             Preemption(log.tell) as preemption,
         ):
             log.tell(f"{run.describe()}; step {number} of {config.steps}")
-            held = validation_samples(config, run) if process[0] == 0 or process[1] > 1 else []
+            held = validation_samples(config, run)
             guard = NonFiniteGuard(config.patience, log.tell)
             pending: list[dict[str, jax.Array]] = []
             stopped = False

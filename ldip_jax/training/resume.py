@@ -6,6 +6,7 @@ from typing import Any
 
 from ldip_jax.errors import InputError
 from ldip_jax.training.leaves import some
+from ldip_jax.weights.rules import flatten
 
 # What a resumed run may change: how long it trains, what it says and stores, where its data lies. Everything
 # else (networks, what is trained, samples, batch, optimizer, seed) would make it another run.
@@ -53,11 +54,6 @@ def _show(config: Mapping[str, Any], name: str) -> str:
     return str(config.get(name, "absent"))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by the names that the command line has for them."""
+    return {name.replace("/", "."): value for name, value in flatten(config).items()}
