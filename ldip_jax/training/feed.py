@@ -42,7 +42,8 @@ class Feed:
         self._plan = crop_plan(config)
         self._process, self._seed, self._batch_size = process, config.seed, config.batch_size
         self._full = process[1] > 1 or data.scale[0] != data.scale[1]
-        self._work: FrozenWork | None = None
+        # The frozen networks, where no record has their work done; for validation too.
+        self.work: FrozenWork | None = None
         options = {
             "seed": config.seed,
             "batch_size": config.batch_size,
@@ -59,7 +60,7 @@ class Feed:
             self._scale = partial(draw_scale, plan)
             clips = open_clips(data, seed=config.seed)
             self._stream = Stream(clips, partial(draw, plan), common=self._scale, **options)
-            self._work = frozen_work(config, run)
+            self.work = frozen_work(config, run)
 
     def __iter__(self) -> Iterator[Sample]:
         return self
@@ -68,7 +69,7 @@ class Feed:
         first = self._stream.state["next_index"]
         drawn = next(self._stream)
         samples = drawn
-        if self._work is not None:
+        if self.work is not None:
             numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
             scale = self._scale(np.random.default_rng([self._seed, first // self._batch_size]))
             sides = self._plan.sides(scale)
@@ -77,8 +78,8 @@ class Feed:
         return stack(samples, most if self._full else fullest(samples))
 
     def _sample(self, clip: ClipSample, number: int, sides: tuple[int, int]) -> Sample:
-        assert self._work is not None
-        record = self._work(clip)
+        assert self.work is not None
+        record = self.work(clip)
         rng = np.random.default_rng([self._seed, number])
         return crop(record, record, rng, self._plan, clip.name, sides)
 
@@ -141,8 +142,11 @@ def check_records(folder: str | Path, backbone_sha256: str, heldout: str) -> lis
     return files
 
 
-def validation_samples(config: Config, run: Run) -> list[Sample]:
+def validation_samples(config: Config, run: Run, work: FrozenWork | None = None) -> list[Sample]:
     """The same few samples at every validation; none where the config names no data for it.
+
+    Args:
+        work: the frozen networks, if they are there already.
 
     Raises:
         InputError: see `Feed`.
@@ -158,7 +162,7 @@ def validation_samples(config: Config, run: Run) -> list[Sample]:
     if data.dataset != "synthetic" and not data.validation_split:
         return []
     clips = open_clips(data, data.validation_split, seed=config.seed + 1)
-    work, clip_draw = frozen_work(config, run), clip_plan(data)
+    work, clip_draw = work or frozen_work(config, run), clip_plan(data)
     samples = []
     for i in range(count):
         rng = np.random.default_rng([1, i])

@@ -79,7 +79,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
             Preemption(log.tell) as preemption,
         ):
             log.tell(f"{run.describe()}; step {number} of {config.steps}")
-            held = validation_samples(config, run)
+            held = validation_samples(config, run, feed.work)
             guard = NonFiniteGuard(config.patience, log.tell)
             pending: list[dict[str, jax.Array]] = []
             stopped = False
