@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -263,11 +264,30 @@ def open_checkpoints(
     """
     # The library's own account of a failure is pages of tracebacks; what matters of it is raised, too.
     logging.getLogger("absl").addFilter(_not_from_orbax)
+    logging.getLogger("asyncio").addFilter(_not_a_late_read)
+    if not _hooks:
+        _hooks.append(sys.unraisablehook)
+        sys.unraisablehook = _unraisable
     return Checkpoints(workdir, config, frozen, keep_last=keep_last, tell=tell)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+# Of a damaged checkpoint the library reads many parts at once and gives up at the first that fails; others
+# may come back later, to an event loop that is closed by then.
+_hooks: list[Callable[[Any], object]] = []
+
+
+def _not_a_late_read(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
+
+
+def _unraisable(found: Any) -> None:
+    late = isinstance(found.exc_value, RuntimeError) and str(found.exc_value) == "Event loop is closed"
+    if not late:
+        _hooks[0](found)
 
 
 def _make(folder: Path) -> int:
