@@ -19,7 +19,9 @@ def base() -> ConfigDict:
     # feature_scale: standard deviation of the backbone's HR features; 0: measured over training clips.
     config.lrrf = ConfigDict({"feature_scale": 0.0, "attention": "ica", "gate": "none"})
     config.as_head = ConfigDict({"pixel_size": True})
-    # HRIP's first parameters: "plain", random and silent; or "difference", see training/hrip_start.py.
+    # First parameters: "plain", random and silent; or, of Ref-Align and Ref-Fusion, "transfer"
+    # (training/fusion_start.py), and of HRIP, "difference" (training/hrip_start.py).
+    config.fusion_start = "plain"
     config.hrip_start = "plain"
     # False: key-frames alone, without HRIP; a first phase that costs a fifth.
     config.propagate = True

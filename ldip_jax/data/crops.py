@@ -4,7 +4,7 @@ Everything random in it comes from the generator that is passed in: the same rec
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from ldip_jax.data.records import Record, load_record
+from ldip_jax.data.records import Record, load_record, record_scale
 from ldip_jax.errors import InputError
 
 CONFIDENT = 0.5
@@ -194,12 +194,36 @@ def _moments(
 
 @dataclass(frozen=True)
 class RecordCrop:
-    """Opens a record and draws a sample of it, with another of `files` for references that do not belong."""
+    """Opens a record and draws a sample of it, with another of `files` for references that do not belong.
+
+    Records may be of several scales: a batch is of one, so that its samples stack.
+
+    Attributes:
+        files: the records.
+        plan: how they are cropped.
+        sides: of each record's crops, (HR, LR).
+    """
 
     files: Sequence[Path]
     plan: CropPlan
+    sides: Mapping[Path, tuple[int, int]]
 
-    def __call__(self, file: Path, rng: np.random.Generator) -> Sample:
+    @classmethod
+    def of(cls, files: Sequence[Path], plan: CropPlan) -> "RecordCrop":
+        """
+        Raises:
+            InputError: see `record_scale`.
+        """
+        return cls(files, plan, {file: plan.sides(record_scale(file)) for file in files})
+
+    def common(self, rng: np.random.Generator) -> tuple[int, int]:
+        """The sides of a batch's crops: each as often as there are records with them."""
+        return self.sides[self.files[int(rng.integers(len(self.files)))]]
+
+    def __call__(self, file: Path, rng: np.random.Generator, sides: tuple[int, int] | None = None) -> Sample:
+        if sides is not None and self.sides[file] != sides:
+            alike = [file for file in self.files if self.sides[file] == sides]
+            file = alike[int(rng.integers(len(alike)))]
         other = self.files[int(rng.integers(len(self.files)))]
         return crop(load_record(file), load_record(other), rng, self.plan, str(file))
 

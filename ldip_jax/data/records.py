@@ -104,6 +104,17 @@ def record_provenance(path: str | Path) -> dict[str, str]:
         return {name: text for name, text in file.metadata().items() if name != "format"}
 
 
+def record_scale(path: str | Path) -> float:
+    """HR height by LR height of a record; reads the head of the file alone.
+
+    Raises:
+        InputError: no such file, damaged, or no record.
+    """
+    with _opened(path) as file:
+        height, low = (file.get_slice(name).get_shape()[1] for name in ("hr", "lr"))
+    return height / low
+
+
 def record_files(folder: str | Path) -> list[Path]:
     """The records in a folder, in name order.
 

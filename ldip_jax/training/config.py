@@ -7,6 +7,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ref_fusion import ATTENTIONS, GATES
 
+FUSION_STARTS = ("plain", "transfer")
 HRIP_STARTS = ("plain", "difference")
 
 Config = Any
@@ -35,6 +36,7 @@ def check_config(config: Config) -> None:
     choices = {
         "hook": HOOKS,
         "dtype": ("float32", "bfloat16"),
+        "fusion_start": FUSION_STARTS,
         "hrip_start": HRIP_STARTS,
         "lrrf.attention": ATTENTIONS,
         "lrrf.gate": GATES,

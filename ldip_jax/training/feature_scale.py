@@ -11,18 +11,17 @@ from jaxtyping import Array, Float
 
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.ops.grid import whole_grid
+from ldip_jax.training.detail_maps import Example
 from ldip_jax.training.setup import Run
 
-CLIPS = 4
 
-
-def with_feature_scale(run: Run, features: Iterable[Float[np.ndarray, "t h w c"]]) -> Run:
+def with_feature_scale(run: Run, clips: Iterable[Example]) -> Run:
     """The run with the standard deviation of its HR features as LRRF's scale.
 
     Rounded to two digits, so that all processes and machines of a run agree.
 
     Args:
-        features: LR features of training clips; the middle frame of each is looked at.
+        clips: training clips; the middle frame of each is looked at.
     """
     assert run.net.lrrf is not None
     net = run.net.clone(lrrf=None)
@@ -34,7 +33,8 @@ def with_feature_scale(run: Run, features: Iterable[Float[np.ndarray, "t h w c"]
         hr = net.apply({"params": run.frozen}, features, grid, method=LDIP.upscale)
         return jnp.std(cast(Array, hr))
 
-    found = [float(spread(jnp.asarray(x[len(x) // 2][None], jnp.float32))) for x in features]
+    middles = (clip.features[len(clip.features) // 2] for clip in clips)
+    found = [float(spread(jnp.asarray(features[None], jnp.float32))) for features in middles]
     scale = float(f"{np.mean(found):.2g}")
     lrrf = run.net.lrrf.clone(feature_scale=scale)
     modules = {**run.modules, "lrrf": {**run.modules["lrrf"], "feature_scale": scale}}

@@ -17,6 +17,7 @@ from ldip_jax.data.source import Stream
 from ldip_jax.errors import InputError
 from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.training.config import Config, crop_plan
+from ldip_jax.training.detail_maps import Example
 from ldip_jax.training.frozen import FrozenWork
 from ldip_jax.training.setup import Run
 
@@ -53,7 +54,8 @@ class Feed:
         }
         if data.records:
             files = check_records(data.records, run.backbone.sha256, data.heldout)
-            self._stream: Stream[Any] = Stream(files, RecordCrop(files, self._plan), **options)
+            crops = RecordCrop.of(files, self._plan)
+            self._stream: Stream[Any] = Stream(files, crops, common=crops.common, **options)
         else:
             plan = clip_plan(data)
             # One scale for all of a batch, in whatever process: its sides depend on it.
@@ -99,20 +101,22 @@ class Feed:
         self.close()
 
 
-def clip_features(config: Config, run: Run, count: int) -> Iterator[np.ndarray]:
-    """The backbone's LR features, `t h w c`, of a few training clips; the same in every process."""
+def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
+    """A few training clips; the same in every process."""
     data = config.data
     if data.records:
         for file in check_records(data.records, run.backbone.sha256, data.heldout)[:count]:
-            yield load_record(file).features
+            record = load_record(file)
+            yield Example(record.features, record.lr, record.hr)
         return
     clips, plan = open_clips(data, seed=config.seed), clip_plan(data)
     work = FrozenWork(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
     for i in range(count):
         rng = np.random.default_rng([2, i])
         clip = draw(plan, clips[int(rng.integers(len(clips)))], rng)
-        frames = clip.lr[clip.first : clip.first + clip.count]
-        yield np.asarray(work.features(jnp.asarray(frames[None], jnp.float32) / 255.0)[0][0])
+        span = slice(clip.first, clip.first + clip.count)
+        frames = jnp.asarray(clip.lr[None, span], jnp.float32) / 255.0
+        yield Example(np.asarray(work.features(frames)[0][0]), clip.lr[span], clip.hr[span])
 
 
 def frozen_work(config: Config, run: Run) -> FrozenWork:
@@ -156,7 +160,7 @@ def validation_samples(config: Config, run: Run, work: FrozenWork | None = None)
     count = config.validation_samples
     if data.validation_records:
         files = check_records(data.validation_records, run.backbone.sha256, "")
-        make = RecordCrop(files, plan)
+        make = RecordCrop.of(files, plan)
         chosen = [(files[i % len(files)], np.random.default_rng([1, i])) for i in range(count)]
         return [stack([make(file, rng)], most) for file, rng in chosen]
     if data.dataset != "synthetic" and not data.validation_split:

@@ -11,8 +11,9 @@ from ldip_jax.data.crops import Sample
 from ldip_jax.errors import InputError
 from ldip_jax.training.checkpoint import open_checkpoints
 from ldip_jax.training.config import Config, check_config, step_plan
-from ldip_jax.training.feature_scale import CLIPS, with_feature_scale
-from ldip_jax.training.feed import Feed, clip_features, validation_samples
+from ldip_jax.training.feature_scale import with_feature_scale
+from ldip_jax.training.feed import Feed, examples, validation_samples
+from ldip_jax.training.fusion_start import with_transfer_start
 from ldip_jax.training.images import KeyPictures, contact_sheet
 from ldip_jax.training.log import RunLog
 from ldip_jax.training.optimizer import learning_rate, make_optimizer
@@ -23,6 +24,8 @@ from ldip_jax.training.state import TrainState, start_state, trained_params
 from ldip_jax.training.step import train_step, validation_step
 
 EXPORT = "export.safetensors"
+# Training clips that measurements look at before the first step.
+CLIPS = 4
 
 
 def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> int:
@@ -45,10 +48,13 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
     local_batch_size(mesh, config.batch_size)
     run = make_run(config, folder)
     if run.net.lrrf is not None and not config.lrrf.feature_scale:
-        run = with_feature_scale(run, clip_features(config, run, CLIPS))
+        run = with_feature_scale(run, examples(config, run, CLIPS))
     optimizer, plan = make_optimizer(config), step_plan(config)
     everywhere = replicated(mesh)
-    state = jax.device_put(start_state(run.params, optimizer, ema=config.ema > 0), everywhere)
+    start = lambda run: jax.device_put(  # noqa: E731
+        start_state(run.params, optimizer, ema=config.ema > 0), everywhere
+    )
+    state = start(run)
     frozen = jax.device_put(run.frozen, everywhere)
     step = jax.jit(partial(train_step, run.net, optimizer, plan), donate_argnums=0, out_shardings=everywhere)
     validate = jax.jit(partial(validation_step, run.net, plan))
@@ -66,6 +72,8 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
         if (found := checkpoints.restore_latest(state)) is not None:
             state, place = found
             next_index = place["next_index"]
+        elif "lrrf" in run.params and config.fusion_start == "transfer" and not export_only:
+            state = start(with_transfer_start(run, examples(config, run, CLIPS)))
         number = int(state.step)
         if export_only:
             if found is None:

@@ -198,4 +198,22 @@ def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, plan, message)
     path = tmp_path / "a.safetensors"
     save_record(path, record, {})
     with pytest.raises(InputError, match=message):
-        RecordCrop([path], plan)(path, rng)
+        RecordCrop.of([path], plan)(path, rng)
+
+
+def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_path):
+    half = record._replace(lr=record.lr[:, ::2, ::2], features=record.features[:, ::2, ::2])
+    files = []
+    for i, kind in enumerate((record, record, half)):
+        files.append(tmp_path / f"{i}.safetensors")
+        save_record(
+            files[-1], kind._replace(to_next=kind.features[..., :2], to_previous=kind.features[..., :2]), {}
+        )
+    crops = RecordCrop.of(files, replace(PLAN, hr=0, lr=8))
+    drawn = set()
+    for _ in range(20):
+        sides = crops.common(rng)
+        samples = [crops(file, rng, sides) for file in files]
+        assert {(sample.hr.shape[1], sample.lr.shape[1]) for sample in samples} == {sides}
+        drawn.add(sides)
+    assert len(drawn) == 2

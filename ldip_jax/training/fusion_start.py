@@ -1,0 +1,210 @@
+"""A start for Ref-Align and Ref-Fusion that knows what they are for: hand on the detail of a sure reference.
+
+From random layers, they first have to find out that what matters is the detail of the reference beyond what
+the key-frame has already; that takes tens of thousands of steps. This start has it wired in: the extractor
+keeps a reference's detail, that is what a blur takes away; the attention prefers the reference with more
+confidence; the fusion subtracts the key-frame's own detail, read from its features, and lets through what
+exceeds a threshold, higher where the match is doubtful or the reference coarse; the last convolution writes
+it into the features. It is a linear transfer of high frequencies, and all else stays random for training.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ldip_jax.errors import InputError
+from ldip_jax.training.detail_maps import BLUR, BLURS, DetailMaps, Example, fit_detail_maps
+from ldip_jax.training.setup import Run
+
+Tree = dict[str, Any]
+
+# What random parts are multiplied by, where they would drown what is wired.
+NOISE = 0.3
+# Height of the constant pattern that keeps the attention's norm from blowing up small details.
+CARRIER = 2.0
+# Sharpness of the attention's choice by confidence.
+CHOICE = 6.0
+# The share of the detail that is handed on, and what it must exceed: so much for each unit of doubt, which
+# is what confidence lacks of the knee, and of change of the sampling offset from pixel to pixel, which tells
+# a coarse reference. Of images as the extractor sees them, four times as large as in [0, 1].
+SHARE, DOUBT, KNEE, COARSE = 0.9, 2.0, 1.0, 2.0
+# LeakyReLU's slopes: a signal comes through as the difference of a pair of units, its absolute as the sum.
+ODD, EVEN = 1.0 + 0.1, 1.0 - 0.1
+# Channels of the aligned features: sampling offset (x, y), confidence.
+OFFSET, CONFIDENCE = (64, 65), 66
+RGB = range(3)
+
+
+def transfer_start(lrrf: Mapping[str, Any], maps: DetailMaps) -> Tree:
+    """LRRF's parameters for that start, from random ones; HRIP's stay.
+
+    Raises:
+        InputError: they are trained already.
+    """
+    refuse_trained(lrrf)
+    tree = cast(Tree, jax.tree.map(np.array, dict(lrrf)))
+    _extract(tree["ref_align"]["feature_extractor"])
+    fusion = tree["ref_fusion"]
+    _set(fusion["conv_q_in"], RGB, maps.read, maps.bias)
+    _aligned(fusion["conv_kv_in"])
+    _attend(fusion["ica_0"])
+    _subtract(fusion["fusion_0"])
+    _hand_on(fusion["fusion_1"])
+    fusion["conv_r"]["kernel"][:, :, :3] = maps.write
+    return tree
+
+
+def with_transfer_start(run: Run, clips: Iterable[Example]) -> Run:
+    """The run with that start, its maps fitted to a few training clips.
+
+    Raises:
+        InputError: Ref-Fusion is trained already.
+    """
+    lrrf = run.params["lrrf"]
+    refuse_trained(lrrf)
+    started = transfer_start(lrrf, fit_detail_maps(run, clips))
+    # Fitted by each process, and sums differ in their last digits: all take the first one's.
+    if jax.process_count() > 1:
+        started = multihost_utils.broadcast_one_to_all(started)
+    return replace(run, params={**run.params, "lrrf": started})
+
+
+def refuse_trained(lrrf: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        InputError: Ref-Fusion is trained already.
+    """
+    if np.any(lrrf["ref_fusion"]["conv_r"]["kernel"]):
+        raise InputError("config.fusion_start=transfer: Ref-Fusion is trained already; leave it at plain")
+
+
+def _set(layer: Tree, channels: Iterable[int], kernel: Any = 0.0, bias: Any = 0.0) -> None:
+    """What some outputs of a layer are made of, and nothing else."""
+    layer["kernel"][..., list(channels)] = kernel
+    layer["bias"][list(channels)] = bias
+
+
+def _quiet(layer: Tree) -> None:
+    layer["kernel"] *= NOISE
+
+
+def _middle(layer: Tree) -> np.ndarray:
+    """A layer's kernel at its own pixel, `c o`: a view to write to."""
+    kernel = layer["kernel"]
+    return kernel if kernel.ndim == 2 else kernel[kernel.shape[0] // 2, kernel.shape[1] // 2]
+
+
+def _extract(extractor: Tree) -> None:
+    """Channels 0 to 2 of the features: the image less its blur."""
+    first, block, last = extractor["conv_first"], extractor["rdb_0"], extractor["rdb_1"]
+    _set(first, range(6))
+    for c in RGB:
+        _middle(first)[c, c] = 1.0
+        first["kernel"][:, :, c, 3 + c] = BLUR
+    for depth in range(BLURS - 1):
+        dense = block[f"dense_{depth}"]
+        _set(dense, range(6))
+        for c in RGB:
+            # Out: + and - the blur. In: the blur before it, of the first convolution or of a pair.
+            before = {3 + c: 1.0} if depth == 0 else _pair(64 + 16 * (depth - 1) + 2 * c)
+            for channel, weight in before.items():
+                dense["kernel"][:, :, channel, 2 * c] = weight * BLUR
+                dense["kernel"][:, :, channel, 2 * c + 1] = -weight * BLUR
+    for fused in (block["local_fusion"], last["local_fusion"]):
+        _quiet(fused)
+        _set(fused, RGB)
+    for c in RGB:
+        for channel, weight in _pair(64 + 16 * (BLURS - 2) + 2 * c).items():
+            _middle(block["local_fusion"])[channel, c] = -weight
+
+
+def _pair(first: int) -> dict[int, float]:
+    """The signal that went through LeakyReLU as a pair of units."""
+    return {first: 1.0 / ODD, first + 1: -1.0 / ODD}
+
+
+def _aligned(conv: Tree) -> None:
+    """Keys and values: detail, confidence, change of the sampling offset, and the carrier."""
+    _quiet(conv)
+    _set(conv, range(6))
+    for c in RGB:
+        _middle(conv)[c, c] = 1.0
+    _middle(conv)[CONFIDENCE, 3] = 1.0
+    x, y = OFFSET
+    conv["kernel"][1, [0, 2], x, 4] = conv["kernel"][[0, 2], 1, y, 5] = (-0.5, 0.5)
+    _carry(conv)
+
+
+def _carry(layer: Tree) -> None:
+    """A constant pattern of mean 0 on the upper half of a layer's outputs."""
+    width = layer["bias"].shape[0]
+    _set(layer, range(width // 2, width), bias=CARRIER * np.where(np.arange(width // 2) % 2, 1.0, -1.0))
+
+
+def _attend(ica: Tree, heads: int = 4) -> None:
+    """Every head returns detail, confidence and coarseness, of the surest reference most."""
+    if "mlp_0" in ica:
+        _set(ica["mlp_0"], range(12))
+        _quiet(ica["mlp_1"])
+        _set(ica["mlp_1"], range(6))
+        _carry(ica["mlp_1"])
+        kv = 64
+        for c in range(6):
+            _middle(ica["mlp_0"])[kv + c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
+        for c in range(4):
+            _middle(ica["mlp_1"])[[2 * c, 2 * c + 1], c] = (1.0 / ODD, -1.0 / ODD)
+        # Sideways and upright changes, whatever their sign.
+        _middle(ica["mlp_1"])[8:12, 4] = 1.0 / EVEN
+    ica["norm_kv"]["scale"][:] = CARRIER / np.sqrt(2.0)
+    for name in ("q", "k", "v", "out"):
+        _quiet(ica[name])
+    size = ica["v"]["bias"].shape[0] // heads
+    signals = range(5 if "mlp_0" in ica else 4)
+    _set(ica["out"], range(6))
+    for head in range(heads):
+        place = head * size
+        _set(ica["v"], range(place, place + len(signals)))
+        for c in signals:
+            _middle(ica["v"])[c, place + c] = 1.0
+            _middle(ica["out"])[place + c, c] = 1.0 / heads
+        last = place + size - 1
+        _set(ica["q"], [last], bias=np.sqrt(size))
+        _set(ica["k"], [last])
+        _middle(ica["k"])[3, last] = CHOICE
+
+
+def _subtract(fusion: Tree) -> None:
+    """The reference's detail less the key-frame's own, beyond a threshold."""
+    value = 64
+    _set(fusion["conv_0"], range(6))
+    weights = _middle(fusion["conv_0"])
+    for c in RGB:
+        weights[value + c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
+        weights[c, [2 * c, 2 * c + 1]] = (-1.0, 1.0)
+    weights[value + 3, :6] = DOUBT
+    weights[value + 4, :6] = -COARSE
+    fusion["conv_0"]["bias"][:6] = -DOUBT * KNEE
+    _through(fusion, SHARE)
+
+
+def _hand_on(fusion: Tree) -> None:
+    """The query's first channels, as they are."""
+    _set(fusion["conv_0"], range(6))
+    for c in RGB:
+        _middle(fusion["conv_0"])[c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
+    _through(fusion, 1.0)
+
+
+def _through(fusion: Tree, share: float) -> None:
+    """From pairs of units of the first layer to channels 0 to 2 of the last."""
+    for name, wide in (("conv_1", 6), ("conv_2", 3)):
+        _quiet(fusion[name])
+        _set(fusion[name], range(wide))
+    for c in RGB:
+        for channel, weight in _pair(2 * c).items():
+            _middle(fusion["conv_1"])[channel, [2 * c, 2 * c + 1]] = (share * weight, -share * weight)
+            _middle(fusion["conv_2"])[channel, c] = weight
