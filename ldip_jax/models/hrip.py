@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldip_jax.models.bands import over_bands
-from ldip_jax.models.layers import Conv, layer_norm
+from ldip_jax.models.layers import Conv, LayerNorm
 from ldip_jax.models.swin import SwinBlock
 from ldip_jax.ops.warp import nearest, pixel_grid
 
@@ -53,7 +53,7 @@ class HRIPCell(nn.Module):
             length=self.blocks // 2,
         )
         self.swin = pairs(*block)
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.conv_last = Conv(64, zero=True)
 
     def __call__(

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import layer_norm, leaky_relu
+from ldip_jax.models.layers import LayerNorm, dense, leaky_relu
 from ldip_jax.ops.attention import Attended, attend_one, attended_value
 
 
@@ -23,8 +23,7 @@ class ICA(nn.Module):
     implicit: bool = True
 
     def setup(self):
-        dense = lambda features: nn.Dense(features)  # noqa: E731
-        self.norm_q, self.norm_kv = layer_norm(), layer_norm()
+        self.norm_q, self.norm_kv = LayerNorm(), LayerNorm()
         if self.implicit:
             self.mlp_0, self.mlp_1 = dense(4 * self.features), dense(self.features)
         self.q, self.k, self.v, self.out = (dense(self.features) for _ in range(4))

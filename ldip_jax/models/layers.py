@@ -11,7 +11,25 @@ from jaxtyping import Array, Float
 from ldip_jax.ops.conv import conv2d
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.1)
-layer_norm = partial(nn.LayerNorm, epsilon=1e-5)
+
+
+def _as_input(x: Array, *parameters: Array | None, dtype: Any = None) -> list[Array | None]:
+    """Parameters in the type of what they are applied to."""
+    del dtype
+    return [x, *(None if p is None else p.astype(x.dtype) for p in parameters)]
+
+
+# Flax would compute in float32, the parameters' type.
+dense = partial(nn.Dense, promote_dtype=_as_input)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Flax's, its sums in float32, its result in the type of what comes in."""
+
+    epsilon: float = 1e-5
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        return super().__call__(x).astype(x.dtype)
 
 
 class Conv(nn.Module):

@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from ldip_jax.models.bands import over_bands
-from ldip_jax.models.layers import layer_norm
+from ldip_jax.models.layers import LayerNorm, dense
 from ldip_jax.ops.windows import from_windows, pad_to_windows, relative_index, to_windows
 
 HIDDEN = -1e9
@@ -37,13 +37,13 @@ class WindowAttention(nn.Module):
         bias = rearrange(table[relative_index(self.window)], "i j n -> 1 n i j")
         if keys is not None:
             bias = bias + HIDDEN * (1.0 - rearrange(keys, "n j 1 -> n 1 1 j"))
-        qkv = nn.Dense(3 * self.features, name="qkv")(x)
+        qkv = dense(3 * self.features, name="qkv")(x)
         q, k, v = rearrange(qkv, "n t (k m d) -> k n m t d", k=3, m=self.heads)
         scale = (self.features // self.heads) ** -0.5
         scores = jnp.einsum("nmid,nmjd->nmij", q * scale, k, preferred_element_type=jnp.float32)
         weights = nn.softmax(scores + bias, axis=-1).astype(x.dtype)
         out = rearrange(jnp.einsum("nmij,nmjd->nmid", weights, v), "n m t d -> n t (m d)")
-        return nn.Dense(self.features, name="proj")(out)
+        return dense(self.features, name="proj")(out)
 
 
 def gelu(x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
@@ -74,10 +74,10 @@ class SwinBlock(nn.Module):
     zeros_seen: bool = False
 
     def setup(self):
-        self.norm1, self.norm2 = layer_norm(), layer_norm()
+        self.norm1, self.norm2 = LayerNorm(), LayerNorm()
         sides = (self.depth, self.window, self.window)
         self.attn = WindowAttention(self.features, self.heads, sides)
-        self.fc1, self.fc2 = nn.Dense(self.mlp_ratio * self.features), nn.Dense(self.features)
+        self.fc1, self.fc2 = dense(self.mlp_ratio * self.features), dense(self.features)
 
     def _chain(self, x: Array, masks: Array | None = None) -> Array:
         height, width = x.shape[1:3]

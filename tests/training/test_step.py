@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from ldip_jax.data.crops import CropPlan
+from ldip_jax.models.ref_align import Reference
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.state import start_state, trained_params, update_average
 from ldip_jax.training.step import restored, train_step, validation_step
@@ -36,6 +37,12 @@ def run(net, params, batch, propagate=True):
     return np.asarray(jax.jit(partial(restored, net, propagate=propagate))(params, batch))
 
 
+def images_and_warps(batch):
+    """The references of a batch, the first of its samples."""
+    images = batch.images.astype(jnp.float32) / 255.0
+    return Reference(images, batch.sizes, batch.warps, batch.confidence, batch.valid)
+
+
 def moved(before, after):
     flat = jax.tree_util.tree_flatten_with_path(
         jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
@@ -51,6 +58,29 @@ def test_an_untrained_run_starts_at_the_backbones_own_frames(parts):
     metrics, frames = jax.jit(partial(validation_step, net, STEP))(state, frozen, batch)
     assert float(metrics["gain"]) == 0.0
     np.testing.assert_array_equal(frames, out)
+
+
+def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
+    """No layer may fall back to its parameters' type: HRIP's carry would change type, and memory double."""
+    net, frozen, state, batch, _ = parts
+    loud = {**frozen, "lrrf": shaken(state.params["lrrf"], np.random.default_rng(1))}
+    half = jax.eval_shape(
+        lambda: net.apply(
+            {"params": loud},
+            jnp.zeros((1, 32, 32, 64), jnp.bfloat16),
+            jax.tree.map(lambda x: x[:, 0], images_and_warps(batch)),
+            method=lambda net, hr, references: net.lrrf.refine(hr, references),
+        )
+    )
+    assert half.dtype == jnp.bfloat16
+    exact = run(net, loud, batch)
+    near = np.asarray(jax.jit(partial(restored, net, propagate=True, dtype="bfloat16"))(loud, batch))
+    alone = run(net.clone(lrrf=None), loud, batch)
+    assert np.abs(near - exact).mean() < 0.1 * np.abs(exact - alone).mean()
+    step = jax.jit(partial(train_step, net, optax.adamw(1e-5), STEP._replace(dtype="bfloat16")))
+    after, metrics = step(state, frozen, batch)
+    assert not metrics["skipped"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
 
 
 def test_silent_layers_wake_first_and_the_rest_follows(parts):

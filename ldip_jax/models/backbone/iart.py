@@ -15,7 +15,7 @@ from ldip_jax.models.backbone.interface import Backbone
 from ldip_jax.models.backbone.propagation import Branch
 from ldip_jax.models.backbone.second_order import FOUR_BRANCHES, TwoFrames, no_frames
 from ldip_jax.models.backbone.spynet import SPyNet
-from ldip_jax.models.layers import Conv, layer_norm
+from ldip_jax.models.layers import Conv, LayerNorm
 from ldip_jax.models.swin import SwinBlock
 from ldip_jax.ops.warp import flow_warp
 
@@ -68,9 +68,9 @@ class SwinIRFM(nn.Module):
             ResidualGroup, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.groups
         )
         block = (self.features, self.blocks, self.heads, self.window, self.mlp_ratio, self.band_pixels)
-        x = layer_norm(name="patch_embed_norm")(rearrange(triple, "b d h w c -> (b d) h w c"))
+        x = LayerNorm(name="patch_embed_norm")(rearrange(triple, "b d h w c -> (b d) h w c"))
         x, _ = groups(*block, name="layers")(x, None)
-        middle = layer_norm(name="norm")(x[1::FRAMES])
+        middle = LayerNorm(name="norm")(x[1::FRAMES])
         return Conv(self.features, name="conv_after_body")(middle) + triple[:, 1]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.models.bands import over_bands
+from ldip_jax.models.layers import dense
 from ldip_jax.ops.attention import attend_nothing, attend_one, attended_value
 from ldip_jax.ops.warp import at, cell, pixel_grid
 
@@ -55,7 +56,7 @@ class ImplicitAlignment(nn.Module):
     band_pixels: int | None = None
 
     def setup(self):
-        self.q, self.k, self.v = (nn.Dense(self.features) for _ in range(3))
+        self.q, self.k, self.v = (dense(self.features) for _ in range(3))
 
     def __call__(
         self,

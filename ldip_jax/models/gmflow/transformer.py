@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.gmflow.windows import merge_windows, shifted_regions, split_windows
-from ldip_jax.models.layers import layer_norm
+from ldip_jax.models.layers import LayerNorm
 
 BLOCKS = 6
 
@@ -55,7 +55,7 @@ class Attention(nn.Module):
     ) -> Float[Array, "n t c"]:
         c = source.shape[-1]
         dense = partial(nn.Dense, use_bias=False)
-        norm = partial(layer_norm, use_fast_variance=False)
+        norm = partial(LayerNorm, use_fast_variance=False)
         query = dense(c, name="q_proj")(source)
         key = dense(c, name="k_proj")(target)
         value = dense(c, name="v_proj")(target)
