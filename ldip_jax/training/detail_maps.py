@@ -51,7 +51,7 @@ class Example(NamedTuple):
 
 def detail(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """What a blur of 1.6 pixels takes away from images in [0, 1], as the extractor sees them."""
-    kernel = jnp.asarray(BLUR)[:, :, None, None] * jnp.eye(3)
+    kernel = jnp.asarray(BLUR[:, :, None, None] * np.eye(3, dtype=np.float32))
     blurred = image
     for _ in range(BLURS):
         blurred = conv2d(blurred, kernel)

@@ -1,0 +1,144 @@
+"""Ref-Fusion's start as a transfer of detail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.conv import conv2d
+from ldip_jax.ops.warp import pixel_grid
+from ldip_jax.training.detail_maps import GAIN, DetailMaps, Example, detail, fit_detail_maps
+from ldip_jax.training.fusion_start import transfer_start
+from ldip_jax.training.setup import Run
+from ldip_jax.weights.load import Weights
+from tests.models.build import narrow_ldip
+
+SIDE, SCALE = 40, 0.5
+NO_WEIGHTS = Weights("none", "basicvsr", {}, {}, "", "", [])
+# Features that hold detail in their first channels and are read from there.
+READ = np.zeros((3, 3, 64, 3), np.float32)
+READ[1, 1, range(3), range(3)] = 1.0
+MAPS = DetailMaps(READ, np.zeros(3, np.float32), READ.transpose(0, 1, 3, 2))
+
+
+def started(attention="ica"):
+    lrrf = LRRF(feature_scale=SCALE, attention=attention, gate="max_confidence")
+    return lrrf, transfer_start(init_lrrf(lrrf, jax.random.key(0)), MAPS)
+
+
+@pytest.fixture(scope="module", params=["ica", "cross"])
+def fusion(request):
+    lrrf, params = started(request.param)
+    return jax.jit(lambda hr, references: lrrf.apply({"params": params}, hr, references, method=LRRF.refine))
+
+
+@pytest.fixture
+def texture(rng):
+    return jnp.asarray(0.5 + 0.15 * rng.standard_normal((1, SIDE, SIDE, 3)), jnp.float32)
+
+
+def reference(image, confidence=1.0, warp=None):
+    """The image as two references, the second one empty: at the key-frame's own places by default."""
+    warp = pixel_grid(SIDE, SIDE)[None] if warp is None else warp
+    twice = lambda x: jnp.stack([x, jnp.zeros_like(x)], axis=1)  # noqa: E731
+    sure = jnp.full((1, SIDE, SIDE, 1), confidence)
+    size = jnp.array([[image.shape[1:3], (1, 1)]], jnp.int32)
+    return Reference(twice(image), size, twice(warp), twice(sure), jnp.array([[1.0, 0.0]]))
+
+
+def features(own):
+    """HR features of an image with that detail."""
+    return SCALE * jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, 61)))
+
+
+def handed_on(fusion, own, references):
+    hr = features(own)
+    moved = np.asarray(fusion(hr, references) - hr)[:, 8:-8, 8:-8]
+    assert not moved[..., 3:].any()
+    return moved[..., :3] / SCALE
+
+
+def test_a_sure_references_detail_is_handed_on_where_the_key_frame_has_none(fusion, texture):
+    wanted = np.asarray(detail(texture))[:, 8:-8, 8:-8]
+    given = handed_on(fusion, jnp.zeros_like(texture), reference(texture))
+    assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.97
+    assert 0.6 < (given * wanted).sum() / (wanted**2).sum() < 1.2
+
+
+def test_what_the_key_frame_has_already_is_not_added_again(fusion, texture):
+    given = handed_on(fusion, detail(texture), reference(texture))
+    assert np.abs(given).mean() < 0.1 * np.abs(detail(texture)).mean()
+
+
+def test_doubt_takes_most_of_it_away_and_none_comes_without_confidence(fusion, texture):
+    blank = jnp.zeros_like(texture)
+    sure, unsure, none = (np.abs(handed_on(fusion, blank, reference(texture, c))).mean() for c in (1, 0.6, 0))
+    assert unsure < 0.4 * sure
+    assert none == 0.0
+
+
+def test_a_coarse_reference_gives_little(texture):
+    """Its detail is of another size; sampling offsets that move from pixel to pixel tell."""
+    lrrf, params = started()
+    fusion = jax.jit(lambda hr, refs: lrrf.apply({"params": params}, hr, refs, method=LRRF.refine))
+    blank = jnp.zeros_like(texture)
+    quarter = texture[:, :10, :10]
+    coarse = handed_on(fusion, blank, reference(quarter, warp=(pixel_grid(SIDE, SIDE)[None] + 0.5) / 4 - 0.5))
+    fine = handed_on(fusion, blank, reference(texture))
+    assert np.abs(coarse).mean() < 0.5 * np.abs(fine).mean()
+
+
+def test_every_layer_can_still_learn():
+    """Wired or not, no layer is cut off: after a first step everything but key biases has a gradient."""
+    lrrf, params = started()
+    rng = np.random.default_rng(0)
+    hr = jnp.asarray(SCALE * rng.standard_normal((1, SIDE, SIDE, 64)), jnp.float32)
+    refs = reference(jnp.asarray(rng.uniform(size=(1, SIDE, SIDE, 3)), jnp.float32), 0.9)
+    refs = refs._replace(image=refs.image[:, [0, 0]], size=refs.size[:, [0, 0]], warp=refs.warp[:, [0, 0]],
+                         confidence=refs.confidence * jnp.array([1.0, 1.0])[None, :, None, None, None],
+                         valid=jnp.ones((1, 2)))  # fmt: skip
+    target = jnp.asarray(rng.standard_normal(hr.shape), jnp.float32)
+
+    def loss(params):
+        return jnp.mean(jnp.abs(lrrf.apply({"params": params}, hr, refs, method=LRRF.refine) - target))
+
+    gradient = jax.jit(jax.grad(loss))(jax.tree.map(lambda p: p + 1e-3, params))
+    flat = jax.tree_util.tree_flatten_with_path({k: gradient[k] for k in ("ref_align", "ref_fusion")})[0]
+    still = [jax.tree_util.keystr(path) for path, leaf in flat if not np.any(leaf)]
+    assert all(name.endswith("['k']['bias']") for name in still), still
+
+
+def test_it_is_for_the_start_alone():
+    _, params = started()
+    with pytest.raises(InputError, match="trained already"):
+        transfer_start(params, MAPS)
+
+
+def test_the_maps_are_those_of_the_frozen_decoder(rng):
+    """What is read is the detail of the decoded image; what is written comes out of the decoder."""
+    net, params = narrow_ldip()
+    run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
+    clips = [
+        Example(
+            rng.standard_normal((3, 30, 32, 8)).astype(np.float32),
+            rng.integers(0, 256, (3, 30, 32, 3), dtype=np.uint8),
+            rng.integers(96, 160, (3, 120, 128, 3), dtype=np.uint8),
+        )
+        for _ in range(2)
+    ]
+    maps = fit_detail_maps(run, clips)
+    lr = jnp.asarray(clips[0].lr[:1], jnp.float32) / 255.0
+    apply = lambda method, *args: net.apply({"params": params}, *args, method=method)  # noqa: E731
+    hr = apply(net.upscale, jnp.asarray(clips[0].features[:1]))
+    image = apply(net.decode, hr, lr)
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    read = conv2d(hr / net.lrrf.feature_scale, jnp.asarray(maps.read))
+    wanted = np.asarray(detail(image))[inner]
+    assert np.corrcoef(np.asarray(read)[inner].ravel(), wanted.ravel())[0, 1] > 0.9
+    asked = GAIN * 0.02 * jnp.asarray(rng.standard_normal((1, 120, 128, 3)), jnp.float32)
+    written = net.lrrf.feature_scale * conv2d(asked, jnp.asarray(maps.write))
+    made = GAIN * np.asarray(apply(net.decode, hr + written, lr) - image)
+    assert np.corrcoef(made[inner].ravel(), np.asarray(asked)[inner].ravel())[0, 1] > 0.5
