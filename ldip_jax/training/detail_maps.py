@@ -9,13 +9,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
+from ldip_jax.errors import InputError
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.grid import whole_grid
 from ldip_jax.training.setup import Run
 
 # Crops of the middle frame of each clip, and their sides, LR and HR.
-CROPS, LR, HR = 6, 24, 96
+CROPS, LR, HR = 8, 20, 80
 BATCH, STEPS, RATE = 4, 200, 0.02
 # Images enter the extractor so many times as large as in [0, 1].
 GAIN = 4.0
@@ -62,6 +63,9 @@ def fit_detail_maps(run: Run, clips: Iterable[Example]) -> DetailMaps:
     """Least squares for what is read, a descent through the decoder for what is written.
 
     What is written is what the clips' true frames have beyond the network's.
+
+    Raises:
+        InputError: frames that are too small.
     """
     assert run.net.lrrf is not None
     net, scale = run.net.clone(lrrf=None), run.net.lrrf.feature_scale
@@ -107,6 +111,12 @@ def fit_detail_maps(run: Run, clips: Iterable[Example]) -> DetailMaps:
 
 def _crops(clip: Example) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Features, LR and HR pixels at a few places; HR only about there, where the scale is not x4."""
+    (h, w), (height, width) = clip.lr.shape[1:3], clip.hr.shape[1:3]
+    if min(h, w) < LR or min(height, width) < HR:
+        raise InputError(
+            f"config.fusion_start=transfer: frames of {width}x{height}, LR {w}x{h}, are too small to learn from;"
+            f" {HR}x{HR} and {LR}x{LR} are needed"
+        )
     rng = np.random.default_rng(clip.lr.shape[1:3])
     t = len(clip.lr) // 2
     found = []

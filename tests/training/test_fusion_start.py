@@ -142,3 +142,15 @@ def test_the_maps_are_those_of_the_frozen_decoder(rng):
     written = net.lrrf.feature_scale * conv2d(asked, jnp.asarray(maps.write))
     made = GAIN * np.asarray(apply(net.decode, hr + written, lr) - image)
     assert np.corrcoef(made[inner].ravel(), np.asarray(asked)[inner].ravel())[0, 1] > 0.5
+
+
+def test_clips_that_are_too_small_are_named():
+    net, params = narrow_ldip()
+    run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
+    small = Example(
+        np.zeros((3, 16, 32, 8), np.float32),
+        np.zeros((3, 16, 32, 3), np.uint8),
+        np.zeros((3, 64, 128, 3), np.uint8),
+    )
+    with pytest.raises(InputError, match="128x64, LR 32x16, are too small"):
+        fit_detail_maps(run, [small])

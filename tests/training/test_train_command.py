@@ -44,6 +44,7 @@ def test_bad_flags_are_one_line_and_exit_code_2(flags, message):
     [
         ("hook", "conv", "config.hook=conv: choose from hr_pre, hr"),
         ("dtype", "float", "choose from float32, bfloat16"),
+        ("fusion_start", "warm", "config.fusion_start=warm: choose from plain, transfer"),
         ("learning_rate", float("nan"), "config.learning_rate=nan: 0 or more"),
         ("ema", 1.0, "less than 1 is needed"),
         ("warmup_steps", 10**9, "config.warmup_steps=1000000000: less than"),
