@@ -114,8 +114,8 @@ def _crops(clip: Example) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     (h, w), (height, width) = clip.lr.shape[1:3], clip.hr.shape[1:3]
     if min(h, w) < LR or min(height, width) < HR:
         raise InputError(
-            f"config.fusion_start=transfer: frames of {width}x{height}, LR {w}x{h}, are too small to learn from;"
-            f" {HR}x{HR} and {LR}x{LR} are needed"
+            f"config.fusion_start=transfer: frames of {width}x{height}, LR {w}x{h}, are too small to learn"
+            f" from; {HR}x{HR} and {LR}x{LR} are needed"
         )
     rng = np.random.default_rng(clip.lr.shape[1:3])
     t = len(clip.lr) // 2
