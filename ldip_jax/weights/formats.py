@@ -20,7 +20,8 @@ from ldip_jax.weights.pth import read_pth, widen_bfloat16
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
 MAX_NAME = 500
 PREFIXES = ("module.", "generator_ema.", "generator.")
-NO_WEIGHTS = re.compile(r"step_counter|data_preprocessor\..*|.*\.num_batches_tracked")
+# Counters of training, of averaging (mmengine's and torch's) and of norms, and the input's statistics.
+NO_WEIGHTS = re.compile(r"step_counter|steps|n_averaged|data_preprocessor\..*|.*\.num_batches_tracked")
 SAFETENSORS_TYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -148,21 +149,29 @@ def _unwrapped(path: Path, content: Any, metadata: dict[str, str], layout: str) 
 
     arrays: dict[str, np.ndarray] = {}
     _flatten(content, "", arrays, notes)
+    # Wrappings come inside one another, in any order.
+    while prefix := _strip_weightless(arrays, notes):
+        inside = {name: array for name, array in arrays.items() if name.startswith(prefix)}
+        left = len(arrays) - len(inside)
+        notes.append(f"stripped {prefix!r}" + (f", left out {left} other entries" if left else ""))
+        arrays = {name.removeprefix(prefix): array for name, array in inside.items()}
+    if not arrays:
+        raise InputError(f"{path}: holds no weights; check the file")
+    return Checkpoint(arrays, metadata, layout, notes)
+
+
+def _strip_weightless(arrays: dict[str, np.ndarray], notes: list[str]) -> str | None:
+    """Leave out what is no weight; returns the prefix that the rest is wrapped in, if any."""
     for name in [name for name in arrays if NO_WEIGHTS.fullmatch(name)]:
         notes.append(f"left out {name}")
         del arrays[name]
     for prefix in PREFIXES:
-        inside = {name: array for name, array in arrays.items() if name.startswith(prefix)}
         others = [name for name in arrays if not name.startswith(prefix)]
         # Where a file holds both, the averaged generator is the one to run.
-        if inside and all(name.startswith(PREFIXES) for name in others):
-            notes.append(
-                f"stripped {prefix!r}" + (f", left out {len(others)} other entries" if others else "")
-            )
-            arrays = {name.removeprefix(prefix): array for name, array in inside.items()}
-    if not arrays:
-        raise InputError(f"{path}: holds no weights; check the file")
-    return Checkpoint(arrays, metadata, layout, notes)
+        averaged = prefix == "generator_ema." and all(name.startswith("generator.") for name in others)
+        if len(others) < len(arrays) and (averaged or not others):
+            return prefix
+    return None
 
 
 def _flatten(

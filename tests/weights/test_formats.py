@@ -1,6 +1,7 @@
 """Checkpoint files of every kind, and of no kind; what is unwrapped, stripped and left out."""
 
 import io
+import itertools
 import json
 import struct
 import zipfile
@@ -227,7 +228,28 @@ X, Y = np.ones(2, np.float32), np.zeros(2, np.float32)
                 "stripped 'generator_ema.', left out 1 other entries",
             ],
         ),
+        (
+            {"generator.module.x": Y, "generator_ema.module.x": X, "generator_ema.steps": Y},
+            ["x"],
+            [
+                "stripped 'generator_ema.', left out 1 other entries",
+                "left out steps",
+                "stripped 'module.'",
+            ],
+        ),
+        (
+            {"module.generator.module.x": X, "module.step_counter": Y, "module.data_preprocessor.std": Y},
+            ["x"],
+            [
+                "stripped 'module.'",
+                "left out step_counter",
+                "left out data_preprocessor.std",
+                "stripped 'generator.'",
+                "stripped 'module.'",
+            ],
+        ),
         ({"module.x": X, "y": Y}, ["module.x", "y"], []),
+        ({"module.x": X, "generator.y": Y}, ["module.x", "generator.y"], []),
         ({"x": X, "deep": {"y": Y}, "epoch": 3}, ["x", "deep/y"], ["left out epoch, which is no array"]),
     ],
 )
@@ -242,6 +264,15 @@ def test_wrappers_and_prefixes(tmp_path, content, names, notes):
     assert read.notes == notes
     if "x" in names:
         np.testing.assert_array_equal(read.arrays["x"], X)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_prefixes_inside_one_another_in_any_order(tmp_path, depth):
+    for chain in itertools.product(("module.", "generator.", "generator_ema."), repeat=depth):
+        wrapped = {f"{''.join(chain)}{name}": array for name, array in {"x": X, "y.z": Y}.items()}
+        read = read_checkpoint(write_pth(tmp_path / "a.pth", wrapped, wrap="state_dict"))
+        assert list(read.arrays) == ["x", "y.z"], chain
+        assert read.notes[1:] == [f"stripped {prefix!r}" for prefix in chain]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 501, "a\u202eb"])
