@@ -57,7 +57,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
     state = start(run)
     frozen = jax.device_put(run.frozen, everywhere)
     step = jax.jit(partial(train_step, run.net, optimizer, plan), donate_argnums=0, out_shardings=everywhere)
-    validate = jax.jit(partial(validation_step, run.net, plan))
+    validate = jax.jit(partial(validation_step, run.net, plan), out_shardings=everywhere)
     rate: Any = learning_rate(config)
     process = (jax.process_index(), jax.process_count())
 
