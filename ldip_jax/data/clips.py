@@ -10,9 +10,14 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ldip_jax.data.source import Items
 from ldip_jax.data.view import View
 from ldip_jax.errors import InputError
 from ldip_jax.ops.imresize import imresize
+
+# Between a still's name and the number of a move over it, in names of clips.
+MOVE = " move "
+TRIES = 16
 
 
 @runtime_checkable
@@ -106,6 +111,7 @@ class ClipSample(NamedTuple):
 
     Attributes:
         name: clip and place, for messages.
+        clip: the clip's name alone.
         hr: whole frames of C_ref in order.
         lr: MATLAB-bicubic reductions of the frames in `hr`; H = round(h s), W = round(w s).
         first, count: C_gt is `hr[first : first + count]`.
@@ -120,6 +126,7 @@ class ClipSample(NamedTuple):
     """
 
     name: str
+    clip: str
     hr: UInt8[np.ndarray, "T H W 3"]
     lr: UInt8[np.ndarray, "T h w 3"]
     first: int
@@ -188,6 +195,7 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float |
     hr = np.stack([view.pixels(clip.frame(int(number))) for number in numbers[used]])
     sample = ClipSample(
         name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.clip - 1]}",
+        clip=clip.name,
         hr=hr,
         lr=np.stack([imresize(frame, size=lr_size) for frame in hr]),
         first=int(np.searchsorted(used, first)),
@@ -199,6 +207,23 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float |
     if isinstance(clip, ExactFootage):
         return _with_matches(sample, clip, view, numbers[used])
     return sample
+
+
+def unrelated(clips: Items[Footage], own: str, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame of another clip than `own`, and of another still where clips are moves over stills.
+
+    A few clips are tried; where all show the same, as where there is one alone, it is a frame of that.
+    """
+    clip = clips[int(rng.integers(len(clips)))]
+    for _ in range(TRIES):
+        if _origin(clip.name) != _origin(own):
+            break
+        clip = clips[int(rng.integers(len(clips)))]
+    return clip.frame(int(rng.integers(clip.count)))
+
+
+def _origin(name: str) -> str:
+    return name.partition(MOVE)[0]
 
 
 def draw_scale(plan: ClipPlan, rng: np.random.Generator) -> float:

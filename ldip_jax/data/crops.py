@@ -6,6 +6,7 @@ Everything random in it comes from the generator that is passed in: the same rec
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from ldip_jax.data.records import Record, load_record, record_scale
+from ldip_jax.data.records import Record, load_record, record_provenance, record_scale
 from ldip_jax.errors import InputError
 
 CONFIDENT = 0.5
@@ -21,6 +22,9 @@ CONFIDENT = 0.5
 MATCHED_SHARE = 0.2
 TRIES = 4
 LOWEST_BLUR, HIGHEST_BLUR = 4.0, 12.0
+
+Elsewhere = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
+"""Opens an image of another clip, uint8 RGB of any size."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +114,22 @@ class _Box(NamedTuple):
 
 def crop(
     record: Record,
-    other: Record,
+    other: Elsewhere,
     rng: np.random.Generator,
     plan: CropPlan,
     name: str = "",
     sides: tuple[int, int] | None = None,
+    *,
+    all_drawn: bool = False,
 ) -> Sample:
     """Draw a sample.
 
     Args:
         record: the clip.
-        other: another clip, for references that have nothing to do with this one.
+        other: opens an image of another clip, for references that have nothing to do with this one.
         name: the record's, for messages.
         sides: (HR, LR) side of the crop; by default as the plan says for the record's scale.
+        all_drawn: the record's key-frames and candidates have been drawn for this sample already: take all.
 
     Raises:
         InputError: the record is shorter or smaller than a sample, or has no key-frame.
@@ -134,7 +141,7 @@ def crop(
             f"{name}: a record of {count} frames and {usable.size} key-frames with references; the plan takes"
             f" {plan.frames} frames: prepare longer records, or set data.clip lower"
         )
-    first, chosen = _moments(record, usable, rng, plan)
+    first, chosen = _moments(record, usable, rng, plan, all_drawn)
     if sides is None:
         sides = plan.sides(record.hr.shape[1] / record.lr.shape[1])
     box = _place(record, chosen, rng, sides, name)
@@ -163,7 +170,8 @@ def crop(
         sample.key_index[slot], sample.key_valid[slot] = record.keys[k] - first, 1.0
         slots = np.flatnonzero(record.candidates[k] >= 0)
         fewest = min(plan.fewest_references, len(slots))
-        n = int(rng.integers(fewest, min(plan.references, len(slots)) + 1))
+        most = min(plan.references, len(slots))
+        n = most if all_drawn else int(rng.integers(fewest, most + 1))
         alone = rng.random() < plan.self_references
         for place, j in enumerate(rng.permutation(slots)[:n]):
             image, warp, confidence = _reference(
@@ -178,7 +186,7 @@ def crop(
 
 
 def _moments(
-    record: Record, usable: np.ndarray, rng: np.random.Generator, plan: CropPlan
+    record: Record, usable: np.ndarray, rng: np.random.Generator, plan: CropPlan, all_drawn: bool
 ) -> tuple[int, list[int]]:
     """The sample's first frame, and its key-frames out of the `usable`."""
     count = len(record.lr)
@@ -188,13 +196,13 @@ def _moments(
     key = int(record.keys[anchor])
     first = int(rng.integers(max(0, key - plan.frames + 1), min(key, count - plan.frames) + 1))
     others = [int(k) for k in usable if k != anchor and 0 <= record.keys[k] - first < plan.frames]
-    more = min(int(rng.integers(0, plan.keys)), len(others))
+    more = len(others) if all_drawn else min(int(rng.integers(0, plan.keys)), len(others))
     return first, [anchor, *rng.permutation(np.array(others, int))[:more].tolist()]
 
 
 @dataclass(frozen=True)
 class RecordCrop:
-    """Opens a record and draws a sample of it, with another of `files` for references that do not belong.
+    """Opens a record and draws a sample of it, with others of `files` for references that do not belong.
 
     Records may be of several scales: a batch is of one, so that its samples stack.
 
@@ -224,8 +232,19 @@ class RecordCrop:
         if sides is not None and self.sides[file] != sides:
             alike = [file for file in self.files if self.sides[file] == sides]
             file = alike[int(rng.integers(len(alike)))]
-        other = self.files[int(rng.integers(len(self.files)))]
-        return crop(load_record(file), load_record(other), rng, self.plan, str(file))
+        return crop(load_record(file), partial(self._other, file), rng, self.plan, str(file))
+
+    def _other(self, file: Path, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+        """A reference of a record of another clip; of any record where a few are all of the same."""
+        own = record_provenance(file).get("clip")
+        found = file
+        for _ in range(TRIES):
+            found = self.files[int(rng.integers(len(self.files)))]
+            clip = record_provenance(found).get("clip")
+            if found != file and (own is None or clip != own):
+                break
+        references = load_record(found).references
+        return references[int(rng.integers(len(references)))]
 
 
 def stack(samples: Sequence[Sample], slots: tuple[int, int]) -> Sample:
@@ -283,7 +302,7 @@ def _place(
 
 def _reference(
     record: Record,
-    other: Record,
+    other: Elsewhere,
     key: int,
     slot: int,
     box: _Box,
@@ -349,14 +368,14 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 Spoiler = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def _spoilers(other: Record) -> tuple[Spoiler, ...]:
+def _spoilers(other: Elsewhere) -> tuple[Spoiler, ...]:
     """Ways to make a reference useless. What does not match gets next to no confidence from a matcher."""
 
     def unsure(confidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return confidence * np.float32(rng.uniform(0.0, 0.05))
 
     def unrelated(image, confidence, rng):
-        picture = other.references[int(rng.integers(len(other.references)))]
+        picture = other(rng)
         h, w = min(image.shape[0], picture.shape[0]), min(image.shape[1], picture.shape[1])
         y, x = int(rng.integers(picture.shape[0] - h + 1)), int(rng.integers(picture.shape[1] - w + 1))
         return picture[y : y + h, x : x + w], unsure(confidence, rng)

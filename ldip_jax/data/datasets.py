@@ -10,10 +10,12 @@ from ldip_jax.data.stills import StillClips
 from ldip_jax.data.synthetic import SyntheticClips
 
 
-def clip_plan(data: Any) -> ClipPlan:
-    """`config.data` as a plan of what crops choose from: as many key-frames and references as there may be.
+def clip_plan(data: Any, *, spare: bool = False) -> ClipPlan:
+    """`config.data` as a plan of samples.
 
-    How many a training sample has is drawn once, when it is cropped (`data/crops.py`).
+    Args:
+        spare: for records, out of which crops choose again and again: as many key-frames and references as
+            there may be. How many a training sample has is drawn once, here or when it is cropped.
 
     Raises:
         InputError: numbers that do not go together.
@@ -23,8 +25,8 @@ def clip_plan(data: Any) -> ClipPlan:
         clip=data.clip,
         key_frames=data.key_frames,
         references=data.references,
-        fewest_key_frames=data.key_frames,
-        fewest_references=data.references,
+        fewest_key_frames=data.key_frames if spare else 1,
+        fewest_references=data.references if spare else data.fewest_references,
         scale=tuple(data.scale),
         augment=data.augment,
     )

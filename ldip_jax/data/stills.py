@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ldip_jax.data.clips import MOVE
 from ldip_jax.data.layers import Layer, LayeredClip, corners, poses
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import quantise
@@ -73,7 +74,7 @@ class StillClips:
         picture = _read(self.files[still])
         rng = np.random.default_rng((self.seed, still, move))
         track = move_over(rng, picture.shape[:2], self.size, self.count)
-        name = f"{self.names[still]} move {move}"
+        name = f"{self.names[still]}{MOVE}{move}"
         return LayeredClip(name, self.size, [Layer(picture, None, track)])
 
 

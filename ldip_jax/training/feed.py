@@ -8,12 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.data.clips import ClipSample, draw, draw_scale
-from ldip_jax.data.crops import RecordCrop, Sample, crop, fullest, stack
+from ldip_jax.data.clips import ClipSample, Footage, draw, draw_scale, unrelated
+from ldip_jax.data.crops import CropPlan, RecordCrop, Sample, crop, fullest, stack
 from ldip_jax.data.datasets import clip_plan, open_clips
 from ldip_jax.data.heldout import read_heldout, refuse_held_out
 from ldip_jax.data.records import load_record, record_files, record_provenance
-from ldip_jax.data.source import Stream
+from ldip_jax.data.source import Items, Stream
 from ldip_jax.errors import InputError
 from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.training.config import Config, crop_plan
@@ -60,8 +60,8 @@ class Feed:
             plan = clip_plan(data)
             # One scale for all of a batch, in whatever process: its sides depend on it.
             self._scale = partial(draw_scale, plan)
-            clips = open_clips(data, seed=config.seed)
-            self._stream = Stream(clips, partial(draw, plan), common=self._scale, **options)
+            self._clips = open_clips(data, seed=config.seed)
+            self._stream = Stream(self._clips, partial(draw, plan), common=self._scale, **options)
             self.work = frozen_work(config, run)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -81,9 +81,8 @@ class Feed:
 
     def _sample(self, clip: ClipSample, number: int, sides: tuple[int, int]) -> Sample:
         assert self.work is not None
-        record = self.work(clip)
         rng = np.random.default_rng([self._seed, number])
-        return crop(record, record, rng, self._plan, clip.name, sides)
+        return _live(self.work, clip, self._clips, rng, self._plan, sides)
 
     @property
     def state(self) -> dict[str, int]:
@@ -99,6 +98,19 @@ class Feed:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _live(
+    work: FrozenWork,
+    clip: ClipSample,
+    clips: Items[Footage],
+    rng: np.random.Generator,
+    plan: CropPlan,
+    sides: tuple[int, int] | None = None,
+) -> Sample:
+    """A sample with the frozen networks run here and now: all that was drawn is used, so all is matched."""
+    other = partial(unrelated, clips, clip.clip)
+    return crop(work(clip), other, rng, plan, clip.name, sides, all_drawn=True)
 
 
 def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
@@ -170,6 +182,6 @@ def validation_samples(config: Config, run: Run, work: FrozenWork | None = None)
     samples = []
     for i in range(count):
         rng = np.random.default_rng([1, i])
-        record = work(draw(clip_draw, clips[i % len(clips)], rng))
-        samples.append(stack([crop(record, record, rng, plan)], most))
+        clip = draw(clip_draw, clips[i % len(clips)], rng)
+        samples.append(stack([_live(work, clip, clips, rng, plan)], most))
     return samples

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from ldip_jax.data.clips import ClipPlan, ClipSample, Footage, draw
+from ldip_jax.data.clips import draw
 from ldip_jax.data.datasets import clip_plan, open_clips
 from ldip_jax.data.records import record_provenance, save_record
 from ldip_jax.data.source import Stream
@@ -75,7 +74,7 @@ def make_records(config: Config, output: Path, count: int, split: str = "train")
     work = frozen_work(config, run)
     stream = Stream(
         clips,
-        partial(_draw_named, clip_plan(config.data)),
+        partial(draw, clip_plan(config.data, spare=True)),
         seed=config.seed,
         batch_size=1,
         workers=config.data.workers,
@@ -85,15 +84,10 @@ def make_records(config: Config, output: Path, count: int, split: str = "train")
         for number in todo:
             if stream.state["next_index"] != number:
                 stream.seek(number)
-            ((name, sample),) = next(stream)
-            save_record(
-                _file(output, number), work(sample), {**made_with, "clip": name, "frames": sample.name}
-            )
+            (sample,) = next(stream)
+            clip = {"clip": sample.clip, "frames": sample.name}
+            save_record(_file(output, number), work(sample), {**made_with, **clip})
             progress.advance("record")
-
-
-def _draw_named(plan: ClipPlan, clip: Footage, rng: np.random.Generator) -> tuple[str, ClipSample]:
-    return clip.name, draw(plan, clip, rng)
 
 
 def _file(output: Path, number: int) -> Path:

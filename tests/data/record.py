@@ -33,3 +33,8 @@ def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) ->
         warps=warps,
         confidence=inside[..., None].astype(np.float16),
     )
+
+
+def pictures_of(record: Record):
+    """What opens any of its references, as an image of another clip."""
+    return lambda rng: record.references[int(rng.integers(len(record.references)))]

@@ -8,7 +8,7 @@ import pytest
 from ldip_jax.data.crops import CropPlan, RecordCrop, crop, fullest, stack
 from ldip_jax.data.records import save_record
 from ldip_jax.errors import InputError
-from tests.data.record import made_up
+from tests.data.record import made_up, pictures_of
 
 PLAN = CropPlan(frames=3, hr=32, window=40, jitter=4, keys=2, references=3)
 
@@ -19,7 +19,8 @@ def record(rng):
 
 
 def draws(record, plan, count, other=None):
-    return [crop(record, other or record, np.random.default_rng(i), plan) for i in range(count)]
+    elsewhere = pictures_of(other or record)
+    return [crop(record, elsewhere, np.random.default_rng(i), plan) for i in range(count)]
 
 
 def find(haystack, needle):
@@ -95,6 +96,34 @@ def test_numbers_of_key_frames_and_references_are_uniform_and_masked(record):
         assert (np.isin(sample.key_index[sample.key_valid > 0], (1, 3))).all()
 
 
+def test_what_has_been_drawn_is_used_as_a_whole(record):
+    candidates = record.candidates.copy()
+    candidates[1, 2] = -1
+    record = record._replace(candidates=candidates)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        sample = crop(record, pictures_of(record), rng, replace(PLAN, frames=5), all_drawn=True)
+        filled = dict(zip(sample.key_index.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
+        assert filled == {1: 3, 3: 2}
+
+
+def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
+    """Of three records two are of one clip: the third gives the images."""
+    files = [tmp_path / f"{n}.safetensors" for n in range(3)]
+    for file, clip, value in zip(files, ("a", "a", "b"), (10, 10, 200), strict=True):
+        plain = np.full_like(record.references, value)
+        save_record(file, record._replace(references=plain), {"clip": clip})
+    make = RecordCrop(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
+    values = set()
+    for seed in range(30):
+        sample = make(files[0], np.random.default_rng(seed))
+        values |= set(np.unique(sample.images[sample.valid > 0][:, 0, 0]).tolist())
+    # Black ones, those that are its own moved or blurred, and the other clip's.
+    assert values == {0, 10, 200}
+    values = {int(make._other(files[2], np.random.default_rng(seed))[0, 0, 0]) for seed in range(9)}
+    assert values == {10}
+
+
 def test_scales_of_references_follow_the_paper(record):
     """s1 ~ U[1, 4], s2 ~ U[1, s1]: the side left is s2 / s1 of the window."""
     plan = replace(PLAN, window=32, jitter=0)
@@ -162,7 +191,7 @@ def test_sides_of_any_scale(rng, scale):
     assert lr % 16 == 0
     assert 0 <= lr * scale - hr < 16 * scale
     record = made_up(rng, size=(24, 24), scale=scale)
-    sample = crop(record, record, rng, replace(PLAN, hr=0, lr=22))
+    sample = crop(record, pictures_of(record), rng, replace(PLAN, hr=0, lr=22))
     last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
     assert (sample.origin > -0.5).all()
     assert (last < 21.5).all()

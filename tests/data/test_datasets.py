@@ -42,9 +42,9 @@ def listing(tmp_path):
 def test_plans_come_from_the_config():
     plan = clip_plan(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
     assert (plan.frames, plan.clip, plan.scale, plan.augment) == (8, 4, (1.5, 4.5), False)
-    # Crops draw how many there are: it must not be drawn twice.
+    # Out of records, crops draw how many there are: it must not be drawn twice.
     for seed in range(20):
-        choice = choose(clip_plan(config()), np.random.default_rng(seed), 24)
+        choice = choose(clip_plan(config(), spare=True), np.random.default_rng(seed), 24)
         assert choice.references.shape == (3, 5)
         assert choice.references.min() >= 0
     with pytest.raises(InputError, match=r"data\.clip is 12; choose from 1 to data\.frames, 8"):

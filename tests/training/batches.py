@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.crops import CropPlan, Sample, crop, stack
-from tests.data.record import made_up
+from ldip_jax.data.records import Record
+from tests.data.record import made_up, pictures_of
 
 
 def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
@@ -17,8 +19,28 @@ def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
         record = record._replace(
             features=(0.06 * record.features.astype(np.float32)).astype(record.features.dtype)
         )
-        drawn.append(crop(record, record, rng, plan))
+        drawn.append(crop(record, pictures_of(record), rng, plan))
     return jax.tree.map(jnp.asarray, stack(drawn, (plan.keys, plan.references)))
+
+
+def exact_work(clip: ClipSample) -> Record:
+    """The record of a made-up clip without any network: no features, exact matches."""
+    assert clip.flows is not None
+    assert clip.warps is not None
+    assert clip.confidence is not None
+    span = slice(clip.first, clip.first + clip.count)
+    return Record(
+        lr=clip.lr[span],
+        hr=clip.hr[span],
+        features=np.zeros((clip.count, *clip.lr.shape[1:3], 1), np.float32),
+        to_next=clip.flows[0],
+        to_previous=clip.flows[1],
+        keys=clip.keys,
+        references=clip.hr,
+        candidates=clip.candidates,
+        warps=clip.warps,
+        confidence=clip.confidence,
+    )
 
 
 def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int = 64) -> Sample:

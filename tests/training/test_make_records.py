@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ldip_jax.data.prepare import main
-from ldip_jax.data.records import Record, load_record, record_provenance
+from ldip_jax.data.records import load_record, record_provenance
 from ldip_jax.training import make_records
 from ldip_jax.weights.load import Weights
+from tests.training.batches import exact_work
 
 # How ml_collections loads a file on Python 3.11.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -23,23 +24,7 @@ def no_networks(monkeypatch, pytestconfig):
     """The frozen networks' part is tested elsewhere, and takes long to compile."""
     monkeypatch.chdir(pytestconfig.rootpath)
     backbone_is("abc", monkeypatch)
-    monkeypatch.setattr(make_records, "frozen_work", lambda config, run: work)
-
-
-def work(clip):
-    span = slice(clip.first, clip.first + clip.count)
-    return Record(
-        lr=clip.lr[span],
-        hr=clip.hr[span],
-        features=np.zeros((clip.count, *clip.lr.shape[1:3], 1), np.float32),
-        to_next=clip.flows[0],
-        to_previous=clip.flows[1],
-        keys=clip.keys,
-        references=clip.hr,
-        candidates=clip.candidates,
-        warps=clip.warps,
-        confidence=clip.confidence,
-    )
+    monkeypatch.setattr(make_records, "frozen_work", lambda config, run: exact_work)
 
 
 def run(output, count, *flags):
