@@ -11,6 +11,9 @@ def base() -> ConfigDict:
     # The frozen networks, names of `ldip weights list` or files.
     config.backbone = "basicvsr-reds4"
     config.matcher = "gmflow"
+    # The optical flow that HRIP follows, at inference too: "spynet", the backbone's own; or "raft-large",
+    # "raft-small", "gmflow", or a file of such weights. Made-up clips bring exact flows to training.
+    config.flow = "spynet"
 
     # What is trained: "lrrf", or "as_head" and "as_decoder"; and an export to start from ("": from scratch).
     config.trains = ("lrrf",)

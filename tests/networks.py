@@ -13,6 +13,8 @@ from ldip_jax.weights.identify import NETWORKS
 from ldip_jax.weights.load import Weights, save_weights
 from ldip_jax.weights.rules import flatten, nest
 from tests.models.build import NARROW
+from tests.weights.forge import write_pth
+from tests.weights.narrow import spynet_arrays
 
 # (height, width) of the frames and of x4, in all tests that run networks: programs are compiled once.
 LR, HR = (8, 10), (32, 40)
@@ -65,6 +67,16 @@ def random_export(backbone: Weights, groups: tuple[str, ...] = ("lrrf",)) -> Exp
     config = {"lrrf": {"feature_scale": 0.5}} if "lrrf" in groups else {}
     shapes = trainable_shapes(groups, config, "test")
     return Export(random_like(shapes, np.random.default_rng(7)), config, backbone.name, backbone.sha256, {})
+
+
+def write_flow(path: Path) -> Path:
+    """A SPyNet that always finds about the same motion, (2, -1) pixels, as a checkpoint."""
+    arrays = {
+        name: 0.0 * array for name, array in spynet_arrays().items() if not name.endswith(("mean", "std"))
+    }
+    for level in range(6):
+        arrays[f"basic_module.{level}.basic_module.8.bias"] = np.array([2.0, -1.0], np.float32) / 63
+    return write_pth(path, arrays)
 
 
 @cache

@@ -130,10 +130,9 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
     )
     add(
         "--flow",
-        metavar="spynet|raft-large|raft-small|FILE",
-        default="spynet",
+        metavar="spynet|raft-large|raft-small|gmflow|FILE",
         help="the optical flow that LRRF follows, and --matcher flow too. spynet: the backbone's own; else"
-        " weights of RAFT or SPyNet (default: %(default)s)",
+        " weights of RAFT, GMFlow or SPyNet (default: the one that LRRF was trained with)",
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.model import OWN_FLOW, load_model, native_scale, output_size
+from ldip_jax.inference.model import load_model, native_scale, output_size
 from ldip_jax.inference.references import Rules, Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.matching.choice import check_matcher
@@ -49,7 +49,7 @@ def upscale(
     exclude: int = 5,
     ref_threshold: float = 0.05,
     matcher: str | Path = "gmflow",
-    flow: str | Path = OWN_FLOW,
+    flow: str | Path | None = None,
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip.
 
@@ -67,7 +67,7 @@ def upscale(
         ref_threshold: a reference takes part where at least this share of the pixels is surely matched.
         matcher: "gmflow", "flow" (cheap, small motion), or a folder of matches.
         flow: optical flow that LRRF, and the matcher "flow", follow: "spynet" for the backbone's own; or name
-            or file of the weights of SPyNet or RAFT.
+            or file of the weights of SPyNet, RAFT or GMFlow; None for the one that LRRF was trained with.
 
     Returns:
         `t H W 3` float32 RGB in [0, 1].
@@ -104,7 +104,7 @@ def make_upscaler(
     key_stride: int,
     rules: Rules,
     matcher: str | Path,
-    flow: str | Path = OWN_FLOW,
+    flow: str | Path | None = None,
     remember: bool = False,
     progress: Callable[[str], object] = print,
 ) -> Upscaler:

@@ -8,15 +8,14 @@ from ldip_jax.errors import InputError
 from ldip_jax.models.assemble import trainable_modules
 from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
-from ldip_jax.models.flows import FLOWS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, load_export, shipped_export
+from ldip_jax.weights.flow import OWN_FLOW, flow_identity, flow_network, known_flow, load_flow
+from ldip_jax.weights.limits import printable
 from ldip_jax.weights.load import Weights, load_weights, look
 
 BAND_PIXELS = 2**14
-OWN_FLOW = "spynet"
-"""As the name of a flow network: the SPyNet in the backbone's own weights."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,12 @@ def build(
     if export is None:
         return LDIP(network)
     modules = trainable_modules(export.groups, export.config, band_pixels)
-    flow_net = FLOWS[flow.network](**flow.config) if flow else None
-    return LDIP(network, **modules, hook=export.config.get("hook", HOOKS[0]), flow_net=flow_net)
+    hook = export.config.get("hook", HOOKS[0])
+    return LDIP(network, **modules, hook=hook, flow_net=flow_network(flow))
 
 
 def load_model(
-    backbone: str | Path, lrrf: str | Path, *, native: bool, flow: str | Path = OWN_FLOW, progress=print
+    backbone: str | Path, lrrf: str | Path, *, native: bool, flow: str | Path | None = None, progress=print
 ) -> Model:
     """Load weights and put the model together.
 
@@ -72,7 +71,8 @@ def load_model(
         native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
             takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
             fixed ones too.
-        flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file.
+        flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file;
+            None for the one that LRRF was trained with.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -96,11 +96,10 @@ def load_model(
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)
     flow_weights = None
-    if flow != OWN_FLOW:
-        if export is not None and "lrrf" in export.groups:
-            flow_weights = load_weights(flow, network=tuple(FLOWS), progress=progress)
-        else:
-            notes.append(f"flow {flow}: left out, for without LRRF nothing follows it")
+    if export is not None and "lrrf" in export.groups:
+        flow_weights = _followed(flow, export, notes, progress)
+    elif flow not in (None, OWN_FLOW):
+        notes.append(f"flow {flow}: left out, for without LRRF nothing follows it")
     net = build(export, weights, flow=flow_weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}
     if flow_weights is not None:
@@ -115,6 +114,20 @@ def load_model(
         done = f"upscaled by {own}" if own > 1 else "restored at the same size"
         notes.append(f"these weights are trained for x{own}: {done}, then resized (antialiased bicubic)")
     return Model(net, params, weights, export, arbitrary, notes)
+
+
+def _followed(asked: str | Path | None, export: Export, notes: list[str], progress) -> Weights | None:
+    """The flow network asked for, or the one that LRRF was trained with; another one than that is told."""
+    trained = export.config.get("flow", flow_identity(None))
+    # What was trained with a file of the user's cannot be found by itself.
+    weights = load_flow(asked or known_flow(trained["sha256"]) or OWN_FLOW, progress)
+    now = flow_identity(weights)
+    if now["sha256"] != trained["sha256"]:
+        notes.append(
+            f"LRRF was trained with the optical flow {printable(trained['name'])}, and follows {now['name']}"
+            + ("" if asked else "; give the file as --flow")
+        )
+    return weights
 
 
 def native_scale(backbone: str | Path) -> int:

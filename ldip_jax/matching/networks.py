@@ -11,30 +11,15 @@ from jaxtyping import Array, Float
 from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.matching.refine import Refiner
 from ldip_jax.models.backbone.spynet import SPyNet
-from ldip_jax.models.gmflow.gmflow import MULTIPLE, GMFlow
-
-# Bounds of the longer side. Below 512 the network is off by a pixel and more even between shifted copies, and
-# at 128 it finds next to nothing; small images are enlarged instead.
-LONGEST = 640
-SHORTEST = 512
+from ldip_jax.models.gmflow.gmflow import GMFlow, extend, gmflow_size
 
 Flows = tuple[Float[Array, "b h w 2"], Float[Array, "b h w 2"]]
-
-
-def gmflow_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) in the proportions of `size`, its longer side brought into [512, 640]."""
-    longest = max(size)
-    target = max(min(LONGEST, longest), SHORTEST)
-    h, w = (max(1, round(side * target / longest)) for side in size)
-    return h, w
 
 
 def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
     """GMFlow on images of any size: padded by replication to multiples of 32, flows cropped."""
     h, w = a.shape[1:3]
-    pad = ((0, 0), (0, -h % MULTIPLE), (0, -w % MULTIPLE), (0, 0))
-    a, b = (jnp.pad(x, pad, mode="edge") for x in (a, b))
-    forward, backward = cast(Flows, GMFlow().apply({"params": params}, a, b))
+    forward, backward = cast(Flows, GMFlow().apply({"params": params}, extend(a), extend(b)))
     return forward[:, :h, :w], backward[:, :h, :w]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,15 +10,15 @@ import numpy as np
 from ldip_jax.data.clips import ClipSample, Footage, draw, draw_scale, unrelated
 from ldip_jax.data.crops import CropPlan, RecordCrop, Sample, crop, fullest, stack
 from ldip_jax.data.datasets import clip_plan, open_clips
-from ldip_jax.data.heldout import read_heldout, refuse_held_out
-from ldip_jax.data.records import load_record, record_files, record_provenance
+from ldip_jax.data.records import load_record
 from ldip_jax.data.source import Items, Stream
-from ldip_jax.errors import InputError
 from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.training.config import Config, crop_plan
 from ldip_jax.training.detail_maps import Example
 from ldip_jax.training.frozen import FrozenWork
+from ldip_jax.training.provenance import check_records
 from ldip_jax.training.setup import Run
+from ldip_jax.weights.flow import flow_network
 
 
 class Feed:
@@ -53,7 +52,7 @@ class Feed:
             "next_index": next_index,
         }
         if data.records:
-            files = check_records(data.records, run.backbone.sha256, data.heldout)
+            files = check_records(data.records, run, data.heldout)
             crops = RecordCrop.of(files, self._plan)
             self._stream: Stream[Any] = Stream(files, crops, common=crops.common, **options)
         else:
@@ -117,7 +116,7 @@ def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
     """A few training clips; the same in every process."""
     data = config.data
     if data.records:
-        for file in check_records(data.records, run.backbone.sha256, data.heldout)[:count]:
+        for file in check_records(data.records, run, data.heldout)[:count]:
             record = load_record(file)
             yield Example(record.features, record.lr, record.hr)
         return
@@ -134,28 +133,12 @@ def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
 def frozen_work(config: Config, run: Run) -> FrozenWork:
     """The frozen networks of a run; made-up clips bring their own matches and need no matcher."""
     network = run.net.backbone.clone(parent=None, name=None)
+    net = flow_network(run.flow)
+    flow = None if net is None or run.flow is None else (net, run.flow.params)
     matcher = None
     if config.data.dataset not in ("synthetic", "stills"):
-        matcher = choose_matcher(config.matcher, run.backbone.params["spynet"])
-    return FrozenWork(network, run.backbone.params, matcher)
-
-
-def check_records(folder: str | Path, backbone_sha256: str, heldout: str) -> list[Path]:
-    """The records of a folder, none of another backbone or of a held-out clip.
-
-    Raises:
-        InputError: one is; or there are none.
-    """
-    files = record_files(folder)
-    names = []
-    for file in files:
-        made_with = record_provenance(file)
-        if made_with.get("backbone_sha256") != backbone_sha256:
-            raise InputError(f"{file}: made with another backbone; prepare records with config.backbone")
-        names.append(made_with.get("clip", file.stem))
-    if heldout:
-        refuse_held_out(names, read_heldout(heldout), str(folder))
-    return files
+        matcher = choose_matcher(config.matcher, run.backbone.params["spynet"], flow=flow)
+    return FrozenWork(network, run.backbone.params, matcher, flow)
 
 
 def validation_samples(config: Config, run: Run, work: FrozenWork | None = None) -> list[Sample]:
@@ -171,7 +154,7 @@ def validation_samples(config: Config, run: Run, work: FrozenWork | None = None)
     most = (plan.keys, plan.references)
     count = config.validation_samples
     if data.validation_records:
-        files = check_records(data.validation_records, run.backbone.sha256, "")
+        files = check_records(data.validation_records, run, "")
         make = RecordCrop.of(files, plan)
         chosen = [(files[i % len(files)], np.random.default_rng([1, i])) for i in range(count)]
         return [stack([make(file, rng)], most) for file, rng in chosen]

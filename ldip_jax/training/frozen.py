@@ -7,6 +7,7 @@ are cut afterwards. None of it depends on what is trained.
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -17,7 +18,8 @@ from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.records import Record
 from ldip_jax.matching.matcher import Match, Matcher, Pair
 from ldip_jax.models.backbone.interface import Backbone
-from ldip_jax.models.backbone.propagation import Flows
+from ldip_jax.models.backbone.propagation import Flows, clip_flows
+from ldip_jax.models.ldip import LDIP
 
 
 @partial(jax.jit, static_argnums=0)
@@ -44,19 +46,34 @@ def _image(
     return backbone.apply({"params": params}, features, frame, method=run)  # type: ignore[return-value]
 
 
+@partial(jax.jit, static_argnums=0)
+def _followed(net: LDIP, params: dict[str, Any], frames: Float[Array, "1 t h w 3"]) -> Flows:
+    return net.apply({"params": {"flow_net": params}}, frames, method=clip_flows)  # type: ignore[return-value]
+
+
 class FrozenWork:
     """Makes records of clips. Compiles once per size and number of frames."""
 
-    def __init__(self, backbone: Backbone, params: dict[str, Any], matcher: Matcher | None):
+    def __init__(
+        self,
+        backbone: Backbone,
+        params: dict[str, Any],
+        matcher: Matcher | None,
+        flow: tuple[nn.Module, dict[str, Any]] | None = None,
+    ):
         """
         Args:
             backbone: the frozen network, x4.
             params: its parameters; put on the device once.
             matcher: finds the references' content in key-frames; None where clips bring their own warps.
+            flow: the network that HRIP follows and its parameters; None for the backbone's own.
         """
         self._backbone = backbone
         self._params = jax.device_put(params)
         self._matcher = matcher
+        self._flow = None
+        if flow is not None:
+            self._flow = LDIP(backbone, flow_net=flow[0]), jax.device_put(flow[1])
 
     def __call__(self, clip: ClipSample) -> Record:
         """Features and flows of C_gt, and the matches of its key-frames' candidates.
@@ -69,6 +86,8 @@ class FrozenWork:
         lr, hr = clip.lr[span], clip.hr[span]
         frames = jnp.asarray(lr, jnp.float32)[None] / 255.0
         features, flows = self.features(frames)
+        if self._flow is not None and clip.flows is None:
+            flows = _followed(*self._flow, frames)
         used = np.unique(clip.candidates[clip.candidates >= 0])
         candidates = np.where(clip.candidates >= 0, np.searchsorted(used, clip.candidates), -1)
         record = Record(

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from ldip_jax.data.clips import draw
 from ldip_jax.data.datasets import clip_plan, open_clips
-from ldip_jax.data.records import record_provenance, save_record
+from ldip_jax.data.records import save_record
 from ldip_jax.data.source import Stream
 from ldip_jax.errors import InputError
 from ldip_jax.models.backbone import BACKBONES
@@ -21,7 +21,9 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.progress import Progress
 from ldip_jax.training.config import Config
 from ldip_jax.training.feed import frozen_work
+from ldip_jax.training.provenance import check_record, made_with
 from ldip_jax.training.setup import Run, frozen_backbone
+from ldip_jax.weights.flow import load_flow
 
 
 def read_config(path: str, overrides: Sequence[str]) -> Config:
@@ -65,9 +67,9 @@ def make_records(config: Config, output: Path, count: int, split: str = "train")
     # Nothing that is trained is made. The folder is for the backbone of debug plans, which is no record.
     backbone = frozen_backbone(config.backbone, output / "backbone")
     net = LDIP(BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None))
-    run = Run(net, backbone, {"backbone": backbone.params}, {}, {})
-    made_with = {"backbone_sha256": backbone.sha256, "matcher": config.matcher, "split": split}
-    todo = [n for n in range(count) if not _is_there(_file(output, n), backbone.sha256)]
+    run = Run(net, backbone, {"backbone": backbone.params}, {}, {}, load_flow(config.flow))
+    about = {**made_with(run), "matcher": config.matcher, "split": split}
+    todo = [n for n in range(count) if not _is_there(_file(output, n), run)]
     if not todo:
         print(f"{output}: all {count} records are there already", file=sys.stderr)
         return
@@ -86,7 +88,7 @@ def make_records(config: Config, output: Path, count: int, split: str = "train")
                 stream.seek(number)
             (sample,) = next(stream)
             clip = {"clip": sample.clip, "frames": sample.name}
-            save_record(_file(output, number), work(sample), {**made_with, **clip})
+            save_record(_file(output, number), work(sample), {**about, **clip})
             progress.advance("record")
 
 
@@ -94,9 +96,11 @@ def _file(output: Path, number: int) -> Path:
     return output / f"{number:06d}.safetensors"
 
 
-def _is_there(file: Path, backbone_sha256: str) -> bool:
+def _is_there(file: Path, run: Run) -> bool:
     if not file.exists():
         return False
-    if record_provenance(file).get("backbone_sha256") != backbone_sha256:
-        raise InputError(f"{file}: was made with another backbone; choose another --output")
+    try:
+        check_record(file, run)
+    except InputError as error:
+        raise InputError(f"{error}; or choose another --output") from error
     return True

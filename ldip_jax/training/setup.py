@@ -18,6 +18,7 @@ from ldip_jax.training.config import Config
 from ldip_jax.training.hrip_start import difference_start
 from ldip_jax.training.leaves import tree_sha256
 from ldip_jax.weights.export import Export, load_export, save_export
+from ldip_jax.weights.flow import flow_identity, load_flow
 from ldip_jax.weights.load import Weights, load_weights, save_weights
 
 HEAD = ("as_head", "as_decoder")
@@ -34,6 +35,7 @@ class Run:
         frozen: parameters that stay, by box: "backbone", and the head that LRRF is trained on, if any.
         params: trainable parameters at the start, by box.
         modules: how the boxes are put together, as an export says it.
+        flow: the network whose optical flow HRIP follows; None for the backbone's own.
     """
 
     net: LDIP
@@ -41,6 +43,7 @@ class Run:
     frozen: dict[str, Any]
     params: dict[str, Any]
     modules: dict[str, Any]
+    flow: Weights | None = None
 
     def describe(self) -> str:
         """A line on what is trained on what."""
@@ -50,7 +53,8 @@ class Run:
     def frozen_sha256(self) -> dict[str, str]:
         """Of each set of frozen weights, by name: a checkpoint goes with no others."""
         boxes = {name: tree_sha256(tree) for name, tree in self.frozen.items() if name != "backbone"}
-        return {self.backbone.name: self.backbone.sha256, **boxes}
+        flow = {} if self.flow is None else {"flow": self.flow.sha256}
+        return {self.backbone.name: self.backbone.sha256, **boxes, **flow}
 
     def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
         """Write trained parameters, with the frozen head they need, as `ldip upscale --lrrf` takes them."""
@@ -137,4 +141,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}
-    return Run(net, backbone, frozen, params, modules)
+    flow = load_flow(config.flow, progress) if "lrrf" in groups else None
+    if flow is not None:
+        modules["flow"] = flow_identity(flow)
+    return Run(net, backbone, frozen, params, modules, flow)

@@ -27,7 +27,9 @@ class Export:
 
     Attributes:
         groups: parameters by box: "lrrf", "as_head", "as_decoder", as present; float32.
-        config: how the modules are put together: {"lrrf": {...}, "as_head": {...}, "hook": ...}.
+        config: how the modules are put together: {"lrrf": {...}, "as_head": {...}, "hook": ...};
+            and {"flow": {"name": ..., "sha256": ...}}, the network whose optical flow LRRF was trained with,
+            where that is not the backbone's own.
         backbone: the backbone's name, for messages.
         backbone_sha256: of the backbone's original checkpoint file.
         provenance: free text entries: data, steps, commit.
@@ -92,7 +94,11 @@ def read_export(path: str | Path) -> Export:
             for option in ("name", "parent")
             if option in config.get(name, ())
         }
-        fields |= set(config) - {*GROUPS, "hook"}
+        fields |= set(config) - {*GROUPS, "hook", "flow"}
+        if "flow" in config:
+            name, digest = (config["flow"][key] for key in ("name", "sha256"))
+            if type(name) is not str or len(config["flow"]) != 2 or not is_sha256(digest):
+                raise ValueError("the flow in its config is none")
     if fields:
         raise InputError(
             f"{path}: its config has {printable(', '.join(sorted(fields)))}, unknown to this version"

@@ -1,11 +1,14 @@
 """Another optical flow for LRRF than the backbone's own."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
+from ldip_jax.inference import model as inference_model
 from ldip_jax.inference.engine import WindowFeatures, refined_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
@@ -13,23 +16,18 @@ from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.matching.matcher import Pair
 from ldip_jax.models.backbone.spynet import SPyNet
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.weights.catalogue import CATALOGUE
+from ldip_jax.weights.export import read_export, save_export
+from ldip_jax.weights.flow import flow_identity
 from ldip_jax.weights.load import load_weights
-from tests.networks import LR
-from tests.weights.forge import write_pth
-from tests.weights.narrow import spynet_arrays
+from tests.networks import LR, write_flow
 
 COUNT = 3
 
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory):
-    """A SPyNet that always finds about the same motion, (2, -1) pixels."""
-    arrays = {
-        name: 0.0 * array for name, array in spynet_arrays().items() if not name.endswith(("mean", "std"))
-    }
-    for level in range(6):
-        arrays[f"basic_module.{level}.basic_module.8.bias"] = np.array([2.0, -1.0], np.float32) / 63
-    return write_pth(tmp_path_factory.mktemp("flow") / "flow.pth", arrays)
+    return write_flow(tmp_path_factory.mktemp("flow") / "flow.pth")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +78,37 @@ def test_without_lrrf_no_flow_is_loaded(networks):
     assert any("nowhere.pth: left out" in note for note in model.notes)
 
 
+def test_by_default_it_is_what_lrrf_was_trained_with_or_that_is_said(networks, flow, tmp_path, monkeypatch):
+    trained = read_export(networks.trained)
+    paths = {}
+    for name, identity in {
+        "file": flow_identity(load_weights(flow)),
+        "raft-small": {"name": "other.pth", "sha256": CATALOGUE["raft-small"].sha256.ljust(64, "0")},
+    }.items():
+        paths[name] = tmp_path / f"{name}.safetensors"
+        save_export(paths[name], replace(trained, config={**trained.config, "flow": identity}))
+
+    def load(lrrf, flow=None):
+        model = load_model(str(networks.backbone), str(lrrf), native=True, flow=flow)
+        return model.net.flow_net, model.notes
+
+    assert load(networks.trained) == (None, [])
+    assert load(paths["file"], flow) == (SPyNet(), [])
+    net, (note,) = load(paths["file"])
+    assert net is None
+    assert note == (
+        "LRRF was trained with the optical flow flow.pth, and follows spynet; give the file as --flow"
+    )
+    net, (note,) = load(networks.trained, flow)
+    assert net == SPyNet()
+    assert note == "LRRF was trained with the optical flow spynet, and follows flow.pth"
+    # What has a name is fetched by it, whatever the file was called.
+    asked = []
+    monkeypatch.setattr(inference_model, "load_flow", lambda name, progress: asked.append(name))
+    load(paths["raft-small"])
+    assert asked == ["raft-small"]
+
+
 def test_other_weights_are_no_flow(networks):
-    with pytest.raises(InputError, match="weights of SPyNet or RAFT are needed"):
+    with pytest.raises(InputError, match=r"weights of SPyNet or .*RAFT are needed"):
         load_model(str(networks.backbone), str(networks.trained), native=True, flow=networks.other)
