@@ -21,6 +21,9 @@ from orbax.checkpoint import v1 as ocp
 
 from tests.training import tiny_run
 
+QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""XLA's flags for a program that runs a few times only."""
+
 
 def train_tiny(workdir: Path, steps: int, pause: float) -> None:
     """The tiny run, as a process."""
@@ -135,7 +138,7 @@ def main() -> int:
         while kills < args.trials:
             runs += 1
             workdir = Path(folder, f"run{runs}")
-            for _ in range(3):
+            for _ in range(min(3, args.trials - kills)):
                 if not trials.kill_once(workdir, step_seconds):
                     break
                 kills += 1

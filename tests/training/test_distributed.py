@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.networks import Networks, write_networks
 from tests.training import tiny_run
+from tests.training.kill_and_resume import QUICKLY_COMPILED
 
+ROOT = Path(__file__).parents[2]
 # Seconds; a machine that is busy with other things may need many.
 PATIENCE = float(os.environ.get("LDIP_TEST_PATIENCE", "200"))
 
@@ -44,21 +47,32 @@ def begin(workdir: Path, steps: int, pause: float = 0.0, **environment: str) -> 
     )
 
 
-def begin_two(workdir: Path, steps: int, pause: float = 0.0) -> list[subprocess.Popen]:
+def two() -> list[dict[str, str]]:
+    """What tells two processes that they belong together."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return [
-        begin(
-            workdir,
-            steps,
-            pause,
-            COORDINATOR=f"127.0.0.1:{port}",
-            NUM_PROCESSES="2",
-            PROCESS_ID=str(index),
-        )
+        {"COORDINATOR": f"127.0.0.1:{port}", "NUM_PROCESSES": "2", "PROCESS_ID": str(index)}
         for index in range(2)
     ]
+
+
+def begin_train(workdir: Path, networks: Networks, **environment: str) -> subprocess.Popen:
+    """`train.py` itself, three steps of key-frames alone: HRIP takes long to compile and adds no exchange."""
+    given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False, "steps": 3}
+    given |= {"log_every": 1, "validate_every": 2, "checkpoint_every": 2, "validation_samples": 1}
+    given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
+    flags = [f"--config.{name}={value}" for name, value in given.items()]
+    config = "--config=configs/ldip_basicvsr_x4.py:debug"
+    return subprocess.Popen(
+        [sys.executable, "train.py", config, f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": QUICKLY_COMPILED, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def ended(process: subprocess.Popen, code: int = 0) -> str:
@@ -97,7 +111,7 @@ def test_eight_devices_train_as_one_and_go_on_where_another_number_stopped(tmp_p
 
 
 def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alone):
-    processes = begin_two(tmp_path, 10, pause=0.5)
+    processes = [begin(tmp_path, 10, 0.5, **environment) for environment in two()]
     wait_for_step(tmp_path, 2)
     processes[1].send_signal(signal.SIGTERM)
     outputs = [ended(process, 143) for process in processes]
@@ -109,3 +123,24 @@ def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alo
     assert f"stopping after step {stopped}" in outputs[0]
     assert tiny_run.run(tmp_path, 10) == 0
     assert_same_losses(tmp_path, alone)
+
+
+def test_two_processes_of_train_py_validate_and_store_as_one(tmp_path):
+    networks, one, both = write_networks(tmp_path), tmp_path / "one", tmp_path / "both"
+    ended(begin_train(one, networks))
+    outputs = [ended(process) for process in [begin_train(both, networks, **part) for part in two()]]
+    assert "step 3: done" in outputs[0]
+    assert "step" not in outputs[1]
+    entries = [
+        [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        for workdir in (one, both)
+    ]
+    assert len(entries[0]) == len(entries[1]) == 5
+    for expected, found in zip(*entries, strict=True):
+        assert found.keys() == expected.keys()
+        for name in expected.keys() & {"step", "loss", "grad_norm", "validation/psnr", "validation/gain"}:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
+    assert "validation/psnr" in entries[0][2]
+    stored = [sorted(path.name for path in run.glob("checkpoints/0*")) for run in (one, both)]
+    assert stored == [["00000002", "00000003"]] * 2
+    assert (both / "export.safetensors").stat().st_size == (one / "export.safetensors").stat().st_size
