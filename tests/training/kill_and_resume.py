@@ -8,7 +8,6 @@ import argparse
 import json
 import multiprocessing
 import random
-import runpy
 import statistics
 import sys
 import tempfile
@@ -30,12 +29,12 @@ def train_tiny(workdir: Path, steps: int, pause: float) -> None:
     sys.exit(tiny_run.run(workdir, steps, pause))
 
 
-def train_config(workdir: Path, steps: int, path: str) -> None:
+def train_config(workdir: Path, steps: int, path: str, *overrides: str) -> None:
     """The run of `train.py` with this config, checkpoints after every other step."""
     from ldip_jax.training.loop import train
+    from ldip_jax.training.make_records import read_config
 
-    file, _, argument = path.partition(":")
-    config = runpy.run_path(file)["get_config"](argument)
+    config = read_config(path, overrides)
     config.steps, config.log_every, config.checkpoint_every = steps, 1, 2
     sys.exit(train(config, workdir))
 
@@ -122,10 +121,10 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=10, metavar="N")
     parser.add_argument("--steps", type=int, default=12, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", help="train this instead of the tiny run")
-    args = parser.parse_args()
+    parser.add_argument("--config", help="train this instead of the tiny run; --config.NAME=VALUE too")
+    args, overrides = parser.parse_known_args()
     if args.config:
-        trials = Trials(train_config, args.steps, args.config, seed=args.seed)
+        trials = Trials(train_config, args.steps, args.config, *overrides, seed=args.seed)
     else:
         trials = Trials(train_tiny, args.steps, 0.05, seed=args.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,13 @@
 """A run that is killed and started again ends where one that was never stopped does, bit for bit."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 from tests.training import tiny_run
-from tests.training.kill_and_resume import Trials, assert_same, train_tiny
+from tests.training.kill_and_resume import QUICKLY_COMPILED, Trials, assert_same, train_tiny
 
 STEPS, STEP_SECONDS = 8, 0.1
 
@@ -13,3 +19,18 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     assert kills
     trials.finish(tmp_path / "run")
     assert_same(tmp_path / "reference", tmp_path / "run")
+
+
+def test_lrrf_training_was_killed_and_resumed():
+    """Key-frames alone, which compile quickly; the program runs the whole plan likewise."""
+    command = "-m tests.training.kill_and_resume --trials 2 --steps 6 --config.propagate=False"
+    done = subprocess.run(
+        [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug"],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "XLA_FLAGS": QUICKLY_COMPILED},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search("^2 kills in .*, all the same", done.stdout, re.MULTILINE), done.stdout
