@@ -13,10 +13,10 @@ from ldip_jax.ops.conv import conv2d
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.1)
 
 
-def _as_input(x: Array, *parameters: Array | None, dtype: Any = None) -> list[Array | None]:
-    """Parameters in the type of what they are applied to."""
-    del dtype
-    return [x, *(None if p is None else p.astype(x.dtype) for p in parameters)]
+def _as_input(*arrays: Any, dtype: Any = None, inexact: bool = True) -> list[Any]:
+    """An input, then parameters in its type."""
+    del dtype, inexact
+    return [None if array is None else array.astype(arrays[0].dtype) for array in arrays]
 
 
 # Flax would compute in float32, the parameters' type.
