@@ -113,7 +113,7 @@ def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
     for file, clip, value in zip(files, ("a", "a", "b"), (10, 10, 200), strict=True):
         plain = np.full_like(record.references, value)
         save_record(file, record._replace(references=plain), {"clip": clip})
-    make = RecordCrop(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
+    make = RecordCrop.of(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
     values = set()
     for seed in range(30):
         sample = make(files[0], np.random.default_rng(seed))
