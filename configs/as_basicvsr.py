@@ -14,4 +14,5 @@ from configs.common import arbitrary_scale_head, base, finish
 def get_config(arg: str = "") -> ConfigDict:
     config = arbitrary_scale_head(base())
     config.ema = 0.999
+    config.decoder_start = "backbone"
     return finish(config, arg)

@@ -15,7 +15,8 @@ def base() -> ConfigDict:
     # "raft-small", "gmflow", or a file of such weights. Made-up clips bring exact flows to training.
     config.flow = "spynet"
 
-    # What is trained: "lrrf", or "as_head" and "as_decoder"; and an export to start from ("": from scratch).
+    # What is trained: "lrrf", or "as_head" and "as_decoder"; and an export to start from, or several with
+    # commas between, of different boxes ("": from scratch).
     config.trains = ("lrrf",)
     config.init_from = ""
     config.hook = "hr_pre"
@@ -26,6 +27,8 @@ def base() -> ConfigDict:
     # (training/fusion_start.py), and of HRIP, "difference" (training/hrip_start.py).
     config.fusion_start = "plain"
     config.hrip_start = "plain"
+    # Of the arbitrary-scale decoder: "plain", or "backbone", with the layers of the backbone's own.
+    config.decoder_start = "plain"
     # False: key-frames alone, without HRIP; a first phase that costs a fifth.
     config.propagate = True
 

@@ -9,6 +9,7 @@ from ldip_jax.models.ref_fusion import ATTENTIONS, GATES
 
 FUSION_STARTS = ("plain", "transfer")
 HRIP_STARTS = ("plain", "difference")
+DECODER_STARTS = ("plain", "backbone")
 
 Config = Any
 """An `ml_collections.ConfigDict` with the fields of `configs/common.py`."""
@@ -38,6 +39,7 @@ def check_config(config: Config) -> None:
         "dtype": ("float32", "bfloat16"),
         "fusion_start": FUSION_STARTS,
         "hrip_start": HRIP_STARTS,
+        "decoder_start": DECODER_STARTS,
         "lrrf.attention": ATTENTIONS,
         "lrrf.gate": GATES,
     }

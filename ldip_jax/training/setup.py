@@ -116,13 +116,12 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         choices = " or ".join(map(repr, TRAINABLE))
         raise InputError(f"config.trains={trains!r}: one of {choices} can be trained at a time")
     backbone = frozen_backbone(config.backbone, workdir, progress)
-    start = load_export(config.init_from, backbone=backbone) if config.init_from else None
-    have: dict[str, Any] = dict(start.groups) if start else {}
+    have, options = _started(config.init_from, backbone)
     # LRRF for any scale stands on a head: one that was trained before, or an untrained one.
     groups = {*trains, *(HEAD if any_scale(config) or "as_head" in have else ())}
     modules = module_config(config, groups)
-    if start and "as_head" in groups and "as_head" not in trains:
-        modules["as_head"] = start.config.get("as_head", {})
+    if "as_head" in have and "as_head" not in trains:
+        modules["as_head"] = options["as_head"]
     try:
         boxes = trainable_modules(groups, modules, config.band_pixels or None)
         if "lrrf" in boxes:
@@ -141,7 +140,40 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}
+    if "as_decoder" in params and config.decoder_start == "backbone":
+        params["as_decoder"] = _backbones_decoder(backbone, params["as_decoder"], "as_decoder" in have)
     flow = load_flow(config.flow, progress) if "lrrf" in groups else None
     if flow is not None:
         modules["flow"] = flow_identity(flow)
     return Run(net, backbone, frozen, params, modules, flow)
+
+
+def _started(init_from: str, backbone: Weights) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters, and the options of their modules, by box: of all the exports that `init_from` names."""
+    have: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for path in filter(None, init_from.split(",")):
+        export = load_export(path, backbone=backbone)
+        if twice := set(have) & set(export.groups):
+            raise InputError(
+                f"config.init_from: {path} has {', '.join(sorted(twice))} once more; name one export for each"
+            )
+        have.update(export.groups)
+        options.update({name: export.config.get(name, {}) for name in export.groups})
+    return have, options
+
+
+def _backbones_decoder(backbone: Weights, untrained: Mapping[str, Any], is_trained: bool) -> dict[str, Any]:
+    """The layers that the backbone makes its own image with: features then mean the same to both.
+
+    Raises:
+        InputError: the decoder is trained already, or the backbone's has other sizes.
+    """
+    field = "config.decoder_start=backbone"
+    if is_trained:
+        raise InputError(f"{field}: the decoder is trained already; set it to plain")
+    decoder = {name: backbone.params[name] for name in untrained}
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (decoder, dict(untrained))]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"{field}: the decoder of {backbone.name} has other sizes; set it to plain")
+    return decoder

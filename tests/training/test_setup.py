@@ -1,0 +1,54 @@
+"""What a run starts from: exports of its boxes, the backbone's own decoder."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.training.setup import make_run
+from ldip_jax.weights.export import load_export, save_export
+from ldip_jax.weights.load import load_weights
+from tests.networks import Networks, random_export, write_networks
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> Networks:
+    """Files of random networks."""
+    return write_networks(tmp_path_factory.mktemp("networks"))
+
+
+def plan(name, networks, **fields):
+    config = importlib.import_module(f"configs.{name}").get_config("debug")
+    config.update({"backbone": str(networks.wide), **fields})
+    return config
+
+
+def test_the_decoder_starts_as_the_backbones(networks, tmp_path):
+    run = make_run(plan("as_basicvsr", networks), tmp_path)
+    for name, layer in run.params["as_decoder"].items():
+        jax.tree.map(np.testing.assert_array_equal, layer, run.backbone.params[name])
+    plain = make_run(plan("as_basicvsr", networks, decoder_start="plain"), tmp_path)
+    kernels = [r.params["as_decoder"]["conv_last"]["kernel"] for r in (run, plain)]
+    assert np.any(kernels[0] != kernels[1])
+    # What is trained goes on as it is, and is not thrown away unnoticed.
+    started = {"init_from": str(networks.head), "decoder_start": "plain"}
+    trained = make_run(plan("as_basicvsr", networks, **started), tmp_path).params["as_decoder"]
+    head = load_export(networks.head, backbone=run.backbone).groups["as_decoder"]
+    jax.tree.map(np.testing.assert_array_equal, dict(trained), head)
+    with pytest.raises(InputError, match="decoder_start=backbone: the decoder is trained already"):
+        make_run(plan("as_basicvsr", networks, init_from=str(networks.head)), tmp_path)
+
+
+def test_boxes_of_several_exports(networks, tmp_path):
+    lrrf = random_export(load_weights(networks.wide))
+    save_export(tmp_path / "lrrf.safetensors", lrrf)
+    both = f"{networks.head},{tmp_path / 'lrrf.safetensors'}"
+    run = make_run(plan("ldip_basicvsr_as", networks, init_from=both), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, dict(run.params["lrrf"]), lrrf.groups["lrrf"])
+    head = load_export(networks.head, backbone=run.backbone)
+    assert set(run.frozen) == {"backbone", "as_head", "as_decoder"}
+    jax.tree.map(np.testing.assert_array_equal, dict(run.frozen["as_head"]), head.groups["as_head"])
+    with pytest.raises(InputError, match="has as_decoder, as_head once more; name one export for each"):
+        make_run(plan("ldip_basicvsr_as", networks, init_from=f"{networks.head},{both}"), tmp_path)
