@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldip_jax.cli.reference_flags import add_reference_flags, count
 from ldip_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ def _size(text: str) -> tuple[int, int]:
     if not cross or not (width.isdecimal() and height.isdecimal()) or 0 in (int(width), int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1920x1080")
     return int(height), int(width)
-
-
-def _count(least: int):
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -90,37 +82,7 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         help="weights of LRRF, the part that uses references. default: those shipped for the backbone, or"
         " the backbone alone while there are none; none: the backbone alone (default: %(default)s)",
     )
-    add(
-        "--key-stride",
-        type=_count(1),
-        metavar="N",
-        default=8,
-        help="every N-th frame is a key-frame, as are the first and the last; references are matched with"
-        " these (default: %(default)s)",
-    )
-    add(
-        "--self-refs",
-        type=_count(0),
-        metavar="N",
-        default=5,
-        help="references per key-frame: places that no still takes are filled with distant frames of the"
-        " clip; 0: stills alone (default: %(default)s)",
-    )
-    add(
-        "--exclude",
-        type=_count(0),
-        metavar="N",
-        default=5,
-        help="frames up to N away from a key-frame are no references for it (default: %(default)s)",
-    )
-    add(
-        "--ref-threshold",
-        type=float,
-        metavar="SHARE",
-        default=0.05,
-        help="a still is used for a key-frame if this share of its pixels is surely matched, 0 to 1"
-        " (default: %(default)s)",
-    )
+    add_reference_flags(parser)
     add(
         "--matcher",
         metavar="gmflow|flow|DIR",
@@ -149,7 +111,7 @@ def _add_output(parser: argparse._ArgumentGroup) -> None:
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
         "--crf",
-        type=_count(0),
+        type=count(0),
         metavar="N",
         default=18,
         help="quality of video, 0 (best) to 51 (smallest) (default: %(default)s)",

@@ -112,13 +112,15 @@ def _networks(args: argparse.Namespace, config: Any) -> "Networks":
         value = getattr(args, name) or getattr(config, name, None)
         planned[name] = str(value or planned[name])
     check_matcher(planned["matcher"])
+    rules = Rules(args.self_refs, args.exclude, args.ref_threshold)
+    rules.check()
     return Networks(
         backbone=planned["backbone"],
         checkpoint=resolve_checkpoint(args.checkpoint),
         cross=resolve_checkpoint(args.cross) if args.cross else None,
         matcher=planned["matcher"],
         key_stride=args.key_stride,
-        rules=Rules(threshold=args.ref_threshold),
+        rules=rules,
     )
 
 
@@ -201,8 +203,9 @@ def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
         settings["weights without ICA"] = networks.cross
     if networks.checkpoint != "none":
         settings["references"] = (
-            f"{networks.matcher}, key-frames every {networks.key_stride} frames,"
-            f" threshold {networks.rules.threshold:g}"
+            f"{networks.matcher}, key-frames every {networks.key_stride} frames with"
+            f" {networks.rules.self_refs} references, the clip's own more than {networks.rules.exclude}"
+            f" frames away, threshold {networks.rules.threshold:g}"
         )
     if plan.lr_dir:
         settings["LR frames"] = str(plan.lr_dir)

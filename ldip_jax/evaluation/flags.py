@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldip_jax.cli.reference_flags import add_reference_flags, count
+
 if TYPE_CHECKING:
     from ldip_jax.evaluation.protocols import Scale
 
@@ -39,22 +41,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 0 to N - 1, such as 0/8, nor auto")
     return int(index), int(count)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1")
-    return value
 
 
 class _List(argparse.Action):
@@ -113,20 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--matcher", metavar="gmflow|flow|DIR", help="in place of the plan's (default without a plan: gmflow)"
     )
-    add(
-        "--key-stride",
-        type=_positive,
-        default=8,
-        metavar="N",
-        help="frames from one key-frame to the next (default: %(default)s)",
-    )
-    add(
-        "--ref-threshold",
-        type=_share,
-        default=0.05,
-        metavar="SHARE",
-        help="of a key-frame that a reference must match (default: %(default)s)",
-    )
+    add_reference_flags(model)
     scoring = parser.add_argument_group("scoring")
     add = scoring.add_argument
     add("--columns", nargs="+", metavar="NAME", help="some of the protocol's columns, such as backbone full")
@@ -142,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lr_dir", type=Path, metavar="DIR", help="LR clips of the same names, in place of made ones")
     add(
         "--multiple",
-        type=_positive,
+        type=count(1),
         default=1,
         metavar="N",
         help="cut HR frames to multiples of N pixels: clips of many sizes then share programs",

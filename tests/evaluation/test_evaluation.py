@@ -245,7 +245,7 @@ def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, ca
         (["--scale", "2.5"], "whole factors; use savsr"),
         (["--protocol", "bd-x4", "--scale", "2"], "bd-x4 is for x4 alone"),
         (["--shard", "2/2"], "'2/2' is not I/N"),
-        (["--ref-threshold", "5"], "'5' is no share"),
+        (["--ref-threshold", "5"], "reference threshold 5: it is a share"),
         (["--key-stride", "0"], "'0' is not a whole number"),
         (["--protocol", "near"], "8 frames are too few for this protocol; it needs 32"),
     ],
