@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ldip_jax.cli.main import run_guarded
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.flags import build_parser
+from ldip_jax.processes import VARIABLES, find_member
 
 if TYPE_CHECKING:
     from ldip_jax.evaluation.models import Networks
@@ -63,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     from ldip_jax.evaluation.results import Results, write_results
     from ldip_jax.evaluation.runner import Evaluation
 
+    if args.shard == "auto":
+        # Before JAX looks for devices.
+        args.shard = _own_shard()
     dataset = DATASETS[args.dataset]
     protocol = _protocol(args.protocol or dataset.protocol)
     config = load_config(args.config) if args.config else None
@@ -145,7 +150,6 @@ def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") 
     for scale in scales:
         # Of frames of any size: whether the scale is one of the protocol's at all.
         protocol.sizes((1024, 1024), scale)
-    shard = _distributed() if args.shard == "auto" else args.shard
     return Plan(
         dataset=dataset,
         protocol=protocol,
@@ -159,20 +163,25 @@ def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") 
         multiple=args.multiple,
         lr_dir=args.lr_dir,
         shown=args.report_clip,
-        shard=shard,
+        shard=args.shard,
     )
 
 
-def _distributed() -> tuple[int, int]:
-    """This process's number among those that jax.distributed finds."""
-    import jax
+def _own_shard() -> tuple[int, int]:
+    """This process's number among those that its environment tells of, and a GPU of its own.
 
-    try:
-        jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise InputError(f"--shard auto: no other processes are found ({reason}); use --shard I/N") from None
-    return jax.process_index(), jax.process_count()
+    They share files alone: one that ends early or dies stops no other.
+    """
+    member = find_member(os.environ)
+    if member is None:
+        raise InputError(
+            "--shard auto: no other processes are found; start them with srun, set"
+            f" {', '.join(VARIABLES)} for each, or give --shard I/N"
+        )
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(gpus) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[member.local % len(gpus)]
+    return member.index, member.count
 
 
 def _check_output(path: Path) -> None:

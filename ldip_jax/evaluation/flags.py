@@ -125,8 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=lambda text: text if text == "auto" else _shard(text),
         default=(0, 1),
         metavar="I/N|auto",
-        help="this process does every N-th clip from the I-th; auto: by jax.distributed. All share one"
-        " --output",
+        help="this process does every N-th clip from the I-th; auto: as srun, or COORDINATOR,"
+        " NUM_PROCESSES and PROCESS_ID, tell. All share one --output",
     )
     add("--report-clip", metavar="NAME", help="the clip that report.html shows (default: the first)")
     return parser

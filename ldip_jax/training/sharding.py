@@ -13,19 +13,17 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ldip_jax.errors import InputError
+from ldip_jax.processes import find_member
 
 # Samples lie along "data". "space" has one device: the place for sharding time or rows, should one sample
 # ever not fit a device.
 AXES = ("data", "space")
-VARIABLES = ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID")
-_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 def join_processes(environment: Mapping[str, str] = os.environ, *, timeout: int = 300) -> bool:
     """Connect this process with the others of its run; before anything else of JAX.
 
-    The environment says which: COORDINATOR (host:port of process 0), NUM_PROCESSES and PROCESS_ID; or what
-    Slurm's `srun` sets. A process that finds neither is alone.
+    The environment says which, see `find_member`.
 
     Args:
         environment: where to look.
@@ -37,43 +35,26 @@ def join_processes(environment: Mapping[str, str] = os.environ, *, timeout: int 
     Raises:
         InputError: some of the three are missing or no numbers.
     """
-    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
-    if given:
-        if missing := [name for name in VARIABLES if name not in given]:
-            raise InputError(f"{', '.join(missing)}: not set, though {', '.join(given)} is; set all three")
-        count, index = (_number(name, given[name]) for name in VARIABLES[1:])
-        host, _, port = given["COORDINATOR"].rpartition(":")
-        if not host or not port.isdecimal():
-            raise InputError(f"COORDINATOR={given['COORDINATOR']}: not host:port, such as node1:8476")
-        if index >= count:
-            raise InputError(f"PROCESS_ID={index}: not below NUM_PROCESSES={count}; they are counted from 0")
-        if count == 1:
-            return False
+    member = find_member(environment)
+    if member is None:
+        return False
+    if member.coordinator:
         jax.distributed.initialize(
-            given["COORDINATOR"],
-            count,
-            index,
+            member.coordinator,
+            member.count,
+            member.index,
             cluster_detection_method="deactivate",
             initialization_timeout=timeout,
         )
-        _meet()
-        return True
-    if all(name in environment for name in _SLURM) and environment["SLURM_NTASKS"] != "1":
+    else:
         jax.distributed.initialize(cluster_detection_method="slurm", initialization_timeout=timeout)
-        _meet()
-        return True
-    return False
+    _meet()
+    return True
 
 
 def _meet() -> None:
     # On CPUs the first exchange waits 30 s: it comes while all have just joined, before any compiles.
     multihost_utils.sync_global_devices("joined")
-
-
-def _number(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise InputError(f"{name}={text}: not a number")
-    return int(text)
 
 
 def make_mesh() -> Mesh:

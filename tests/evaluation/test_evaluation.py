@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,48 @@ def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkey
     assert "psnr_float-y" in Path("out/results.csv").read_text().splitlines()[0]
 
 
+def test_processes_share_the_clips_out_by_themselves(evaluate, networks, clips):
+    assert evaluate("--output", "alone").code == 0
+    command = [sys.executable, "eval.py", "--dataset", "video_folder", "--data_dir", clips, "--shard", "auto"]
+    command += ["--backbone", networks.backbone, "--checkpoint", "none", "--no-lpips"]
+    command += ["--output", Path("out").absolute()]
+    # Nobody answers at the coordinator's port: evaluation needs no exchange.
+    member = {"COORDINATOR": "127.0.0.1:1", "NUM_PROCESSES": "2"}
+    processes = [
+        subprocess.Popen(
+            list(map(str, command)),
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **member, "PROCESS_ID": str(index)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert ["one, x4, backbone: " in text for text in said] == [True, False]
+    assert ["two, x4, backbone: " in text for text in said] == [False, True]
+    assert evaluate().code == 0
+    assert columns("out") == columns("alone")
+
+
+@pytest.mark.parametrize(
+    ("visible", "seen"), [("4,5,6", "5"), ("GPU-a", "GPU-a"), (None, None)], ids=["several", "one", "unset"]
+)
+def test_each_process_takes_a_gpu_of_its_own(evaluate, calls, monkeypatch, visible, seen):
+    monkeypatch.setenv("COORDINATOR", "127.0.0.1:1")
+    monkeypatch.setenv("NUM_PROCESSES", "5")
+    monkeypatch.setenv("PROCESS_ID", "4")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    # There are two clips, none of which is this process's.
+    assert evaluate("--shard", "auto").code == 2
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
+    assert not calls
+
+
 def test_shards_make_together_what_one_process_makes(evaluate, calls):
     assert evaluate("--output", "whole").code == 0
     first = evaluate("--shard", "1/2")
@@ -245,6 +288,7 @@ def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, ca
         (["--scale", "2.5"], "whole factors; use savsr"),
         (["--protocol", "bd-x4", "--scale", "2"], "bd-x4 is for x4 alone"),
         (["--shard", "2/2"], "'2/2' is not I/N"),
+        (["--shard", "auto"], "--shard auto: no other processes are found; start them with srun"),
         (["--ref-threshold", "5"], "reference threshold 5: it is a share"),
         (["--key-stride", "0"], "'0' is not a whole number"),
         (["--protocol", "near"], "8 frames are too few for this protocol; it needs 32"),

@@ -11,18 +11,8 @@ from ldip_jax.training.sharding import AXES, join_processes, local_batch_size, m
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {},
-        {"COORDINATOR": "localhost:8476", "NUM_PROCESSES": "1", "PROCESS_ID": "0"},
-        {**SLURM, "SLURM_NTASKS": "1"},
-        # Inside an allocation, but not started by srun.
-        {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"},
-    ],
-)
-def test_a_process_may_be_alone(environment):
-    assert join_processes(environment) is False
+def test_a_process_alone_joins_nothing():
+    assert join_processes({}) is False
 
 
 def test_slurm_is_detected(monkeypatch):
@@ -30,23 +20,6 @@ def test_slurm_is_detected(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: calls.append(options))
     assert join_processes({**SLURM, "SLURM_NTASKS": "4"}) is True
     assert calls[0]["cluster_detection_method"] == "slurm"
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"COORDINATOR": "a:1"}, "NUM_PROCESSES, PROCESS_ID: not set, though COORDINATOR is"),
-        (
-            {"COORDINATOR": "a:1", "NUM_PROCESSES": "two", "PROCESS_ID": "0"},
-            "NUM_PROCESSES=two: not a number",
-        ),
-        ({"COORDINATOR": "a", "NUM_PROCESSES": "2", "PROCESS_ID": "0"}, "COORDINATOR=a: not host:port"),
-        ({"COORDINATOR": "a:1", "NUM_PROCESSES": "2", "PROCESS_ID": "2"}, "PROCESS_ID=2: not below"),
-    ],
-)
-def test_a_half_described_cluster_is_refused(environment, message):
-    with pytest.raises(InputError, match=message):
-        join_processes(environment)
 
 
 def test_a_batch_divides_among_devices():
