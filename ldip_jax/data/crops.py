@@ -16,8 +16,8 @@ from PIL import Image
 
 from ldip_jax.data.records import Record, load_record, record_provenance, record_scale
 from ldip_jax.errors import InputError
+from ldip_jax.matching import CONFIDENT
 
-CONFIDENT = 0.5
 # Crops are drawn again, a few times, until this share of them is surely matched.
 MATCHED_SHARE = 0.2
 TRIES = 4

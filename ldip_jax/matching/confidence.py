@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ldip_jax.matching import CONFIDENT
 from ldip_jax.ops.warp import bilinear, pixel_grid
 
 SIGMA = 1.5
-CONFIDENT = 0.5
 
 
 def inside(coords: Float[Array, "b h w 2"], size: Float[Array, "2"]) -> Float[Array, "b h w 1"]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.confidence import CONFIDENT
+from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.coordinates import rescale
 from ldip_jax.matching.dense import resize_image
 from ldip_jax.matching.matcher import Match, Pair
