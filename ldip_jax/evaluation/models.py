@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldip_jax.errors import InputError
+from ldip_jax.evaluation.bicubic import Bicubic
 from ldip_jax.evaluation.protocols import Column
 from ldip_jax.inference.model import Model, load_model
 from ldip_jax.inference.references import Rules
@@ -59,7 +60,7 @@ class Models:
     def __init__(self, networks: Networks, say: Callable[[str], object]):
         self._networks, self._say = networks, say
         self._models: dict[tuple[str, bool], Model] = {}
-        self._upscalers: dict[tuple[str, float | None], Upscaler] = {}
+        self._upscalers: dict[tuple[str, float | None], Upscaler | Bicubic] = {}
         self._identities: dict[tuple[str, bool], dict[str, str]] = {}
         self._size: tuple[tuple[int, int], tuple[int, int]] | None = None
 
@@ -74,10 +75,12 @@ class Models:
         """
         weights = {
             "none": "none",
+            "bicubic": "none",
             "checkpoint": self._networks.checkpoint,
             "cross": self._networks.cross or "none",
         }[column.weights]
-        if column.weights != "none" and weights == "none":
+        alone = column.weights in ("none", "bicubic")
+        if weights == "none" and not alone:
             return None
         if (weights, native) not in self._models:
             model = load_model(self._networks.backbone, weights, native=native, progress=self._say)
@@ -85,7 +88,7 @@ class Models:
             for note in model.notes:
                 self._say(note)
         model = self._models[weights, native]
-        if column.weights == "none" or model.export is not None:
+        if alone or model.export is not None:
             return model
         return None
 
@@ -98,7 +101,7 @@ class Models:
             self._identities[key] = _identity(model)
         return self._identities[key]
 
-    def upscaler(self, column: Column, lr: tuple[int, int], hr: tuple[int, int]) -> Upscaler | None:
+    def upscaler(self, column: Column, lr: tuple[int, int], hr: tuple[int, int]) -> Upscaler | Bicubic | None:
         """The column's network for frames of these sizes; None where there are no weights for it."""
         if self._size != (lr, hr):
             self._upscalers.clear()
@@ -106,6 +109,8 @@ class Models:
         model = self.model(column, native=hr == (4 * lr[0], 4 * lr[1]))
         if model is None:
             return None
+        if column.weights == "bicubic":
+            return Bicubic(model, hr)
         rules, threshold = self._networks.rules, column.threshold
         if (column.weights, threshold) not in self._upscalers:
             if threshold is not None:

@@ -19,19 +19,21 @@ class Column:
 
     Attributes:
         name: short, unique within a protocol.
-        weights: "none", the backbone alone; "checkpoint"; "cross", the export without ICA.
+        weights: "none", the backbone alone; "checkpoint"; "cross", the export without ICA; or "bicubic", no
+            network at all.
         references: none but the clip's own frames; the case's; or those of another clip.
         threshold: instead of the usual one, of what share of a key-frame a reference must match.
     """
 
     name: str
-    weights: Literal["none", "checkpoint", "cross"] = "checkpoint"
+    weights: Literal["none", "checkpoint", "cross", "bicubic"] = "checkpoint"
     references: Literal["own", "given", "unrelated"] = "own"
     threshold: float | None = None
 
 
 BACKBONE = Column("backbone", "none")
 SELF = Column("ldip")
+ANY_SCALE = (Column("bicubic", "bicubic"), BACKBONE, SELF)
 TABLE5 = (
     BACKBONE,
     Column("full", references="given"),
@@ -129,6 +131,7 @@ PROTOCOLS = {
             scales=(*_SAVSR, (1.5, 4.0), (3.5, 1.5)),
             size="round",
             measure="basicsr-y",
+            columns=ANY_SCALE,
         ),
         Protocol(
             "st-avsr",
@@ -138,6 +141,7 @@ PROTOCOLS = {
             vid4_scales=((4.0, 4.0), (2.5, 3.5), (7.2, 6.0)),
             size="floor",
             measure="rgb-crop4",
+            columns=ANY_SCALE,
         ),
         Protocol(
             "table5",

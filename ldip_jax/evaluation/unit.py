@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ldip_jax.evaluation.bicubic import Bicubic
 from ldip_jax.evaluation.cases import Case
 from ldip_jax.evaluation.compare import HIGHEST_PSNR, SCORES, Distance, Scores, average, score_frame
 from ldip_jax.evaluation.footage import Footage
@@ -69,7 +70,7 @@ def run_unit(
     low: Iterable[np.ndarray],
     case: Case,
     stills: Sequence[Still],
-    upscaler: Upscaler,
+    upscaler: Upscaler | Bicubic,
     convention: str,
     *,
     lpips: Distance | None = None,

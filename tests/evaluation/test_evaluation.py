@@ -14,14 +14,15 @@ import pytest
 from PIL import Image
 
 import ldip_jax
-from ldip_jax.data.degradation import bi
+from ldip_jax.data.degradation import DEGRADATIONS, bi
 from ldip_jax.evaluation import runner
 from ldip_jax.evaluation.compare import average, score_frames
 from ldip_jax.evaluation.unit import score_keys
 from ldip_jax.media.color import as_float
 from ldip_jax.media.images import read_image
+from ldip_jax.ops.imresize import imresize
 from tests.evaluation.conftest import COUNT, write_clip
-from tests.networks import LR
+from tests.networks import HR, LR
 
 
 def results(folder="out"):
@@ -266,6 +267,16 @@ def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, ca
         for clip in scale["columns"][0]["clips"]
     ]
     assert sizes == [([31, 39], [12, 16]), ([31, 39], [21, 10])]
+
+
+def test_any_scale_is_compared_with_bicubic_interpolation(evaluate, clips):
+    words = ("--protocol", "savsr", "--scale", "2.5x1.5", "--columns", "bicubic")
+    assert evaluate(*words).code == 0
+    truth = [np.asarray(Image.open(path)) for path in sorted((clips / "one").iterdir())]
+    low = [DEGRADATIONS["antialiased"](frame, (round(HR[0] / 2.5), round(HR[1] / 1.5))) for frame in truth]
+    images = [np.clip(imresize(as_float(frame), size=HR), 0.0, 1.0) for frame in low]
+    expected = average(score_frames(images, [as_float(frame) for frame in truth]))
+    assert columns()["bicubic"]["one"]["average"] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
