@@ -1,17 +1,24 @@
 """Time and memory of one training step of LRRF on features and flows of a frozen backbone.
 
     python benchmarks/training_step.py
+    python benchmarks/training_step.py --torch
 
 One clip: Ref-Fusion of its key-frames, HRIP over all frames, L1 on the features, AdamW. Memory is what the
 compiler plans, `compiled.memory_analysis()`. "cpu" is the time on all cores together, which other programs on
 the machine disturb less than "wall". The first step is left out.
+
+`--torch` makes the same steps in PyTorch, in turns: whole frames, channels last, the same parameters, data,
+optimizer and threads. Both losses of the last step are shown.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -44,6 +51,8 @@ def arguments() -> argparse.Namespace:
     add("--bands", type=int, nargs="+", default=[2048], metavar="PIXELS", help="0 for whole frames")
     add("--remat-frames", action="store_true", help="see LDIP.remat_frames")
     add("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the computation")
+    add("--torch", action="store_true", help="beside PyTorch, float32; needs torch")
+    add("--threads", type=int, help="cores for both (Linux; default: all)")
     add("--steps", type=int, default=3, help="measured steps, 0 to compile alone (default: 3)")
     return parser.parse_args()
 
@@ -69,14 +78,56 @@ def batch(args: argparse.Namespace, key: jax.Array) -> tuple:
     return hr, KeyFrames(index, jnp.ones(index.shape), references), flows, target
 
 
+def torch_step(params: Any, hr: jax.Array, keys: KeyFrames, flows: Flows, target: jax.Array) -> Callable:
+    """A function that makes one step in PyTorch and returns the loss before it."""
+    import torch
+
+    from tests.parity import torch_lrrf as twins
+
+    torch.set_num_threads(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    net = twins.LRRF()
+    twins.load(net, params)
+    net = net.to(memory_format=torch.channels_last)
+    data, wanted = twins.inputs(hr, keys, flows), twins.channels_first(target[0])
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-4, weight_decay=0.01)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = (net(*data) - wanted).abs().mean()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def measure(run: Callable) -> tuple[float, float, Any]:
+    """Seconds of wall and of CPU time, and what was returned."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    return time.perf_counter() - wall, time.process_time() - cpu, result
+
+
+def report(rounds: list[tuple[float, float, Any]]) -> str:
+    """Medians but for the first round, and the last loss."""
+    walls, cpus, losses = zip(*rounds, strict=True)
+    return f" {statistics.median(walls[1:]):9.2f} {statistics.median(cpus[1:]):8.2f} {float(losses[-1]):9.6f}"
+
+
 def main() -> None:
     args = arguments()
+    if args.threads:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    # Threads of one side that wait must not take the cores from the other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print(f"jax {jax.__version__} on {jax.default_backend()}; {args.frames} frames of {args.size},", end=" ")
     print(f"{args.keys} key-frames with {args.references} references, {args.dtype}\n")
     print("bands   compile s  temporary MB    wall s    cpu s      loss")
     optimizer = optax.adamw(2e-4, weight_decay=0.01)
     for bands in args.bands:
-        lrrf = LRRF(band_pixels=bands or None)
+        lrrf = LRRF(gate="max_confidence", band_pixels=bands or None)
         net = LDIP(BasicVSR(), lrrf, remat_frames=args.remat_frames)
 
         def loss(params, hr, keys, flows, target, net=net):
@@ -93,19 +144,28 @@ def main() -> None:
         params = jax.jit(lambda key, lrrf=lrrf: init_lrrf(lrrf, key))(jax.random.key(0))
         moments = jax.jit(optimizer.init)(params)
         data = jax.jit(lambda key: batch(args, key))(jax.random.key(1))
+        in_torch = torch_step(params, *data) if args.torch else None
         start = time.perf_counter()
         compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, moments, *data).compile()
         took = time.perf_counter() - start
-        line = f"{bands:5d} {took:11.1f} {compiled.memory_analysis().temp_size_in_bytes / MB:13.0f}"
-        times, value = [], jnp.nan
-        for _ in range(args.steps + 1 if args.steps else 0):
-            wall, cpu = time.perf_counter(), time.process_time()
+
+        def in_jax(compiled=compiled, data=data):
+            nonlocal params, moments
             params, moments, value = jax.block_until_ready(compiled(params, moments, *data))
-            times.append((time.perf_counter() - wall, time.process_time() - cpu))
-        if times:
-            walls, cpus = zip(*times[1:], strict=True)
-            line += f" {statistics.median(walls):9.2f} {statistics.median(cpus):8.2f} {float(value):9.6f}"
-        print(line, flush=True)
+            return value
+
+        ours, theirs = [], []
+        for _ in range(args.steps + 1 if args.steps else 0):
+            ours.append(measure(in_jax))
+            if in_torch is not None:
+                theirs.append(measure(in_torch))
+        memory = compiled.memory_analysis().temp_size_in_bytes / MB
+        print(f"{bands:5d} {took:11.1f} {memory:13.0f}" + (report(ours) if ours else ""), flush=True)
+        if theirs:
+            print(f"torch {'':25s}" + report(theirs), flush=True)
+            for name, clock in (("wall", 0), ("cpu", 1)):
+                ratios = [a[clock] / b[clock] for a, b in zip(ours[1:], theirs[1:], strict=True)]
+                print(f"jax / torch, {name}: {statistics.median(ratios):.2f}", flush=True)
 
 
 if __name__ == "__main__":

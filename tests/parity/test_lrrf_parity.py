@@ -1,0 +1,94 @@
+"""LRRF against a PyTorch twin with random weights: a clip's output, and the gradient of every parameter.
+
+No layer is silent, the sizes are no multiples of a window, references have a size of their own.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.backbone.propagation import Flows
+from ldip_jax.models.ldip import LDIP, KeyFrames
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.warp import pixel_grid
+
+torch = pytest.importorskip("torch")
+from tests.parity import torch_lrrf as twins  # noqa: E402
+
+# Most of the test's time is compilation.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+FRAMES, SIZE, STILL, KEYS, COUNT, SCALE = 3, (20, 28), (36, 26), (0, 2), 2, 0.5
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """Features, key-frames and flows, as the Flax network takes them."""
+    rng = np.random.default_rng(0)
+    stack = (1, len(KEYS), COUNT)
+    zoom = np.array([STILL[1] / SIZE[1], STILL[0] / SIZE[0]])
+    # Some places lie outside.
+    warp = (np.asarray(pixel_grid(*SIZE)) + 3 * rng.standard_normal((*stack, *SIZE, 2))) * zoom
+    references = Reference(
+        jnp.asarray(rng.random((*stack, *STILL, 3)), jnp.float32),
+        jnp.broadcast_to(jnp.array(STILL), (*stack, 2)),
+        jnp.asarray(warp, jnp.float32),
+        jnp.asarray(rng.random((*stack, *SIZE, 1)), jnp.float32),
+        jnp.ones(stack),
+    )
+    lr = (1, FRAMES, SIZE[0] // 4, SIZE[1] // 4, 2)
+    flows = Flows(*jnp.asarray(rng.standard_normal((2, *lr)), jnp.float32))
+    hr = jnp.asarray(SCALE * rng.standard_normal((1, FRAMES, *SIZE, 64)), jnp.float32)
+    return hr, KeyFrames(jnp.array([KEYS]), jnp.ones((1, len(KEYS))), references), flows
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Random, none of them zero."""
+    rng = np.random.default_rng(1)
+
+    def lively(path, like):
+        values = rng.standard_normal(like.shape)
+        match path[-1].key:
+            case "kernel":
+                values *= np.prod(like.shape[:-1]) ** -0.5
+            case "scale":
+                values = 1.0 + 0.1 * values
+            case _:
+                values *= 0.1
+        return jnp.asarray(values, jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(
+        lively, jax.eval_shape(partial(init_lrrf, LRRF()), jax.random.key(0))
+    )
+
+
+def test_output_and_every_gradient_equal_torch(clip, params, rng):
+    net = LDIP(BasicVSR(), LRRF(feature_scale=SCALE, gate="max_confidence"))
+    weights = rng.standard_normal(clip[0].shape).astype(np.float32)
+
+    def ours(params, hr, keys, flows):
+        variables = {"params": {"lrrf": params}}
+        refined = net.apply(variables, hr, keys, method=LDIP.refine)
+        out = net.apply(variables, refined, flows, method=LDIP.propagate)
+        return jnp.mean(out * weights), out
+
+    gradients, out = jax.jit(jax.grad(ours, has_aux=True), compiler_options=QUICKLY)(params, *clip)
+    twin = twins.LRRF(SCALE)
+    twins.load(twin, params)
+    theirs = twin(*twins.inputs(*clip))
+    (theirs * twins.channels_first(weights[0])).mean().backward()
+    assert np.abs(out - clip[0]).mean() > 0.1
+    np.testing.assert_allclose(twins.channels_first(out[0]), theirs.detach(), rtol=0, atol=2e-4)
+    named = dict(twin.named_parameters())
+    for name, gradient in twins.in_torch(gradients):
+        expected = named.pop(name).grad.numpy()
+        # As a whole: a value that rounding moves across a leaky ReLU's kink changes single entries. The
+        # keys' bias has no gradient: it cancels out in the softmax.
+        difference, whole = np.linalg.norm(gradient - expected), np.linalg.norm(expected)
+        assert difference < 2e-3 * whole + 1e-9, f"{name}: {difference:.1e} of {whole:.1e}"
+    assert not named
