@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--lrrf",
-        metavar="default|none|FILE",
+        metavar="default|none|NAME|FILE",
         default="default",
         help="LRRF weights; default: those shipped for the backbone, where there are any; none: no LRRF",
     )

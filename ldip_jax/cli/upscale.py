@@ -80,7 +80,8 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         metavar="default|none|NAME|FILE",
         default="default",
         help="weights of LRRF, the part that uses references. default: those shipped for the backbone, or"
-        " the backbone alone while there are none; none: the backbone alone (default: %(default)s)",
+        " the backbone alone while there are none; none: the backbone alone; NAME: of `ldip weights list`"
+        " (default: %(default)s)",
     )
     add_reference_flags(parser)
     add(

@@ -35,6 +35,7 @@ def _say(line: str) -> None:
 def _list(args: argparse.Namespace) -> int:
     from ldip_jax.cache import cache_dir
     from ldip_jax.weights.catalogue import CATALOGUE
+    from ldip_jax.weights.export import export_file, read_export, shipped_names
     from ldip_jax.weights.fetch import cached
 
     width = max(map(len, CATALOGUE))
@@ -42,6 +43,11 @@ def _list(args: argparse.Namespace) -> int:
         state = "fetched" if cached(entry) else "-"
         print(f"{entry.name:{width}}  {entry.kind:8}  {entry.size / 1e6:5.1f} MB  {state:7}  {entry.summary}")
         print(f"{'':{width}}  {entry.licence}")
+    for name in shipped_names():
+        size = export_file(name).stat().st_size / 1e6
+        boxes = ", ".join(read_export(export_file(name)).groups)
+        print(f"{name:{width}}  {'lrrf':8}  {size:5.1f} MB  {'shipped':7}  {boxes}, for --lrrf")
+        print(f"{'':{width}}  Apache-2.0, the ldip_jax authors")
     print(f"\nFetched files are kept in {cache_dir()}")
     return 0
 
@@ -61,7 +67,7 @@ def _fetch(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     from ldip_jax.inference.boxes import count
     from ldip_jax.weights.catalogue import CATALOGUE
-    from ldip_jax.weights.export import is_export, read_export
+    from ldip_jax.weights.export import export_file, is_export, read_export
     from ldip_jax.weights.load import load_weights
 
     entry = CATALOGUE.get(args.what)
@@ -69,8 +75,8 @@ def _info(args: argparse.Namespace) -> int:
         rows = {"what": entry.summary, "size": f"{entry.size:,} bytes", "sha256": entry.sha256}
         _table({**rows, "licence": entry.licence, "from": entry.source.origin})
         return 0
-    if entry is None and is_export(args.what):
-        export = read_export(args.what)
+    if entry is None and is_export(export_file(args.what)):
+        export = read_export(export_file(args.what))
         rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
         rows |= {name: f"{count(group):,} parameters" for name, group in export.groups.items()}
         _table({**rows, "config": json.dumps(export.config), **export.provenance})

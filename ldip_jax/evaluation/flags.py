@@ -91,9 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--checkpoint",
         default="default",
-        metavar="RUN|FILE|default|none",
-        help="LRRF weights: a training run's folder, an export, the shipped ones or none (default:"
-        " %(default)s)",
+        metavar="RUN|FILE|NAME|default|none",
+        help="LRRF weights: a training run's folder, an export, the name of shipped ones, those of the"
+        " backbone, or none (default: %(default)s)",
     )
     add("--cross", metavar="RUN|FILE", help='weights without ICA, for the column "w/o ICA"')
     add(

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.bicubic import Bicubic
@@ -12,18 +11,19 @@ from ldip_jax.evaluation.protocols import Column
 from ldip_jax.inference.model import Model, load_model
 from ldip_jax.inference.references import Rules
 from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.weights.export import export_file, shipped_names
 from ldip_jax.weights.rules import flatten
 
 EXPORT = "export.safetensors"
 
 
 def resolve_checkpoint(text: str) -> str:
-    """A training run's folder to the export in it; "default", "none" and files stay as they are.
+    """The export of a run's folder or of a shipped name; "default", "none" and files stay as they are.
 
     Raises:
         InputError: a folder without an export, or no such file.
     """
-    path = Path(text)
+    path = export_file(text)
     if text in ("default", "none") and not path.exists():
         return text
     if path.is_dir():
@@ -31,8 +31,11 @@ def resolve_checkpoint(text: str) -> str:
             raise InputError(f"{text}: holds no {EXPORT}; give a training run's folder, or an export's file")
         return str(path / EXPORT)
     if not path.is_file():
-        raise InputError(f"{text}: no such checkpoint; give a run's folder, an export, default or none")
-    return text
+        names = ", ".join(shipped_names())
+        raise InputError(
+            f"{text}: no such checkpoint; give a run's folder, an export, default, none or {names}"
+        )
+    return str(path)
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def upscale(
         size: the output's (height, width) instead.
         refs: reference images of the scene, `h w 3` each, of any size.
         backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if need be.
-        lrrf: "default" for the weights shipped for that backbone, "none" for the backbone alone, or a file.
+        lrrf: "default" for the weights shipped for that backbone, "none" for the backbone alone, the name of
+            shipped ones, or a file.
         key_stride: frames from one key-frame to the next.
         self_refs: references per key-frame; what `refs` leave free is taken from the clip's own frames.
         exclude: the clip's frames this near to a key-frame are no references for it.

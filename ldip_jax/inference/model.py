@@ -10,7 +10,7 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
-from ldip_jax.weights.export import Export, load_export, shipped_export
+from ldip_jax.weights.export import Export, export_file, load_export, shipped_export, shipped_names
 from ldip_jax.weights.flow import OWN_FLOW, flow_identity, flow_network, known_flow, load_flow
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.load import Weights, load_weights, look
@@ -67,7 +67,7 @@ def load_model(
     Args:
         backbone: name or file of the backbone's weights.
         lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
-            backbone alone; or the file of an export.
+            backbone alone; or the name of shipped ones; or the file of an export.
         native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
             takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
             fixed ones too.
@@ -78,8 +78,11 @@ def load_model(
     Raises:
         InputError: weights that cannot be had, read, or do not belong together.
     """
-    if lrrf not in ("default", "none") and not Path(lrrf).is_file():
-        raise InputError(f"{lrrf}: no such file of LRRF weights; give default, none, or an export")
+    if lrrf not in ("default", "none"):
+        lrrf = export_file(lrrf)
+        if not lrrf.is_file():
+            names = ", ".join(("default", "none", *shipped_names()))
+            raise InputError(f"{lrrf}: no such file of LRRF weights; give {names}, or an export")
     weights = load_weights(backbone, network=tuple(BACKBONES), progress=progress)
     notes: list[str] = []
     export = None

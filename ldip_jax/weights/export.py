@@ -70,6 +70,16 @@ def save_export(path: str | Path, export: Export, dtype: str = "float32") -> Non
     write_safetensors(path, arrays, metadata)
 
 
+def shipped_names() -> list[str]:
+    """Names of the exports that come with this package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def export_file(what: str | Path) -> Path:
+    """The file of a shipped export's name; anything else is a file's path already."""
+    return SHIPPED / f"{what}.safetensors" if what in shipped_names() else Path(what)
+
+
 def read_export(path: str | Path) -> Export:
     """An export as it is, whatever backbone it is for; shapes are not looked at.
 
@@ -148,5 +158,5 @@ def shipped_export(backbone: str, kind: str) -> Path | None:
         backbone: name of the backbone's weights.
         kind: "x4" for the backbone's own scale, "as" for arbitrary ones.
     """
-    path = SHIPPED / f"{backbone}-{kind}.safetensors"
-    return path if path.is_file() else None
+    name = f"{backbone}-{kind}"
+    return export_file(name) if name in shipped_names() else None

@@ -1,6 +1,7 @@
 """Which sizes, weights and modules a request leads to."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.inference import model as module
 from ldip_jax.inference.model import load_model, output_size
+from ldip_jax.weights import export as exports
 from ldip_jax.weights.export import load_export, read_export, save_export
 from ldip_jax.weights.load import load_weights
 
@@ -91,6 +93,16 @@ def test_default_takes_what_is_shipped_for_the_scale(networks, monkeypatch):
     assert load(networks.backbone, "default", native=True).refined
     assert load(networks.backbone, "default", native=False).refined
     assert asked == [(name, "x4"), (name, "as")]
+
+
+def test_shipped_weights_have_a_name(networks, monkeypatch, tmp_path):
+    monkeypatch.setattr(exports, "SHIPPED", tmp_path)
+    shutil.copy(networks.trained, tmp_path / "net-x4.safetensors")
+    assert load(networks.backbone, "net-x4", native=True).refined
+    with pytest.raises(
+        InputError, match="net-x5: no such file of LRRF weights; give default, none, net-x4, or"
+    ):
+        load(networks.backbone, "net-x5")
 
 
 def test_while_only_x4_is_shipped_other_scales_stand_on_it(networks, monkeypatch):

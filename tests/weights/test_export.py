@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import jax
 import ml_dtypes
@@ -245,6 +246,14 @@ def test_shipped_exports_are_found_by_backbone_and_kind(tmp_path, monkeypatch):
     (tmp_path / "net-x4.safetensors").write_bytes(b"")
     assert shipped_export("net", "x4") == tmp_path / "net-x4.safetensors"
     assert shipped_export("net", "as") is None
+
+
+def test_a_shipped_export_has_a_name_and_all_else_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(exports, "SHIPPED", tmp_path)
+    (tmp_path / "net-x4.safetensors").write_bytes(b"")
+    assert exports.shipped_names() == ["net-x4"]
+    assert exports.export_file("net-x4") == tmp_path / "net-x4.safetensors"
+    assert exports.export_file("net-x4.safetensors") == Path("net-x4.safetensors")
 
 
 def test_what_is_shipped_can_be_read():
