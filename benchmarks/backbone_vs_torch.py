@@ -2,7 +2,7 @@
 
     pip install torch
     python benchmarks/backbone_vs_torch.py
-    python benchmarks/backbone_vs_torch.py --weights random --network basicvsrpp
+    python benchmarks/backbone_vs_torch.py --weights random --network basicvsrpp      # or iart
 
 JAX runs as in `ldip upscale` (frame by frame, in bands, with its compiler flags), PyTorch as a whole clip in
 float32, channels last, without gradients. A round runs both; the first round is left out. "wall" is the time
@@ -17,10 +17,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
+NETWORKS = ("basicvsr", "basicvsrpp", "iart")
 sys.path.insert(0, str(ROOT))
 
 from ldip_jax.runtime import configure  # noqa: E402
@@ -36,7 +38,7 @@ def arguments() -> argparse.Namespace:
         default="basicvsr-reds4",
         help="name or .pth file; 'random' for seeded ones, as without network (default: basicvsr-reds4)",
     )
-    add("--network", choices=("basicvsr", "basicvsrpp"), default="basicvsr", help="of random weights")
+    add("--network", choices=NETWORKS, default="basicvsr", help="of random weights (default: basicvsr)")
     add(
         "--sizes",
         nargs="+",
@@ -50,13 +52,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def twin(network: str, mid_channels: int = 0, num_blocks: int = 0, same_size: bool = False):
-    """The network in PyTorch; without a size that of the first published weights."""
+def twin(network: str, config: Mapping[str, Any]):
+    """The network in PyTorch; without a config that of the first published weights."""
     from tests.parity.torch_basicvsr_pp import BasicVSRPlusPlus
+    from tests.parity.torch_iart import IART
     from tests.parity.torch_twins import BasicVSR
 
-    size = (mid_channels, num_blocks) if mid_channels else ()
-    return BasicVSR(*size) if network == "basicvsr" else BasicVSRPlusPlus(*size, same_size=same_size)
+    # The fields of a config come in the order of the twins' arguments.
+    nets = dict(zip(NETWORKS, (BasicVSR, BasicVSRPlusPlus, IART), strict=True))
+    return nets[network](*config.values())
 
 
 def weights_file(name: str, network: str, folder: str) -> Path:
@@ -76,7 +80,7 @@ def weights_file(name: str, network: str, folder: str) -> Path:
             print(f"{error}\nrandom weights instead", file=sys.stderr)
     torch.manual_seed(0)
     path = Path(folder) / "random.pth"
-    torch.save(twin(network).state_dict(), path)
+    torch.save(twin(network, {}).state_dict(), path)
     return path
 
 
@@ -91,9 +95,9 @@ def runners(path: Path) -> dict[str, Callable]:
     from ldip_jax.weights.formats import read_checkpoint
     from ldip_jax.weights.load import load_weights
 
-    weights = load_weights(path, network=("basicvsr", "basicvsrpp"))
+    weights = load_weights(path, network=NETWORKS)
     programs = Programs(build(None, weights), {"backbone": weights.params})
-    net = twin(weights.network, **weights.config)
+    net = twin(weights.network, weights.config)
     arrays = read_checkpoint(path).arrays.items()
     # The twins' names are those of BasicSR.
     net.load_state_dict({_basicsr(name): torch.tensor(array) for name, array in arrays})

@@ -49,7 +49,9 @@ def test_the_middle_of_seven_frames():
 
 
 @pytest.mark.parametrize(
-    ("case", "most"), [(cases.by_fractions, 7), (cases.near, 31), (cases.pan, 5)], ids=lambda x: str(x)
+    ("case", "most"),
+    [(cases.by_fractions, 7), (cases.near, 31), (cases.pan, 5)],
+    ids=["by_fractions", "near", "pan"],
 )
 def test_short_clips_are_refused_up_to_the_length_that_the_message_names(case, most):
     for count in (1, 2, most):
