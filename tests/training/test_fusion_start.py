@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.warp import pixel_grid
+from ldip_jax.training import detail_maps
 from ldip_jax.training.detail_maps import GAIN, DetailMaps, Example, detail, fit_detail_maps
 from ldip_jax.training.fusion_start import transfer_start
 from ldip_jax.training.setup import Run
@@ -25,8 +26,8 @@ MAPS = DetailMaps(READ, np.zeros(3, np.float32), READ.transpose(0, 1, 3, 2))
 
 
 def started(attention="ica"):
-    lrrf = LRRF(feature_scale=SCALE, attention=attention, gate="max_confidence")
-    return lrrf, transfer_start(init_lrrf(lrrf, jax.random.key(0)), MAPS)
+    net, params = narrow_ldip(attention=attention, gate="max_confidence")
+    return net.lrrf, transfer_start(params["lrrf"], MAPS)
 
 
 @pytest.fixture(scope="module", params=["ica", "cross"])
@@ -117,8 +118,9 @@ def test_it_is_for_the_start_alone():
         transfer_start(params, MAPS)
 
 
-def test_the_maps_are_those_of_the_frozen_decoder(rng):
+def test_the_maps_are_those_of_the_frozen_decoder(rng, monkeypatch):
     """What is read is the detail of the decoded image; what is written comes out of the decoder."""
+    monkeypatch.setattr(detail_maps, "STEPS", 60)
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
     clips = [
