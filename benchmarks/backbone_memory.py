@@ -20,6 +20,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from ldip_jax.inference.model import BAND_PIXELS  # noqa: E402
 from ldip_jax.models.backbone import BACKBONES  # noqa: E402
+from ldip_jax.models.backbone.propagation import Branch  # noqa: E402
 
 MB = 1e6
 
@@ -47,20 +48,20 @@ def main() -> None:
     frame = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     params = jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 2, 32, 32, 3), jnp.float32))
 
-    def shapes(method: str, *inputs):
-        return jax.eval_shape(
-            lambda params, *inputs: net.apply(params, *inputs, method=method), params, *inputs
-        )
+    def bound(method: str, branch: Branch | None):
+        """The method as a function of arrays alone."""
+        leading = (branch,) if branch else ()
+        return lambda params, *inputs: net.apply(params, *leading, *inputs, method=method)
+
+    def shapes(method: str, *inputs, branch: Branch | None = None):
+        return jax.eval_shape(bound(method, branch), params, *inputs)
 
     band = f"bands of {args.band} pixels" if args.band else "whole frames"
     print(f"jax {jax.__version__} on {jax.default_backend()}; {args.network}, {args.size}, {band}; MB\n")
     print("program          arguments    output  temporary       sum")
 
-    def show(name: str, method: str, *inputs, branch=None) -> None:
-        # Not part of what is traced.
-        leading = (branch,) if branch else ()
-        run = jax.jit(lambda params, *inputs: net.apply(params, *leading, *inputs, method=method))
-        plan = run.lower(params, *inputs).compile().memory_analysis()
+    def show(name: str, method: str, *inputs, branch: Branch | None = None) -> None:
+        plan = jax.jit(bound(method, branch)).lower(params, *inputs).compile().memory_analysis()
         sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
         print(f"{name:16s} " + " ".join(f"{size / MB:9.1f}" for size in (*sizes, sum(sizes))), flush=True)
 
@@ -70,8 +71,7 @@ def main() -> None:
     kept = (shapes("encode", frame),)
     for branch in net.branches:
         show(branch.name, "step", carry, kept, flow, branch=branch)
-        out = jax.ShapeDtypeStruct((*flow.shape[:3], net.mid_channels), jnp.float32)
-        kept = net.keep(kept, out)
+        kept = net.keep(kept, shapes("step", carry, kept, flow, branch=branch)[1])
     show("reconstruct", "reconstruct", kept)
     features = shapes("reconstruct", kept)
     show("upscale", "upscale", features)

@@ -1,12 +1,13 @@
 """One program for one device, many, and many processes: samples are spread, everything else is everywhere.
 
-Parameters, optimizer and frozen weights are small, so each device holds all of them; the compiler adds the
-exchange of gradients. What a run computes depends on its global batch alone, not on the number of devices.
+Parameters, optimizer and frozen weights are small, so each device holds all of them. Devices exchange one
+mean of their gradients for each step and nothing else. What a run computes depends on its global batch alone,
+not on the number of devices.
 """
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -18,6 +19,8 @@ from ldip_jax.processes import find_member
 # Samples lie along "data". "space" has one device: the place for sharding time or rows, should one sample
 # ever not fit a device.
 AXES = ("data", "space")
+
+T = TypeVar("T")
 
 
 def join_processes(environment: Mapping[str, str] = os.environ, *, timeout: int = 300) -> bool:
@@ -71,6 +74,27 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def by_sample(mesh: Mesh) -> NamedSharding:
     """The first axis, samples, spread over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def mean_over_devices(f: Callable[..., T], mesh: Mesh | AbstractMesh) -> Callable[..., T]:
+    """`f(*everywhere, batch)`, done by each device for its own samples, and the mean of what comes out.
+
+    Left to itself, the compiler brings all samples' maps to every device for each gather at places that
+    differ by sample, as all warps are, and exchanges gradients inside of loops.
+
+    Args:
+        f: a mean over the samples of its last argument; other arguments are the same everywhere.
+    """
+
+    def own(*args: Any) -> T:
+        return jax.lax.pmean(f(*args), "data")
+
+    def shared(*args: Any) -> T:
+        everywhere, samples = PartitionSpec(), PartitionSpec("data")
+        specs = (*(everywhere for _ in args[:-1]), samples)
+        return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)(*args)
+
+    return shared
 
 
 def local_batch_size(mesh: Mesh | AbstractMesh, batch_size: int) -> int:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float
 
 from ldip_jax.data.crops import Sample
@@ -15,6 +16,7 @@ from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid, crop_axis
 from ldip_jax.training.config import StepPlan
+from ldip_jax.training.sharding import mean_over_devices
 from ldip_jax.training.state import TrainState, trained_params, update_average
 
 Params = Mapping[str, Any]
@@ -70,6 +72,8 @@ def train_step(
     state: TrainState,
     frozen: Params,
     batch: Sample,
+    *,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One update; L1 over all frames and channels.
 
@@ -80,16 +84,20 @@ def train_step(
         state: used up.
         frozen: the other boxes' parameters; no gradient reaches them.
         batch: the global batch.
+        mesh: devices that do their own samples each; None: this is one device's program.
 
     Returns:
         The state after it, and "loss", "grad_norm" and "skipped" (0 or 1) as scalars.
     """
 
-    def loss(params: Params) -> Float[Array, ""]:
+    def loss(params: Params, frozen: Params, batch: Sample) -> Float[Array, ""]:
         out = restored(net, {**frozen, **params}, batch, propagate=plan.propagate, dtype=plan.dtype)
         return jnp.mean(jnp.abs(out - images(batch.hr)))
 
-    value, gradients = jax.value_and_grad(loss)(state.params)
+    learn = jax.value_and_grad(loss)
+    if mesh is not None:
+        learn = mean_over_devices(learn, mesh)
+    value, gradients = learn(state.params, frozen, batch)
     norm = optax.tree.norm(gradients)
     fine = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(gradients, state.opt_state, cast(Any, state.params))

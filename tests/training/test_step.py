@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AbstractMesh, AxisType
 
 from ldip_jax.data.crops import CropPlan
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.training.config import StepPlan
+from ldip_jax.training.sharding import AXES
 from ldip_jax.training.state import start_state, trained_params, update_average
 from ldip_jax.training.step import restored, train_step, validation_step
 from tests.models.build import narrow_ldip, shaken
@@ -142,3 +144,18 @@ def test_without_propagation_only_key_frames_change(parts):
     key = int(batch.key_index[0, 0])
     assert (out[0, key] != alone[0, key]).any()
     np.testing.assert_array_equal(out[0, 1 - key], alone[0, 1 - key])
+
+
+def test_devices_exchange_gradients_once_and_nothing_else(parts):
+    """The compiler would bring every sample's maps to every device for each warp, inside of loops too."""
+    net, frozen, state, batch, _ = parts
+    mesh = AbstractMesh((2, 1), AXES, axis_types=(AxisType.Auto,) * 2)
+    two = jax.tree.map(lambda x: np.concatenate([x, x]), batch)
+    step = partial(train_step, net, optax.adamw(1e-5), STEP, mesh=mesh)
+    (shared,) = (e for e in jax.make_jaxpr(step)(state, frozen, two).eqns if e.primitive.name == "shard_map")
+    own = shared.params["jaxpr"]
+    samples = {var.aval.shape[0] for var in own.invars[-len(batch) :]}
+    assert samples == {1}
+    exchanged = [equation for equation in own.eqns if equation.primitive.name == "psum"]
+    assert sum(len(equation.invars) for equation in exchanged) == 1 + len(jax.tree.leaves(state.params))
+    assert str(own).count("psum") == len(exchanged)
