@@ -1,6 +1,7 @@
 """What every test runs under: strict JAX, compiled programs kept, nothing written outside its folder."""
 
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -11,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set up JAX, and the environment that processes started by tests inherit."""
+    """Set up JAX, and what processes started by tests inherit."""
+    # Background jobs of a shell ignore Ctrl-C, and so would all that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
