@@ -152,12 +152,12 @@ def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[st
     """Head and rows: a row for each column, then the published figures with their source."""
     figures = results.published(scale)
     psnr, ssim = main_keys("basicsr-rgb" if figures is TABLE5 else results.plan.convention)
-    source = ["source"] if figures else []
+    source, own = (["source"], ["this run"]) if figures else ([], [])
     head = ["method", *(title(key) for key in results.keys), *source]
     rows = []
     for column in results.columns:
         means = results.average(scale, column)
-        rows.append([column, *(show(key, means[key]) for key in results.keys), *("this run" for _ in source)])
+        rows.append([column, *(show(key, means[key]) for key in results.keys), *own])
     for figure in figures:
         given = {psnr: figure.psnr, ssim: figure.ssim, "lpips_alex": figure.lpips}
         # Papers give as many decimals as they find fit.

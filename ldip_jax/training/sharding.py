@@ -19,6 +19,7 @@ from ldip_jax.processes import find_member
 # Samples lie along "data". "space" has one device: the place for sharding time or rows, should one sample
 # ever not fit a device.
 AXES = ("data", "space")
+EVERYWHERE, SAMPLES = PartitionSpec(), PartitionSpec("data")
 
 T = TypeVar("T")
 
@@ -68,12 +69,12 @@ def make_mesh() -> Mesh:
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device: parameters, optimizer, metrics."""
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, EVERYWHERE)
 
 
 def by_sample(mesh: Mesh) -> NamedSharding:
     """The first axis, samples, spread over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, SAMPLES)
 
 
 def mean_over_devices(f: Callable[..., T], mesh: Mesh | AbstractMesh) -> Callable[..., T]:
@@ -90,9 +91,8 @@ def mean_over_devices(f: Callable[..., T], mesh: Mesh | AbstractMesh) -> Callabl
         return jax.lax.pmean(f(*args), "data")
 
     def shared(*args: Any) -> T:
-        everywhere, samples = PartitionSpec(), PartitionSpec("data")
-        specs = (*(everywhere for _ in args[:-1]), samples)
-        return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)(*args)
+        specs = (*(EVERYWHERE for _ in args[:-1]), SAMPLES)
+        return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=EVERYWHERE, check_vma=False)(*args)
 
     return shared
 

@@ -10,7 +10,6 @@ from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.warp import pixel_grid
-from ldip_jax.training import detail_maps
 from ldip_jax.training.detail_maps import GAIN, DetailMaps, Example, detail, fit_detail_maps
 from ldip_jax.training.fusion_start import transfer_start
 from ldip_jax.training.setup import Run
@@ -118,9 +117,8 @@ def test_it_is_for_the_start_alone():
         transfer_start(params, MAPS)
 
 
-def test_the_maps_are_those_of_the_frozen_decoder(rng, monkeypatch):
+def test_the_maps_are_those_of_the_frozen_decoder(rng):
     """What is read is the detail of the decoded image; what is written comes out of the decoder."""
-    monkeypatch.setattr(detail_maps, "STEPS", 60)
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
     clips = [
