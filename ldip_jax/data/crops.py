@@ -39,7 +39,7 @@ class CropPlan:
         jitter: how far the window may lie from the middle of what matches, HR pixels.
         keys, references: the most key-frames of a sample, and references of one; 1 to that many are drawn.
         fewest_references: the least references of a key-frame, where it has as many.
-        self_references: share of key-frames with all references at LR size, as without stills at inference;
+        self_references: share of samples with all references at LR size, as without stills at inference;
             and of the others' references that are.
         sharp_references: share of references given as they are, as stills are at inference; the rest is
             degraded as in the paper.
@@ -166,13 +166,13 @@ def crop(
     )
     # No neighbour beyond the ends of the crop in time.
     sample.to_next[-1] = sample.to_previous[0] = 0.0
+    alone = rng.random() < plan.self_references
     for slot, k in enumerate(chosen):
         sample.key_index[slot], sample.key_valid[slot] = record.keys[k] - first, 1.0
         slots = np.flatnonzero(record.candidates[k] >= 0)
         fewest = min(plan.fewest_references, len(slots))
         most = min(plan.references, len(slots))
         n = most if all_drawn else int(rng.integers(fewest, most + 1))
-        alone = rng.random() < plan.self_references
         for place, j in enumerate(rng.permutation(slots)[:n]):
             image, warp, confidence = _reference(
                 record, other, k, int(j), box, rng, plan, float(scale[0]), alone

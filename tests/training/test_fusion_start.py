@@ -1,5 +1,7 @@
 """Ref-Fusion's start as a transfer of detail."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,10 +31,16 @@ def started(attention="ica"):
     return net.lrrf, transfer_start(params["lrrf"], MAPS)
 
 
+@cache
+def fusing(attention="ica"):
+    """Ref-Fusion from that start: of key-frames' features and references."""
+    lrrf, params = started(attention)
+    return partial(jax.jit(partial(lrrf.apply, method=LRRF.refine)), {"params": params})
+
+
 @pytest.fixture(scope="module", params=["ica", "cross"])
 def fusion(request):
-    lrrf, params = started(request.param)
-    return jax.jit(lambda hr, references: lrrf.apply({"params": params}, hr, references, method=LRRF.refine))
+    return fusing(request.param)
 
 
 @pytest.fixture
@@ -82,9 +90,7 @@ def test_doubt_takes_most_of_it_away_and_none_comes_without_confidence(fusion, t
 
 def test_a_coarse_reference_gives_little(texture):
     """Its detail is of another size; sampling offsets that move from pixel to pixel tell."""
-    lrrf, params = started()
-    fusion = jax.jit(lambda hr, refs: lrrf.apply({"params": params}, hr, refs, method=LRRF.refine))
-    blank = jnp.zeros_like(texture)
+    fusion, blank = fusing(), jnp.zeros_like(texture)
     quarter = texture[:, :10, :10]
     coarse = handed_on(fusion, blank, reference(quarter, warp=(pixel_grid(SIDE, SIDE)[None] + 0.5) / 4 - 0.5))
     fine = handed_on(fusion, blank, reference(texture))

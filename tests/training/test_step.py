@@ -1,6 +1,6 @@
 """One step: what learns when, what stays, and what happens to numbers that are none."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,14 @@ def parts():
     return net, frozen, state, batch, step
 
 
+@cache
+def program(net, propagate):
+    """Traced and compiled once for all tests that run it on the same shapes."""
+    return jax.jit(partial(restored, net, propagate=propagate))
+
+
 def run(net, params, batch, propagate=True):
-    return np.asarray(jax.jit(partial(restored, net, propagate=propagate))(params, batch))
+    return np.asarray(program(net, propagate)(params, batch))
 
 
 def images_and_warps(batch):
