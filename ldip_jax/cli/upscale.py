@@ -228,7 +228,7 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
     for note in upscaler.notes:
         _say(note)
     if stills and not upscaler.model.refined:
-        _say(f"{len(stills)} reference(s) given, but the backbone alone has no use for them")
+        _say(f"{len(stills)} reference(s) given, but {upscaler.model.title} has no use for them")
     if clip.count is not None:
         upscaler.check(clip.count, stills)
     began = time.perf_counter()
@@ -257,12 +257,12 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
 
 
 def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
-    name = upscaler.model.backbone.name
-    if not upscaler.model.refined:
-        return f"{name} alone"
+    model = upscaler.model
+    if not model.refined:
+        return model.title
     chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
     used = {choice.name for choice in chosen if not choice.own}
-    return f"{name} with LRRF, {len(used)} of {len(args.ref)} references used"
+    return f"{model.title}, {len(used)} of {len(args.ref)} references used"
 
 
 def _tell_choices(upscaler: "Upscaler") -> None:

@@ -60,7 +60,6 @@ class Samples:
         bicubic = [_bytes(np.asarray(to_size(self._inputs[i][None], upscaler.out))[0]) for i in shown]
         result = [self._outputs[i] for i in shown]
         model = upscaler.model
-        name = f"{model.backbone.name} with LRRF" if model.refined else f"{model.backbone.name} alone"
         middle = len(shown) // 2
         images = {still.name: _bytes(still.image) for still in stills}
         keys = [
@@ -74,7 +73,7 @@ class Samples:
             self.path,
             title=f"{clip.path.name}, upscaled",
             frame_names=[f"frame {i}" for i in shown],
-            methods=[Method("Bicubic", bicubic), Method(name, result, seconds=seconds)],
+            methods=[Method("Bicubic", bicubic), Method(model.title, result, seconds=seconds)],
             settings=[
                 ("Input", f"{clip.path.name}, {clip.width}x{clip.height}"),
                 ("Output", f"{width}x{height}"),

@@ -43,6 +43,13 @@ class Model:
         """Whether LRRF is part of it."""
         return self.net.lrrf is not None
 
+    @property
+    def title(self) -> str:
+        """The backbone's name and what is put on it, or "alone"."""
+        boxes = {"LRRF": self.refined, "the arbitrary-scale head": self.arbitrary}
+        there = " and ".join(name for name, is_there in boxes.items() if is_there)
+        return f"{self.backbone.name} with {there}" if there else f"{self.backbone.name} alone"
+
 
 def build(
     export: Export | None,

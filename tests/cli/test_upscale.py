@@ -168,7 +168,7 @@ def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, st
     done = upscale(clip, tmp_path / "a", "--lrrf", "default", "--ref", still)
     assert done.code == 0
     assert "the backbone runs alone" in done.err
-    assert "1 reference(s) given, but the backbone alone has no use for them" in done.err
+    assert "1 reference(s) given, but random1 alone has no use for them" in done.err
     quiet = upscale(clip, tmp_path / "b", "--lrrf", "none")
     assert "alone" not in quiet.err
     np.testing.assert_array_equal(read_folder(tmp_path / "a"), read_folder(tmp_path / "b"))

@@ -74,10 +74,12 @@ def test_another_scale_than_the_weights_know_is_said(networks):
 def test_an_export_adds_its_boxes(networks):
     model = load(networks.backbone, networks.trained)
     assert (model.refined, model.arbitrary) == (True, False)
+    assert model.title == f"{model.backbone.name} with LRRF"
     assert model.net.lrrf.feature_scale == 0.5
     assert set(model.params) == {"backbone", "lrrf"}
     model = load(networks.wide, networks.head)
     assert (model.refined, model.arbitrary) == (False, True)
+    assert model.title == f"{model.backbone.name} with the arbitrary-scale head"
     assert set(model.params) == {"backbone", "as_head", "as_decoder"}
 
 
