@@ -66,6 +66,9 @@ def main() -> None:
             made[here] += (detail @ best).reshape(-1, 3)
         return np.clip(made, 0.0, 1.0)
 
+    def tell(name, row):
+        print(f"{name:20} {row[0]:8.3f} {row[1]:9.3f} {row[1] - row[0]:+9.3f}", flush=True)
+
     model = load_model(args.backbone, "none", native=True, progress=print)
     matcher = choose_matcher(args.matcher, model.params["backbone"]["spynet"])
     dataset, protocol = DATASETS["video_folder"], PROTOCOLS[args.protocol]
@@ -90,9 +93,8 @@ def main() -> None:
             made = transferred(image, truths[frame], references)
             scores.append([score_frame(x, truths[frame])["psnr_y"] for x in (image, made)])
         rows.append(np.mean(scores, axis=0))
-        print(f"{source.name:20} {rows[-1][0]:8.3f} {rows[-1][1]:9.3f} {np.diff(rows[-1])[0]:+9.3f}", flush=True)
-    mean = np.mean(rows, axis=0)
-    print(f"{'mean':20} {mean[0]:8.3f} {mean[1]:9.3f} {mean[1] - mean[0]:+9.3f}")
+        tell(source.name, rows[-1])
+    tell("mean", np.mean(rows, axis=0))
 
 
 if __name__ == "__main__":
