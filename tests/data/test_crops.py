@@ -158,9 +158,19 @@ def test_sharp_references_stay_as_they_are(record):
         for s in draws(record, plan, 200)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
-    # A window of 40 whole, at a quarter, or anything between; a fifth of the key-frames has quarters alone.
+    # A window of 40 whole, at a quarter, or anything between; a fifth of the samples has quarters alone.
     assert abs(np.mean(np.array(sizes) == 40) - 0.8 * 0.5) < 0.06
     assert abs(np.mean(np.array(sizes) == 10) - (0.2 + 0.8 * 0.2)) < 0.06
+
+
+def test_a_sample_is_without_stills_as_a_whole(record):
+    """At inference a clip has stills or it has none: its key-frames are alike in that."""
+    plan = replace(PLAN, window=40, keys=2, references=3, fewest_references=3, self_references=0.3)
+    several = [s for s in draws(record, plan, 200) if s.key_valid.sum() == 2]
+    quarters = np.array([(s.sizes[..., 0] == 10).all(axis=1) for s in several])
+    # By chance alone, three of three: less than one in thirty.
+    assert abs(np.mean(quarters.all(axis=1)) - 0.3) < 0.1
+    assert np.mean(quarters[:, 0] != quarters[:, 1]) < 0.1
 
 
 def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record):
