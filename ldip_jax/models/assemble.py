@@ -1,9 +1,10 @@
 """LDIP's trainable boxes as an export's config describes them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
+from jaxtyping import PRNGKeyArray
 
 from ldip_jax.errors import InputError
 from ldip_jax.models.arbitrary_scale import (
@@ -16,6 +17,17 @@ from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.lrrf import LRRF, init_lrrf
 
 INITIALISERS = {"lrrf": init_lrrf, "as_head": init_head, "as_decoder": init_decoder}
+
+
+def quick_jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` for what runs once or twice: CPUs compile it in a fraction of the time, to slower code."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options if jax.default_backend() == "cpu" else None)
+
+
+def draw(init: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray) -> Any:
+    """First parameters, `init(key)`, in one program."""
+    return quick_jit(init)(key)
 
 
 def trainable_modules(

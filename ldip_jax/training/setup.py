@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ldip_jax.errors import InputError
-from ldip_jax.models.assemble import INITIALISERS, trainable_modules
+from ldip_jax.models.assemble import INITIALISERS, draw, trainable_modules
 from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP
@@ -97,7 +97,8 @@ def seeded_backbone() -> Weights:
     """A BasicVSR of one residual block a branch, of the published width, with random weights."""
     network = BasicVSR(num_blocks=1)
     frames = jnp.zeros((1, 2, 8, 8, 3))
-    params = jax.tree.map(np.asarray, jax.jit(network.init)(jax.random.key(0), frames)["params"])
+    drawn = draw(lambda key: network.init(key, frames)["params"], jax.random.key(0))
+    params = jax.tree.map(np.asarray, drawn)
     config = {"mid_channels": 64, "num_blocks": 1}
     return Weights("seeded", "basicvsr", config, params, tree_sha256(params), "none: random numbers", [])
 
@@ -135,8 +136,8 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
     )
     params, frozen = {}, {"backbone": backbone.params}
     for name in groups:
-        start_here = jax.jit(lambda key, name=name: INITIALISERS[name](boxes[name], key))
-        tree: Any = have[name] if name in have else start_here(keys[name])
+        start_here = lambda key, name=name: INITIALISERS[name](boxes[name], key)  # noqa: E731
+        tree: Any = have[name] if name in have else draw(start_here, keys[name])
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ldip_jax.models.assemble import draw
 from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.lrrf import LRRF, init_lrrf
@@ -14,18 +15,14 @@ from ldip_jax.models.ref_align import Reference
 NARROW = {"mid_channels": 8, "num_blocks": 2}
 
 
-def quick_key(seed: int) -> jax.Array:
-    """A key whose numbers take a third of the time to compile, the same on a machine but not on all."""
-    return jax.random.key(seed, impl="rbg")
-
-
 @cache
 def _untrained(attention: str) -> dict:
-    """Real initial parameters, made once, by the random generator that compiles in the least time."""
+    """Real initial parameters, made once."""
     backbone, lrrf = BasicVSR(**NARROW), LRRF(attention=attention)
+    frames = jnp.zeros((1, 2, 8, 8, 3))
     return {
-        "backbone": jax.jit(backbone.init)(quick_key(0), jnp.zeros((1, 2, 8, 8, 3)))["params"],
-        "lrrf": jax.jit(lambda key: init_lrrf(lrrf, key))(quick_key(1)),
+        "backbone": draw(lambda key: backbone.init(key, frames)["params"], jax.random.key(0)),
+        "lrrf": draw(lambda key: init_lrrf(lrrf, key), jax.random.key(1)),
     }
 
 

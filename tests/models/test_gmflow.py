@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.models.assemble import draw
 from ldip_jax.models.gmflow.encoder import TridentConv, instance_norm
 from ldip_jax.models.gmflow.gmflow import GMFlow
 from ldip_jax.models.gmflow.matching import global_matching, local_matching, neighbourhood
@@ -39,7 +40,7 @@ def golden():
 @pytest.fixture(scope="module")
 def random_params():
     image = jnp.zeros((1, 32, 32, 3))
-    return jax.jit(GMFlow().init)(jax.random.key(1), image, image)["params"]
+    return draw(lambda key: GMFlow().init(key, image, image)["params"], jax.random.key(1))
 
 
 @jax.jit

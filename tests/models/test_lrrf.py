@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from ldip_jax.models.assemble import quick_jit
 from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.backbone.propagation import Flows
 from ldip_jax.models.ldip import LDIP
@@ -31,7 +32,7 @@ def scene():
 @cache
 def program(net):
     """The whole path, traced and compiled once for all tests that run it on the same shapes."""
-    return jax.jit(net.apply)
+    return quick_jit(net.apply)
 
 
 def run(net, params, frames, keys):
@@ -53,7 +54,7 @@ def test_parameter_counts(key):
 def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
     net, params = narrow_ldip(gate=gate)
-    alone = jax.jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
+    alone = quick_jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
     np.testing.assert_array_equal(run(net, params, frames, keys), alone)
 
 
@@ -93,18 +94,18 @@ def test_without_a_valid_reference_features_stay(rng):
     references = random_references(rng, (2, 3), HR)
     references = references._replace(valid=jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
 
-    def refine(params, hr):
+    def refine(params, hr, references=references):
         return lrrf.apply({"params": params}, hr, references, method="refine")
 
-    refined = jax.jit(refine)(params, hr)
+    refined = quick_jit(refine)(params, hr)
     np.testing.assert_array_equal(refined[0], hr[0])
     assert (refined[1] != hr[1]).any()
-    grads = jax.jit(jax.grad(lambda params: refine(params, hr).sum()))(params)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
-    nothing = references._replace(valid=jnp.zeros((2, 3)))
-    grads = jax.jit(jax.grad(lambda p, r: lrrf.apply({"params": p}, hr, r, method="refine").sum()))(
-        params, nothing
+    gradient = quick_jit(
+        jax.grad(lambda p, valid: refine(p, hr, references._replace(valid=valid)).sum()),
     )
+    grads = gradient(params, references.valid)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    grads = gradient(params, jnp.zeros((2, 3)))
     assert all(not leaf.any() for leaf in jax.tree.leaves(grads))
 
 
@@ -114,7 +115,7 @@ def test_empty_slots_do_not_count(rng):
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     three = random_references(rng, (1, 3), HR)._replace(valid=jnp.array([[1.0, 0.0, 1.0]]))
     two = jax.tree.map(lambda x: x[:, ::2], three)
-    refine = jax.jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
+    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
     np.testing.assert_allclose(refine(three), refine(two), atol=1e-6)
 
 
@@ -145,7 +146,7 @@ def test_a_larger_canvas_changes_nothing(rng):
     bare = random_references(rng, (1, 2), HR)
     around = jnp.asarray(rng.uniform(0, 1, (1, 2, 41, 33, 3)), jnp.float32)
     canvas = bare._replace(image=around.at[:, :, :24, :20].set(bare.image))
-    refine = jax.jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
+    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
     np.testing.assert_allclose(refine(canvas), refine(bare), atol=1e-6)
 
 
@@ -163,7 +164,7 @@ def test_which_gradients_live_when(scene, rng):
     net, params = narrow_ldip()
     target = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *HR, 3)), jnp.float32)
 
-    @jax.jit
+    @quick_jit
     def gradient(lrrf):
         def loss(lrrf):
             out = net.apply({"params": {**params, "lrrf": lrrf}}, frames, keys)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
+from ldip_jax.models.assemble import quick_jit
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.conv import conv2d
@@ -35,7 +36,7 @@ def started(attention="ica"):
 def fusing(attention="ica"):
     """Ref-Fusion from that start: of key-frames' features and references."""
     lrrf, params = started(attention)
-    return partial(jax.jit(partial(lrrf.apply, method=LRRF.refine)), {"params": params})
+    return partial(quick_jit(partial(lrrf.apply, method=LRRF.refine)), {"params": params})
 
 
 @pytest.fixture(scope="module", params=["ica", "cross"])
@@ -111,7 +112,7 @@ def test_every_layer_can_still_learn():
     def loss(params):
         return jnp.mean(jnp.abs(lrrf.apply({"params": params}, hr, refs, method=LRRF.refine) - target))
 
-    gradient = jax.jit(jax.grad(loss))(jax.tree.map(lambda p: p + 1e-3, params))
+    gradient = quick_jit(jax.grad(loss))(jax.tree.map(lambda p: p + 1e-3, params))
     flat = jax.tree_util.tree_flatten_with_path({k: gradient[k] for k in ("ref_align", "ref_fusion")})[0]
     still = [jax.tree_util.keystr(path) for path, leaf in flat if not np.any(leaf)]
     assert all(name.endswith("['k']['bias']") for name in still), still

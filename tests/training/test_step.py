@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from ldip_jax.data.crops import CropPlan
+from ldip_jax.models.assemble import quick_jit
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.sharding import AXES
@@ -31,14 +32,14 @@ def parts():
     batch = noise_batch(np.random.default_rng(0), PLAN)
     # The narrow backbone has 8 channels.
     batch = batch._replace(features=batch.features[..., :8])
-    step = jax.jit(lambda state, batch: train_step(net, optimizer, STEP, state, frozen, batch))
+    step = quick_jit(lambda state, batch: train_step(net, optimizer, STEP, state, frozen, batch))
     return net, frozen, state, batch, step
 
 
 @cache
 def program(net, propagate):
     """Traced and compiled once for all tests that run it on the same shapes."""
-    return jax.jit(partial(restored, net, propagate=propagate))
+    return quick_jit(partial(restored, net, propagate=propagate))
 
 
 def run(net, params, batch, propagate=True):
@@ -63,7 +64,7 @@ def test_an_untrained_run_starts_at_the_backbones_own_frames(parts):
     params = {**frozen, **state.params}
     out, alone = run(net, params, batch), run(net.clone(lrrf=None), params, batch)
     np.testing.assert_array_equal(out, alone)
-    metrics, frames = jax.jit(partial(validation_step, net, STEP))(state, frozen, batch)
+    metrics, frames = quick_jit(partial(validation_step, net, STEP))(state, frozen, batch)
     assert float(metrics["gain"]) == 0.0
     np.testing.assert_array_equal(frames, out)
 
@@ -82,10 +83,10 @@ def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
     )
     assert half.dtype == jnp.bfloat16
     exact = run(net, loud, batch)
-    near = np.asarray(jax.jit(partial(restored, net, propagate=True, dtype="bfloat16"))(loud, batch))
+    near = np.asarray(quick_jit(partial(restored, net, propagate=True, dtype="bfloat16"))(loud, batch))
     alone = run(net.clone(lrrf=None), loud, batch)
     assert np.abs(near - exact).mean() < 0.1 * np.abs(exact - alone).mean()
-    step = jax.jit(partial(train_step, net, optax.adamw(1e-5), STEP._replace(dtype="bfloat16")))
+    step = quick_jit(partial(train_step, net, optax.adamw(1e-5), STEP._replace(dtype="bfloat16")))
     after, metrics = step(state, frozen, batch)
     assert not metrics["skipped"]
     assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
