@@ -80,8 +80,8 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         metavar="default|none|NAME|FILE",
         default="default",
         help="weights of LRRF, the part that uses references. default: those shipped for the backbone, or"
-        " the backbone alone while there are none; none: the backbone alone; NAME: of `ldip weights list`"
-        " (default: %(default)s)",
+        " the backbone alone while there are none, or while those gain nothing without --ref; none: the"
+        " backbone alone; NAME: of `ldip weights list` (default: %(default)s)",
     )
     add_reference_flags(parser)
     add(
@@ -219,6 +219,7 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         size=(height, width),
         backbone=args.backbone,
         lrrf=args.lrrf,
+        stills=bool(stills),
         key_stride=args.key_stride,
         rules=Rules(args.self_refs, args.exclude, args.ref_threshold),
         matcher=args.matcher,

@@ -1,5 +1,6 @@
 """`ldip_jax.upscale`: the command `ldip upscale` for arrays."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def upscale(
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip.
 
+    What the command would say on the way, such as that LRRF is left out, goes to the logger "ldip_jax".
+
     Args:
         frames: `t h w 3` RGB, floats in [0, 1], uint8 or uint16; any size and length.
         scale: 1 to 8, by default the backbone's own, which is 4, or 1 if it only restores; the output is
@@ -60,8 +63,8 @@ def upscale(
         size: the output's (height, width) instead.
         refs: reference images of the scene, `h w 3` each, of any size.
         backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if need be.
-        lrrf: "default" for the weights shipped for that backbone, "none" for the backbone alone, the name of
-            shipped ones, or a file.
+        lrrf: "default" for the weights shipped for that backbone, without `refs` only if they gain from the
+            clip's own frames too; "none" for the backbone alone; the name of shipped ones; or a file.
         key_stride: frames from one key-frame to the next.
         self_refs: references per key-frame; what `refs` leave free is taken from the clip's own frames.
         exclude: the clip's frames this near to a key-frame are no references for it.
@@ -86,11 +89,14 @@ def upscale(
         size=size,
         backbone=backbone,
         lrrf=lrrf,
+        stills=bool(stills),
         key_stride=key_stride,
         rules=Rules(self_refs, exclude, ref_threshold),
         matcher=matcher,
         flow=flow,
     )
+    for note in upscaler.notes:
+        logging.getLogger("ldip_jax").warning(note)
     upscaler.check(len(frames), stills)
     return np.stack(list(upscaler.frames(frames, stills)))
 
@@ -102,6 +108,7 @@ def make_upscaler(
     size: tuple[int, int] | None,
     backbone: str | Path,
     lrrf: str | Path,
+    stills: bool = True,
     key_stride: int,
     rules: Rules,
     matcher: str | Path,
@@ -112,6 +119,7 @@ def make_upscaler(
     """An `Upscaler` for frames of `frame_size` (height, width); arguments as of `upscale`.
 
     Args:
+        stills: whether reference stills will come; see `load_model`.
         remember: keep all matches for another run over the same clip.
         progress: receives lines of text while weights are fetched.
 
@@ -125,7 +133,7 @@ def make_upscaler(
     own = native_scale(backbone)
     out = output_size(frame_size, scale, size, own)
     native = out == (frame_size[0] * own, frame_size[1] * own)
-    model = load_model(backbone, lrrf, native=native, flow=flow, progress=progress)
+    model = load_model(backbone, lrrf, native=native, stills=stills, flow=flow, progress=progress)
     return Upscaler(
         model,
         frame_size,

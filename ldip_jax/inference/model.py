@@ -10,7 +10,14 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
-from ldip_jax.weights.export import Export, export_file, load_export, shipped_export, shipped_names
+from ldip_jax.weights.export import (
+    WITH_STILLS,
+    Export,
+    export_file,
+    load_export,
+    shipped_export,
+    shipped_names,
+)
 from ldip_jax.weights.flow import OWN_FLOW, flow_identity, flow_network, known_flow, load_flow
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.load import Weights, load_weights, look
@@ -67,7 +74,13 @@ def build(
 
 
 def load_model(
-    backbone: str | Path, lrrf: str | Path, *, native: bool, flow: str | Path | None = None, progress=print
+    backbone: str | Path,
+    lrrf: str | Path,
+    *,
+    native: bool,
+    stills: bool = True,
+    flow: str | Path | None = None,
+    progress=print,
 ) -> Model:
     """Load weights and put the model together.
 
@@ -78,6 +91,8 @@ def load_model(
         native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
             takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
             fixed ones too.
+        stills: whether there are reference stills; without any, "default" leaves out weights that say of
+            themselves that they gain from stills alone.
         flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file;
             None for the one that LRRF was trained with.
         progress: receives lines of text while weights are fetched.
@@ -103,6 +118,12 @@ def load_model(
             notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
         else:
             export = load_export(shipped, backbone=weights)
+            if not stills and export.provenance.get("use") == WITH_STILLS:
+                export = None
+                notes.append(
+                    "no reference stills, and the weights shipped gain from these alone: the backbone runs"
+                    f" alone (--lrrf {shipped.stem} runs LRRF all the same)"
+                )
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)
     flow_weights = None

@@ -19,6 +19,8 @@ from ldip_jax.weights.rules import as_params, check_params, flatten
 GROUPS = ("lrrf", "as_head", "as_decoder")
 TYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}
 SHIPPED = Path(__file__).parent / "shipped"
+# What shipped weights say in their metadata under "use" while the clip's own frames gain them nothing.
+WITH_STILLS = "with stills"
 
 
 @dataclass(frozen=True)

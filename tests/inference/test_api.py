@@ -64,6 +64,13 @@ def test_references_of_several_types_and_sizes(call, networks, frames, rng):
     assert np.abs(refined - call(frames, lrrf=networks.trained, **options)).max() > 1e-3
 
 
+def test_what_the_command_would_say_is_logged(call, frames, caplog):
+    call(frames, lrrf="default")
+    assert [record.name for record in caplog.records if "the backbone runs alone" in record.message] == [
+        "ldip_jax"
+    ]
+
+
 def test_a_default_that_is_missing_is_the_backbone_alone(call, frames):
     np.testing.assert_array_equal(call(frames[:1], lrrf="default"), call(frames[:1]))
 

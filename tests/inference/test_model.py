@@ -52,8 +52,8 @@ def test_sizes_beyond_the_range_are_refused_by_both_axes(out):
         output_size((12, 16), None, out)
 
 
-def load(backbone, lrrf, native=True):
-    return load_model(str(backbone), str(lrrf), native=native)
+def load(backbone, lrrf, native=True, stills=True):
+    return load_model(str(backbone), str(lrrf), native=native, stills=stills)
 
 
 def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):
@@ -105,6 +105,21 @@ def test_shipped_weights_have_a_name(networks, monkeypatch, tmp_path):
         InputError, match="net-x5: no such file of LRRF weights; give default, none, net-x4, or"
     ):
         load(networks.backbone, "net-x5")
+
+
+def test_weights_that_gain_from_stills_alone_are_left_out_without_any(networks, monkeypatch, tmp_path):
+    monkeypatch.setattr(exports, "SHIPPED", tmp_path)
+    backbone = load_weights(networks.backbone).name
+    export = read_export(networks.trained)
+    path = tmp_path / f"{backbone}-x4.safetensors"
+    save_export(path, replace(export, provenance={"use": "with stills"}))
+    assert load(networks.backbone, "default", stills=True).refined
+    alone = load(networks.backbone, "default", stills=False)
+    assert not alone.refined
+    assert f"--lrrf {path.stem} runs LRRF" in alone.notes[0]
+    assert load(networks.backbone, path.stem, stills=False).refined
+    save_export(path, export)
+    assert load(networks.backbone, "default", stills=False).refined
 
 
 def test_while_only_x4_is_shipped_other_scales_stand_on_it(networks, monkeypatch):
