@@ -4,8 +4,8 @@
 
 DIR holds clips as `eval.py --dataset video_folder` takes them; frames and references are those of the
 protocol. Each scored frame is upscaled by the backbone alone and matched with every reference; to it is
-added, per pixel, what the references (nearest sampling) have and it has not, with the best weights in hind-
-sight: least squares against the ground truth, frame by frame, one weight per reference and combination of
+added, per pixel, what the references (nearest sampling) have and it has not, with the best weights in
+hindsight: least squares against the ground truth, frame by frame, one weight per reference and combination of
 confidence bins. No fusion of so little freedom can do better, and none that is trained knows the truth.
 """
 
@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data_dir", required=True, type=Path, metavar="DIR")
-    add("--protocol", default="near", help="near, table5 or figure6 (default: near)")
+    add("--protocol", default="near", choices=("near", "table5", "figure6"), help="default: near")
     add("--backbone", default="basicvsr-reds4", metavar="NAME|FILE")
     add("--matcher", default="gmflow", metavar="gmflow|flow")
     add("--stride", type=int, default=1, metavar="N", help="look at every N-th scored frame (default: 1)")

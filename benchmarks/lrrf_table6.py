@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 SIZES = ((640, 360), (1280, 720), (1920, 1080), (2560, 1440))
@@ -69,6 +70,7 @@ def run_case(width: int, height: int, n: int, repeat: int) -> dict[str, float | 
     from ldip_jax.inference.engine import refine
     from ldip_jax.inference.model import BAND_PIXELS
     from ldip_jax.inference.programs import Programs
+    from ldip_jax.models.assemble import draw
     from ldip_jax.models.backbone.basicvsr import BasicVSR
     from ldip_jax.models.ldip import LDIP
     from ldip_jax.models.lrrf import LRRF, init_lrrf
@@ -76,7 +78,7 @@ def run_case(width: int, height: int, n: int, repeat: int) -> dict[str, float | 
     from ldip_jax.ops.warp import pixel_grid
 
     lrrf = LRRF(band_pixels=BAND_PIXELS)
-    params = jax.jit(lambda: init_lrrf(lrrf, jax.random.key(0)))()
+    params = draw(partial(init_lrrf, lrrf), jax.random.key(0))
     programs = Programs(LDIP(BasicVSR(), lrrf), {"lrrf": params})
     before = resident()
 

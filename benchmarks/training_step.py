@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
+from ldip_jax.models.assemble import draw  # noqa: E402
 from ldip_jax.models.backbone.basicvsr import BasicVSR  # noqa: E402
 from ldip_jax.models.backbone.propagation import Flows  # noqa: E402
 from ldip_jax.models.ldip import LDIP, KeyFrames  # noqa: E402
@@ -141,7 +143,7 @@ def main() -> None:
             updates, moments = optimizer.update(grads, moments, params)
             return optax.apply_updates(params, updates), moments, value
 
-        params = jax.jit(lambda key, lrrf=lrrf: init_lrrf(lrrf, key))(jax.random.key(0))
+        params = draw(partial(init_lrrf, lrrf), jax.random.key(0))
         moments = jax.jit(optimizer.init)(params)
         data = jax.jit(lambda key: batch(args, key))(jax.random.key(1))
         in_torch = torch_step(params, *data) if args.torch else None

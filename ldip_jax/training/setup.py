@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,8 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
     )
     params, frozen = {}, {"backbone": backbone.params}
     for name in groups:
-        start_here = lambda key, name=name: INITIALISERS[name](boxes[name], key)  # noqa: E731
-        tree: Any = have[name] if name in have else draw(start_here, keys[name])
+        init = partial(INITIALISERS[name], boxes[name])
+        tree: Any = have[name] if name in have else draw(init, keys[name])
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}

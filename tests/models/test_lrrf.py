@@ -32,7 +32,7 @@ def scene():
 @cache
 def program(net):
     """The whole path, traced and compiled once for all tests that run it on the same shapes."""
-    return quick_jit(net.apply)
+    return jax.jit(net.apply)
 
 
 def run(net, params, frames, keys):
@@ -54,7 +54,7 @@ def test_parameter_counts(key):
 def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
     net, params = narrow_ldip(gate=gate)
-    alone = quick_jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
+    alone = jax.jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
     np.testing.assert_array_equal(run(net, params, frames, keys), alone)
 
 
@@ -124,10 +124,9 @@ def test_empty_key_frame_slots_write_nowhere(scene, rng):
     frames, keys = scene
     net, params = narrow_ldip()
     params["lrrf"] = shaken(params["lrrf"], rng)
-    one = keys._replace(valid=jnp.array([[1.0, 0.0], [1.0, 0.0]]))
-    same, elsewhere = (one._replace(index=jnp.array(index)) for index in ([[0, 0], [1, 1]], [[0, 3], [1, 2]]))
-    np.testing.assert_array_equal(run(net, params, frames, same), run(net, params, frames, elsewhere))
-    assert np.abs(run(net, params, frames, same) - run(net, params, frames, keys)).max() > 1e-3
+    two = keys._replace(index=jnp.array([[0, 0], [1, 1]]), valid=jnp.array([[1.0, 0.0], [1.0, 0.0]]))
+    one = jax.tree.map(lambda x: x[:, :1], two)
+    np.testing.assert_allclose(run(net, params, frames, two), run(net, params, frames, one), atol=1e-6)
 
 
 def test_max_confidence_gate_closes_where_nothing_matches(rng):
