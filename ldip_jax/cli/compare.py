@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from ldip_jax.atomic import atomic_open
+from ldip_jax.cli.arguments import file_or_folder
 from ldip_jax.errors import InputError
 
 _DESCRIPTION = """\
@@ -42,12 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", metavar="A", type=Path, help="a video file or a folder of images")
-    parser.add_argument("b", metavar="B", type=Path, help="the clip to compare it with")
+    parser.add_argument("a", metavar="A", type=file_or_folder, help="a video file or a folder of images")
+    parser.add_argument("b", metavar="B", type=file_or_folder, help="the clip to compare it with")
     parser.add_argument(
         "--json",
         metavar="FILE",
-        type=Path,
+        type=file_or_folder,
         help="also write the scores to this file; an earlier .json file of that name is replaced",
     )
     parser.add_argument(
@@ -108,6 +109,8 @@ def _row(name: str, scores: dict, width: int) -> str:
 
 def _check_json(path: Path | None) -> None:
     """Finds out before the work what would keep the file from being written after it."""
+    from ldip_jax.media.outputs import check_place
+
     if path is None:
         return
     if path.is_dir():
@@ -116,3 +119,4 @@ def _check_json(path: Path | None) -> None:
         raise InputError(f"--json {path}: there is no folder {path.parent}; make it first")
     if path.exists() and path.suffix.lower() != ".json":
         raise InputError(f"--json {path}: exists and is no .json file, so it is kept; choose another name")
+    check_place(path)

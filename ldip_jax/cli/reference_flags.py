@@ -1,18 +1,8 @@
 """The flags that say which frames get references, and which: the same for `ldip upscale` and `eval.py`."""
 
 import argparse
-from collections.abc import Callable
 
-
-def count(least: int) -> Callable[[str], int]:
-    """A flag's type: a whole number of at least `least`."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
+from ldip_jax.cli.arguments import count
 
 
 def add_reference_flags(group: argparse._ArgumentGroup) -> None:

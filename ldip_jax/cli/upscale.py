@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldip_jax.cli.reference_flags import add_reference_flags, count
+from ldip_jax.cli.arguments import count, file_or_folder
+from ldip_jax.cli.reference_flags import add_reference_flags
 from ldip_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_clip(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", metavar="IN", type=Path, help="a video file, a folder of images in name order, or one image")
-    add("output", metavar="OUT", type=Path, help="a video file, one .png, or a folder for PNG")
+    add(
+        "input",
+        metavar="IN",
+        type=file_or_folder,
+        help="a video file, a folder of images in name order, or one image",
+    )
+    add("output", metavar="OUT", type=file_or_folder, help="a video file, one .png, or a folder for PNG")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--scale",
@@ -60,13 +66,13 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
     add = parser.add_argument
     add(
         "--ref",
-        type=Path,
+        type=file_or_folder,
         metavar="IMAGE",
         action="extend",
         nargs="+",
         default=[],
-        help="sharp stills of the same scene, of any size, whose detail is used where they match; give"
-        " them behind IN and OUT",
+        help="sharp stills of the same scene, of any size and with at most about 1.5 times the frames' view,"
+        " whose detail is used where they match; give them behind IN and OUT",
     )
     add(
         "--backbone",
@@ -114,8 +120,7 @@ def _add_output(parser: argparse._ArgumentGroup) -> None:
         "--crf",
         type=count(0),
         metavar="N",
-        default=18,
-        help="quality of video, 0 (best) to 51 (smallest) (default: %(default)s)",
+        help="quality of video, 0 (best) to 51 (smallest) (default: 18)",
     )
     quality.add_argument(
         "--lossless",
@@ -125,7 +130,7 @@ def _add_output(parser: argparse._ArgumentGroup) -> None:
     add("--overwrite", action="store_true", help="replace an existing OUT or report")
     add(
         "--report",
-        type=Path,
+        type=file_or_folder,
         metavar="FILE.html",
         help="also write a page with frames before and after, and the references that were used",
     )
@@ -193,7 +198,7 @@ def _read_stills(paths: list[Path]) -> list["Still"]:
 
 def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> None:
     from ldip_jax.cli.upscale_report import Samples
-    from ldip_jax.inference.api import make_upscaler
+    from ldip_jax.inference.api import make_upscaler, spared_note
     from ldip_jax.inference.model import native_scale, output_size
     from ldip_jax.inference.references import Rules
     from ldip_jax.media.writer import open_writer
@@ -228,8 +233,6 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
     )
     for note in upscaler.notes:
         _say(note)
-    if stills and not upscaler.model.refined:
-        _say(f"{len(stills)} reference(s) given, but {upscaler.model.title} has no use for them")
     if clip.count is not None:
         upscaler.check(clip.count, stills)
     began = time.perf_counter()
@@ -248,6 +251,9 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         _tell_choices(upscaler)
     for note in writer.notes:
         _say(note)
+    if upscaler.spared:
+        upscaler.notes.append(spared_note(upscaler, done))
+        _say(upscaler.notes[-1])
     print(
         f"{args.output}: {done} frame{'s' * (done != 1)}, {clip.width}x{clip.height} to {width}x{height},"
         f" {_methods(upscaler, args)}, {seconds:.1f} s ({seconds / max(done, 1):.2f} s a frame)"
@@ -262,8 +268,10 @@ def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
     if not model.refined:
         return model.title
     chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
-    used = {choice.name for choice in chosen if not choice.own}
-    return f"{model.title}, {len(used)} of {len(args.ref)} references used"
+    stills, own = ({choice.name for choice in chosen if choice.own is kind} for kind in (False, True))
+    told = [f"{len(stills)} of {len(args.ref)} stills used"] if args.ref else []
+    told += [f"{len(own)} of its own frames as references"] if own or not args.ref else []
+    return ", ".join([model.title, *told])
 
 
 def _tell_choices(upscaler: "Upscaler") -> None:

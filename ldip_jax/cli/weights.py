@@ -54,12 +54,16 @@ def _list(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     from ldip_jax.weights.catalogue import CATALOGUE, nearest
+    from ldip_jax.weights.export import export_file, shipped_names
     from ldip_jax.weights.fetch import fetch
 
     for name in args.names:
-        if name not in CATALOGUE:
+        if name not in CATALOGUE and name not in shipped_names():
             raise InputError(f"{name}: no such name{nearest(name)}; see `ldip weights list`")
     for name in args.names:
+        if name in shipped_names():
+            print(f"{name}: {export_file(name)} (comes with this package)")
+            continue
         print(f"{name}: {fetch(name, progress=_say)}")
     return 0
 

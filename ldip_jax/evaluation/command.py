@@ -85,6 +85,11 @@ def run(args: argparse.Namespace) -> int:
     evaluation.prepare()
     evaluation.run()
     results = Results(plan, evaluation.outcome())
+    if not results.scales and results.outcome.absent and not results.outcome.failures:
+        absent = ", ".join(results.outcome.absent)
+        raise InputError(
+            f"--checkpoint {args.checkpoint}: brings no weights for {absent}, and nothing else is asked for"
+        )
     if not results.scales:
         raise InputError(f"{args.data_dir}: nothing could be scored")
     settings = _settings(plan, len(sources), notes)

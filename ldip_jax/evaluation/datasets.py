@@ -89,8 +89,8 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: no such folder; give the one that holds {dataset.title}")
     try:
-        if dataset.name == "video_folder" and _is_clip(data_dir):
-            return [Source(data_dir.resolve().name, data_dir)], []
+        if dataset.name == "video_folder":
+            return _own_clips(data_dir)
         if dataset.name == "vimeo90k-t":
             return _septuplets(dataset, data_dir)
         for place in dataset.places:
@@ -104,7 +104,31 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
                 return [Source(name, found[name]) for name in names], notes if missing else []
     except OSError as error:
         raise InputError(f"{data_dir}: cannot be listed ({error.strerror}); check its permissions") from None
-    raise InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")
+    raise _none(dataset, data_dir)
+
+
+def _own_clips(data_dir: Path) -> tuple[list[Source], list[str]]:
+    """The clips in a folder; or the folder itself, of images and no clips."""
+    found: dict[str, Path] = {}
+    for path in sorted(data_dir.iterdir()):
+        if _is_clip(path):
+            name = path.stem if path.is_file() else path.name
+            if name in found:
+                raise InputError(
+                    f"{path}: a clip called {name} is there too, {found[name]}; rename one of them"
+                )
+            found[name] = path
+    stray = _is_clip(data_dir)
+    if not found and stray:
+        return [Source(data_dir.resolve().name, data_dir)], []
+    if not found:
+        raise _none(DATASETS["video_folder"], data_dir)
+    note = f"{data_dir}: images beside the {len(found)} clips are left out; give them a folder of their own"
+    return [Source(name, path) for name, path in found.items()], [note] if stray else []
+
+
+def _none(dataset: Dataset, data_dir: Path) -> InputError:
+    return InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")
 
 
 def _expected(dataset: Dataset) -> str:
@@ -130,4 +154,4 @@ def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[st
             if found:
                 note = f"no {LIST}: all {len(found)} clips are scored, which are not the published test set"
                 return [Source(f"{path.parent.name}/{path.name}", path) for path in found], [note]
-    raise InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")
+    raise _none(dataset, data_dir)

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldip_jax.cli.reference_flags import add_reference_flags, count
+from ldip_jax.cli.arguments import count
+from ldip_jax.cli.reference_flags import add_reference_flags
 
 if TYPE_CHECKING:
     from ldip_jax.evaluation.protocols import Scale

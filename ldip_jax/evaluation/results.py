@@ -186,7 +186,7 @@ def notes(results: Results) -> list[str]:
     outcome = results.outcome
     lines = [f"{clip} is skipped: {reason}" for clip, reason in outcome.failures.items()]
     if outcome.absent:
-        lines.append(f"No weights are given or shipped for: {', '.join(outcome.absent)}.")
+        lines.append(f"Left out, for there are no weights for it: {', '.join(outcome.absent)}.")
     whole = results.plan.dataset.clips
     if whole and any(len(results.clips(scale)) < len(whole) for scale in results.scales):
         lines.append(f"Published figures are averages of all {len(whole)} clips, these are not.")

@@ -1,8 +1,10 @@
 """`ldip_jax.upscale`: the command `ldip upscale` for arrays."""
 
 import logging
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
@@ -18,13 +20,16 @@ Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np
 Image = Float[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
 
 
-def as_float(images: np.ndarray, what: str, ndim: int) -> np.ndarray:
+def as_float(images: np.ndarray | Sequence, what: str, ndim: int) -> np.ndarray:
     """RGB as float32 in [0, 1]; integers by their type's range.
 
     Raises:
         InputError: another shape, type or range.
     """
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError:
+        raise InputError(f"{what}: images of several sizes; RGB of one size is needed") from None
     if images.ndim != ndim or images.shape[-1] != 3 or 0 in images.shape:
         axes = "t h w 3" if ndim == 4 else "h w 3"
         raise InputError(f"{what}: an array of shape {images.shape}; RGB of shape ({axes}) is needed")
@@ -41,7 +46,7 @@ def upscale(
     frames: Frames,
     *,
     scale: float | None = None,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | np.ndarray | None = None,
     refs: Sequence[Image] = (),
     backbone: str | Path = "basicvsr-reds4",
     lrrf: str | Path = "default",
@@ -79,14 +84,13 @@ def upscale(
     Raises:
         InputError: an argument, file or array that cannot be used.
     """
+    out = checked(scale, size, refs, {"backbone": backbone, "lrrf": lrrf, "matcher": matcher})
     frames = as_float(frames, "frames", 4)
     stills = [Still(f"ref{i}", as_float(ref, f"refs[{i}]", 3)) for i, ref in enumerate(refs)]
-    if scale is not None and size is not None:
-        raise InputError("give scale or size, not both")
     upscaler = make_upscaler(
         frames.shape[1:3],
         scale=scale,
-        size=size,
+        size=out,
         backbone=backbone,
         lrrf=lrrf,
         stills=bool(stills),
@@ -95,10 +99,46 @@ def upscale(
         matcher=matcher,
         flow=flow,
     )
+    log = logging.getLogger("ldip_jax")
     for note in upscaler.notes:
-        logging.getLogger("ldip_jax").warning(note)
+        log.warning(note)
     upscaler.check(len(frames), stills)
-    return np.stack(list(upscaler.frames(frames, stills)))
+    made = np.stack(list(upscaler.frames(frames, stills)))
+    if upscaler.spared:
+        log.warning(spared_note(upscaler, len(made)))
+    return made
+
+
+def checked(scale: object, size: object, refs: object, names: Mapping[str, object]) -> tuple[int, int] | None:
+    """The size as two whole numbers, or None, where everything is of the type that it should be.
+
+    Raises:
+        InputError: something is not.
+    """
+    if scale is not None and size is not None:
+        raise InputError("give scale or size, not both")
+    if scale is not None and not isinstance(scale, int | float | np.integer | np.floating):
+        raise InputError(f"scale {scale!r}: give one number, or size for another shape")
+    if not isinstance(refs, Sequence | np.ndarray):
+        raise InputError(f"refs: {type(refs).__name__}; give a list of images")
+    for name, value in names.items():
+        if not isinstance(value, str | Path):
+            raise InputError(f"{name} {value!r}: give a name or a path")
+    if size is None:
+        return None
+    try:
+        height, width = map(operator.index, cast(Iterable[int], size))
+    except (TypeError, ValueError):
+        raise InputError(f"size {size!r}: give (height, width), two whole numbers") from None
+    return height, width
+
+
+def spared_note(upscaler: Upscaler, count: int) -> str:
+    """What to say where the backbone made frames alone, of `count` in all, since no still took part."""
+    return (
+        f"{upscaler.spared} of {count} frames lie where no still matches: the backbone made these alone,"
+        " since the weights of LRRF gain from stills alone"
+    )
 
 
 def make_upscaler(
@@ -134,6 +174,8 @@ def make_upscaler(
     out = output_size(frame_size, scale, size, own)
     native = out == (frame_size[0] * own, frame_size[1] * own)
     model = load_model(backbone, lrrf, native=native, stills=stills, flow=flow, progress=progress)
+    if stills and not model.refined:
+        model.notes.append(f"reference stills are left out: {model.title} has no use for them")
     return Upscaler(
         model,
         frame_size,
@@ -141,6 +183,7 @@ def make_upscaler(
         key_stride=key_stride,
         rules=rules,
         matcher=matcher,
+        spare=lrrf == "default" and model.export is not None and model.export.wants_stills,
         remember=remember,
         progress=progress,
     )

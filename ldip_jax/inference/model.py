@@ -10,14 +10,7 @@ from ldip_jax.models.backbone import BACKBONES
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.weights.catalogue import CATALOGUE
-from ldip_jax.weights.export import (
-    WITH_STILLS,
-    Export,
-    export_file,
-    load_export,
-    shipped_export,
-    shipped_names,
-)
+from ldip_jax.weights.export import Export, export_file, load_export, shipped_export, shipped_names
 from ldip_jax.weights.flow import OWN_FLOW, flow_identity, flow_network, known_flow, load_flow
 from ldip_jax.weights.limits import printable
 from ldip_jax.weights.load import Weights, load_weights, look
@@ -118,7 +111,7 @@ def load_model(
             notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
         else:
             export = load_export(shipped, backbone=weights)
-            if not stills and export.provenance.get("use") == WITH_STILLS:
+            if not stills and export.wants_stills:
                 export = None
                 notes.append(
                     "no reference stills, and the weights shipped gain from these alone: the backbone runs"
@@ -130,6 +123,7 @@ def load_model(
     if export is not None and "lrrf" in export.groups:
         flow_weights = _followed(flow, export, notes, progress)
     elif flow not in (None, OWN_FLOW):
+        look(flow)
         notes.append(f"flow {flow}: left out, for without LRRF nothing follows it")
     net = build(export, weights, flow=flow_weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}

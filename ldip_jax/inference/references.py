@@ -90,6 +90,10 @@ class Clip:
     image: Callable[[int], Float[Array, "1 H W 3"]]
 
 
+Found = tuple[list[Reference], list[Choice]]
+"""References that take part in a key-frame, and what was decided on all candidates."""
+
+
 def _own_name(index: int) -> str:
     return f"frame {index}"
 
@@ -126,15 +130,15 @@ class ReferenceFinder:
             for still in stills:
                 self._matcher.path(key, still.name)
 
-    def find(
+    def of_stills(
         self,
         clip: Clip,
         place: int,
         stills: list[Still],
         scale: tuple[float, float],
         advance: Callable[[str], None],
-    ) -> tuple[list[Reference], list[Choice]]:
-        """The references of one key-frame, and what was decided.
+    ) -> Found:
+        """The stills that take part in one key-frame, best first, and what was decided on all of them.
 
         Args:
             place: the key-frame's place in the window.
@@ -143,18 +147,38 @@ class ReferenceFinder:
         """
         key = clip.first + place
         anchor = clip.image(place)
-        found = []
+        references: dict[str, Reference] = {}
+        choices = []
         for still in stills:
             share, reference = self._remembered(
                 key, still.name, lambda still=still: self._still(anchor, key, still, scale)
             )
-            found.append((share, still.name, reference))
+            choices.append(Choice(still.name, share, share >= self.rules.threshold))
+            if choices[-1].used:
+                references[still.name] = reference
             advance("match")
-        found.sort(key=lambda entry: -entry[0])
-        chosen = [entry for entry in found if entry[0] >= self.rules.threshold]
-        choices = [Choice(name, share, share >= self.rules.threshold) for share, name, _ in found]
-        references = [reference for *_, reference in chosen]
-        free = self.rules.free(len(stills), len(references))
+        choices.sort(key=lambda choice: -choice.share)
+        return [references[choice.name] for choice in choices if choice.used], choices
+
+    def find(
+        self,
+        clip: Clip,
+        place: int,
+        of_stills: Found,
+        scale: tuple[float, float],
+        advance: Callable[[str], None],
+    ) -> Found:
+        """The references of one key-frame, the slots that stills leave free filled from the clip.
+
+        Args:
+            place: the key-frame's place in the window.
+            of_stills: what the method of that name found for it.
+            scale: (H, W) over the size of the LR frames.
+        """
+        key = clip.first + place
+        anchor = clip.image(place)
+        references, choices = list(of_stills[0]), list(of_stills[1])
+        free = self.rules.free(len(choices), len(references))
         for index in self_references(key, clip.first, len(clip.frames), self.rules.exclude, free):
             share, reference = self._remembered(
                 key, index, lambda index=index: self._own_frame(clip, anchor, key, index, scale)

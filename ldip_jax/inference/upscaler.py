@@ -12,7 +12,7 @@ from ldip_jax.inference.engine import WindowFeatures, backbone_frames, refined_f
 from ldip_jax.inference.keyframes import key_frames, self_references
 from ldip_jax.inference.model import Model
 from ldip_jax.inference.programs import Programs, to_size
-from ldip_jax.inference.references import Choice, Clip, ReferenceFinder, Rules, Still
+from ldip_jax.inference.references import Choice, Clip, Found, ReferenceFinder, Rules, Still
 from ldip_jax.inference.windows import Window, window_length, windows
 from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.models.ref_align import Reference
@@ -26,6 +26,7 @@ class Upscaler:
         model: the networks and their weights.
         size, out: (height, width) of the frames in and out.
         choices: what was decided on references, by key-frame; grows while frames are made.
+        spared: how many frames the backbone made alone, because no still took part; see `spare`.
         notes: lines that the user should see.
         watch: where set, called with each key-frame's place in the clip and the references that it was given.
     """
@@ -39,6 +40,7 @@ class Upscaler:
         key_stride: int = 8,
         rules: Rules | None = None,
         matcher: str | Path = "gmflow",
+        spare: bool = False,
         remember: bool = False,
         progress: Callable[[str], object] = print,
     ):
@@ -47,6 +49,7 @@ class Upscaler:
             key_stride: frames from one key-frame to the next.
             rules: which references a key-frame gets.
             matcher: "gmflow", "flow", or a folder of matches; see `choose_matcher`.
+            spare: where stills are given, leave LRRF out of a window in which none of them takes part.
             remember: keep all matches for another run over the same clip.
             progress: receives lines of text while the matcher's weights are fetched.
 
@@ -57,7 +60,8 @@ class Upscaler:
         self.choices: dict[int, list[Choice]] = {}
         self.notes = list(model.notes)
         self.watch: Callable[[int, list[tuple[Choice, Reference]]], object] | None = None
-        self._key_stride = key_stride
+        self.spared = 0
+        self._key_stride, self._spare = key_stride, spare
         self._programs = Programs(model.net, model.params)
         native, shrink = model.net.backbone.scale, model.net.backbone.shrink
         # Networks that work on reduced frames need whole pixels of these.
@@ -92,6 +96,7 @@ class Upscaler:
             advance: called with the kind of each finished piece of work; see `work`.
         """
         self.choices.clear()
+        self.spared = 0
         stills = list(stills)
         for window in self._windows(map(self._padded, frames)):
             for image in self._window(window, stills, advance):
@@ -185,15 +190,38 @@ class Upscaler:
         clip = Clip(window.first, held.frames, image)
         scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
 
-        def references(place: int) -> list[Reference]:
-            found, choices = finder.find(clip, place, stills, scale, advance)
+        def tell(place: int, found: list[Reference], choices: list[Choice]) -> None:
             # Windows overlap: the one that makes the frame is the one to ask.
             if place in window.keep:
                 self.choices[window.first + place] = choices
                 if self.watch is not None:
                     used = [choice for choice in choices if choice.used]
                     self.watch(window.first + place, list(zip(used, found, strict=True)))
+
+        of_stills: dict[int, Found] = {}
+
+        def matched(place: int) -> Found:
+            """Of the user's stills; a key-frame asks once."""
+            if place in of_stills:
+                return of_stills.pop(place)
+            return finder.of_stills(clip, place, stills, scale, advance)
+
+        def references(place: int) -> list[Reference]:
+            found, choices = finder.find(clip, place, matched(place), scale, advance)
+            tell(place, found, choices)
             return found
 
         keys = {key - window.first for key in self._keys(window)}
+        if self._spare and stills:
+            # The backward pass asks for key-frames from the last to the first: none is held for long.
+            for place in sorted(keys, reverse=True):
+                of_stills[place] = matched(place)
+                if of_stills[place][0]:
+                    break
+            else:
+                for place, found in of_stills.items():
+                    tell(place, *found)
+                self.spared += len(window.keep)
+                yield from backbone_frames(self._programs, held, window.keep, self._grid, advance)
+                return
         yield from refined_frames(self._programs, held, window.keep, self._grid, references, keys, advance)

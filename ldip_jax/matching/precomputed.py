@@ -16,7 +16,8 @@ class PrecomputedMatcher:
     """Reads `{key:08d}_{reference name}.npz` for a pair.
 
     Each file holds two float32 arrays: `warp`, H W 2, places (x, y) in pixels of the reference file as given,
-    and `confidence`, H W, in [0, 1]; (H, W) is the size of the output frames.
+    and `confidence`, H W, in [0, 1]; (H, W) is the size at which LRRF works: x4 of the frames, or that of the
+    output where the arbitrary-scale head makes it.
     """
 
     def __init__(self, folder: str | Path):
@@ -89,6 +90,8 @@ def _read_member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], pa
     if dtype != np.float32:
         raise InputError(f"{path}: '{name}' is {dtype}, not float32")
     if found != shape:
-        raise InputError(f"{path}: '{name}' has shape {found}; this output's size needs {shape}")
+        raise InputError(
+            f"{path}: '{name}' has shape {found}, not {shape}; matches are at the size at which LRRF works"
+        )
     with archive.open(f"{name}.npy") as member:
         return np.lib.format.read_array(member, allow_pickle=False)

@@ -32,6 +32,7 @@ class Clip:
         sample_aspect: width of a pixel by its height.
         start: when the first frame shows, in seconds of the file's clock.
         times: seconds of each frame after the first one, where the frame rate varies; else None.
+        hold: seconds for which the last frame shows, where the file says so; None: as long as the others.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Clip:
     sample_aspect: Fraction = Fraction(1)
     start: Fraction = Fraction(0)
     times: list[Fraction] | None = field(default=None, repr=False)
+    hold: Fraction | None = None
 
     def frames(self) -> Iterator[Float[np.ndarray, "h w 3"]]:
         """The frames, from the first one.

@@ -23,6 +23,7 @@ from ldip_jax.media.outputs import CONTAINERS
 from ldip_jax.media.tracks import Tracks
 
 DEFAULT_RATE = Fraction(25)
+DEFAULT_CRF = 18
 _LIBRARIES = {"h264": ("libx264", "H.264"), "h265": ("libx265", "H.265")}
 # Below about 50 columns x265 writes beyond its buffers and may abort the process.
 _SMALLEST_H265 = 64
@@ -46,7 +47,7 @@ def choose_coding(
     width: int,
     like: Clip | None,
     bit_depth: int,
-    crf: int,
+    crf: int | None,
     lossless: bool,
     codec: str,
 ) -> Coding:
@@ -61,8 +62,9 @@ def choose_coding(
         raise InputError(f"bit depth {bit_depth}: choose 8 or 16 (video is then written with 10 bits)")
     if lossless:
         return _lossless(path, like, bit_depth)
+    crf = DEFAULT_CRF if crf is None else crf
     if not 0 <= crf <= 51:
-        raise InputError(f"crf {crf}: choose a number from 0 (best) to 51 (smallest), such as 18")
+        raise InputError(f"crf {crf}: choose a number from 0 (best) to 51 (smallest), such as {DEFAULT_CRF}")
     if codec == "h265" and width < _SMALLEST_H265:
         raise InputError(f"{path}: H.265 needs frames of at least {_SMALLEST_H265} columns; take h264")
     encoder, name = _LIBRARIES[codec]
@@ -121,6 +123,7 @@ class VideoSink:
             self.notes.append(f"{like.color.bits} bits reduced to {coding.color.bits}")
         self._convert = FromRgb(coding.color, coding.layout)
         self._number = 0
+        self._waiting: av.Packet | None = None
         self._tracks: Tracks | None = None
         self._file = atomic_open(path)
         self._output = av.open(self._file.__enter__(), "w", format=container)
@@ -148,7 +151,12 @@ class VideoSink:
         self._fps = known or DEFAULT_RATE
         if known is None:
             self.notes.append(f"{DEFAULT_RATE} frames per second, since images have no frame rate")
-        self._times = like.times if like is not None and fps is None else None
+        timed = like if like is not None and fps is None else None
+        self._times, self._hold, self._count = None, None, None
+        if timed is not None:
+            self._times, self._hold, self._count = timed.times, timed.hold, timed.count
+        # Ticks: when the first and the last frame show, and the first packet's decoding time.
+        self._first, self._last, self._begun = 0, None, None
         self._offset = Fraction(0)
         # Whole ticks per frame, and fine enough for the offset between pictures and sound.
         ticks = self._fps.numerator * -(-1000 // self._fps.numerator)
@@ -176,6 +184,10 @@ class VideoSink:
             seconds = self._number / self._fps
         frame = self._convert(rgb)
         frame.pts, frame.time_base = round((seconds + self._offset) / self._tick), self._tick
+        if self._number == 0:
+            self._first = frame.pts
+        if self._number + 1 == self._count:
+            self._last = frame.pts
         self._mux(frame)
         if self._tracks is not None:
             self._tracks.advance(seconds + self._offset)
@@ -184,15 +196,37 @@ class VideoSink:
     def _mux(self, frame: VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
             # Encoders leave this open, and the muxer then has to guess how long the last frame shows.
-            packet.duration = round(1 / self._fps / self._tick)
+            shown_last = self._last is not None and packet.pts == self._last
+            packet.duration = self._ticks(self._hold if shown_last else None)
             if frame is None and self._number <= 2:
                 # Nothing is reordered yet, but x265 gives such clips random decoding times.
                 packet.dts = packet.pts
-            self._output.mux(packet)
+            if self._waiting is None:
+                self._begun = packet.dts
+            else:
+                self._output.mux(self._waiting)
+            self._waiting = packet
+
+    def _ticks(self, seconds: Fraction | None) -> int:
+        """A frame's duration, the usual one unless another is given."""
+        return round((seconds or 1 / self._fps) / self._tick)
+
+    def _mux_waiting(self) -> None:
+        """The packet stored last, which may not show last."""
+        packet, begun, last = self._waiting, self._begun, self._last
+        if packet is None:
+            return
+        # MP4 counts the track's length in stored order.
+        stored = self._output.format.name != "matroska"
+        if stored and last is not None and begun is not None and packet.dts is not None:
+            length = last + self._ticks(self._hold) - self._first
+            packet.duration = max(1, length - (packet.dts - begun))
+        self._output.mux(packet)
 
     def finish(self) -> None:
         """Write what is still held back and give the file its name."""
         self._mux(None)
+        self._mux_waiting()
         if self._tracks is not None:
             self._tracks.advance(None)
             self._tracks.close()

@@ -67,7 +67,7 @@ def check_output(
             _check_folder(path, overwrite, None if names is None else frozenset(names))
         elif path.is_dir():
             raise InputError(f"{path}: is a folder where a {path.suffix} file is to be; choose another name")
-        elif path.exists() and not path.is_file():
+        elif os.path.lexists(path) and not path.is_file():
             raise InputError(f"{path}: is no ordinary file; choose another name")
         elif path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; add --overwrite or choose another name")
@@ -77,7 +77,7 @@ def check_output(
 
 
 def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> None:
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     if not path.is_dir():
         raise InputError(f"{path}: is a file where a folder is to be; choose another name")

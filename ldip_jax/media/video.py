@@ -91,18 +91,19 @@ def _decoded(path: Path, container: InputContainer, stream: VideoStream) -> Gene
 
 @dataclass(frozen=True)
 class _Timing:
-    """How many frames, how fast, how many left out, and the seconds of each where the rate varies."""
+    """How many frames, how fast, and how many left out; see `Clip` for the rest."""
 
     count: int | None
     fps: Fraction
     left_out: int = 0
     times: list[Fraction] | None = None
+    hold: Fraction | None = None
 
 
 def _scan(path: Path, first_pts: int | None, may_hide: bool) -> _Timing:
     """Read all packets, decoding none: finds a file that is cut short before any work is done on it."""
     stamps: list[int | None] = []
-    end = None
+    end = duration = None
     with open_container(path) as container:
         stream = _pictures(path, container)
         unit = stream.time_base or Fraction(1, 1000)
@@ -117,8 +118,8 @@ def _scan(path: Path, first_pts: int | None, may_hide: bool) -> _Timing:
                 stamps.append(packet.pts)
                 shown = packet.pts if packet.pts is not None else packet.dts
                 if shown is not None:
-                    shown += packet.duration or 0
-                    end = shown if end is None else max(end, shown)
+                    duration = packet.duration or 0
+                    end = shown + duration if end is None else max(end, shown + duration)
         except FFmpegError as error:
             raise _damaged(path, len(stamps)) from error
         rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
@@ -132,12 +133,20 @@ def _scan(path: Path, first_pts: int | None, may_hide: bool) -> _Timing:
         raise _damaged(path, len(stamps), f"is cut short ({held})")
     if None in stamps or first_pts is None:
         return _Timing(None if may_hide else len(stamps), rate)
-    shown_stamps = sorted({stamp for stamp in stamps if stamp is not None and stamp >= first_pts})
-    left_out = sum(stamp is not None and stamp < first_pts for stamp in stamps)
+    known = [stamp for stamp in stamps if stamp is not None]
+    shown_stamps = sorted({stamp for stamp in known if stamp >= first_pts})
+    left_out = sum(stamp < first_pts for stamp in known)
     if may_hide or len(shown_stamps) + left_out != len(stamps):
         return _Timing(None, rate, left_out)
     fps, times = _rate(shown_stamps, unit, rates)
-    return _Timing(len(shown_stamps), fps, left_out, times)
+    until = promised
+    if until is None and known == sorted(known) and duration:
+        # Frames are stored in the order in which they show, so the last packet is the last to show.
+        until = (shown_stamps[-1] + duration) * unit
+    hold = None if until is None else until - shown_stamps[-1] * unit
+    if hold is not None and (hold <= 0 or (times is None and hold * fps < Fraction(3, 2))):
+        hold = None
+    return _Timing(len(shown_stamps), fps, left_out, times, hold)
 
 
 def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -247,6 +256,7 @@ def open_video(path: Path) -> Clip:
         sample_aspect=1 / aspect if turn and turn[0] else aspect,
         start=Fraction(0) if frame.pts is None else frame.pts * Fraction(frame.time_base or 0),
         times=timing.times,
+        hold=timing.hold,
     )
 
 

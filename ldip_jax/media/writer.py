@@ -184,7 +184,7 @@ def open_writer(
     names: Sequence[str] | None = None,
     like: Clip | None = None,
     bit_depth: int = 8,
-    crf: int = 18,
+    crf: int | None = None,
     lossless: bool = False,
     codec: str = "h264",
     overwrite: bool = False,
@@ -201,7 +201,7 @@ def open_writer(
         names: names of the PNG files; None takes those of `like`, else `00000000.png` ...
         like: the input, whose timing, pixel shape, colour coding, sound, subtitles and titles are kept.
         bit_depth: of PNG, 8 or 16; video is written with 8 bits, or 10 for 16.
-        crf: quality of H.264 and H.265, 0 (best) to 51.
+        crf: quality of H.264 and H.265, 0 (best) to 51; None for 18.
         lossless: decoding gives exactly round(255 y) back: FFV1 in .mkv (with `bit_depth` 16, round(65535 y)
             too), RGB H.264 in the others. `crf` and `codec` then do not count.
         codec: "h264" or "h265".

@@ -43,6 +43,11 @@ class Export:
     backbone_sha256: str
     provenance: dict[str, str]
 
+    @property
+    def wants_stills(self) -> bool:
+        """Whether the weights say of themselves that they gain from the user's stills alone."""
+        return self.provenance.get("use") == WITH_STILLS
+
 
 def save_export(path: str | Path, export: Export, dtype: str = "float32") -> None:
     """Write an export, whole or not at all; names are Flax paths joined by `/`.

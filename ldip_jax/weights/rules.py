@@ -179,8 +179,9 @@ def renamed(names: Iterable[str], rules: tuple[Rule, ...]) -> list[str]:
             if theirs.replace(".", "_") != ours.replace(".", "_"):
                 kinds.setdefault(re.sub(r"\d", "", theirs), (theirs, ours))
                 modules.add(theirs)
-    examples = ", ".join(f"{theirs} to {ours}" for theirs, ours in kinds.values())
-    return [f"renamed {len(modules)} modules, such as {examples}"] if modules else []
+    examples = ", ".join(f"{theirs or 'the outermost'} to {ours}" for theirs, ours in kinds.values())
+    count = f"{len(modules)} module{'s' * (len(modules) != 1)}"
+    return [f"renamed {count}, such as {examples}"] if modules else []
 
 
 def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: str) -> None:

@@ -143,6 +143,10 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
     ]:
         assert said in refused(clip, out, *words), (out, words)
     assert refused(video, video, "--overwrite").startswith(f"{video}: is also an input")
+    astray = [tmp_path / "astray", tmp_path / "astray.mp4"]
+    for path, said in zip(astray, ("is a file where a folder is to be", "is no ordinary file"), strict=True):
+        path.symlink_to("nowhere")
+        assert said in refused(clip, path, "--overwrite")
     link = tmp_path / "link.mp4"
     link.symlink_to(video)
     assert refused(video, link, "--overwrite").startswith(f"{link}: is also an input")
@@ -189,6 +193,9 @@ def test_reports_that_cannot_be(refused, unread, tmp_path, clip):
         ("--exclude", "1.5"),
         ("--bit-depth", "10"),
         ("--crf", "20", "--lossless"),
+        ("--crf", "18", "--lossless"),
+        ("--ref", ""),
+        ("--report", ""),
         ("--crf", "-1"),
         ("--codec", "av1"),
         ("--nonsense",),

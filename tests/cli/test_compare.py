@@ -130,7 +130,12 @@ def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(rng, tmp_
     a = write_clip(tmp_path / "a", frames(rng, 1))
     precious = tmp_path / "clip.mp4"
     precious.write_bytes(b"video")
-    for target, reason in ((a, "is a folder"), (tmp_path / "no" / "x.json", "no folder"), (precious, "kept")):
+    for target, reason in (
+        (a, "is a folder"),
+        (tmp_path / "no" / "x.json", "no folder"),
+        (precious, "kept"),
+        ("/proc/x.json", "cannot be written"),
+    ):
         with pytest.raises(InputError, match=reason):
             call(a, a, "--json", target)
     assert precious.read_bytes() == b"video"

@@ -168,7 +168,7 @@ def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, st
     done = upscale(clip, tmp_path / "a", "--lrrf", "default", "--ref", still)
     assert done.code == 0
     assert "the backbone runs alone" in done.err
-    assert "1 reference(s) given, but random1 alone has no use for them" in done.err
+    assert "reference stills are left out: random1 alone has no use for them" in done.err
     quiet = upscale(clip, tmp_path / "b", "--lrrf", "none")
     assert "alone" not in quiet.err
     np.testing.assert_array_equal(read_folder(tmp_path / "a"), read_folder(tmp_path / "b"))
@@ -180,7 +180,7 @@ def test_an_untrained_lrrf_gives_the_backbone_s_files_bit_for_bit(upscale, netwo
     done = upscale(clip, tmp_path / "quiet", *words)
     assert done.code == 0
     assert listing(tmp_path / "quiet") == listing(tmp_path / "alone")
-    assert "with LRRF, 1 of 1 references used" in done.out
+    assert "with LRRF, 1 of 1 stills used" in done.out
 
 
 def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, networks, clip, tmp_path, still):
@@ -195,7 +195,7 @@ def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, netw
     assert list(map(int, told)) == key_frames(0, 5, 4, ends=True) == [0, 4]
     assert re.fullmatch(r"photo \(\d+ %\), frame [234] \(\d+ %\)", told["0"])
     assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", told["4"])
-    assert "with LRRF, 1 of 1 references used" in done.out
+    assert "with LRRF, 1 of 1 stills used" in done.out
     assert f"{page}: report" in done.out
     text = page.read_text()
     assert "frame 4" in text
@@ -221,13 +221,13 @@ def test_matches_made_elsewhere_and_the_threshold(upscale, networks, clip, tmp_p
     both = upscale(clip, tmp_path / "both", *words, still, "--ref", useless)
     assert both.code == 0
     assert "key-frame 0: photo (100 %), useless (0 %, not used)\n" in both.err
-    assert "1 of 2 references used" in both.out
+    assert "1 of 2 stills used" in both.out
     one = upscale(clip, tmp_path / "one", *words, still)
     assert one.code == 0
     assert listing(tmp_path / "one") == listing(tmp_path / "both")
     kept = upscale(clip, tmp_path / "kept", *words, still, useless, "--ref-threshold", 0)
     assert "key-frame 4: photo (100 %), useless (0 %)\n" in kept.err
-    assert "2 of 2 references used" in kept.out
+    assert "2 of 2 stills used" in kept.out
     assert listing(tmp_path / "kept") != listing(tmp_path / "both")
 
 

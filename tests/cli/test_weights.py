@@ -92,6 +92,12 @@ def test_fetch_prints_where_it_is(ldip, clip):
     assert result.err == ""
 
 
+def test_shipped_weights_need_no_fetching(ldip, clip):
+    result = ldip("weights", "fetch", "basicvsr-reds4-x4")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("basicvsr-reds4-x4.safetensors (comes with this package)\n")
+
+
 def test_fetch_without_network_says_what_to_bring_and_where_to(ldip, clip):
     archive = CATALOGUE["gmflow"].source
     result = ldip("weights", "fetch", "gmflow")

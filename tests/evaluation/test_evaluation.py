@@ -74,7 +74,7 @@ def test_table_5_from_a_plan_and_a_training_run(evaluate, networks, clips, tmp_p
         , "--backbone", "", "--matcher", ""
     )  # fmt: skip
     assert result.code == 0
-    assert "No weights are given or shipped for: w/o ICA." in result.out
+    assert "Left out, for there are no weights for it: w/o ICA." in result.out
     found = results()
     (scale,) = found["scales"]
     assert [column["name"] for column in scale["columns"]] == ["backbone", "full", "w/o ref"]

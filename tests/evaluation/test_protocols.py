@@ -97,6 +97,16 @@ def test_own_clips_are_folders_and_videos_or_one_of_them(tmp_path):
     assert found("video_folder", tmp_path / "b")[0] == ["b"]
 
 
+def test_images_beside_own_clips_are_told_and_no_clip_is_hidden(tmp_path):
+    touch(tmp_path, "b/1.jpg", "a.mp4", "poster.png")
+    names, (note,) = found("video_folder", tmp_path)
+    assert names == ["a", "b"]
+    assert "images beside the 2 clips are left out" in note
+    touch(tmp_path, "a.mkv")
+    with pytest.raises(InputError, match=r"a\.mp4: a clip called a is there too, .*a\.mkv; rename"):
+        found("video_folder", tmp_path)
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_what_is_not_there_is_one_line(tmp_path, name):
     for folder in (tmp_path / "missing", tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import ldip_jax
 from ldip_jax.errors import InputError
 from ldip_jax.inference import api
-from ldip_jax.inference.api import as_float
+from ldip_jax.inference.api import as_float, checked
 from tests.networks import HR, LR
 
 
@@ -47,6 +47,8 @@ def test_the_frames_given_stay_as_they_are(call, frames):
         ({"scale": 1.0}, LR),
         ({"scale": 1.5}, (12, 15)),
         ({"size": (9, 44)}, (9, 44)),
+        ({"size": [9, 44]}, (9, 44)),
+        ({"size": np.array(HR)}, HR),
     ],
 )
 def test_scales_and_sizes(call, frames, options, size):
@@ -96,6 +98,29 @@ def test_arguments_that_cannot_be_used(call, frames, options, said):
         call(frames, **options)
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "refs", "names", "said"),
+    [
+        (None, 40, (), {}, "size 40: give (height, width), two whole numbers"),
+        (None, (16.0, 20.0), [], {}, "size (16.0, 20.0): give (height, width)"),
+        (None, (16, 20, 3), [], {}, "size (16, 20, 3): give (height, width)"),
+        ("2", None, (), {}, "scale '2': give one number"),
+        ((2, 3), None, (), {}, "scale (2, 3): give one number"),
+        (2, None, None, {}, "refs: NoneType; give a list of images"),
+        (np.float32(2), None, (), {"lrrf": None}, "lrrf None: give a name or a path"),
+    ],
+)
+def test_arguments_of_another_type(scale, size, refs, names, said):
+    with pytest.raises(InputError) as caught:
+        checked(scale, size, refs, names)
+    assert str(caught.value).startswith(said)
+
+
+def test_frames_of_several_sizes():
+    with pytest.raises(InputError, match=r"^frames: images of several sizes"):
+        as_float([np.zeros((4, 6, 3)), np.zeros((4, 8, 3))], "frames", 4)
 
 
 def test_nothing_is_loaded_before_cheap_checks(call, frames, monkeypatch):

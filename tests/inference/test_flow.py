@@ -73,9 +73,11 @@ def test_it_leads_the_matcher_flow(model, rng):
 
 
 def test_without_lrrf_no_flow_is_loaded(networks):
-    model = load_model(str(networks.backbone), "none", native=True, flow="nowhere.pth")
+    model = load_model(str(networks.backbone), "none", native=True, flow="raft-large")
     assert model.net.flow_net is None
-    assert any("nowhere.pth: left out" in note for note in model.notes)
+    assert any("raft-large: left out" in note for note in model.notes)
+    with pytest.raises(InputError, match=r"nowhere\.pth: neither a file nor a name"):
+        load_model(str(networks.backbone), "none", native=True, flow="nowhere.pth")
 
 
 def test_by_default_it_is_what_lrrf_was_trained_with_or_that_is_said(networks, flow, tmp_path, monkeypatch):

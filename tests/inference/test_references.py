@@ -74,10 +74,18 @@ def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
     matcher = StubMatcher(shares, default)
     advanced = []
     finder = ReferenceFinder(matcher, rules or Rules())
-    references, choices = finder.find(clip(count), place, stills, SCALE, advanced.append)
+    seen = clip(count)
+    of_stills = finder.of_stills(seen, place, stills, SCALE, advanced.append)
+    references, choices = finder.find(seen, place, of_stills, SCALE, advanced.append)
     assert advanced == ["match"] * len(matcher.coarse_calls)
     assert len(references) == sum(choice.used for choice in choices)
     return references, choices, matcher
+
+
+def both(finder, given):
+    """Of the first frame's references, a still and the clip's own."""
+    of_stills = finder.of_stills(clip(), 0, [given], SCALE, lambda _: None)
+    return finder.find(clip(), 0, of_stills, SCALE, lambda _: None)
 
 
 def names(choices, used=True):
@@ -193,8 +201,8 @@ def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
     matcher = StubMatcher({"frame 106": 0.5}, default=0.25)
     finder = ReferenceFinder(matcher, Rules(6, 5, 0.05), remember=True)
     named = still("frame 106")
-    references, choices = finder.find(clip(), 0, [named], SCALE, lambda _: None)
-    again, _ = finder.find(clip(), 0, [named], SCALE, lambda _: None)
+    references, choices = both(finder, named)
+    again, _ = both(finder, named)
     assert [(c.name, c.own) for c in choices[:2]] == [("frame 106", False), ("frame 106", True)]
     for found in (references, again):
         np.testing.assert_array_equal(found[0].size, [HR])
@@ -205,8 +213,8 @@ def test_matches_are_remembered_only_on_request():
     for remember, expected in ((False, 10), (True, 5)):
         matcher = StubMatcher({})
         finder = ReferenceFinder(matcher, Rules(), remember=remember)
-        first, choices = finder.find(clip(), 0, [still("a")], SCALE, lambda _: None)
-        second, same = finder.find(clip(), 0, [still("a")], SCALE, lambda _: None)
+        first, choices = both(finder, still("a"))
+        second, same = both(finder, still("a"))
         assert len(matcher.coarse_calls) == expected
         assert choices == same
         np.testing.assert_array_equal(first[0].warp, second[0].warp)

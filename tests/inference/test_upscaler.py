@@ -26,13 +26,13 @@ class TopLeftMatcher:
     """Every pixel is seen at its own place of the reference; counts what it is asked."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.confidence = [], 1.0
 
     def coarse(self, pair):
         self.asked.append((pair.key, pair.name))
         y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
         warp = jnp.stack([x, y], axis=-1)[None]
-        return Match(warp, jnp.ones((1, *pair.size, 1), jnp.float32))
+        return Match(warp, jnp.full((1, *pair.size, 1), self.confidence, jnp.float32))
 
     def refine(self, pair, match, scale):
         return match
@@ -154,6 +154,30 @@ def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models,
     assert {name for _, name in matcher.asked} > {"still0", "still1", "frame 0"}
     changed = np.abs(run("trained") - alone).max(axis=(1, 2, 3))
     assert changed.min() > 1e-3
+
+
+def test_lrrf_is_spared_where_no_still_takes_part(models, clip, matcher):
+    short = clip[:7]
+
+    def run(confidence, spare, given):
+        matcher.confidence = confidence
+        upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05), spare=spare)
+        return upscaler, np.stack(list(upscaler.frames(short, stills(given))))
+
+    alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
+    spared, frames = run(0.0, True, 2)
+    np.testing.assert_array_equal(frames, alone)
+    assert spared.spared == 7
+    assert sorted(spared.choices) == [0, 4, 6]
+    assert all(not choice.used for choices in spared.choices.values() for choice in choices)
+    # A still that matches, or no still at all, and all is as without `spare`.
+    for confidence, given in ((1.0, 2), (1.0, 0)):
+        kept, frames = run(confidence, True, given)
+        always, expected = run(confidence, False, given)
+        np.testing.assert_array_equal(frames, expected)
+        assert kept.choices == always.choices
+        assert kept.spared == 0
+        assert np.abs(frames - alone).max(axis=(1, 2, 3)).min() > 1e-3
 
 
 def test_matches_are_made_again_unless_remembered(models, clip, matcher):

@@ -37,6 +37,7 @@ def make_video(
     color: Color | None = None,
     aspect: Fraction | None = None,
     stamps: Sequence[Fraction] | None = None,
+    hold: Fraction | None = None,
     sound: float | None = None,
     sound_codec: str = "aac",
     sound_rate: int = 44100,
@@ -44,7 +45,10 @@ def make_video(
     start: Fraction = Fraction(0),
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """A video of float32 frames, or of codes `3 h w` for Y'CbCr; with a sine tone of `sound` seconds."""
+    """A video of float32 frames, or of codes `3 h w` for Y'CbCr; with a sine tone of `sound` seconds.
+
+    `hold`: seconds for which the last frame shows.
+    """
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         output.metadata.update(metadata or {})
         stream = output.add_stream(codec, rate=rate, options=options or {})
@@ -59,7 +63,7 @@ def make_video(
         if color is not None:
             context.colorspace, context.color_range = color.matrix, 2 if color.full_range else 1
             context.color_primaries, context.color_trc = color.primaries, color.transfer
-        tone = None
+        tone = begun = None
         if sound is not None:
             tone = output.add_stream(sound_codec, rate=sound_rate)
             _sing(output, tone, sound, sound_start)
@@ -69,8 +73,19 @@ def make_video(
                 frame.color_range = 2 if color.full_range else 1
             seconds = stamps[number] if stamps is not None else number / rate
             frame.pts, frame.time_base = round((seconds + start) / tick), tick
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+            for packet in stream.encode(frame):
+                begun = packet.dts if begun is None else begun
+                output.mux(packet)
+            last = frame.pts
+        rest = list(stream.encode(None))
+        begun = rest[0].dts if begun is None else begun
+        for packet in rest:
+            if hold is not None and packet.pts == last:
+                packet.duration = round(hold / tick)
+            if hold is not None and packet is rest[-1] and path.suffix != ".mkv":
+                # MP4 counts a track's length in stored order.
+                packet.duration = last + round(hold / tick) - round(start / tick) - (packet.dts - begun)
+            output.mux(packet)
     return path
 
 

@@ -186,6 +186,22 @@ def test_timing_of_the_input(tmp_path, rng, name):
     assert open_clip(tmp_path / name).fps == 50
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+@pytest.mark.parametrize("stamps", [None, [Fraction(t, 1000) for t in (0, 40, 80, 200, 240, 600, 640)]])
+def test_the_last_frame_shows_as_long_as_in_the_input(tmp_path, rng, name, stamps):
+    frames = moving(rng, 7, 32, 32)
+    begun = Fraction(6, 25) if stamps is None else stamps[-1]
+    for source in ("in.mkv", "in.mp4"):
+        held = open_clip(make_video(tmp_path / source, frames, stamps=stamps, hold=Fraction(2)))
+        assert held.hold == pytest.approx(2, abs=0.001)
+        write(tmp_path / name, frames, like=held, overwrite=True)
+        with av.open(str(tmp_path / name)) as container:
+            assert container.duration / 1e6 == pytest.approx(begun + 2, abs=0.002)
+    write(tmp_path / name, frames, like=held, fps=Fraction(50), overwrite=True)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration / 1e6 == pytest.approx(7 / 50, abs=0.002)
+
+
 def test_a_folder_of_png_takes_the_names_of_the_input(tmp_path, rng):
     source = tmp_path / "in"
     source.mkdir()
