@@ -95,7 +95,8 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         metavar="gmflow|flow|DIR",
         default="gmflow",
         help="what finds the references' content: gmflow; flow, cheaper, for small motion; or a folder of"
-        " matches made elsewhere, one KEYFRAME_STILL.npz each, as 00000008_photo.npz (default: %(default)s)",
+        " matches made elsewhere, one KEYFRAME_STILL.npz each, as 00000008_photo.npz, and the clip's own"
+        " frames are no references then (default: %(default)s)",
     )
     add(
         "--flow",
@@ -125,7 +126,7 @@ def _add_output(parser: argparse._ArgumentGroup) -> None:
     quality.add_argument(
         "--lossless",
         action="store_true",
-        help="video that decodes to exactly these frames: FFV1 in .mkv, else RGB H.264",
+        help="video of exactly these frames, whatever --codec says: FFV1 in .mkv, else RGB H.264",
     )
     add("--overwrite", action="store_true", help="replace an existing OUT or report")
     add(
