@@ -113,9 +113,10 @@ def load_model(
             export = load_export(shipped, backbone=weights)
             if not stills and export.wants_stills:
                 export = None
+                own = shipped_export(name, "x4-self") or shipped
                 notes.append(
                     "no reference stills, and the weights shipped gain from these alone: the backbone runs"
-                    f" alone (--lrrf {shipped.stem} runs LRRF all the same)"
+                    f" alone (--lrrf {own.stem} runs LRRF all the same)"
                 )
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)

@@ -118,6 +118,9 @@ def test_weights_that_gain_from_stills_alone_are_left_out_without_any(networks, 
     assert not alone.refined
     assert f"--lrrf {path.stem} runs LRRF" in alone.notes[0]
     assert load(networks.backbone, path.stem, stills=False).refined
+    save_export(tmp_path / f"{backbone}-x4-self.safetensors", export)
+    (note,) = load(networks.backbone, "default", stills=False).notes
+    assert f"--lrrf {backbone}-x4-self runs LRRF" in note
     save_export(path, export)
     assert load(networks.backbone, "default", stills=False).refined
 
