@@ -50,7 +50,7 @@ def test_compressed_and_fortran_ordered_files_are_read_too(tmp_path, pair):
         (arrays(extra=np.zeros(3)), "holds arrays"),
         (arrays(warp=arrays()["warp"].astype(np.float64)), "'warp' is float64, not float32"),
         (arrays(confidence=np.ones((H, W), np.uint8)), "'confidence' is uint8"),
-        (arrays(warp=np.zeros((W, H, 2), np.float32)), r"'warp' has shape \(8, 6, 2\).* needs \(6, 8, 2\)"),
+        (arrays(warp=np.zeros((W, H, 2), np.float32)), r"'warp' has shape \(8, 6, 2\), not \(6, 8, 2\)"),
         (arrays(confidence=np.zeros((H, W, 1), np.float32)), "'confidence' has shape"),
         (arrays(warp=np.full((H, W, 2), np.nan, np.float32)), "not finite"),
         (arrays(confidence=np.full((H, W), np.inf, np.float32)), "not finite"),
