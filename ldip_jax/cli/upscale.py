@@ -257,14 +257,14 @@ def _upscale(args: argparse.Namespace, clip: "Clip", stills: list["Still"]) -> N
         _say(upscaler.notes[-1])
     print(
         f"{args.output}: {done} frame{'s' * (done != 1)}, {clip.width}x{clip.height} to {width}x{height},"
-        f" {_methods(upscaler, args)}, {seconds:.1f} s ({seconds / max(done, 1):.2f} s a frame)"
+        f" {_methods(upscaler, args, done)}, {seconds:.1f} s ({seconds / max(done, 1):.2f} s a frame)"
     )
     if samples is not None:
         samples.write(upscaler, stills, clip, seconds)
         print(f"{samples.path}: report")
 
 
-def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
+def _methods(upscaler: "Upscaler", args: argparse.Namespace, done: int) -> str:
     model = upscaler.model
     if not model.refined:
         return model.title
@@ -272,7 +272,8 @@ def _methods(upscaler: "Upscaler", args: argparse.Namespace) -> str:
     stills, own = ({choice.name for choice in chosen if choice.own is kind} for kind in (False, True))
     told = [f"{len(stills)} of {len(args.ref)} stills used"] if args.ref else []
     told += [f"{len(own)} of its own frames as references"] if own or not args.ref else []
-    return ", ".join([model.title, *told])
+    title = f"{model.backbone.name} alone" if upscaler.spared == done else model.title
+    return ", ".join([title, *told])
 
 
 def _tell_choices(upscaler: "Upscaler") -> None:

@@ -45,8 +45,9 @@ def _list(args: argparse.Namespace) -> int:
         print(f"{'':{width}}  {entry.licence}")
     for name in shipped_names():
         size = export_file(name).stat().st_size / 1e6
-        boxes = ", ".join(read_export(export_file(name)).groups)
-        print(f"{name:{width}}  {'lrrf':8}  {size:5.1f} MB  {'shipped':7}  {boxes}, for --lrrf")
+        export = read_export(export_file(name))
+        told = ", ".join([*export.groups, "for --lrrf", *filter(None, [export.provenance.get("use")])])
+        print(f"{name:{width}}  {'lrrf':8}  {size:5.1f} MB  {'shipped':7}  {told}")
         print(f"{'':{width}}  Apache-2.0, the ldip_jax authors")
     print(f"\nFetched files are kept in {cache_dir()}")
     return 0
