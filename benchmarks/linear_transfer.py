@@ -92,7 +92,7 @@ def main() -> None:
         frames = [as_float(frame) for frame in footage.low(case.inputs)]
         truths = dict(zip(case.scored, map(as_float, footage.truth(case.scored)), strict=True))
         alone = list(Upscaler(model, footage.lr, footage.hr).frames(frames))
-        stills = [as_float(image) for image in footage.truth(case.references)]
+        stills = [] if args.own else [as_float(image) for image in footage.truth(case.references)]
         scores = []
         for frame, places in list(zip(case.scored, case.outputs, strict=True))[:: args.stride]:
             image, references = alone[places[0]], []

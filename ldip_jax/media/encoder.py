@@ -155,8 +155,8 @@ class VideoSink:
         self._times, self._hold, self._count = None, None, None
         if timed is not None:
             self._times, self._hold, self._count = timed.times, timed.hold, timed.count
-        # Ticks: when the first and the last frame show, and the first packet's decoding time.
-        self._first, self._last, self._begun = 0, None, None
+        # Ticks: when the last frame shows, and the first packet's decoding time.
+        self._last, self._begun = None, None
         self._offset = Fraction(0)
         # Whole ticks per frame, and fine enough for the offset between pictures and sound.
         ticks = self._fps.numerator * -(-1000 // self._fps.numerator)
@@ -184,8 +184,6 @@ class VideoSink:
             seconds = self._number / self._fps
         frame = self._convert(rgb)
         frame.pts, frame.time_base = round((seconds + self._offset) / self._tick), self._tick
-        if self._number == 0:
-            self._first = frame.pts
         if self._number + 1 == self._count:
             self._last = frame.pts
         self._mux(frame)
@@ -219,7 +217,7 @@ class VideoSink:
         # MP4 counts the track's length in stored order.
         stored = self._output.format.name != "matroska"
         if stored and last is not None and begun is not None and packet.dts is not None:
-            length = last + self._ticks(self._hold) - self._first
+            length = last + self._ticks(self._hold) - round(self._offset / self._tick)
             packet.duration = max(1, length - (packet.dts - begun))
         self._output.mux(packet)
 
