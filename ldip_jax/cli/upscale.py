@@ -272,7 +272,7 @@ def _methods(upscaler: "Upscaler", args: argparse.Namespace, done: int) -> str:
     stills, own = ({choice.name for choice in chosen if choice.own is kind} for kind in (False, True))
     told = [f"{len(stills)} of {len(args.ref)} stills used"] if args.ref else []
     told += [f"{len(own)} of its own frames as references"] if own or not args.ref else []
-    title = f"{model.backbone.name} alone" if upscaler.spared == done else model.title
+    title = model.alone if upscaler.spared == done else model.title
     return ", ".join([title, *told])
 
 

@@ -80,6 +80,11 @@ def _is_clip(path: Path) -> bool:
     return path.suffix.lower() in {*CONTAINERS, ".avi", ".webm", ".mpg", ".mpeg", ".y4m", ".m2v", ".ts"}
 
 
+def _name(path: Path) -> str:
+    """A clip's name in tables."""
+    return path.stem if path.is_file() else path.name
+
+
 def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
     """The clips of a data set, in name order, and notes, such as which are missing.
 
@@ -96,7 +101,7 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
         for place in dataset.places:
             folder = data_dir / place
             entries = sorted(folder.iterdir()) if folder.is_dir() else []
-            found = {path.stem if path.is_file() else path.name: path for path in entries if _is_clip(path)}
+            found = {_name(path): path for path in entries if _is_clip(path)}
             names = [name for name in dataset.clips or found if name in found]
             if names:
                 missing = [name for name in dataset.clips if name not in found]
@@ -112,7 +117,7 @@ def _own_clips(data_dir: Path) -> tuple[list[Source], list[str]]:
     found: dict[str, Path] = {}
     for path in sorted(data_dir.iterdir()):
         if _is_clip(path):
-            name = path.stem if path.is_file() else path.name
+            name = _name(path)
             if name in found:
                 raise InputError(
                     f"{path}: a clip called {name} is there too, {found[name]}; rename one of them"

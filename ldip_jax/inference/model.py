@@ -48,7 +48,12 @@ class Model:
         """The backbone's name and what is put on it, or "alone"."""
         boxes = {"LRRF": self.refined, "the arbitrary-scale head": self.arbitrary}
         there = " and ".join(name for name, is_there in boxes.items() if is_there)
-        return f"{self.backbone.name} with {there}" if there else f"{self.backbone.name} alone"
+        return f"{self.backbone.name} with {there}" if there else self.alone
+
+    @property
+    def alone(self) -> str:
+        """What to call the backbone where nothing is put on it."""
+        return f"{self.backbone.name} alone"
 
 
 def build(
