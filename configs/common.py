@@ -29,6 +29,8 @@ def base() -> ConfigDict:
     config.hrip_start = "plain"
     # Of the arbitrary-scale decoder: "plain", or "backbone", with the layers of the backbone's own.
     config.decoder_start = "plain"
+    # Of the arbitrary-scale head: weight of the L1 between its features at x4 and the backbone's own.
+    config.feature_loss = 0.0
     # False: key-frames alone, without HRIP; a first phase that costs a fifth.
     config.propagate = True
 

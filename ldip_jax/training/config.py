@@ -22,11 +22,13 @@ class StepPlan(NamedTuple):
         propagate: False leaves HRIP out: key-frames alone.
         dtype: compute type of features.
         ema: decay of the weights' average; 0: there is none.
+        feature_loss: weight of `features_apart`; 0 where no head is trained.
     """
 
     propagate: bool
     dtype: str
     ema: float
+    feature_loss: float = 0.0
 
 
 def check_config(config: Config) -> None:
@@ -51,6 +53,7 @@ def check_config(config: Config) -> None:
         **dict.fromkeys(("validate_every", "checkpoint_every", "warmup_steps"), 0),
         **dict.fromkeys(("validation_samples", "band_pixels", "weight_decay", "clip_norm", "ema"), 0),
         **dict.fromkeys(("learning_rate", "final_learning_rate", "hrip_rate", "lrrf.feature_scale"), 0),
+        "feature_loss": 0,
         **dict.fromkeys(("data.clip", "data.window", "data.key_frames", "data.frames"), 1),
         **dict.fromkeys(("data.references", "data.jitter", "data.workers", "data.crop", "data.lr"), 0),
         **dict.fromkeys(("data.self_references", "data.sharp_references", "data.distractors"), 0),
@@ -62,6 +65,10 @@ def check_config(config: Config) -> None:
     for name, beyond in (("ema", 1.0), ("warmup_steps", config.steps)):
         if not (value := _field(config, name)) < beyond:
             raise InputError(f"config.{name}={value}: less than {beyond:g} is needed")
+    if config.feature_loss and "as_head" not in config.trains:
+        raise InputError(
+            f"config.feature_loss={config.feature_loss}: is for training as_head; set it to 0 without"
+        )
     if not config.data.crop and not config.data.lr:
         raise InputError("config.data.crop and config.data.lr are 0: set the side of one of them")
     if config.data.references and not 1 <= config.data.fewest_references <= config.data.references:
@@ -78,7 +85,7 @@ def _field(config: Config, name: str) -> Any:
 
 
 def step_plan(config: Config) -> StepPlan:
-    return StepPlan(config.propagate, config.dtype, config.ema)
+    return StepPlan(config.propagate, config.dtype, config.ema, config.feature_loss)
 
 
 def crop_plan(config: Config) -> CropPlan:

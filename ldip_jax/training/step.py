@@ -14,7 +14,7 @@ from ldip_jax.data.crops import Sample
 from ldip_jax.models.backbone.propagation import Flows
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.ops.grid import Grid, crop_axis
+from ldip_jax.ops.grid import Grid, crop_axis, whole_grid
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.sharding import mean_over_devices
 from ldip_jax.training.state import TrainState, trained_params, update_average
@@ -65,6 +65,25 @@ def restored(
     return jax.vmap(one)(batch.origin, batch.step, features, flows, lr, keys)
 
 
+def features_apart(net: LDIP, params: Params, features: Float[Array, "b t h w c"]) -> Float[Array, ""]:
+    """L1 between the head's features at x4 and the backbone's own, by the standard deviation of those.
+
+    A head that makes the backbone's features is one that LRRF trained at x4 can stand on.
+
+    Args:
+        params: all boxes', frozen and trained.
+        features: the backbone's LR features.
+    """
+    flat = features.reshape(-1, *features.shape[2:])
+    h, w = flat.shape[1:3]
+
+    def upscaled(net: LDIP, grid: Grid | None) -> Float[Array, "n H W 64"]:
+        return cast(Array, net.apply({"params": params}, flat, grid, method=LDIP.upscale)).astype(jnp.float32)
+
+    own = jax.lax.stop_gradient(upscaled(net.clone(as_head=None, as_decoder=None), None))
+    return jnp.mean(jnp.abs(upscaled(net, whole_grid((h, w), (4 * h, 4 * w))) - own)) / jnp.std(own)
+
+
 def train_step(
     net: LDIP,
     optimizer: optax.GradientTransformation,
@@ -75,7 +94,7 @@ def train_step(
     *,
     mesh: Mesh | AbstractMesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update; L1 over all frames and channels.
+    """One update; L1 over all frames and channels, and of features as the plan says.
 
     A loss or gradient that is not finite leaves parameters, optimiser and average as they are.
 
@@ -91,8 +110,12 @@ def train_step(
     """
 
     def loss(params: Params, frozen: Params, batch: Sample) -> Float[Array, ""]:
-        out = restored(net, {**frozen, **params}, batch, propagate=plan.propagate, dtype=plan.dtype)
-        return jnp.mean(jnp.abs(out - images(batch.hr)))
+        every = {**frozen, **params}
+        out = restored(net, every, batch, propagate=plan.propagate, dtype=plan.dtype)
+        value = jnp.mean(jnp.abs(out - images(batch.hr)))
+        if plan.feature_loss:
+            value += plan.feature_loss * features_apart(net, every, jnp.asarray(batch.features, plan.dtype))
+        return value
 
     learn = jax.value_and_grad(loss)
     if mesh is not None:

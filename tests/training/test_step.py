@@ -10,12 +10,15 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from ldip_jax.data.crops import CropPlan
-from ldip_jax.models.assemble import quick_jit
+from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder, init_decoder
+from ldip_jax.models.assemble import draw, quick_jit
+from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.grid import whole_grid
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.sharding import AXES
 from ldip_jax.training.state import start_state, trained_params, update_average
-from ldip_jax.training.step import restored, train_step, validation_step
+from ldip_jax.training.step import features_apart, restored, train_step, validation_step
 from tests.models.build import narrow_ldip, shaken
 from tests.training.batches import noise_batch
 
@@ -166,3 +169,28 @@ def test_devices_exchange_gradients_once_and_nothing_else(parts):
     exchanged = [equation for equation in own.eqns if equation.primitive.name == "psum"]
     assert sum(len(equation.invars) for equation in exchanged) == 1 + len(jax.tree.leaves(state.params))
     assert str(own).count("psum") == len(exchanged)
+
+
+def test_the_head_can_be_taught_the_backbones_own_features(parts):
+    net, frozen, _, batch, _ = parts
+    net = LDIP(net.backbone, as_head=ArbitraryScale(), as_decoder=ArbitraryScaleDecoder())
+    features = batch.features.astype(jnp.float32)
+    flat, (h, w) = features[0], features.shape[2:4]
+    grid = whole_grid((h, w), (4 * h, 4 * w))
+    params = {
+        "as_head": draw(lambda key: net.as_head.init(key, flat, grid)["params"], jax.random.key(0)),
+        "as_decoder": draw(partial(init_decoder, net.as_decoder), jax.random.key(1)),
+    }
+    made = net.as_head.apply({"params": params["as_head"]}, flat, grid)
+    own = net.backbone.apply({"params": frozen["backbone"]}, flat, method="upscale")
+    apart = quick_jit(lambda params: features_apart(net, {**frozen, **params}, features))
+    before = float(apart(params))
+    np.testing.assert_allclose(before, np.abs(made - own).mean() / np.std(own), rtol=1e-4)
+
+    optimizer = optax.adam(1e-4)
+    plan = STEP._replace(feature_loss=2.0, ema=0.0)
+    state = start_state(params, optimizer, ema=False)
+    image_loss = np.abs(run(net, {**frozen, **params}, batch) - batch.hr / 255.0).mean()
+    state, metrics = quick_jit(partial(train_step, net, optimizer, plan))(state, frozen, batch)
+    np.testing.assert_allclose(metrics["loss"], image_loss + 2.0 * before, rtol=1e-4)
+    assert float(apart(state.params)) < before
