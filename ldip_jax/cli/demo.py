@@ -61,16 +61,16 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     check_folder(args.output)
     _announce(args.lrrf)
-    backbone, ldip = load(args.lrrf, _say)
+    upscalers = load(args.lrrf, _say)
     clip = open_clip(fetch(CLIP, progress=_say))
     material = prepare(clip)
     _say(f"\n{'':24}{'PSNR Y':>10}{'SSIM Y':>10}{'time':>12}")
     rows = []
-    for row in results(material, backbone, ldip):
+    for row in results(material, upscalers):
         _say(_line(row.method))
         rows.append(row)
     notes = [_PROTOCOL, _TIMES]
-    if ldip is None:
+    if upscalers.with_stills is None:
         notes.insert(0, _untrained(args.lrrf))
     _say("\n" + "\n".join(textwrap.fill(note, 100) for note in notes))
     write_results(
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         material,
         rows,
         fps=clip.fps,
-        settings=_settings(args.lrrf, refined=ldip is not None),
+        settings=_settings(args.lrrf, refined=upscalers.with_stills is not None),
         notes=notes,
     )
     _say(_closing(args.output, best(rows), time.perf_counter() - began))
@@ -139,7 +139,8 @@ def _settings(lrrf: str, *, refined: bool) -> list[tuple[str, str]]:
     height, width = SIZE
     device = jax.devices()[0]
     stills = ", ".join(f"{frame} ({name})" for name, frame in still_frames().items())
-    weights = {"default": "as shipped", "none": "none"}.get(lrrf, lrrf) if refined else "none: untrained"
+    shipped = "as shipped; without stills those for clips without any"
+    weights = {"default": shipped, "none": "none"}.get(lrrf, lrrf) if refined else "none: untrained"
     return [
         ("Clip", f"{CLIP}, frames {FIRST} to {FIRST + COUNT - 1}; {CATALOGUE[CLIP].licence}"),
         ("Original", f"the clip reduced to {width}x{height}"),

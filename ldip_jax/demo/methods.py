@@ -37,11 +37,20 @@ def is_trained(lrrf: str) -> bool:
     return shipped_export(BACKBONE, "x4") is not None if lrrf == "default" else lrrf != "none"
 
 
-def load(lrrf: str, say: Callable[[str], object]) -> tuple[Upscaler, Upscaler | None]:
-    """The backbone alone; and LDIP, where there are weights for it.
+class Upscalers(NamedTuple):
+    """The backbone alone; and LDIP with and without stills, where there are weights for it."""
+
+    backbone: Upscaler
+    with_stills: Upscaler | None
+    without: Upscaler | None
+
+
+def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
+    """What makes the rows.
 
     Args:
-        lrrf: "default", "none" or a file, as of `ldip upscale`.
+        lrrf: "default", "none" or a file, as of `ldip upscale`. "default" takes weights of their own for the
+            row without stills, where such are shipped.
         say: receives lines of text while weights are fetched.
 
     Raises:
@@ -64,13 +73,14 @@ def load(lrrf: str, say: Callable[[str], object]) -> tuple[Upscaler, Upscaler | 
 
     ldip = make(lrrf)
     if ldip.model.refined:
-        return make("none"), ldip
+        own = shipped_export(BACKBONE, "x4-self") if lrrf == "default" else None
+        return Upscalers(make("none"), ldip, make(str(own)) if own else ldip)
     if lrrf not in ("default", "none"):
         raise InputError(f"{lrrf}: holds no LRRF; give a file that does, or none")
-    return ldip, None
+    return Upscalers(ldip, None, None)
 
 
-def results(material: Material, backbone: Upscaler, ldip: Upscaler | None) -> Iterator[Result]:
+def results(material: Material, upscalers: Upscalers) -> Iterator[Result]:
     """Bicubic, the backbone, and LDIP with none, two and all of the stills, each as soon as it is ready.
 
     Without weights for LDIP its rows repeat the backbone's scores, which is what LDIP gives before it is
@@ -80,11 +90,12 @@ def results(material: Material, backbone: Upscaler, ldip: Upscaler | None) -> It
     images = [imresize(image, float(SCALE)) for image in material.low]
     yield _result("Bicubic", material, images, time.perf_counter() - began)
     name = f"{BACKBONE} alone"
-    alone = _result(name, material, *_upscale(name, backbone, material, []))
+    alone = _result(name, material, *_upscale(name, upscalers.backbone, material, []))
     yield alone
     stills = [Still(name, as_float(image)) for name, image in material.stills.items()]
     for count in STILLS:
         name = f"LDIP, {count or 'no'} stills"
+        ldip = upscalers.with_stills if count else upscalers.without
         if ldip is None:
             scores = alone.method
             yield Result(Method(name, (), scores.psnr_y, scores.ssim_y, None, "untrained"), [])

@@ -184,6 +184,18 @@ def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsy
 
 
 @pytest.mark.usefixtures("small")
+def test_the_row_without_stills_has_weights_of_its_own(monkeypatch, capsys, networks):
+    kinds = {"x4": networks.trained, "x4-self": networks.untrained}
+    for module in (model, methods):
+        monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: kinds.get(kind))
+    call()
+    rows = table(capsys.readouterr().out)
+    backbone = rows["basicvsr-reds4 alone"][:2]
+    assert rows["LDIP, no stills"][:2] == backbone
+    assert rows["LDIP, 2 stills"][:2] != backbone
+
+
+@pytest.mark.usefixtures("small")
 def test_a_file_of_weights_counts_as_trained(capsys, networks):
     call("--lrrf", networks.trained)
     rows = table(capsys.readouterr().out)
