@@ -58,7 +58,7 @@ class Protocol:
         scales: what is run unless the user names scales.
         vid4_scales: other ones on Vid4, where the protocol says so.
         size: of LR frames: "exact", HR over the scale after cropping HR to a multiple; or HR over the scale,
-            rounded or cut to whole pixels.
+            rounded or cut to whole pixels; or "fit", exact for whole factors and rounded for others.
         measure: see `MEASURES`; None: the data set's.
         case: frames by the clip's length; None: the data set's.
         columns: what is compared.
@@ -69,7 +69,7 @@ class Protocol:
     degradation: str = "bi"
     scales: tuple[Scale, ...] = ((4.0, 4.0),)
     vid4_scales: tuple[Scale, ...] = ()
-    size: Literal["exact", "round", "floor"] = "exact"
+    size: Literal["exact", "round", "floor", "fit"] = "exact"
     measure: str | None = None
     case: Callable[[int], Case] | None = None
     columns: tuple[Column, ...] = (BACKBONE, SELF)
@@ -92,11 +92,12 @@ class Protocol:
         """
         if self.degradation == "bd" and scale != (4.0, 4.0):
             raise InputError(f"scale {show_scale(scale)}: {self.name} is for x4 alone")
-        if self.size == "exact":
-            if any(factor != int(factor) for factor in scale):
-                raise InputError(
-                    f"scale {show_scale(scale)}: {self.name} is for whole factors; use savsr or st-avsr"
-                )
+        whole = all(factor == int(factor) for factor in scale)
+        if self.size == "exact" and not whole:
+            raise InputError(
+                f"scale {show_scale(scale)}: {self.name} is for whole factors; use savsr or st-avsr"
+            )
+        if self.size == "exact" or (self.size == "fit" and whole):
             hr = (hr[0] - hr[0] % int(scale[0]), hr[1] - hr[1] % int(scale[1]))
         to_int = int if self.size == "floor" else round
         lr = (to_int(hr[0] / scale[0]), to_int(hr[1] / scale[1]))
@@ -146,24 +147,28 @@ PROTOCOLS = {
         Protocol(
             "table5",
             "frames 0.2 T to 0.8 T with the first and the last as references in HR",
+            size="fit",
             case=cases.by_fractions,
             columns=TABLE5,
         ),
         Protocol(
             "near",
             "12 frames with references in HR 10 frames before and after them",
+            size="fit",
             case=cases.near,
             columns=TABLE5,
         ),
         Protocol(
             "figure6",
             "whole clips with 5 references in HR spread over them",
+            size="fit",
             case=cases.pan,
             columns=TABLE5,
         ),
         Protocol(
             "unrelated",
             "table5 with references of another clip, which must do no harm; -0: none of them is turned away",
+            size="fit",
             case=cases.by_fractions,
             columns=UNRELATED,
         ),

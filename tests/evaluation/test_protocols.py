@@ -17,6 +17,9 @@ def test_lr_sizes_are_those_of_each_protocol():
     assert sizes["savsr"]((576, 720), (3.5, 3.5)) == ((576, 720), (165, 206))
     assert sizes["st-avsr"]((576, 720), (3.5, 3.5)) == ((576, 720), (164, 205))
     assert sizes["savsr"]((480, 720), (1.5, 4.0)) == ((480, 720), (320, 180))
+    # Protocols with references: whole factors as in the published tables, others as savsr does.
+    assert sizes["near"]((577, 722), (4.0, 4.0)) == ((576, 720), (144, 180))
+    assert sizes["near"]((577, 722), (2.5, 2.5)) == ((577, 722), (231, 289))
     with pytest.raises(InputError, match="whole factors"):
         sizes["bi-x4"]((576, 720), (2.5, 2.5))
     with pytest.raises(InputError, match="too small"):
