@@ -21,13 +21,14 @@ class Column:
         name: short, unique within a protocol.
         weights: "none", the backbone alone; "checkpoint"; "cross", the export without ICA; or "bicubic", no
             network at all.
-        references: none but the clip's own frames; the case's; or those of another clip.
+        references: none but the clip's own frames; the case's, all or the first and the last; or those of
+            another clip.
         threshold: instead of the usual one, of what share of a key-frame a reference must match.
     """
 
     name: str
     weights: Literal["none", "checkpoint", "cross", "bicubic"] = "checkpoint"
-    references: Literal["own", "given", "unrelated"] = "own"
+    references: Literal["own", "given", "ends", "unrelated"] = "own"
     threshold: float | None = None
 
 
@@ -40,6 +41,7 @@ TABLE5 = (
     Column("w/o ref"),
     Column("w/o ICA", "cross", "given"),
 )
+FIGURE6 = (*TABLE5[:2], Column("full, 2", references="ends"), *TABLE5[2:])
 UNRELATED = (
     BACKBONE,
     Column("w/o ref"),
@@ -160,10 +162,10 @@ PROTOCOLS = {
         ),
         Protocol(
             "figure6",
-            "whole clips with 5 references in HR spread over them",
+            "whole clips with 5 references in HR spread over them, or the first and the last of these",
             size="fit",
             case=cases.pan,
-            columns=TABLE5,
+            columns=FIGURE6,
         ),
         Protocol(
             "unrelated",

@@ -246,11 +246,13 @@ class Evaluation:
             source, clip = next(entry for entry in self._clips if entry[0].name == other)
             footage = self.footage(clip, scale)
             case = self.plan.protocol.frames(self.plan.dataset, footage.count)
-        images = footage.truth(case.references)
+        frames = case.references
+        if column.references == "ends":
+            frames = (frames[0], frames[-1])
         stem = source.name.replace("/", "-")
         return [
             Still(f"{stem}-{frame:08d}", as_float(image))
-            for frame, image in zip(case.references, images, strict=True)
+            for frame, image in zip(frames, footage.truth(frames), strict=True)
         ]
 
     def outcome(self) -> Outcome:

@@ -237,6 +237,14 @@ def test_references_of_another_clip_by_the_usual_threshold_and_by_none(evaluate,
     assert not given["one, x4, backbone"][1].model.refined
 
 
+def test_five_references_and_the_two_at_the_ends(evaluate, calls, networks):
+    assert evaluate("--protocol", "figure6", "--checkpoint", networks.trained, "--scale", "2.5").code == 0
+    given = {call.title: [still.name for still in call.stills] for call in calls}
+    assert given["one, x2.5, full"] == [f"one-{frame:08d}" for frame in (0, 2, 4, 5, 7)]
+    assert given["one, x2.5, full, 2"] == ["one-00000000", "one-00000007"]
+    assert given["one, x2.5, w/o ref"] == given["one, x2.5, backbone"] == []
+
+
 def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
     folder = tmp_path / "lr"
     for name in ("one", "two"):
