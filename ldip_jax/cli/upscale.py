@@ -71,8 +71,8 @@ def _add_model(parser: argparse._ArgumentGroup) -> None:
         action="extend",
         nargs="+",
         default=[],
-        help="sharp stills of the same scene, of any size and with at most about 1.5 times the frames' view,"
-        " whose detail is used where they match; give them behind IN and OUT",
+        help="sharp stills of the same scene, of any size, with a view from half to four times as wide as the"
+        " frames', whose detail is used where they match; give them behind IN and OUT",
     )
     add(
         "--backbone",

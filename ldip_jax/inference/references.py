@@ -1,7 +1,7 @@
 """Finding, choosing and preparing a key-frame's references: the user's stills first, then the clip."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,10 +14,13 @@ from ldip_jax.matching.coordinates import rescale
 from ldip_jax.matching.density import ReferenceReducer
 from ldip_jax.matching.matcher import Match, Matcher, Pair
 from ldip_jax.matching.precomputed import PrecomputedMatcher
+from ldip_jax.matching.view import Reframed, find_view, reframed
 from ldip_jax.models.ref_align import Reference
 
 # References are padded to a multiple of this, so that stills of almost one size share a program.
 CANVAS = 64
+# A still of which less than this share of a key-frame is matched may show another view.
+SAME_VIEW = 0.5
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,13 @@ def on_canvas(image: Float[Array, "1 h w 3"], match: Match) -> Reference:
     pads = ((0, 0), (0, -h % CANVAS), (0, -w % CANVAS), (0, 0))
     size = jnp.array([[h, w]], jnp.int32)
     return Reference(jnp.pad(image, pads), size, match.warp, match.confidence, jnp.ones((1,), jnp.float32))
+
+
+def _within(match: Match, shown: Reframed, size: Float[Array, "2"]) -> Match:
+    """No confidence where a reframed still shows nothing; `size`: (width, height) that the warp is about."""
+    h, w = shown.image.shape[:2]
+    places = rescale(match.warp, jnp.array([w, h], jnp.float32) / size)
+    return match._replace(confidence=match.confidence * shown.holds(places))
 
 
 class ReferenceFinder:
@@ -202,10 +212,28 @@ class ReferenceFinder:
     ) -> tuple[float, Reference]:
         pair = Pair(anchor, still.image[None], key, still.name)
         match = self._matcher.coarse(pair)
-        share = confident_share(match.confidence)
+        share, shown = confident_share(match.confidence), None
+        if share < SAME_VIEW and not isinstance(self._matcher, PrecomputedMatcher):
+            other = self._another_view(pair)
+            if other is not None and confident_share(other[1].confidence) > share:
+                pair, match, shown = other
+                share = confident_share(match.confidence)
         pair, match = self._reduce(pair, match)
         match = self._matcher.refine(pair, match, scale)
+        if shown is not None:
+            match = _within(match, shown, pair.reference_size)
         return share, on_canvas(jnp.asarray(pair.reference), match)
+
+    def _another_view(self, pair: Pair) -> tuple[Pair, Match, Reframed] | None:
+        """The still cut to what the key-frame shows, where that is another view, and its match."""
+        frame, still = np.asarray(pair.anchor)[0], np.asarray(pair.reference)[0]
+        view = find_view(frame, still)
+        if view is None:
+            return None
+        shown = reframed(still, view, pair.size)
+        name = f"{pair.name} at {view.top} {view.left} {view.height} {view.width}"
+        pair = replace(pair, reference=shown.image[None], name=name)
+        return pair, _within(self._matcher.coarse(pair), shown, pair.reference_size), shown
 
     def _own_frame(
         self, clip: Clip, anchor: Array, key: int, index: int, scale: tuple[float, float]

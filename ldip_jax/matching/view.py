@@ -1,0 +1,166 @@
+"""Where a still's view lies around a key-frame's: stills that show much more of the scene, or a part of it.
+
+A matching network sees both images at one size, and finds nothing where one shows things twice as large. So
+the two are compared first as small pictures, at every zoom and place, by normalised cross-correlation.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from PIL import Image
+
+from ldip_jax.matching.confidence import inside
+from ldip_jax.matching.dense import resize_image
+
+# The frame's longer side while it is looked for, and the side of the mean that is taken off for detail.
+LONGER = 96
+MEAN = 13
+# How much wider or narrower a still's view may be, in steps of 2^(1/8); narrower ones leave few pixels.
+STEPS_PER_OCTAVE = 8
+WIDEST, NARROWEST = 4.8, 1 / 3.4
+# Unrelated pictures correlate by 0.3 to 0.55, the same scene by 0.7 and more.
+FOUND = 0.6
+# What is left around the frame's view on each side, by its size: it is known to half a step of zoom.
+MARGIN = 0.12
+# Pixels of a reframed still per pixel of the frame's side, margin included: what is denser gains nothing.
+DENSEST = 2.0
+
+Gray = Float[np.ndarray, "_ _"]
+
+
+class View(NamedTuple):
+    """The part of a still that a frame shows, in its pixels from the corner; may reach beyond the still.
+
+    Attributes:
+        top, left, height, width: whole pixels.
+        score: the correlation, at most 1.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    score: float
+
+
+def find_view(frame: Float[np.ndarray, "H W 3"], still: Float[np.ndarray, "h w 3"]) -> View | None:
+    """What the frame shows of a still, with a margin around it; None where that is not clear.
+
+    Args:
+        frame, still: RGB in [0, 1], of any sizes.
+    """
+    H, W = frame.shape[:2]
+    h, w = still.shape[:2]
+    small = LONGER / max(H, W)
+    size = max(1, round(H * small)), max(1, round(W * small))
+    small_frame = _detail(_gray(frame), size)
+    gray = _gray(still)
+    best: tuple[float, float, float, float] | None = None
+    for shrink in _shrinks(size, (h, w)):
+        small_still = _detail(gray, (round(h * shrink), round(w * shrink)))
+        wider = small_still.shape[0] >= size[0] and small_still.shape[1] >= size[1]
+        smaller = small_still.shape[0] <= size[0] and small_still.shape[1] <= size[1]
+        if not wider and not smaller:
+            continue
+        field, template = (small_still, small_frame) if wider else (small_frame, small_still)
+        scores = correlation(field, template)
+        y, x = np.unravel_index(scores.argmax(), scores.shape)
+        score = float(scores[y, x])
+        if best is None or score > best[0]:
+            sign = 1.0 if wider else -1.0
+            best = score, sign * y / shrink, sign * x / shrink, shrink
+    if best is None or best[0] < FOUND:
+        return None
+    score, top, left, shrink = best
+    height, width = size[0] / shrink, size[1] / shrink
+    top, left = top - MARGIN * height, left - MARGIN * width
+    more = 1.0 + 2.0 * MARGIN
+    return View(round(top), round(left), round(more * height), round(more * width), score)
+
+
+class Reframed(NamedTuple):
+    """A still cut to a view.
+
+    Attributes:
+        image: as large as the view, or smaller where that has more than `DENSEST` pixels per frame's pixel;
+            grey where the view reaches beyond the still.
+        box: (top, left, bottom, right) of the still in it.
+    """
+
+    image: Float[np.ndarray, "h w 3"]
+    box: tuple[int, int, int, int]
+
+    def holds(self, warp: Float[Array, "b H W 2"]) -> Float[Array, "b H W 1"]:
+        """1 where places (x, y) in the image, rounded, show the still, else 0."""
+        top, left, bottom, right = self.box
+        corner, size = (
+            jnp.array([left, top], jnp.float32),
+            jnp.array([right - left, bottom - top], jnp.float32),
+        )
+        return inside(warp - corner[None, None, None], size)
+
+
+def reframed(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, int]) -> Reframed:
+    """The still cut to a view.
+
+    Args:
+        frame: (height, width) of the frame that shows it.
+    """
+    shrink = min(1.0, DENSEST * frame[0] / view.height)
+    ends = view.top + view.height, view.left + view.width
+    top, left = max(0, view.top), max(0, view.left)
+    part = still[top : min(ends[0], still.shape[0]), left : min(ends[1], still.shape[1])]
+    height, width = (max(1, round(n * shrink)) for n in (view.height, view.width))
+    rows, columns = (max(1, round(n * shrink)) for n in part.shape[:2])
+    if shrink < 1.0:
+        part = np.asarray(resize_image(jnp.asarray(part)[None], (rows, columns)))[0]
+    y, x = round((top - view.top) * shrink), round((left - view.left) * shrink)
+    image = np.full((height, width, 3), 0.5, np.float32)
+    room = image[y : y + rows, x : x + columns]
+    room[...] = part[: room.shape[0], : room.shape[1]]
+    return Reframed(image, (y, x, y + room.shape[0], x + room.shape[1]))
+
+
+def correlation(field: Gray, template: Gray) -> Gray:
+    """Normalised cross-correlation of a template with every place of a field that holds it whole."""
+    (h, w), shape = template.shape, field.shape
+    template = template - template.mean()
+    spectrum = np.fft.rfft2(field) * np.conj(np.fft.rfft2(template, shape))
+    product = np.fft.irfft2(spectrum, shape)[: shape[0] - h + 1, : shape[1] - w + 1]
+    mean = _box(field, (h, w)) / (h * w)
+    variance = np.maximum(_box(field**2, (h, w)) - h * w * mean**2, 1e-6)
+    return product / np.sqrt(variance * max(float((template**2).sum()), 1e-6))
+
+
+def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
+    """Factors to make the still smaller by, so that it is between so much wider and narrower."""
+    level = max(frame[0] / still[0], frame[1] / still[1])
+    steps = [round(STEPS_PER_OCTAVE * np.log2(limit)) for limit in (NARROWEST, WIDEST)]
+    for step in range(steps[0], steps[1] + 1):
+        yield level * 2.0 ** (step / STEPS_PER_OCTAVE)
+
+
+def _gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:
+    """Gray, no larger than any zoom needs."""
+    gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1), np.float32))
+    factor = max(1, int(min(gray.size) / (2 * LONGER * WIDEST)))
+    return gray.reduce(factor)
+
+
+def _detail(gray: Image.Image, size: tuple[int, int]) -> Gray:
+    """Resized, less its local mean; float64, for sums are differences of large ones."""
+    small = gray.resize((max(1, size[1]), max(1, size[0])), Image.Resampling.BILINEAR)
+    values = np.pad(np.asarray(small, np.float64), MEAN // 2, "reflect" if min(small.size) > MEAN else "edge")
+    mean = _box(values, (MEAN, MEAN)) / MEAN**2
+    inner = slice(MEAN // 2, -(MEAN // 2))
+    return values[inner, inner] - mean
+
+
+def _box(values: Gray, size: tuple[int, int]) -> Gray:
+    """Sums over all windows of a size."""
+    sums = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    h, w = size
+    return sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
