@@ -15,4 +15,5 @@ def get_config(arg: str = "") -> ConfigDict:
     config = arbitrary_scale_head(base())
     config.ema = 0.999
     config.decoder_start = "backbone"
+    config.feature_loss = 0.05
     return finish(config, arg)
