@@ -1,6 +1,7 @@
 """`ldip upscale` as it is called: what comes out, under which names, and what is said."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -9,8 +10,10 @@ import pytest
 from PIL import Image
 
 import ldip_jax
+from ldip_jax.inference import model
 from ldip_jax.inference.keyframes import key_frames
 from ldip_jax.media.reader import open_clip
+from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.load import load_weights
 from tests.cli.clips import listing, random_frames, read_folder, write_folder
 from tests.media.make import make_video, moving, packets
@@ -172,6 +175,23 @@ def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, st
     quiet = upscale(clip, tmp_path / "b", "--lrrf", "none")
     assert "alone" not in quiet.err
     np.testing.assert_array_equal(read_folder(tmp_path / "a"), read_folder(tmp_path / "b"))
+
+
+def test_where_no_still_matches_the_shipped_weights_leave_the_clip_to_the_backbone(
+    upscale, networks, clip, tmp_path, still, monkeypatch
+):
+    shipped = replace(read_export(networks.trained), provenance={"use": "with stills"})
+    save_export(tmp_path / "shipped.safetensors", shipped)
+    monkeypatch.setattr(model, "shipped_export", lambda backbone, kind: tmp_path / "shipped.safetensors")
+    for key in (0, 4):
+        matches(tmp_path, key, "photo", 0.0)
+    words = ("--lrrf", "default", "--ref", still, "--matcher", tmp_path, "--key-stride", 4)
+    done = upscale(clip, tmp_path / "spared", *words)
+    assert done.code == 0
+    assert "5 of 5 frames lie where no still matches: the backbone made these alone" in done.err
+    assert "random1 alone, 0 of 1 stills used" in done.out
+    assert upscale(clip, tmp_path / "alone").code == 0
+    assert listing(tmp_path / "spared") == listing(tmp_path / "alone")
 
 
 def test_an_untrained_lrrf_gives_the_backbone_s_files_bit_for_bit(upscale, networks, clip, tmp_path, still):
