@@ -84,11 +84,10 @@ def load_model(
 
     Args:
         backbone: name or file of the backbone's weights.
-        lrrf: "default" for the shipped weights of that backbone, where there are any; "none" for the
-            backbone alone; or the name of shipped ones; or the file of an export.
-        native: whether the output is exactly as large as the backbone's own, x4 or same size; "default"
-            takes the fixed weights then and otherwise the arbitrary-scale ones, or while there are none the
-            fixed ones too.
+        lrrf: "default" for the shipped weights of that backbone, where there are any, at every scale those of
+            x4, for x4 made smaller has been the best yet; "none" for the backbone alone; or the name of
+            shipped ones; or the file of an export.
+        native: whether the output is exactly as large as the backbone's own, x4 or same size.
         stills: whether there are reference stills; without any, "default" leaves out weights that say of
             themselves that they gain from stills alone.
         flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file;
@@ -107,11 +106,10 @@ def load_model(
     notes: list[str] = []
     export = None
     if lrrf == "default":
-        kind = "x4" if native else "as"
         # The same weights from a file are as good as by name.
         names = (entry.name for entry in CATALOGUE.values() if entry.holds(weights.sha256))
         name = next(names, weights.name)
-        shipped = shipped_export(name, kind) or shipped_export(name, "x4")
+        shipped = shipped_export(name, "x4")
         if shipped is None:
             notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
         else:

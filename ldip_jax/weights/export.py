@@ -163,7 +163,7 @@ def shipped_export(backbone: str, kind: str) -> Path | None:
 
     Args:
         backbone: name of the backbone's weights.
-        kind: "x4" for the backbone's own scale, "as" for arbitrary ones; "x4-self" for clips without stills.
+        kind: "x4" for the backbone's own scale, "x4-self" for clips without stills there.
     """
     name = f"{backbone}-{kind}"
     return export_file(name) if name in shipped_names() else None

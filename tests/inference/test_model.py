@@ -83,20 +83,6 @@ def test_an_export_adds_its_boxes(networks):
     assert set(model.params) == {"backbone", "as_head", "as_decoder"}
 
 
-def test_default_takes_what_is_shipped_for_the_scale(networks, monkeypatch):
-    asked = []
-
-    def shipped(backbone, kind):
-        asked.append((backbone, kind))
-        return networks.trained
-
-    monkeypatch.setattr(module, "shipped_export", shipped)
-    name = load_weights(networks.backbone).name
-    assert load(networks.backbone, "default", native=True).refined
-    assert load(networks.backbone, "default", native=False).refined
-    assert asked == [(name, "x4"), (name, "as")]
-
-
 def test_shipped_weights_have_a_name(networks, monkeypatch, tmp_path):
     monkeypatch.setattr(exports, "SHIPPED", tmp_path)
     shutil.copy(networks.trained, tmp_path / "net-x4.safetensors")
@@ -125,8 +111,8 @@ def test_weights_that_gain_from_stills_alone_are_left_out_without_any(networks, 
     assert load(networks.backbone, "default", stills=False).refined
 
 
-def test_while_only_x4_is_shipped_other_scales_stand_on_it(networks, monkeypatch):
-    monkeypatch.setattr(module, "shipped_export", lambda _, kind: networks.trained if kind == "x4" else None)
+def test_by_default_other_scales_stand_on_x4(networks, monkeypatch):
+    monkeypatch.setattr(module, "shipped_export", lambda _, kind: {"x4": networks.trained}[kind])
     model = load(networks.backbone, "default", native=False)
     assert model.refined
     assert not model.arbitrary
