@@ -262,3 +262,11 @@ def test_what_is_shipped_can_be_read():
         assert path.stem.startswith(export.backbone)
         assert isinstance(export, Export)
         assert nest(flatten(export.groups)).keys() <= set(exports.GROUPS)
+
+
+def test_lrrf_at_any_scale_stands_on_the_head_that_is_shipped():
+    whole, head = (read_export(exports.export_file(f"basicvsr-reds4-{kind}")) for kind in ("as", "as-head"))
+    assert set(whole.groups) == {"as_head", "as_decoder", "lrrf"}
+    assert whole.wants_stills
+    for box, tree in head.groups.items():
+        jax.tree.map(np.testing.assert_array_equal, whole.groups[box], tree)
