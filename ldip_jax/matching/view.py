@@ -21,6 +21,8 @@ MEAN = 13
 # How much wider or narrower a still's view may be, in steps of 2^(1/8); narrower ones leave few pixels.
 STEPS_PER_OCTAVE = 8
 WIDEST, NARROWEST = 4.8, 1 / 3.4
+# A still is enlarged by no more; one of a few rows would fill the memory.
+LARGEST = 4.0
 # Unrelated pictures correlate by 0.3 to 0.55, the same scene by 0.7 and more.
 FOUND = 0.6
 # What is left around the frame's view on each side, by its size: it is known to half a step of zoom.
@@ -136,11 +138,11 @@ def correlation(field: Gray, template: Gray) -> Gray:
 
 
 def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
-    """Factors to make the still smaller by, so that it is between so much wider and narrower."""
+    """Factors to resize the still by, so that it is between so much wider and narrower."""
     level = max(frame[0] / still[0], frame[1] / still[1])
     steps = [round(STEPS_PER_OCTAVE * np.log2(limit)) for limit in (NARROWEST, WIDEST)]
-    for step in range(steps[0], steps[1] + 1):
-        yield level * 2.0 ** (step / STEPS_PER_OCTAVE)
+    factors = (level * 2.0 ** (step / STEPS_PER_OCTAVE) for step in range(steps[0], steps[1] + 1))
+    return (factor for factor in factors if factor <= LARGEST)
 
 
 def _gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:

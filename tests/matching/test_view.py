@@ -68,6 +68,8 @@ def test_what_is_not_there_is_not_found():
     for still in (np.zeros((90, 160, 3), np.float32), np.full((5, 7, 3), 0.5, np.float32)):
         assert find_view(frame, still) is None
     assert find_view(np.full((72, 128, 3), 0.25, np.float32), scene(3)) is None
+    # A strip, which would be enlarged to a gigabyte.
+    assert find_view(frame, np.random.default_rng(0).random((2, 9000, 3), np.float32)) is None
 
 
 def test_correlation_is_1_at_the_place_itself_whatever_brightness_and_contrast():
