@@ -215,9 +215,8 @@ class ReferenceFinder:
         share, shown = confident_share(match.confidence), None
         if share < SAME_VIEW and not isinstance(self._matcher, PrecomputedMatcher):
             other = self._another_view(pair)
-            if other is not None and confident_share(other[1].confidence) > share:
-                pair, match, shown = other
-                share = confident_share(match.confidence)
+            if other is not None and (found := confident_share(other[1].confidence)) > share:
+                (pair, match, shown), share = other, found
         pair, match = self._reduce(pair, match)
         match = self._matcher.refine(pair, match, scale)
         if shown is not None:

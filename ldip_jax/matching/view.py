@@ -14,6 +14,7 @@ from PIL import Image
 
 from ldip_jax.matching.confidence import inside
 from ldip_jax.matching.dense import resize_image
+from ldip_jax.ops.box import box_sums
 
 # The frame's longer side while it is looked for, and the side of the mean that is taken off for detail.
 LONGER = 96
@@ -132,8 +133,8 @@ def correlation(field: Gray, template: Gray) -> Gray:
     template = template - template.mean()
     spectrum = np.fft.rfft2(field) * np.conj(np.fft.rfft2(template, shape))
     product = np.fft.irfft2(spectrum, shape)[: shape[0] - h + 1, : shape[1] - w + 1]
-    mean = _box(field, (h, w)) / (h * w)
-    variance = np.maximum(_box(field**2, (h, w)) - h * w * mean**2, 1e-6)
+    mean = box_sums(field, (h, w)) / (h * w)
+    variance = np.maximum(box_sums(field**2, (h, w)) - h * w * mean**2, 1e-6)
     return product / np.sqrt(variance * max(float((template**2).sum()), 1e-6))
 
 
@@ -156,13 +157,6 @@ def _detail(gray: Image.Image, size: tuple[int, int]) -> Gray:
     """Resized, less its local mean; float64, for sums are differences of large ones."""
     small = gray.resize((max(1, size[1]), max(1, size[0])), Image.Resampling.BILINEAR)
     values = np.pad(np.asarray(small, np.float64), MEAN // 2, "reflect" if min(small.size) > MEAN else "edge")
-    mean = _box(values, (MEAN, MEAN)) / MEAN**2
+    mean = box_sums(values, (MEAN, MEAN)) / MEAN**2
     inner = slice(MEAN // 2, -(MEAN // 2))
     return values[inner, inner] - mean
-
-
-def _box(values: Gray, size: tuple[int, int]) -> Gray:
-    """Sums over all windows of a size."""
-    sums = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    h, w = size
-    return sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from ldip_jax.ops.box import box_sums
 from ldip_jax.report.content import Crop
 
 
@@ -32,13 +33,7 @@ def choose_crops(
         energy = np.abs(np.diff(padded, axis=0))[:, :-1] + np.abs(np.diff(padded, axis=1))[:-1]
     h, w = energy.shape
     side = min(side, h, w)
-    corner_sums = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = (
-        corner_sums[side:, side:]
-        - corner_sums[:-side, side:]
-        - corner_sums[side:, :-side]
-        + corner_sums[:-side, :-side]
-    )
+    sums = box_sums(energy, (side, side))
     crops = []
     while len(crops) < count and (sums > -1).any():
         y, x = (int(index) for index in np.unravel_index(np.argmax(sums), sums.shape))
