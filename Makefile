@@ -1,18 +1,18 @@
-# Needs make (3.81 or newer) and Python (3.11 or newer), nothing else. `make` alone says what it can do.
+# Needs only make (3.81 or newer) and Python (3.11 or newer). `make` without a target lists the targets.
 
 VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-FAILED = "Installing failed, for the reason above. Where it is the network: type make again later."
+FAILED = "Installation failed for the reason above. If it is the network, run make again later."
 export PYTHON
 
 help:
-	@echo "make demo      upscale a real clip with and without references, and write a report to open"
+	@echo "make demo      upscale a real clip with and without references, and write a report"
 	@echo "make test      run the tests                  make test ARGS='-k warp' for some of them"
-	@echo "make install   make $(VENV) with the command ldip in it: $(BIN)/ldip --help"
+	@echo "make install   install the command ldip into $(VENV): $(BIN)/ldip --help"
 	@echo "make lint      check style and types"
-	@echo "make clean     remove $(VENV), caches and builds; results in demo and runs stay"
-	@echo "Another Python than the first suitable one: PYTHON=python3.12 make test"
+	@echo "make clean     remove $(VENV), caches and builds; keep results in demo and runs"
+	@echo "To use another Python than the first suitable one: PYTHON=python3.12 make test"
 
 demo: $(VENV)/.installed
 	@$(BIN)/ldip demo $(ARGS)
@@ -38,19 +38,19 @@ clean:
 venv: $(VENV)/.made
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml
-	@echo "Installing ldip and what it needs into $(VENV): a minute or two, about 900 MB of disk"
+	@echo "Installing ldip and its dependencies into $(VENV): a minute or two, about 900 MB on disk"
 	@$(PIP) --editable . || { echo $(FAILED) >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.made pyproject.toml
-	@echo "Installing ldip, what it needs and its '$*' extra into $(VENV): a minute or two"
+	@echo "Installing ldip, its dependencies and its '$*' extra into $(VENV): a minute or two"
 	@$(PIP) --editable ".[$*]" || { echo $(FAILED) >&2; exit 1; }
 	@touch $@
 
-# The first line of the stamp is where the environment was made (it cannot be moved), the second with what.
+# The stamp holds the folder in which the environment was made (it cannot be moved), then the Python version.
 $(VENV)/.made:
 	@if [ -z "$$PYTHON" ] && [ ! -e $@ ] && $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	  echo "Using the virtual environment in $(VENV) as it is"; \
+	  echo "Using the existing virtual environment in $(VENV)"; \
 	  { pwd -P; $(BIN)/python -c 'import sys; print(sys.version_info[:3])'; } > $@; \
 	  exit; \
 	fi; \
@@ -63,12 +63,12 @@ $(VENV)/.made:
 	  bare=$${bare:-$$python}; \
 	done; \
 	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
-	  echo "$$bare cannot make virtual environments. Add its venv module (Debian, Ubuntu: sudo apt install" \
-	    "python3-venv) and type make again, or name another Python: PYTHON=/path/to/python3 make ..." >&2; \
+	  echo "$$bare cannot make virtual environments. Install its venv module (Debian, Ubuntu: sudo apt install" \
+	    "python3-venv) and run make again, or choose another Python: PYTHON=/path/to/python3 make ..." >&2; \
 	  exit 1; \
 	elif [ -z "$$found" ]; then \
-	  echo "No Python 3.11 or newer under the name $$*. Install one (python.org, or your package manager)" \
-	    "or say where it is: PYTHON=/path/to/python3 make ..." >&2; \
+	  echo "No Python 3.11 or newer found (tried $$*). Install one (python.org, or your package manager)" \
+	    "or give its path: PYTHON=/path/to/python3 make ..." >&2; \
 	  exit 1; \
 	fi; \
 	echo "Making a virtual environment in $(VENV) with $$("$$found" --version)"; \
@@ -76,7 +76,7 @@ $(VENV)/.made:
 	"$$found" -m venv $(VENV) || exit 1; \
 	{ pwd -P; "$$found" -c 'import sys; print(sys.version_info[:3])'; } > $@
 
-# Made anew where it no longer works, was made elsewhere, or with another Python than PYTHON.
+# The environment is made again if it no longer works, was made in another folder, or with another Python than PYTHON.
 ifneq ($(wildcard $(VENV)/.made),)
 STALE := $(shell { pwd -P; "$(or $(PYTHON),$(BIN)/python)" -c 'import sys; print(sys.version_info[:3])'; } \
   2>/dev/null | cmp -s - $(VENV)/.made && $(BIN)/python -c '' 2>/dev/null || echo stale)

@@ -1,8 +1,8 @@
-"""Score LDIP on a benchmark or on clips of your own; `python eval.py --help` tells how."""
+"""`ldip eval` from a checkout; see `python eval.py --help`."""
 
 import sys
 
-from ldip_jax.evaluation.command import main
+from ldip_jax.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["eval", *sys.argv[1:]]))

@@ -1,9 +1,10 @@
-"""Memory of a backbone's compiled programs, as the compiler plans it, frame by frame as in `ldip upscale`.
+"""Memory that the compiler plans for a backbone's programs, frame by frame as in `ldip upscale`.
 
     python benchmarks/backbone_memory.py
     python benchmarks/backbone_memory.py --network basicvsr --size 640x360
 
-Nothing is run: the figures are `compiled.memory_analysis()`, in float32, for the network's published size.
+No program is run. The figures come from `compiled.memory_analysis()`, in float32, for the published size of
+the network.
 """
 
 import argparse
@@ -19,8 +20,8 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from ldip_jax.inference.model import BAND_PIXELS  # noqa: E402
-from ldip_jax.models.backbone import BACKBONES  # noqa: E402
-from ldip_jax.models.backbone.propagation import Branch  # noqa: E402
+from ldip_jax.models.networks import BACKBONES  # noqa: E402
+from ldip_jax.models.networks.backbone import Branch  # noqa: E402
 
 MB = 1e6
 
@@ -49,7 +50,7 @@ def main() -> None:
     params = jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 2, 32, 32, 3), jnp.float32))
 
     def bound(method: str, branch: Branch | None):
-        """The method as a function of arrays alone."""
+        """The method as a function of only arrays."""
         leading = (branch,) if branch else ()
         return lambda params, *inputs: net.apply(params, *leading, *inputs, method=method)
 

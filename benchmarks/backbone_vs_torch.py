@@ -1,13 +1,13 @@
-"""Time of a backbone here and in PyTorch: the same weights, frames and threads, in turns within one run.
+"""Time of a backbone here and in PyTorch, with the same weights, frames and threads, alternating in one run.
 
     pip install torch
     python benchmarks/backbone_vs_torch.py
     python benchmarks/backbone_vs_torch.py --weights random --network basicvsrpp      # or iart
 
-JAX runs as in `ldip upscale` (frame by frame, in bands, with its compiler flags), PyTorch as a whole clip in
-float32, channels last, without gradients. A round runs both; the first round is left out. "wall" is the time
-that passes, "cpu" what the process uses of all cores together, which other programs on the machine disturb
-less. The ratio is JAX / PyTorch of a round.
+JAX runs as in `ldip upscale`: frame by frame, in bands, with its compiler flags. PyTorch runs a whole clip in
+float32, channels last, without gradients. A round runs both; an unmeasured run of each comes first. "wall" is
+elapsed time. "cpu" is the CPU time of the process on all cores together; other programs on the machine affect
+it less. The ratio is JAX / PyTorch for one round.
 """
 
 import argparse
@@ -36,9 +36,10 @@ def arguments() -> argparse.Namespace:
     add(
         "--weights",
         default="basicvsr-reds4",
-        help="name or .pth file; 'random' for seeded ones, as without network (default: basicvsr-reds4)",
+        help="a name or a .pth file; 'random': random weights with a fixed seed, which are also used if the"
+        " download fails (default: basicvsr-reds4)",
     )
-    add("--network", choices=NETWORKS, default="basicvsr", help="of random weights (default: basicvsr)")
+    add("--network", choices=NETWORKS, default="basicvsr", help="for random weights (default: basicvsr)")
     add(
         "--sizes",
         nargs="+",
@@ -53,18 +54,18 @@ def arguments() -> argparse.Namespace:
 
 
 def twin(network: str, config: Mapping[str, Any]):
-    """The network in PyTorch; without a config that of the first published weights."""
+    """The network in PyTorch; without a config, with the size of the first published weights."""
     from tests.parity.torch_basicvsr_pp import BasicVSRPlusPlus
     from tests.parity.torch_iart import IART
     from tests.parity.torch_twins import BasicVSR
 
-    # The fields of a config come in the order of the twins' arguments.
+    # The fields of a config are in the order of the twins' arguments.
     nets = dict(zip(NETWORKS, (BasicVSR, BasicVSRPlusPlus, IART), strict=True))
     return nets[network](*config.values())
 
 
 def weights_file(name: str, network: str, folder: str) -> Path:
-    """The checkpoint in PyTorch's names that both sides read."""
+    """The checkpoint, with PyTorch's names, that both sides read."""
     import torch
 
     from ldip_jax.errors import InputError
@@ -85,7 +86,7 @@ def weights_file(name: str, network: str, folder: str) -> Path:
 
 
 def runners(path: Path) -> dict[str, Callable]:
-    """Functions from frames, float32 t h w 3, to upscaled frames."""
+    """Functions that take frames, float32 `t h w 3`, and return upscaled frames."""
     import numpy as np
     import torch
 
@@ -99,32 +100,32 @@ def runners(path: Path) -> dict[str, Callable]:
     programs = Programs(build(None, weights), {"backbone": weights.params})
     net = twin(weights.network, weights.config)
     arrays = read_checkpoint(path).arrays.items()
-    # The twins' names are those of BasicSR.
+    # The twins use the names of BasicSR.
     net.load_state_dict({_basicsr(name): torch.tensor(array) for name, array in arrays})
     net = net.eval().to(memory_format=torch.channels_last)
 
     def in_jax(frames):
         window = WindowFeatures(programs, list(frames), lambda _: None)
-        images = backbone_frames(programs, window, range(len(frames)), None, lambda _: None)
+        images = backbone_frames(window, range(len(frames)), lambda _: None)
         return np.concatenate([np.asarray(image) for image in images])
 
     @torch.no_grad()
     def in_torch(frames):
-        # In memory channels are last already; these are views.
+        # These are views: in memory, channels are already last.
         return net(torch.tensor(frames).permute(0, 3, 1, 2)[None])[0].permute(0, 2, 3, 1).numpy()
 
     return {"jax": in_jax, "torch": in_torch}
 
 
 def _basicsr(name: str) -> str:
-    """A parameter's name in BasicSR's files from that in mmagic's, or as it is."""
+    """A parameter's name in BasicSR's files, from its name in mmagic's or in BasicSR's."""
     name = re.sub(r"(basic_module\.\d\.basic_module)\.(\d)\.conv", lambda m: f"{m[1]}.{2 * int(m[2])}", name)
     name = re.sub(r"(backward|forward)_resblocks", r"\1_trunk", name)
     return re.sub(r"upsample(\d)\.upsample_conv", r"upconv\1", name)
 
 
 def scene(frames: int, height: int, width: int):
-    """A picture that moves by a pixel or two a frame, float32 t h w 3."""
+    """A picture that moves by one or two pixels per frame, float32 `t h w 3`."""
     import numpy as np
 
     from tests.scenes import blocks
@@ -134,7 +135,7 @@ def scene(frames: int, height: int, width: int):
 
 
 def measure(run: Callable, frames) -> tuple[float, float]:
-    """Seconds of wall and of CPU time."""
+    """Elapsed time and CPU time, in seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     run(frames)
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -149,7 +150,7 @@ def main() -> None:
     if args.threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    # Threads of one side that wait must not take the cores from the other.
+    # Waiting threads of one side must not take the cores from the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     configure()
     import jax

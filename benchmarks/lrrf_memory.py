@@ -1,10 +1,11 @@
-"""Memory of LRRF's compiled programs, as the compiler plans it, by number of references.
+"""Memory that the compiler plans for LRRF's programs, by number of references.
 
     python benchmarks/lrrf_memory.py
 
-Two programs in float32, one key-frame or frame at a time, in the bands of `ldip upscale`: Ref-Align and
-Ref-Fusion, from HR features, n reference images as large as the output and n warps to refined features; and
-one step of HRIP. Nothing is run unless asked for: the figures are `compiled.memory_analysis()`.
+There are two programs, in float32, for one frame at a time, in the bands of `ldip upscale`. The first is
+Ref-Align and Ref-Fusion of a key-frame: from HR features, n reference images as large as the output, and n
+warps to refined features. The second is one step of HRIP. The figures come from `compiled.memory_analysis()`;
+programs are run only with --measure.
 """
 
 import argparse
@@ -31,7 +32,7 @@ MB = 1e6
 
 
 class Case(NamedTuple):
-    """A program's name, the method that it is, the method's leading constants, and its arrays."""
+    """A program's name, its method, the method's leading constants, and its arrays."""
 
     name: str
     method: str
@@ -52,12 +53,12 @@ def arguments() -> argparse.Namespace:
         default=BAND_PIXELS,
         help=f"pixels per band of rows, 0 for whole frames (default: {BAND_PIXELS})",
     )
-    add("--measure", action="store_true", help="also run each program twice and tell the second one's time")
+    add("--measure", action="store_true", help="also run each program twice and show the second run's time")
     return parser.parse_args()
 
 
 def references(n: int, h: int, w: int) -> Reference:
-    """Images as large as the output, each pixel matched some pixels away."""
+    """Images as large as the output; each pixel is matched a few pixels away."""
     keys = jax.random.split(jax.random.key(0), 3)
     warp = pixel_grid(h, w) + 3.0 * jax.random.normal(keys[1], (1, n, h, w, 2))
     return Reference(

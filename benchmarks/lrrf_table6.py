@@ -1,12 +1,12 @@
 """Time and peak memory of LRRF by size and number of references, beside the paper's Table 6.
 
-    python benchmarks/lrrf_table6.py            # a GPU, or a CPU with time: up to 2560x1440
+    python benchmarks/lrrf_table6.py            # up to 2560x1440: for a GPU; slow on a CPU
     python benchmarks/lrrf_table6.py --small    # a quarter of each side
 
-A key-frame goes through Ref-Align and Ref-Fusion with n references as large as the output, and a frame
-through both passes of HRIP, with the programs of `ldip upscale`, float32. Matching and optical flow are not
-part of it. Each case runs in a process of its own: once to compile, then --repeat times. Peak memory is the
-device's own account where it keeps one (GPUs), else the growth of the process's resident memory.
+A key-frame passes through Ref-Align and Ref-Fusion with n references as large as the output, and a frame
+passes through both passes of HRIP, with the programs of `ldip upscale`, in float32. Matching and optical flow
+are not included. Each case runs in its own process: once to compile, then --repeat times. Peak memory is what
+the device reports (GPUs), otherwise the growth of the process's resident memory.
 """
 
 import argparse
@@ -20,24 +20,22 @@ from pathlib import Path
 
 SIZES = ((640, 360), (1280, 720), (1920, 1080), (2560, 1440))
 REFERENCES = (2, 4, 8)
-# (width, references) -> seconds, GB on an A6000. Cells that are not at hand follow from the paper's by least
-# squares: 0.278 + 0.220 n seconds and 1.21 + 1.28 n GB for each million pixels.
+# Seconds and GB on an RTX A6000 with 2, 4 and 8 references, by width (paper, Table 6).
 PAPER = {
-    (640, 2): (0.2, 1.0),
-    (1280, 2): (0.7, 3.6),
-    (1280, 4): (1.1, 5.8),
-    (1280, 8): (1.9, 10.7),
-    (2560, 8): (7.5, 42.2),
+    640: ((0.2, 1.0), (0.3, 1.6), (0.6, 2.8)),
+    1280: ((0.7, 3.6), (1.1, 5.8), (1.9, 10.7)),
+    1920: ((1.5, 8.0), (2.4, 12.9), (4.2, 23.8)),
+    2560: ((2.6, 14.1), (4.3, 22.8), (7.5, 42.2)),
 }
 
 
-def paper(width: int, height: int, n: int) -> str:
-    """The paper's cell, or the fit through its cells, marked as such."""
-    if (width, n) in PAPER:
-        seconds, memory = PAPER[width, n]
-        return f"{seconds:6.1f} s {memory:6.1f} GB "
-    pixels = width * height / 1e6
-    return f"{pixels * (0.278 + 0.220 * n):6.1f} s {pixels * (1.21 + 1.28 * n):6.1f} GB*"
+def paper(width: int, n: int) -> str:
+    """The paper's cell; with `--small` a sixteenth of that for four times the side, with an asterisk."""
+    small = width not in PAPER
+    seconds, memory = PAPER[4 * width if small else width][REFERENCES.index(n)]
+    if small:
+        return f"{seconds / 16:6.2f} s {memory / 16:6.2f} GB*"
+    return f"{seconds:6.1f} s {memory:6.1f} GB "
 
 
 def arguments() -> argparse.Namespace:
@@ -45,21 +43,21 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--small", action="store_true", help="sizes of a quarter on each side, for CPUs")
+    add("--small", action="store_true", help="a quarter of each side, for CPUs")
     add("--repeat", type=int, default=3, metavar="N", help="timed runs; the median is shown (default: 3)")
     add("--case", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def resident() -> float:
-    """The most memory that this process has held so far, in bytes."""
+    """The peak resident memory of this process so far, in bytes."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run_case(width: int, height: int, n: int, repeat: int) -> dict[str, float | str]:
-    """One cell, in this process."""
+    """Measure one cell in this process."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from ldip_jax.runtime import configure
 
@@ -70,11 +68,11 @@ def run_case(width: int, height: int, n: int, repeat: int) -> dict[str, float | 
     from ldip_jax.inference.engine import refine
     from ldip_jax.inference.model import BAND_PIXELS
     from ldip_jax.inference.programs import Programs
-    from ldip_jax.models.assemble import draw
-    from ldip_jax.models.backbone.basicvsr import BasicVSR
     from ldip_jax.models.ldip import LDIP
     from ldip_jax.models.lrrf import LRRF, init_lrrf
+    from ldip_jax.models.networks.basicvsr import BasicVSR
     from ldip_jax.models.ref_align import Reference
+    from ldip_jax.models.trainable import draw
     from ldip_jax.ops.warp import pixel_grid
 
     lrrf = LRRF(band_pixels=BAND_PIXELS)
@@ -148,8 +146,8 @@ def main() -> None:
             both = cell["fusion"] + cell["hrip"]
             times = f"{cell['fusion']:10.2f} s {cell['hrip']:7.2f} s {both:8.2f} s"
             memory = f"{cell['memory'] / 1e9:6.2f} GB"
-            print(f"{width:5d}x{height:<4d} {n:11d} {times} {memory} {paper(width, height, n)}", flush=True)
-    print("\n* no cell of the table: least squares through its cells")
+            print(f"{width:5d}x{height:<4d} {n:11d} {times} {memory} {paper(width, n)}", flush=True)
+    print("\n* a sixteenth of the paper's cell for four times the side")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Time and memory of one training step of LRRF on features and flows of a frozen backbone.
+"""Time and memory of one training step of LRRF, on features and flows of a frozen backbone.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --torch
 
-One clip: Ref-Fusion of its key-frames, HRIP over all frames, L1 on the features, AdamW. Memory is what the
-compiler plans, `compiled.memory_analysis()`. "cpu" is the time on all cores together, which other programs on
-the machine disturb less than "wall". The first step is left out.
+A step trains on one clip: Ref-Fusion of its key-frames, HRIP over all frames, L1 on the features, AdamW.
+Memory is what the compiler plans, from `compiled.memory_analysis()`. "cpu" is CPU time on all cores together;
+other programs on the machine affect it less than "wall". The first step is not measured.
 
-`--torch` makes the same steps in PyTorch, in turns: whole frames, channels last, the same parameters, data,
-optimizer and threads. Both losses of the last step are shown.
+`--torch` alternates with the same steps in PyTorch: whole frames, channels last, the same parameters, data,
+optimizer and threads. The losses of the last step are shown for both.
 """
 
 import argparse
@@ -30,12 +30,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
-from ldip_jax.models.assemble import draw  # noqa: E402
-from ldip_jax.models.backbone.basicvsr import BasicVSR  # noqa: E402
-from ldip_jax.models.backbone.propagation import Flows  # noqa: E402
 from ldip_jax.models.ldip import LDIP, KeyFrames  # noqa: E402
 from ldip_jax.models.lrrf import LRRF, init_lrrf  # noqa: E402
+from ldip_jax.models.networks.backbone import Flows  # noqa: E402
+from ldip_jax.models.networks.basicvsr import BasicVSR  # noqa: E402
 from ldip_jax.models.ref_align import Reference  # noqa: E402
+from ldip_jax.models.trainable import draw  # noqa: E402
 from ldip_jax.ops.warp import pixel_grid  # noqa: E402
 
 MB = 1e6
@@ -53,14 +53,14 @@ def arguments() -> argparse.Namespace:
     add("--bands", type=int, nargs="+", default=[2048], metavar="PIXELS", help="0 for whole frames")
     add("--remat-frames", action="store_true", help="see LDIP.remat_frames")
     add("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the computation")
-    add("--torch", action="store_true", help="beside PyTorch, float32; needs torch")
+    add("--torch", action="store_true", help="compare with PyTorch, in float32; needs torch")
     add("--threads", type=int, help="cores for both (Linux; default: all)")
-    add("--steps", type=int, default=3, help="measured steps, 0 to compile alone (default: 3)")
+    add("--steps", type=int, default=3, help="measured steps; 0: only compile (default: 3)")
     return parser.parse_args()
 
 
 def batch(args: argparse.Namespace, key: jax.Array) -> tuple:
-    """HR features, key-frames, flows of about a pixel, and the features to come near to."""
+    """HR features, key-frames, flows of about one pixel, and the target features."""
     width, height = map(int, args.size.split("x"))
     keys = jax.random.split(key, 6)
     stack = (1, args.keys, args.references)
@@ -81,7 +81,7 @@ def batch(args: argparse.Namespace, key: jax.Array) -> tuple:
 
 
 def torch_step(params: Any, hr: jax.Array, keys: KeyFrames, flows: Flows, target: jax.Array) -> Callable:
-    """A function that makes one step in PyTorch and returns the loss before it."""
+    """A function that runs one step in PyTorch and returns the loss before it."""
     import torch
 
     from tests.parity import torch_lrrf as twins
@@ -106,14 +106,14 @@ def torch_step(params: Any, hr: jax.Array, keys: KeyFrames, flows: Flows, target
 
 
 def measure(run: Callable) -> tuple[float, float, Any]:
-    """Seconds of wall and of CPU time, and what was returned."""
+    """Elapsed time and CPU time in seconds, and the result."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = run()
     return time.perf_counter() - wall, time.process_time() - cpu, result
 
 
 def report(rounds: list[tuple[float, float, Any]]) -> str:
-    """Medians but for the first round, and the last loss."""
+    """Medians without the first round, and the last loss."""
     walls, cpus, losses = zip(*rounds, strict=True)
     return f" {statistics.median(walls[1:]):9.2f} {statistics.median(cpus[1:]):8.2f} {float(losses[-1]):9.6f}"
 
@@ -122,7 +122,7 @@ def main() -> None:
     args = arguments()
     if args.threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    # Threads of one side that wait must not take the cores from the other.
+    # Waiting threads of one side must not take the cores from the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     print(f"jax {jax.__version__} on {jax.default_backend()}; {args.frames} frames of {args.size},", end=" ")
     print(f"{args.keys} key-frames with {args.references} references, {args.dtype}\n")

@@ -1,19 +1,18 @@
 """The arbitrary-scale head and its decoder on IART: LR 64x64, any scale between 1.5 and 4.5 (paper, 7.4).
 
-    python train.py --config configs/as_iart.py --workdir runs/as_iart --config.data.data_dir=DIR
+    ldip train --config as_iart --workdir runs/as_iart --config.data.data_dir=DIR
 
-Hardware: four RTX 4090 in the paper, 22 h. `ldip_iart_as.py` goes on from its export. `:debug`: a laptop's
-size, offline.
+Hardware: four RTX 4090 in the paper, 22 h. `ldip_iart_as.py` starts from its export. `:debug`: small enough
+for a laptop, offline.
 
-IART's weights come from their authors' file-sharing service: name your file, --config.backbone=FILE.
+IART's weights come from their authors' file-sharing service: give your file as --config.backbone=FILE.
 """
 
-from ml_collections import ConfigDict
-
 from configs.common import arbitrary_scale_head, base, finish
+from ldip_jax.training.config import TrainingConfig
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> TrainingConfig:
     config = arbitrary_scale_head(base())
     config.backbone = "iart-reds-n16.pth"
     config.batch_size = 4

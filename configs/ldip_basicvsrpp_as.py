@@ -1,17 +1,16 @@
 """LRRF on BasicVSR++ with a trained arbitrary-scale head: GT 256, any scale between 1.5 and 4.5 (paper, 8.1).
 
-    python train.py --config configs/ldip_basicvsrpp_as.py --workdir runs/basicvsrpp_as \\
+    ldip train --config ldip_basicvsrpp_as --workdir runs/basicvsrpp_as \\
         --config.data.data_dir=DIR --config.init_from=runs/as_basicvsrpp/export.safetensors
 
-Hardware: two RTX 4090 in the paper, 44 h. `:debug`: a laptop's size, offline, on an untrained head.
+Hardware: two RTX 4090 in the paper, 44 h. `:debug`: small enough for a laptop, offline, on an untrained head.
 """
 
-from ml_collections import ConfigDict
-
 from configs.common import arbitrary_scale, base, finish
+from ldip_jax.training.config import TrainingConfig
 
 
-def get_config(arg: str = "") -> ConfigDict:
+def get_config(arg: str = "") -> TrainingConfig:
     config = arbitrary_scale(base())
     config.backbone = "basicvsrpp-reds4"
     config.init_from = "runs/as_basicvsrpp/export.safetensors"

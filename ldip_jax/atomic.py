@@ -12,22 +12,24 @@ from ldip_jax.errors import InputError
 
 @contextmanager
 def atomic_open(path: str | Path) -> Iterator[BinaryIO]:
-    """Open `path` for binary writing; its name holds the new content only once all of it is on disk.
+    """Open `path` for binary writing; it gets the new content only once all of that is on disk.
 
-    The bytes go to a temporary file in the same folder, which replaces `path` when the block ends and is
-    removed when the block raises, `KeyboardInterrupt` included: whatever `path` held before is then intact.
+    The bytes go to a temporary file in the same folder, which replaces `path` when the block ends. If the
+    block raises, `KeyboardInterrupt` included, the temporary file is removed and `path` is unchanged.
+    A link stays one: the file that it points to is replaced.
 
     Raises:
-        InputError: `path` cannot be written: no such folder, no permission, disk full, or a folder itself.
+        InputError: `path` cannot be written: no such folder, no permission, disk full, or it is a folder.
     """
     path = Path(path)
-    part = path.parent / f".{secrets.token_hex(8)}.part"
+    target = Path(os.path.realpath(path))
+    part = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         with open(part, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, target)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be written ({reason}); choose another place") from error

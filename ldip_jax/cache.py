@@ -1,18 +1,29 @@
-"""Where this package keeps what it fetches and compiles."""
+"""Where this package keeps downloads and compiled programs."""
 
 import os
 import sys
 from pathlib import Path
 
+from ldip_jax.errors import InputError
+
 
 def cache_dir() -> Path:
-    """$LDIP_CACHE, or `ldip_jax` in the user's cache folder."""
+    """$LDIP_CACHE, or `ldip_jax` in the user's cache folder.
+
+    Raises:
+        InputError: that depends on a home folder which the system does not know.
+    """
     if own := os.environ.get("LDIP_CACHE"):
-        return Path(own).expanduser()
+        try:
+            return Path(own).expanduser()
+        except RuntimeError:
+            raise InputError(f"LDIP_CACHE={own}: there is no such user; give a full path") from None
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "ldip_jax"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ldip_jax"
     if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):
         return Path(base) / "ldip_jax" / "Cache"
-    return Path.home() / ".cache" / "ldip_jax"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise InputError("no home folder is known; set LDIP_CACHE to a folder for weights") from None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ldip_jax"

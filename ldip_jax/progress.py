@@ -1,4 +1,4 @@
-"""A progress bar over work of different kinds, with the time left."""
+"""A progress bar with the time left, for work of several kinds."""
 
 import sys
 import time
@@ -6,27 +6,31 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-# Shorter work is over before a bar says anything.
+# No bar is shown for shorter work.
 SILENT_SECONDS = 2.0
 LOG_SECONDS = 10.0
 
 
 class Progress:
-    """Counts finished pieces of work, each kind with its own cost: a bar on a terminal, lines in a log."""
+    """Counts finished pieces of work; each kind has its own cost. A bar on a terminal, lines in a log."""
 
-    def __init__(self, title: str, work: dict[str, int] | None, costs: dict[str, float]):
+    def __init__(
+        self, title: str, work: dict[str, int] | None, costs: dict[str, float], *, quiet: bool = False
+    ):
         """
         Args:
             title: shown before the bar.
-            work: pieces of each kind; None where it is not known, so that no time left can be told. More
-                pieces than that leave the bar at its end.
-            costs: of one piece of each kind, in any unit.
+            work: pieces of each kind; None if unknown, in which case the time left is not shown. With more
+                pieces than this, the bar stays at its end.
+            costs: cost of one piece of each kind, in any unit.
+            quiet: show nothing.
         """
         self._title, self._costs = title, costs
         self._total = None if work is None else sum(pieces * costs[kind] for kind, pieces in work.items())
         self._done = 0.0
         self._began = self._told = time.monotonic()
-        self._bar = self._open_bar() if sys.stderr.isatty() else None
+        self._quiet = quiet
+        self._bar = self._open_bar() if sys.stderr.isatty() and not quiet else None
 
     def _open_bar(self) -> tqdm:
         return tqdm(
@@ -50,16 +54,21 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    @property
+    def share(self) -> float | None:
+        """How much of the work is done, 0 to 1; None if that is not known."""
+        return self._done / self._total if self._total else None
+
     def advance(self, kind: str) -> None:
         """One piece of a kind is done."""
         self._done += self._costs[kind]
         if self._total is not None:
-            # A sum of fractions may come out beyond their total, by its rounding.
+            # By rounding, the sum may exceed the total.
             self._done = min(self._done, self._total)
         if self._bar is not None:
             self._bar.n = self._done
             self._bar.update(0)
-        elif time.monotonic() - self._told > LOG_SECONDS:
+        elif not self._quiet and time.monotonic() - self._told > LOG_SECONDS:
             self._tell()
 
     def _tell(self) -> None:

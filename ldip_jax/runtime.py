@@ -1,28 +1,36 @@
-"""What a program sets up before jax is imported: compiler flags and the compilation cache."""
+"""Settings that must precede the import of jax: compiler flags and the compilation cache."""
 
 import os
+import sys
+import warnings
+from contextlib import suppress
 from importlib import metadata
 
 from ldip_jax.cache import cache_dir
+from ldip_jax.errors import InputError
 
-# Small convolutions on a CPU run on one core unless their special path is off. An unknown flag ends the
-# process, so each is set only for the jaxlib versions that it was tried with.
+# XLA's special path for small convolutions uses only one CPU core, so it is switched off. An unknown flag
+# ends the process, so each flag is set only for the jaxlib versions with which it was tested.
 FLAGS = {"--xla_cpu_experimental_ynn_fusion_type": ("-individual_convolution", ("0.10.2",))}
 
-DETERMINISTIC = "xla_gpu_deterministic_ops"
+# In a fixed order of sums, XLA's Triton path cannot compile the products of a resize at highest precision for
+# compute capabilities 8.6 and 8.9 (Ampere, Ada).
+DETERMINISTIC = {"--xla_gpu_deterministic_ops": "true", "--xla_gpu_enable_triton_gemm": "false"}
 
 
 def make_deterministic() -> None:
-    """Have GPUs sum up in a fixed order, in programs compiled from now on; before the first of them."""
+    """Make GPUs sum in a fixed order. Call this before the first program is compiled."""
     flags = os.environ.get("XLA_FLAGS", "")
-    if DETERMINISTIC not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{DETERMINISTIC}=true".strip()
+    for name, value in DETERMINISTIC.items():
+        if name not in flags:
+            flags = f"{flags} {name}={value}".strip()
+    os.environ["XLA_FLAGS"] = flags
 
 
 def configure() -> None:
-    """Set the flags and the cache for this process; what the user has set stays as it is.
+    """Set the flags and the cache for this process; the user's own settings are kept.
 
-    For entry points alone, before jax is imported; a library must not change its host's settings.
+    Only for entry points, before jax is imported: a library must not change the settings of its host.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     try:
@@ -34,5 +42,24 @@ def configure() -> None:
             flags = f"{flags} {name}={value}".strip()
     if flags:
         os.environ["XLA_FLAGS"] = flags
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "compiled"))
+    # Whoever needs the folder for weights reports that there is none.
+    with suppress(InputError):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    # A cache that is read-only or damaged costs only time: programs are compiled again.
+    warnings.filterwarnings(
+        "ignore", "Error (reading|writing) persistent compilation cache entry", UserWarning
+    )
+
+
+def missing_device() -> str | None:
+    """One line on the devices that the environment asks for and that jax does not find; None: all is well."""
+    wanted = os.environ.get("JAX_PLATFORMS")
+    jax = sys.modules.get("jax")
+    if not wanted or jax is None:
+        return None
+    try:
+        jax.devices()
+    except Exception:
+        return f"JAX_PLATFORMS={wanted}: jax finds no such device; unset it, or set it to cpu"
+    return None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ldip_jax.models.assemble import trainable_shapes
+from ldip_jax.models.trainable import trainable_shapes
 from ldip_jax.weights.export import Export, save_export
 from ldip_jax.weights.identify import NETWORKS
 from ldip_jax.weights.load import Weights, save_weights
@@ -95,3 +95,29 @@ def write_networks(folder: Path) -> Networks:
     for path, content in zip(networks, _contents(), strict=True):
         (save_export if isinstance(content, Export) else save_weights)(path, content)
     return networks
+
+
+class MRefSRFiles(NamedTuple):
+    """Files: MRefSR's restoration network with one residual block per stack, extractor and VGG-19."""
+
+    restoration: Path
+    extractor: Path
+    vgg: Path
+
+
+def write_mrefsr(folder: Path, **config: str) -> MRefSRFiles:
+    """All of `MRefSRFiles` in a folder, with random weights; `config` says what they were trained with."""
+    files = MRefSRFiles(*(folder / f"{name}.safetensors" for name in MRefSRFiles._fields))
+    vgg = {**NETWORKS["mrefsr"].config({}), **config}["encoder"]
+    for seed, (path, name) in enumerate(zip(files, ("mrefsr", "c2-matching", vgg), strict=True)):
+        network = NETWORKS[name]
+        settings = network.config({}) | ({"blocks": 1, **config} if name == "mrefsr" else {})
+        params = random_like(network.skeleton(settings), np.random.default_rng(seed))
+        save_weights(path, Weights(path.stem, name, settings, params, f"{seed:064x}", "none", []))
+    return files
+
+
+def mrefsr_flags(files: MRefSRFiles) -> tuple[object, ...]:
+    """The flags of commands that run it."""
+    names = zip(("--mrefsr", "--extractor", "--vgg"), files, strict=True)
+    return ("--method", "mrefsr", *(word for pair in names for word in pair))

@@ -64,3 +64,14 @@ def test_no_folder_and_a_folder_as_target(tmp_path):
         file.write(b"x")
     assert os.listdir(tmp_path) == ["folder"]
     assert os.listdir(tmp_path / "folder") == []
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.bin").write_bytes(b"old")
+    os.symlink("disk/a.bin", tmp_path / "link.bin")
+    with atomic_open(tmp_path / "link.bin") as file:
+        file.write(b"new")
+    assert (tmp_path / "link.bin").is_symlink()
+    assert (tmp_path / "disk" / "a.bin").read_bytes() == b"new"
+    assert os.listdir(tmp_path / "disk") == ["a.bin"]

@@ -1,6 +1,7 @@
 """House rules that a machine can check, and what every release must have right."""
 
 import ast
+import pkgutil
 import re
 import subprocess
 import sys
@@ -16,10 +17,64 @@ SOURCES = sorted((ROOT / "ldip_jax").rglob("*.py"))
 TEXTS = [
     path
     for pattern in ("*.py", "*.md", "*.toml", "Makefile", "*.yml", "*.yaml")
-    for folder in ("", "ldip_jax/**/", "tests/**/", "configs/**/", "benchmarks/**/", ".github/**/")
+    for folder in (
+        "",
+        "ldip_jax/**/",
+        "tests/**/",
+        "configs/**/",
+        "benchmarks/**/",
+        ".github/**/",
+        "examples/**/",
+    )
     for path in ROOT.glob(folder + pattern)
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# Files and folders whose prose is plain English; add further packages here.
+PLAIN = (
+    "ldip_jax/cli",
+    "ldip_jax/demo",
+    "ldip_jax/inference",
+    "ldip_jax/matching",
+    "ldip_jax/models",
+    "ldip_jax/ops",
+    "ldip_jax/report",
+    "ldip_jax/weights/shipped",
+    *(f"ldip_jax/{name}.py" for name in ("atomic", "cache", "errors", "processes", "progress", "runtime")),
+    *(f"ldip_jax/{name}.py" for name in ("command", "config_files", "settings")),
+    *(f"ldip_jax/data/{name}.py" for name in ("config", "fingerprints", "heldout", "packing", "prepare")),
+    *(f"ldip_jax/training/{name}.py" for name in ("config", "config_flags", "records", "setup")),
+    "ldip_jax/evaluation/command.py",
+    "benchmarks",
+    "configs",
+    "docs",
+    "examples",
+    "scripts",
+    "CHANGELOG.md",
+    "tests/training",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "ldip_jax/vapoursynth.py",
+    "Makefile",
+    "eval.py",
+    "train.py",
+)
+# Phrases that read as translated, and after each a plain way to say it.
+RETIRED = (
+    r"(?<!there )\b(?:is|are) no (?!longer|more|less|\w+er than)\.?\w",  # is not a scale
+    r"\bno numbers\b",  # non-finite
+    r"\b(?:backbone|head|decoder|ground truth|frames|stills|arrays|files) alone\b",  # only the backbone
+    r"\b(?:is|are|be|was|were) told\b",  # is reported, is known
+    r"\btells? (?:the|how|what|which|whether|where|why)\b",  # says, shows, reports
+    r"\b(?:gone|goes|go) on (?:with|where|from|by)\b",  # is resumed
+    r"\bleads home\b",  # forward-backward consistency
+    r"\ba fault of\b",  # internal error
+    r"\bsomething about the input\b",  # invalid input
+    r"\bsurely matched\b",  # matches with confidence above 0.5
+    r"\b(?:the|its|model's|trainable|different) box(?:es)?\b",  # component
+    r"\b(?:training|all|these|each|every) plans?\b",  # config
+    r"\b(?:made|computed|trained) anew\b",  # again
+    r"\bmade-up\b",  # synthetic
+)
 
 
 def name(path: Path) -> str:
@@ -34,6 +89,46 @@ def test_source_file_is_documented_short_and_about_one_thing(path):
     assert path.stem not in {"utils", "util", "helpers", "misc"}, "a name that says nothing"
 
 
+# Packages and modules from low to high: each may import what stands before it, and its own line.
+LAYERS = (
+    *(
+        ("errors",),
+        (
+            "atomic",
+            "cache",
+            "memory",
+            "processes",
+            "progress",
+            "runtime",
+            "untrusted",
+            "profiling",
+            "settings",
+        ),
+    ),
+    *(("command", "config_files", "ops"), ("models",), ("weights",), ("matching",), ("media",), ("data",)),
+    *(("inference",), ("report", "vapoursynth"), ("training",), ("evaluation",), ("demo",), ("cli",)),
+)
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+
+
+def imported(path: Path) -> set[str]:
+    """The packages and modules of `ldip_jax` that a file imports, also within functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("ldip_jax.")}
+
+
+def test_nothing_is_imported_from_a_higher_layer():
+    upwards = []
+    for path in SOURCES:
+        part = path.relative_to(ROOT / "ldip_jax").parts[0].removesuffix(".py")
+        # The package's own front, whose names are imported when they are used, stands above all.
+        if part != "__init__":
+            upwards += [f"{name(path)}: {other}" for other in imported(path) if LAYER[other] > LAYER[part]]
+    assert not upwards
+
+
 def test_no_path_of_one_machine_is_written_down():
     own = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt)/\w")
     lines = [(path, line) for path in TEXTS for line in path.read_text(encoding="utf-8").splitlines()]
@@ -41,9 +136,43 @@ def test_no_path_of_one_machine_is_written_down():
     assert not found
 
 
+def prose(path: Path) -> str:
+    """A file's text on one line, so that phrases are found across line breaks."""
+    text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", path.read_text(encoding="utf-8"))
+    return re.sub(r"\s*\n\s*(?:#\s*)?", " ", text)
+
+
+def plain_files() -> list[Path]:
+    found = [path for part in PLAIN for path in ([ROOT / part, *sorted((ROOT / part).rglob("*"))])]
+    kinds = {".py", ".md", ".sh", ".js", ".html", ""}
+    return [path for path in found if path.is_file() and path.suffix in kinds]
+
+
+@pytest.mark.parametrize("path", plain_files(), ids=name)
+def test_prose_is_plain(path):
+    text = prose(path)
+    found = [match[0] for phrase in RETIRED for match in re.finditer(phrase, text, re.IGNORECASE)]
+    assert not found, "phrases that read as translated; see RETIRED for plain ones"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.png: is no\n    image",
+        'said("it is no"\n    " .json file")',
+        "# The backbone\n# alone runs.",
+        "It is told.",
+    ],
+)
+def test_retired_phrases_are_found_across_lines(tmp_path, text):
+    (tmp_path / "a.py").write_text(text)
+    assert any(re.search(phrase, prose(tmp_path / "a.py"), re.IGNORECASE) for phrase in RETIRED)
+
+
 def test_tools_are_pinned_alike_everywhere():
     pinned = re.findall(r"[\w-]+==[\w.]+", (ROOT / ".pre-commit-config.yaml").read_text())
-    ruff = next(spec for spec in PYPROJECT["project"]["optional-dependencies"]["dev"] if "ruff" in spec)
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    (ruff,) = {spec for extra in extras for spec in extra if spec.startswith("ruff")}
     assert pinned.count(ruff) == sum(spec.startswith("ruff==") for spec in pinned) > 0
 
 
@@ -53,6 +182,14 @@ def test_changelog_has_no_release_newer_than_the_version():
     order = [tuple(map(int, version.split("."))) for version in [ldip_jax.__version__, *released]]
     assert "## [Unreleased]" in text
     assert order == sorted(order, reverse=True)
+
+
+def test_the_citation_names_the_version_and_the_paper():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {ldip_jax.__version__}\n" in text
+    paper = re.search(r"LDIP: [\w ]+-?[\w ]*Video Super-Resolution", text)
+    assert paper is not None
+    assert paper[0] in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_help_is_instant_because_it_imports_no_jax():
@@ -68,3 +205,51 @@ def test_help_is_instant_because_it_imports_no_jax():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
     assert "upscale" in run.stdout
+
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def test_every_page_of_the_docs_is_in_the_navigation_once():
+    navigation = re.findall(r"^ +- .+: ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(navigation) == PAGES
+
+
+@pytest.mark.parametrize("page", [*(f"docs/{page}" for page in PAGES), "README.md", "CONTRIBUTING.md"])
+def test_links_of_a_page_lead_to_files(page):
+    path = ROOT / page
+    links = [link.partition("#")[0] for link in LINK.findall(path.read_text(encoding="utf-8"))]
+    local = [link for link in links if link and not link.startswith("http")]
+    assert not [link for link in local if not (path.parent / link).is_file()]
+
+
+@pytest.mark.parametrize("page", [f"docs/{page}" for page in PAGES])
+def test_options_in_the_commands_of_a_page_exist(page):
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [line.partition("#")[0] for line in lines if re.match(r"(srun )?ldip ", line)]
+    used = {flag for line in commands for flag in re.findall(r" (--[a-z][a-z-]*)", line)} - {
+        "--config",
+        "--help",
+    }
+    source = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    assert not [flag for flag in used if f'"{flag}"' not in source]
+
+
+@pytest.mark.parametrize("page", [f"docs/{page}" for page in PAGES])
+def test_python_in_a_page_can_be_parsed(page):
+    for block in re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("api/")])
+def test_objects_of_the_api_reference_exist(page):
+    for dotted in re.findall(r"^::: ([\w.]+)$", (DOCS / page).read_text(), re.MULTILINE):
+        pkgutil.resolve_name(dotted)
+
+
+def test_the_public_names_are_in_the_api_reference():
+    text = (DOCS / "api/index.md").read_text()
+    assert not [name for name in ldip_jax.__all__ if name[0] != "_" and f"::: ldip_jax.{name}\n" not in text]

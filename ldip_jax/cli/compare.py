@@ -6,23 +6,24 @@ import sys
 from pathlib import Path
 
 from ldip_jax.atomic import atomic_open
-from ldip_jax.cli.arguments import file_or_folder
+from ldip_jax.command import file_or_folder
 from ldip_jax.errors import InputError
 
 _DESCRIPTION = """\
-Score clip A against clip B, each a video file or a folder of images in name order. Both must have the same
-frame size and number of frames. PSNR and SSIM follow the published x4 tables: frames are rounded to 8 bits,
-no border is cropped, Y is the luma of BT.601, and the clip's score is the mean over its frames. A higher
-PSNR (dB) and SSIM (at most 1) is closer, and so is a lower LPIPS (v0.1, AlexNet).
+Score clip A against clip B, each a video file or a folder of images, in the order of their numbers. Both must
+have the same frame size and number of frames. PSNR and SSIM follow the published x4 tables: frames are
+rounded to 8 bits, no border is cropped, Y is the luma of BT.601, and the clip's score is the mean over its
+frames. Clips that are more similar have a higher PSNR (dB), a higher SSIM (at most 1) and a lower LPIPS
+(v0.1, AlexNet).
 """
 
 _EPILOG = """\
 The file written by --json holds
   {"average": {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex"},
    "frames": [{"index", "name", and the same five scores}, ...]}
-where null means not computed: SSIM of frames with a side under 11 pixels, LPIPS of those under 31; and LPIPS
-where its weights cannot be fetched (64 MB, at its first use), or with --no-lpips.
-JSON has no infinity: 100.0 stands for a PSNR of 100 dB and above, equal frames included, in the averages too.
+Scores that were not computed are null: SSIM of frames with a side under 11 pixels, LPIPS of frames with a
+side under 31 pixels, and LPIPS with --no-lpips or if its weights (64 MB, fetched once) are not available.
+JSON has no infinity: a PSNR of 100.0 means 100 dB or more, including equal frames, also in the averages.
 """
 
 _COLUMNS = (
@@ -49,19 +50,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--json",
         metavar="FILE",
         type=file_or_folder,
-        help="also write the scores to this file; an earlier .json file of that name is replaced",
+        help="also write the scores to this file; an existing .json file is replaced",
     )
     parser.add_argument(
-        "--no-lpips", action="store_true", help="leave LPIPS out: nothing is fetched, and it is faster"
+        "--no-lpips", action="store_true", help="do not compute LPIPS: faster, and nothing is fetched"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table, writes the JSON file where one is asked for; returns the exit code 0."""
+    """Prints the table and writes the JSON file if there is to be one; returns the exit code 0."""
     _check_json(args.json)
     from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, check_clips, score_clips
-    from ldip_jax.evaluation.lpips import try_lpips
+    from ldip_jax.evaluation.metrics import try_lpips
     from ldip_jax.media.reader import open_clip
 
     with open_clip(args.a) as a, open_clip(args.b) as b:
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     mean = average(frames)
     print(_row(f"average of {len(frames)}", mean, width))
     if any(frame["psnr_rgb"] == HIGHEST_PSNR for frame in frames):
-        print(f"A PSNR of {HIGHEST_PSNR:g} stands for that and above, equal frames included.")
+        print(f"A PSNR of {HIGHEST_PSNR:g} means that value or more, including equal frames.")
     if mean["ssim_y"] is None:
         print("SSIM is not computed for frames with a side under 11 pixels.")
     if lpips is not None and mean["lpips_alex"] is None:
@@ -108,15 +109,14 @@ def _row(name: str, scores: dict, width: int) -> str:
 
 
 def _check_json(path: Path | None) -> None:
-    """Finds out before the work what would keep the file from being written after it."""
-    from ldip_jax.media.outputs import check_place
+    """Checks before the work that the file can be written after it."""
+    from ldip_jax.media.outputs import check_parent, check_place
 
     if path is None:
         return
     if path.is_dir():
         raise InputError(f"--json {path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise InputError(f"--json {path}: there is no folder {path.parent}; make it first")
+    check_parent(path, f"--json {path}")
     if path.exists() and path.suffix.lower() != ".json":
-        raise InputError(f"--json {path}: exists and is no .json file, so it is kept; choose another name")
+        raise InputError(f"--json {path}: exists and is not a .json file, so it is kept; choose another name")
     check_place(path)

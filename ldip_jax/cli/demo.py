@@ -1,4 +1,4 @@
-"""`ldip demo`: a real clip upscaled by every method, scored, and shown."""
+"""`ldip demo`: upscales a real clip by every method, scores the results and shows them."""
 
 import argparse
 import shlex
@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     from ldip_jax.report.content import Method
 
 _DESCRIPTION = """\
-Upscale 16 frames of a real clip by 4: bicubic, the backbone alone, and LDIP with no, 2 and 5 reference stills
-of the same shot. Prints how close each comes to the original, and writes a report, a picture side by side,
-the best result as a video, and the images that were worked on. Clip and weights are fetched once.
+Upscale 16 frames of a real clip by 4: by bicubic interpolation, by only the backbone, and by LDIP with no, 2
+and 5 reference stills of the same shot. The command prints how close each result is to the original. It
+writes a report, a side-by-side picture, the best result as a video, and the input images. The clip and the
+weights are fetched once.
 """
 
-# On 2 CPU cores, compiling included: 20 and 600 seconds of CPU time, by whether LDIP is computed.
+# On 2 CPU cores, including compilation: 20 seconds of CPU time without LDIP, 600 with it.
 _TIME = {False: "less than a minute", True: "about 6 minutes"}
 
-_PROTOCOL = "PSNR and SSIM: luma of 8-bit frames, no border left out, averaged over the frames."
-_TIMES = "Times include compiling; matches that an earlier row has made are not made again."
+_PROTOCOL = "PSNR and SSIM: on the luma of 8-bit frames, no border cropped, averaged over the frames."
+_TIMES = "Times include compilation; matches computed for an earlier row are reused."
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
         "demo",
-        help="upscale a real clip with and without references, and show it",
+        help="upscale a real clip with and without references, and show the results",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,23 +39,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR",
         type=Path,
         default=Path("demo"),
-        help="folder for the results; those of an earlier demo are replaced (default: demo)",
+        help="folder for the results; results of an earlier demo are replaced (default: demo)",
     )
     parser.add_argument(
         "--lrrf",
         metavar="default|none|NAME|FILE",
         default="default",
-        help="LRRF weights; default: those shipped for the backbone, where there are any; none: no LRRF",
+        help="LRRF weights; default: those shipped for the backbone, if any; none: no LRRF",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the demonstration; returns the exit code 0."""
-    from ldip_jax.demo.folder import check_folder
     from ldip_jax.demo.material import CLIP, prepare
     from ldip_jax.demo.methods import load, results
-    from ldip_jax.demo.output import best, write_results
+    from ldip_jax.demo.output import best, check_folder, write_results
     from ldip_jax.media.reader import open_clip
     from ldip_jax.weights.fetch import fetch
 
@@ -102,9 +102,9 @@ def _announce(lrrf: str) -> None:
     height, width = SIZE
     _say(
         f"This demo reduces {COUNT} frames of a real clip to {width // SCALE}x{height // SCALE} and upscales"
-        f" them to {width}x{height} again:\nbicubic, the backbone alone, and LDIP with no, 2 and 5 reference"
-        f" stills of the same shot.\nOn 2 CPU cores that takes {_TIME[refined]}"
-        f"{f', after {size:.0f} MB of downloads' if missing else '; everything needed is here already'}."
+        f" them to {width}x{height} again:\nby bicubic interpolation, by only the backbone, and by LDIP with"
+        f" no, 2 and 5 reference stills of the same shot.\nOn 2 CPU cores this takes {_TIME[refined]}"
+        f"{f', after {size:.0f} MB of downloads' if missing else '; nothing needs to be downloaded'}."
     )
     for entry in entries:
         _say(f"  {entry.name}: {entry.summary}. Licence: {entry.licence}")
@@ -122,8 +122,8 @@ def _untrained(lrrf: str) -> str:
     if lrrf == "default":
         reason = f"No LRRF weights are shipped for {BACKBONE} yet"
     return (
-        f"{reason}: without training LDIP gives exactly the backbone's frames, so its rows repeat the"
-        " backbone's scores and nothing was computed for them."
+        f"{reason}. Without training, LDIP gives exactly the backbone's frames, so its rows repeat the"
+        " backbone's scores without being computed."
     )
 
 
@@ -139,13 +139,13 @@ def _settings(lrrf: str, *, refined: bool) -> list[tuple[str, str]]:
     height, width = SIZE
     device = jax.devices()[0]
     stills = ", ".join(f"{frame} ({name})" for name, frame in still_frames().items())
-    shipped = "as shipped; without stills those for clips without any"
+    shipped = "as shipped; without stills, the weights for clips without stills"
     weights = {"default": shipped, "none": "none"}.get(lrrf, lrrf) if refined else "none: untrained"
     return [
         ("Clip", f"{CLIP}, frames {FIRST} to {FIRST + COUNT - 1}; {CATALOGUE[CLIP].licence}"),
         ("Original", f"the clip reduced to {width}x{height}"),
         ("Input", f"{width // SCALE}x{height // SCALE}: MATLAB's bicubic of the original, 8 bits"),
-        ("Stills", f"frames {stills}; the 2 stills are the nearest, none is among the frames above"),
+        ("Stills", f"frames {stills}; the 2 stills are the nearest; none of them is scored"),
         ("Backbone", f"{BACKBONE}; {CATALOGUE[BACKBONE].licence}"),
         ("LRRF", weights),
         ("Computed on", f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind),
@@ -153,15 +153,15 @@ def _settings(lrrf: str, *, refined: bool) -> list[tuple[str, str]]:
 
 
 def _closing(folder: Path, best: "Method", seconds: float) -> str:
-    from ldip_jax.demo.folder import LOW, PICTURE, REPORT, STILLS, TRUTH, VIDEO
+    from ldip_jax.demo.output import LOW, PICTURE, REPORT, STILLS, TRUTH, VIDEO
 
     files = [
         (folder / REPORT, "open it in a browser: before and after, details, key-frames and references"),
-        (folder / PICTURE, "side by side, with details enlarged"),
+        (folder / PICTURE, "side by side, with enlarged details"),
         (folder / VIDEO, f"{best.name}, the best row"),
     ]
     lines = [f"  {path}  {what}" for path, what in files]
-    # In a virtual environment that is not active the command goes by its path.
+    # In a virtual environment that is not active, the command needs its path.
     by_path = Path(sys.argv[0]).stem == "ldip" and not shutil.which("ldip")
     ldip = shlex.quote(sys.argv[0]) if by_path else "ldip"
     low, truth, stills = (shlex.quote(str(folder / name)) for name in (LOW, TRUTH, STILLS))
@@ -170,7 +170,7 @@ def _closing(folder: Path, best: "Method", seconds: float) -> str:
         [
             f"\nDone in {seconds / 60:.1f} minutes.",
             *lines,
-            "The same by hand:",
+            "To do the same by hand:",
             f"  {ldip} upscale {low} {mine} --ref {stills}/*.png",
             f"  {ldip} compare {truth} {mine}",
         ]

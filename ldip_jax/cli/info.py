@@ -1,4 +1,4 @@
-"""`ldip info`: what is installed, and the boxes of the model with their parameter counts."""
+"""`ldip info`: what is installed, and the model's components with their parameter counts."""
 
 import argparse
 import platform
@@ -6,13 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ldip_jax.command import METHODS
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
         "info",
-        help="versions, devices, and the model's boxes with their parameter counts",
-        description="Print versions, devices, and the model's boxes with their parameter counts.",
+        help="versions, devices, and the model's components with their parameter counts",
+        description="Print versions, devices, and the model's components with their parameter counts.",
     )
     parser.add_argument(
         "--backbone",
@@ -20,26 +22,38 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default="basicvsr-reds4",
         help="a name from `ldip weights list` or a checkpoint (default: %(default)s)",
     )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="ldip",
+        help="mrefsr: MRefSR, the method that the paper compares with (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints; returns the exit code 0."""
+    """Prints the information; returns the exit code 0."""
     import flax
     import jax
 
     from ldip_jax import __version__
     from ldip_jax.cache import cache_dir
-    from ldip_jax.inference.boxes import boxes
+    from ldip_jax.inference import mrefsr_model
+    from ldip_jax.inference.model import components
 
-    title, network, params = _backbone(args.backbone)
+    # Whatever can fail comes first.
+    title, network, params = ("", "", {}) if args.method == "mrefsr" else _backbone(args.backbone)
     print(f"ldip_jax {__version__}, Python {platform.python_version()}")
     print(f"jax {jax.__version__}, flax {flax.__version__}")
     for device in jax.devices():
         print(f"device: {device.device_kind} ({device.platform})")
     print(f"cache: {cache_dir()}")
-    print(f"backbone: {title}\n")
-    rows = boxes(network, params)
+    if args.method == "mrefsr":
+        print("method: MRefSR; its authors publish no trained restoration network\n")
+        rows = mrefsr_model.components()
+    else:
+        print(f"backbone: {title}\n")
+        rows = components(network, params)
     width = max(len(row.name) + 2 * row.level for row in rows)
     for row in rows:
         name = "  " * row.level + row.name
@@ -48,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _backbone(name_or_path: str) -> tuple[str, str, Mapping[str, Any]]:
-    """What there is to say of it, its network, and its parameters: their shapes where it is not here yet."""
-    from ldip_jax.models.backbone import BACKBONES
+    """A description, the network's name, and the parameters, or only their shapes if not fetched yet."""
+    from ldip_jax.models.networks import BACKBONES
     from ldip_jax.weights.catalogue import CATALOGUE
     from ldip_jax.weights.fetch import cached
     from ldip_jax.weights.identify import NETWORKS

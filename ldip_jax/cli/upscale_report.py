@@ -1,20 +1,26 @@
-"""The page of `ldip upscale --report`: bicubic against the result, and the key-frames' references."""
+"""The page of `ldip upscale --report`: bicubic and the result, and the key-frames' references."""
 
-from collections.abc import Iterable, Iterator
+import base64
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
-from ldip_jax.inference.references import Still
+from ldip_jax.errors import InputError
+from ldip_jax.inference.stills import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip
-from ldip_jax.report.choice import choose_crops, shown_frames
+from ldip_jax.media.images import encode_png
+from ldip_jax.media.outputs import check_parent, check_place
+from ldip_jax.report.comparison import choose_crops, shown_frames
 from ldip_jax.report.content import KeyFrame, Method, Reference
 from ldip_jax.report.page import write_report
 
 MOST_FRAMES = 8
-# Where the length is not known beforehand: the first frames, this far apart.
+# If the clip's length is not known: the first frames, this far apart.
 UNKNOWN_STRIDE = 25
 
 
@@ -22,41 +28,86 @@ def _bytes(image: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
+def check_page(path: Path, output: Path, suffixes: tuple[str, ...], what: str, *, overwrite: bool) -> None:
+    """Check before the work that a file about it can be written after it.
+
+    Args:
+        what: it is: "report" ...
+
+    Raises:
+        InputError: it cannot.
+    """
+    place = path.resolve()
+    article = "an" if suffixes[0] == ".html" else "a"
+    if output.resolve() in (place, *place.parents):
+        raise InputError(f"{path}: is the output or inside it; choose another place")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: a {what} is {article} {suffixes[0]} file; name it so")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; choose another name for the {what}")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists already; add --overwrite or choose another name")
+    check_parent(path)
+    check_place(path)
+
+
 class Samples:
-    """The frames that a report shows, kept while a clip goes by.
+    """The frames that a report shows, kept while the clip is processed.
 
     Attributes:
-        path: where the report goes.
+        path: the file of the report.
     """
 
-    def __init__(self, path: Path, count: int | None):
+    def __init__(self, path: Path, count: int | None, chosen: Iterable[int] | None = None):
+        """
+        Args:
+            count: frames of the clip; None: not known.
+            chosen: the frames to show; None: some from all parts of the clip.
+        """
         self.path = path
-        chosen = (
-            shown_frames(count, MOST_FRAMES)
-            if count
-            else range(0, MOST_FRAMES * UNKNOWN_STRIDE, UNKNOWN_STRIDE)
-        )
+        if chosen is None:
+            unknown = range(0, MOST_FRAMES * UNKNOWN_STRIDE, UNKNOWN_STRIDE)
+            chosen = shown_frames(count, MOST_FRAMES) if count else unknown
         self._chosen = set(chosen)
         self._inputs: dict[int, np.ndarray] = {}
         self._outputs: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
 
     def watch_input(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same frames, those that will be shown remembered."""
+        """Yields the same frames, and keeps those that will be shown."""
         for index, frame in enumerate(frames):
             if index in self._chosen:
                 self._inputs[index] = frame
             yield frame
 
-    def output(self, index: int, frame: Float[np.ndarray, "H W 3"]) -> None:
-        """A finished frame."""
-        if index in self._chosen:
-            self._outputs[index] = _bytes(frame)
+    def input(self, index: int, frame: np.ndarray) -> None:
+        """Keeps the frame that belongs to an output."""
+        self._inputs[index] = frame
 
-    def write(self, upscaler: Upscaler, stills: list[Still], clip: Clip, seconds: float) -> None:
+    def output(self, index: int, frame: Float[np.ndarray, "H W 3"]) -> bytes | None:
+        """Keeps a finished frame if it will be shown; then also returns it as PNG."""
+        if index not in self._chosen:
+            return None
+        self._outputs[index] = _bytes(frame)
+        return encode_png(self._outputs[index])
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show: an earlier run without a report has made all frames."""
+        return not self._outputs
+
+    def restore(self, kept: Mapping[str, str]) -> None:
+        """Takes frames of an earlier run: base64 of PNG, by their places."""
+        for index, data in kept.items():
+            image = Image.open(io.BytesIO(base64.b64decode(data)), formats=["PNG"])
+            self._outputs[int(index)] = np.asarray(image.convert("RGB"))
+
+    def write(
+        self, upscaler: Upscaler, stills: Sequence[Still], clip: Clip, seconds: float, notes: Sequence[str]
+    ) -> None:
         """Write the page."""
         from ldip_jax.inference.programs import to_size
 
-        shown = sorted(self._outputs)
+        shown = sorted(self._outputs.keys() & self._inputs.keys())
         bicubic = [_bytes(np.asarray(to_size(self._inputs[i][None], upscaler.out))[0]) for i in shown]
         result = [self._outputs[i] for i in shown]
         model = upscaler.model
@@ -64,7 +115,8 @@ class Samples:
         images = {still.name: _bytes(still.image) for still in stills}
         keys = [
             KeyFrame(
-                f"frame {key}", [Reference(c.name, c.share, c.used, images.get(c.name)) for c in choices]
+                f"frame {key}",
+                [Reference(c.name, c.share, c.used, images.get(c.name), c.note) for c in choices],
             )
             for key, choices in sorted(upscaler.choices.items())
         ]
@@ -82,5 +134,5 @@ class Samples:
             ],
             crops=choose_crops([bicubic[middle], result[middle]], middle),
             key_frames=keys,
-            notes=upscaler.notes,
+            notes=list(notes),
         )

@@ -1,4 +1,4 @@
-"""`ldip weights`: what can be fetched, what a file holds, and conversion."""
+"""`ldip weights`: lists, fetches, inspects and converts weights."""
 
 import argparse
 import json
@@ -13,15 +13,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser("weights", help="list, fetch, inspect and convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what can be fetched by name, and what is there already")
+    listing = actions.add_parser(
+        "list", help="list the names that can be fetched, and what is fetched already"
+    )
     listing.set_defaults(run=_list)
-    info = actions.add_parser("info", help="what a name or a file holds")
+    info = actions.add_parser("info", help="show what a file holds, or the weights of a name")
     info.add_argument("what", metavar="NAME|FILE")
     info.set_defaults(run=_info)
-    fetch = actions.add_parser("fetch", help="get weights by name")
+    fetch = actions.add_parser("fetch", help="fetch weights by name")
     fetch.add_argument("names", metavar="NAME", nargs="+")
     fetch.set_defaults(run=_fetch)
-    convert = actions.add_parser("convert", help="an official checkpoint to a .safetensors file")
+    convert = actions.add_parser("convert", help="convert an official checkpoint to a .safetensors file")
     convert.add_argument("file", metavar="FILE", help="a checkpoint file, or a name")
     convert.add_argument("output", metavar="OUT", type=Path, help="the .safetensors file")
     convert.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
@@ -70,7 +72,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from ldip_jax.inference.boxes import count
+    from ldip_jax.inference.model import count
     from ldip_jax.weights.catalogue import CATALOGUE
     from ldip_jax.weights.export import export_file, is_export, read_export
     from ldip_jax.weights.load import load_weights
@@ -84,6 +86,7 @@ def _info(args: argparse.Namespace) -> int:
         export = read_export(export_file(args.what))
         rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
         rows |= {name: f"{count(group):,} parameters" for name, group in export.groups.items()}
+        rows["checksum"] = "of all its content, matches" if export.checked else "none in the file"
         _table({**rows, "config": json.dumps(export.config), **export.provenance})
         return 0
     weights = load_weights(args.what, progress=_say)
@@ -102,7 +105,7 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _table(rows: dict[str, str]) -> None:
-    from ldip_jax.weights.limits import printable
+    from ldip_jax.untrusted import printable
 
     width = max(map(len, map(printable, rows)))
     for name, value in rows.items():
@@ -113,7 +116,7 @@ def _convert(args: argparse.Namespace) -> int:
     from ldip_jax.weights.load import load_weights, save_weights
 
     if args.output.suffix != ".safetensors":
-        raise InputError(f"{args.output}: converted weights are a .safetensors file; name it so")
+        raise InputError(f"{args.output}: converted weights need the extension .safetensors; rename it")
     if os.path.lexists(args.output) and not args.overwrite:
         raise InputError(f"{args.output}: exists already; add --overwrite or choose another name")
     weights = load_weights(args.file, progress=_say)

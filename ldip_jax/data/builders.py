@@ -1,7 +1,8 @@
 """Data sets for TensorFlow Datasets, without TensorFlow: one example for each frame, as an encoded image.
 
-A frame can so be read alone. Which frames make a clip stands in the metadata:
-`{"clips": {split: [[name, first example, frames, height, width], ...]}, "digest": "..."}`.
+So one frame can be read without the others. The metadata says which frames make up each clip:
+`{"clips": {split: [[name, first example, frames, height, width], ...]}, "fingerprints": {name: "..."},
+"digest": "..."}`.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import naming, writer
 from tensorflow_datasets.core.file_adapters import FileFormat
 
-from ldip_jax.data.encoded import FrameEncoder
 from ldip_jax.data.folders import SourceClip, Splits
+from ldip_jax.data.prepared import FrameEncoder
 from ldip_jax.errors import InputError
 
-# Shards hold whole clips, and about so many bytes.
+# A shard holds whole clips, of about this many bytes in all.
 _SHARD_BYTES = 256 * 2**20
 
 
@@ -34,15 +35,15 @@ class Shard(NamedTuple):
         return sum(clip.count for clip in self.clips)
 
     def __call__(self) -> Iterator[tuple[int, None]]:
-        """As many items as examples, for tfds to count; `_Writer` makes the examples themselves."""
+        """One item for each example, so that tfds can count them; `_Writer` makes the examples."""
         return ((number, None) for number in range(self.count))
 
 
 def shards(clips: list[SourceClip]) -> list[Shard]:
-    """Share out clips, in order."""
+    """Distribute clips over shards, in order."""
     result, room = [Shard([])], _SHARD_BYTES
     for clip in clips:
-        # A PNG takes about half of its pixels.
+        # A PNG takes about half as many bytes as its pixels.
         pixels = clip.count * clip.size[0] * clip.size[1]
         size = pixels * 3 // 2 if clip.is_video else sum(file.stat().st_size for file in clip.files)
         if result[-1].clips and size > room:
@@ -56,27 +57,28 @@ def shards(clips: list[SourceClip]) -> list[Shard]:
 class ClipsBuilder(tfds.core.ShardBasedBuilder):
     """Clips of frames.
 
-    Shards are finished one by one in a folder of their own, and linked into the data set: what was
-    interrupted goes on with the first shard that is missing.
+    Shards are finished one by one in a separate folder and linked into the data set, so that an interrupted
+    run is resumed at the first missing shard.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # Nothing is downloaded. Looking for a list of checksums would need a package more.
+    # Nothing is downloaded. Looking for a list of checksums would need another package.
     url_infos: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, splits: Splits, staging: Path, advance: Callable[[], None], **kwargs: Any):
         """
         Args:
-            splits: what goes in.
+            splits: the clips of each split.
             staging: a folder for finished shards, on the file system of the result.
-            advance: called after each frame, those included that were finished before.
+            advance: called after each frame, including those that an earlier run finished.
         """
         self._clips, self.staging, self.advance = splits, staging, advance
         super().__init__(file_format=FileFormat.ARRAY_RECORD, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        table = {}
+        table, fingerprints = {}, {}
         for split, clips in self._clips.items():
+            fingerprints.update({c.name: c.fingerprint for c in clips if c.fingerprint is not None})
             first, table[split] = 0, []
             for clip in clips:
                 table[split].append([clip.name, first, clip.count, *clip.size])
@@ -84,10 +86,12 @@ class ClipsBuilder(tfds.core.ShardBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__ or "",
-            # Text keeps bytes as they are, and asks for no decoder.
+            # Text keeps the bytes as they are and needs no decoder.
             features=tfds.features.FeaturesDict({"image": tfds.features.Text()}),
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(clips=table, digest=digest(self._clips)),
+            metadata=tfds.core.MetadataDict(
+                clips=table, fingerprints=fingerprints, digest=digest(self._clips)
+            ),
         )
 
     def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, list[Shard]]:
@@ -95,7 +99,7 @@ class ClipsBuilder(tfds.core.ShardBasedBuilder):
         return self.shards
 
     def _log_download_bytes(self) -> None:
-        """There is nothing to tell about downloads."""
+        """Nothing is downloaded, so there is nothing to log."""
 
     def _log_download_done(self) -> None:
         """See above."""
@@ -105,7 +109,7 @@ class ClipsBuilder(tfds.core.ShardBasedBuilder):
 
 
 class _Writer(writer.ExampleWriter):
-    """Writes shards from their clips, or takes those of an interrupted run."""
+    """Writes shards from their clips, or reuses those that an interrupted run finished."""
 
     def __init__(self, builder: ClipsBuilder):
         super().__init__(FileFormat.ARRAY_RECORD)
@@ -129,7 +133,7 @@ class _Writer(writer.ExampleWriter):
 
     def _stage(self, shard: Shard, staged: Path) -> None:
         part = staged.with_suffix(".part")
-        # One record a block: a frame is read without its neighbours. Images are compressed already.
+        # One record per block, so that a frame is read without its neighbours. Images are already compressed.
         features: Any = self._builder.info.features
         try:
             file = ArrayRecordWriter(os.fspath(part), "group_size:1,uncompressed")
@@ -139,14 +143,14 @@ class _Writer(writer.ExampleWriter):
                     self._builder.advance()
             file.close()
         except RuntimeError as error:
-            # What the writer raises for a full disk, among others.
+            # The writer raises this when the disk is full, for example.
             reason = next(iter(str(error).splitlines()), "unknown reason")
             raise InputError(f"{part}: cannot be written ({reason}); make room, then start again") from error
         os.replace(part, staged)
 
 
 def digest(splits: Splits) -> str:
-    """Tells two states of a source apart: names, sizes and times of all files."""
+    """SHA-256 of a source's state: of its clips, and of the names, sizes and times of all files."""
     result = hashlib.sha256()
     for split, clips in splits.items():
         for clip in clips:

@@ -1,28 +1,29 @@
 """One training sample drawn from a clip: which frames, which key-frames and references, which scale and view.
 
-Paper, supplement 8.1: a clip C_ref, a sub-clip C_gt of it, up to three key-frames in C_gt, and for each up to
-five references, random frames of C_ref. Only the frames that are used are decoded.
+Paper, supplement 8.1: a clip C_ref, a sub-clip C_gt of it, up to three key-frames in C_gt, and up to five
+references for each key-frame, which are random frames of C_ref. Only the frames that are used are decoded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from ldip_jax.data.damage import Damage, InputPlan, JitterPlan
 from ldip_jax.data.source import Items
 from ldip_jax.data.view import View
 from ldip_jax.errors import InputError
 from ldip_jax.ops.imresize import imresize
 
-# Between a still's name and the number of a move over it, in names of clips.
+# In names of clips, stands between the name of an image and the number of the camera move over it.
 MOVE = " move "
 TRIES = 16
 
 
 @runtime_checkable
 class Footage(Protocol):
-    """A clip whose frames are decoded one by one, when they are asked for."""
+    """A clip whose frames are decoded one by one, on request."""
 
     @property
     def name(self) -> str: ...
@@ -41,41 +42,42 @@ class Footage(Protocol):
         """A frame.
 
         Raises:
-            InputError: it is damaged; the message names it.
+            InputError: the frame is damaged; the message names it.
         """
         ...
 
 
 @runtime_checkable
 class ExactFootage(Footage, Protocol):
-    """Footage that knows where everything goes, since it was made."""
+    """Rendered footage, for which all correspondences are known exactly."""
 
     def correspond(
         self, source: int, target: int, places: Float[np.ndarray, "*b 2"]
     ) -> tuple[Float[np.ndarray, "*b 2"], Bool[np.ndarray, "*b"]]:
-        """Where the content at `places` (x, y) of frame `source` lies in frame `target`, and whether it
-        shows.
+        """Where the content at `places` (x, y) of frame `source` lies in frame `target`, and whether it is
+        visible there.
 
-        Places beyond the frame's edges are allowed. Nothing outside of `target` shows.
+        Places beyond the frame's edges are allowed. Nothing outside `target` is visible.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What a training sample is made of.
+    """How training samples are drawn from clips.
 
     Attributes:
-        frames: of C_ref; a shorter clip serves as a whole.
-        clip: frames of C_gt.
-        key_frames: at most so many key-frames: their number is uniform in fewest_key_frames..key_frames.
-        references: at most so many references of a key-frame: uniform in fewest_references..references; 0:
-            neither references nor key-frames.
-        scale: HR by LR, uniform between the two.
-        augment: mirror, turn by 90 degrees, reverse time, and place the cut at random.
+        frames: number of frames of C_ref; a shorter clip is used as a whole.
+        clip: number of frames of C_gt.
+        key_frames: the most key-frames of a sample; their number is uniform in fewest_key_frames..key_frames.
+        references: the most references of a key-frame; their number is uniform in
+            fewest_references..references. 0: neither references nor key-frames.
+        scale: HR size divided by LR size, uniform between the two values.
+        augment: mirror, turn by 90 degrees, reverse time, and place the crop at random.
+        input, jitter: how LR frames and references are damaged; by default not at all.
 
     Raises:
-        InputError: numbers that do not go together.
+        InputError: numbers that are out of range or contradict each other.
     """
 
     frames: int = 24
@@ -86,6 +88,8 @@ class ClipPlan:
     fewest_references: int = 1
     scale: tuple[float, float] = (4.0, 4.0)
     augment: bool = True
+    input: InputPlan = field(default_factory=InputPlan)
+    jitter: JitterPlan = field(default_factory=JitterPlan)
 
     def __post_init__(self) -> None:
         if not 1 <= self.clip <= self.frames:
@@ -104,25 +108,28 @@ class ClipPlan:
 
 
 class ClipSample(NamedTuple):
-    """What one step of training sees of a clip, before any network and any crop.
+    """What one training step uses of a clip, before any network and any crop.
 
-    Frames of C_ref that nothing needs are left out, so T is at most `ClipPlan.frames`. All fields show the
-    same view: mirrored, turned and reversed alike.
+    Frames of C_ref that are not needed are left out, so T is at most `ClipPlan.frames`. All fields show the
+    same view: they are mirrored, turned and reversed alike.
 
     Attributes:
-        name: clip and place, for messages.
-        clip: the clip's name alone.
+        name: clip and frames, for messages.
+        clip: only the clip's name.
         hr: whole frames of C_ref in order.
-        lr: MATLAB-bicubic reductions of the frames in `hr`; H = round(h s), W = round(w s).
+        lr: MATLAB-bicubic reductions of the frames in `hr`, damaged as `ClipPlan.input` says; H = round(h s),
+            W = round(w s).
         first, count: C_gt is `hr[first : first + count]`.
-        scale: (rows, columns) HR size by LR size, exactly.
+        scale: exact HR size divided by LR size, (rows, columns).
         keys: key-frames, ascending places in C_gt.
         candidates: reference frames, places in `hr`; -1 is an empty slot. The key-frame may be among them.
-        warps: where each HR pixel of a key-frame lies in each reference, (x, y) in its pixels, where that is
-            known exactly; else None. 0 in empty slots.
-        confidence: 1 where that place shows the same content, else 0, with `warps`.
-        flows: exact LR flow of each frame of C_gt to the next one (last: zero) and to the one before (first:
-            zero), with `warps`.
+        warps: where each HR pixel of a key-frame lies in each reference, (x, y) in pixels of the reference;
+            0 in empty slots. None if this is not known exactly.
+        confidence: 1 where that place shows the same content, else 0; None if `warps` is None.
+        flows: exact LR flow of each frame of C_gt to the next one (zero for the last) and to the previous one
+            (zero for the first), (x, y) in LR pixels; None if `warps` is None.
+        references: the frames in `hr` as they are used as references, if these may be jittered; else None.
+        damage: how `lr` was damaged; "" if it was not.
     """
 
     name: str
@@ -137,14 +144,16 @@ class ClipSample(NamedTuple):
     warps: Float[np.ndarray, "k n H W 2"] | None = None
     confidence: Float[np.ndarray, "k n H W 1"] | None = None
     flows: Float[np.ndarray, "2 count h w 2"] | None = None
+    references: UInt8[np.ndarray, "T H W 3"] | None = None
+    damage: str = ""
 
 
 class Choice(NamedTuple):
     """Which frames a sample is made of.
 
     Attributes:
-        numbers: frames of C_ref, numbers in the clip, in the order of time that the sample sees.
-        first: C_gt begins at this place in C_ref.
+        numbers: frames of C_ref, as numbers in the clip, in the sample's order of time.
+        first: the place in C_ref at which C_gt begins.
         keys: key-frames, ascending places in C_gt.
         references: places in C_ref; -1 is an empty slot.
     """
@@ -156,7 +165,7 @@ class Choice(NamedTuple):
 
 
 def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
-    """Choose from a clip of `count` frames."""
+    """Choose the frames of a sample from a clip of `count` frames."""
     length = min(count, plan.frames)
     numbers = int(rng.integers(count - length + 1)) + np.arange(length)
     if plan.augment and rng.integers(2):
@@ -177,10 +186,10 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float |
     """Draw one sample.
 
     Args:
-        scale: HR by LR; None draws one.
+        scale: HR size divided by LR size; None: it is drawn, too.
 
     Raises:
-        InputError: the clip has fewer frames than C_gt, its frames are smaller than the scale, or one of
+        InputError: the clip has fewer frames than C_gt, its frames are too small for the scale, or one of
             them is damaged.
     """
     if clip.count < plan.clip:
@@ -205,14 +214,51 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float |
         candidates=candidates,
     )
     if isinstance(clip, ExactFootage):
-        return _with_matches(sample, clip, view, numbers[used])
+        sample = _with_matches(sample, clip, view, numbers[used])
+    if plan.input.active or plan.jitter.share:
+        # Drawn last, so that everything else is the same with and without damage.
+        of_input, of_references = np.random.default_rng(int(rng.integers(2**63))).spawn(2)
+        sample = _damaged(sample, plan.input.draw(of_input), clip, view, numbers, used)
+        sample = _jittered(sample, plan.jitter, of_references)
     return sample
 
 
-def unrelated(clips: Items[Footage], own: str, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame of another clip than `own`, and of another still where clips are moves over stills.
+def _damaged(
+    sample: ClipSample,
+    damage: Damage,
+    clip: Footage,
+    view: View,
+    numbers: Int[np.ndarray, "T"],
+    used: Int[np.ndarray, "u"],
+) -> ClipSample:
+    """The sample with damaged LR frames: all of C_ref as one clip, because codecs use neighbouring frames."""
+    if not str(damage):
+        return sample
+    have = dict(zip(used.tolist(), sample.lr, strict=True))
+    size = sample.lr.shape[1:3]
+    whole = [
+        have[place] if place in have else imresize(view.pixels(clip.frame(int(number))), size=size)
+        for place, number in enumerate(numbers)
+    ]
+    damaged = damage(whole)
+    return sample._replace(lr=np.stack([damaged[place] for place in used]), damage=str(damage))
 
-    A few clips are tried; where all show the same, as where there is one alone, it is a frame of that.
+
+def _jittered(sample: ClipSample, plan: JitterPlan, rng: np.random.Generator) -> ClipSample:
+    """The sample with jittered references; a reference of several key-frames is the same for all of them."""
+    if not plan.share:
+        return sample
+    references = sample.hr.copy()
+    for place in np.unique(sample.candidates[sample.candidates >= 0]):
+        references[place] = plan(references[place], rng)
+    return sample._replace(references=references)
+
+
+def unrelated(clips: Items[Footage], own: str, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame of a clip other than `own`; if clips are camera moves over images, one of another image.
+
+    Only a few clips are drawn. If all of them show the same as `own`, for example because there is only one
+    clip, the frame comes from such a clip.
     """
     clip = clips[int(rng.integers(len(clips)))]
     for _ in range(TRIES):
@@ -227,14 +273,14 @@ def _origin(name: str) -> str:
 
 
 def draw_scale(plan: ClipPlan, rng: np.random.Generator) -> float:
-    """HR by LR of a sample, or of all of a batch."""
+    """Draw the scale of a sample or of a whole batch: HR size divided by LR size."""
     return float(rng.uniform(*plan.scale))
 
 
 def _view(
     plan: ClipPlan, rng: np.random.Generator, clip: Footage, scale: float
 ) -> tuple[View, tuple[int, int]]:
-    """The part of the frames that the scale divides, its orientation, and the LR size."""
+    """A part of the frames whose size fits the scale, with its orientation, and the LR size."""
     lr = [_lr_side(side, scale) for side in clip.size]
     if min(lr) < 1:
         raise InputError(f"{clip.name}: is too small to be reduced by {scale:.2f}; leave it out")
@@ -250,7 +296,7 @@ def _view(
 
 
 def _lr_side(side: int, scale: float) -> int:
-    """The most LR pixels whose HR size, rounded, fits into `side`."""
+    """The largest number of LR pixels whose rounded HR size fits into `side`."""
     n = int((side + 0.5) / scale)
     return n if round(n * scale) <= side else n - 1
 
@@ -282,6 +328,6 @@ def _with_matches(
 
 
 def _grid(size: tuple[int, int], steps: tuple[int, int]) -> Float[np.ndarray, "{steps[0]} {steps[1]} 2"]:
-    """The (x, y) pixel centres of an image of `steps` (rows, columns) in pixels of its resize to `size`."""
+    """Pixel centres (x, y) of an image of `steps` (rows, columns), in pixels of its resize to `size`."""
     y, x = ((np.arange(n) + 0.5) * (N / n) - 0.5 for n, N in zip(steps, size, strict=True))
     return np.stack(np.meshgrid(x, y), axis=-1)

@@ -1,6 +1,6 @@
-"""One training sample out of a record: a crop in space and time, with degraded references (paper, 8.1).
+"""Training samples from records: crops in space and time, with degraded references (paper, 8.1).
 
-Everything random in it comes from the generator that is passed in: the same record and seed, the same sample.
+All randomness comes from the generator that is passed in: the same record and seed give the same sample.
 """
 
 import math
@@ -8,42 +8,44 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 
-from ldip_jax.data.records import Record, load_record, record_provenance, record_scale
+from ldip_jax.data.degraded import Elsewhere, degrade, own_frame, spoilers
+from ldip_jax.data.numbers import NONE, Numbers, draw_numbers
+from ldip_jax.data.records import Record, open_record, record_provenance, record_scale
 from ldip_jax.errors import InputError
 from ldip_jax.matching import CONFIDENT
 
-# Crops are drawn again, a few times, until this share of them is surely matched.
+# A crop is used if at least this share of its pixels matches with confidence above 0.5; else another one is
+# drawn, up to `TRIES` in all.
 MATCHED_SHARE = 0.2
 TRIES = 4
-LOWEST_BLUR, HIGHEST_BLUR = 4.0, 12.0
-
-Elsewhere = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
-"""Opens an image of another clip, uint8 RGB of any size."""
 
 
 @dataclass(frozen=True)
 class CropPlan:
-    """What is cut out and what is done to references.
+    """How crops are drawn, and what is done to references.
 
     Attributes:
-        frames: frames of a sample.
-        hr: side of the GT crop; 0: the largest multiple of 32 that `lr` covers.
-        lr: side of the LR crop; 0: `hr` by the scale, or else the smallest multiple of 16 that covers it.
+        frames: number of frames of a sample.
+        hr: side of the GT crop, HR pixels; 0: the largest multiple of 32 that `lr` covers.
+        lr: side of the LR crop, LR pixels; 0: `hr` divided by the scale if that is a whole number, else the
+            next higher power of two or 1.5 times one: there are few sizes, whatever the scale.
         window: side of the part of a reference that is kept, and of its canvas, HR pixels.
-        jitter: how far the window may lie from the middle of what matches, HR pixels.
-        keys, references: the most key-frames of a sample, and references of one; 1 to that many are drawn.
-        fewest_references: the least references of a key-frame, where it has as many.
-        self_references: share of samples with all references at LR size, as without stills at inference;
-            and of the others' references that are.
-        sharp_references: share of references given as they are, as stills are at inference; the rest is
-            degraded as in the paper.
-        distractors: share of references made useless: of another clip, of elsewhere, black, or blurred.
+        jitter: how far the window may be shifted from the middle of what matches, HR pixels.
+        keys, references: the most key-frames of a sample, and the most references of a key-frame; from 1 to
+            that many are drawn.
+        fewest_references: the fewest references of a key-frame, if it has that many.
+        self_references: share of samples with all references at LR size, as at inference without reference
+            images; in all other samples, the share of references at LR size.
+        sharp_references: share of references that are used as they are, as reference images are at
+            inference; the rest is degraded as in the paper.
+        distractors: share of references made useless: from another clip, shifted by half their size, black,
+            or blurred.
+        routes: whether detail is carried, so that samples need routes.
     """
 
     frames: int = 12
@@ -57,26 +59,41 @@ class CropPlan:
     self_references: float = 0.0
     sharp_references: float = 0.0
     distractors: float = 0.0
+    routes: bool = False
 
     def sides(self, scale: float) -> tuple[int, int]:
-        """(HR, LR) side of a crop at a scale."""
+        """(HR, LR) sides of a crop at a scale, in pixels."""
         if self.hr:
             covered = self.hr / scale
-            return self.hr, int(covered) if covered.is_integer() else math.ceil(covered / 16) * 16
+            return self.hr, int(covered) if covered.is_integer() else _rounded_up(covered)
         return int(self.lr * scale) // 32 * 32, self.lr
+
+    def numbers(self, rng: np.random.Generator, *, large: bool = False) -> Numbers:
+        """Draw the numbers of key-frames and references of a batch."""
+        if not self.references:
+            return NONE
+        span = (self.fewest_references, self.references)
+        return draw_numbers(rng, (1, self.keys), span, large=large)
+
+
+def _rounded_up(n: float) -> int:
+    """The lowest power of two, or 1.5 times one, that is not lower."""
+    power = 2 ** math.ceil(math.log2(n))
+    return power * 3 // 4 if power * 3 // 4 >= n else power
 
 
 class Sample(NamedTuple):
-    """A training sample, empty slots masked; a batch stacks them on a new first axis.
+    """A training sample with empty slots masked; a batch stacks samples along a new first axis.
 
     Attributes:
-        lr, hr: frames in [0, 1].
+        lr, hr: frames, uint8 RGB.
         features, to_next, to_previous: as in `Record`, cropped.
         origin, step: place (y, x) of the first HR pixel in LR pixels of the crop, and LR pixels per HR pixel.
         key_index, key_valid: key-frames, and whether a slot holds one.
-        images, sizes: references on canvases, in [0, 1], and their true (height, width).
+        images, sizes: references on canvases of one size, uint8 RGB, and their true (height, width).
         warps, confidence: as in `Record`, in pixels of the degraded references.
         valid: whether a slot holds a reference.
+        route_warps, route_sure: as in `Record`, in HR pixels of the crop; None if detail is not carried.
     """
 
     lr: UInt8[np.ndarray, "t h w 3"]
@@ -93,23 +110,49 @@ class Sample(NamedTuple):
     warps: Float[np.ndarray, "k n H W 2"]
     confidence: Float[np.ndarray, "k n H W 1"]
     valid: Float[np.ndarray, "k n"]
+    route_warps: Float[np.ndarray, "t k H W 2"] | None = None
+    route_sure: Float[np.ndarray, "t k H W 1"] | None = None
 
 
-class _Box(NamedTuple):
-    """A crop: the LR window's corner and side, the HR crop's corner and side."""
+class Box(NamedTuple):
+    """A crop: the corner (y, x) and side of the LR window and of the HR crop."""
 
     lr_corner: tuple[int, int]
     lr: int
     hr_corner: tuple[int, int]
     hr: int
 
-    def of_lr(self, x: np.ndarray) -> np.ndarray:
-        (y, x0), n = self.lr_corner, self.lr
-        return x[..., y : y + n, x0 : x0 + n, :]
+    def of_lr(self, x: Any, *lead: int | slice) -> np.ndarray:
+        """The crop of maps `*lead h w c`, some or all of them; maps may be cut already.
 
-    def of_hr(self, x: np.ndarray) -> np.ndarray:
-        (y, x0), n = self.hr_corner, self.hr
-        return x[..., y : y + n, x0 : x0 + n, :]
+        Args:
+            x: an array, or one of a record that is read when it is indexed (`open_record`).
+            lead: what to take along the leading axes.
+        """
+        return _cut(x, lead, self.lr_corner, self.lr)
+
+    def of_hr(self, x: Any, *lead: int | slice) -> np.ndarray:
+        """The same at HR."""
+        return _cut(x, lead, self.hr_corner, self.hr)
+
+
+def _cut(x: Any, lead: tuple[int | slice, ...], corner: tuple[int, int], side: int) -> np.ndarray:
+    top, left = (0, 0) if x.shape[-3:-1] == (side, side) else corner
+    return x[(*lead, slice(top, top + side), slice(left, left + side))]
+
+
+class Place(NamedTuple):
+    """Where a sample lies in a clip.
+
+    Attributes:
+        first: its first frame.
+        chosen: its key-frames, as places in the record's `keys`.
+        box: its crop.
+    """
+
+    first: int
+    chosen: list[int]
+    box: Box
 
 
 def crop(
@@ -118,42 +161,95 @@ def crop(
     rng: np.random.Generator,
     plan: CropPlan,
     name: str = "",
-    sides: tuple[int, int] | None = None,
-    *,
-    all_drawn: bool = False,
+    numbers: Numbers | None = None,
 ) -> Sample:
-    """Draw a sample.
+    """Draw a sample from a record.
 
     Args:
         record: the clip.
-        other: opens an image of another clip, for references that have nothing to do with this one.
-        name: the record's, for messages.
-        sides: (HR, LR) side of the crop; by default as the plan says for the record's scale.
-        all_drawn: the record's key-frames and candidates have been drawn for this sample already: take all.
+        other: opens an image of another clip, for references that are unrelated to this one.
+        name: the record's name, for messages.
+        numbers: of key-frames and references, as its batch has drawn them; None: from all of the plan's.
 
     Raises:
-        InputError: the record is shorter or smaller than a sample, or has no key-frame.
+        InputError: the record is shorter or smaller than a sample, has no key-frame with references, or lacks
+            the routes that `plan` asks for.
     """
-    count = len(record.lr)
+    numbers = numbers or Numbers((1, plan.keys), (plan.fewest_references, plan.references), (0, 0))
+    sides = plan.sides(record.hr.shape[1] / record.lr.shape[1])
+    place = place_crop(record, rng, plan, sides, partial(matched_share, record), name, numbers)
+    return cut(record, place, other, rng, plan, name, numbers)
+
+
+Share = Callable[[int, Box], float]
+"""The share of a crop's pixels, in [0, 1], that match the candidates of one of the record's key-frames."""
+
+
+def matched_share(record: Record, key: int, box: Box) -> float:
+    """See `Share`."""
+    # Empty slots match nowhere.
+    slots = np.flatnonzero(record.candidates[key] >= 0).tolist()
+    return float(np.mean([np.mean(box.of_hr(record.confidence, key, n) > CONFIDENT) for n in slots]))
+
+
+def place_crop(
+    record: Record,
+    rng: np.random.Generator,
+    plan: CropPlan,
+    sides: tuple[int, int],
+    share: Share,
+    name: str = "",
+    numbers: Numbers | None = None,
+) -> Place:
+    """Draw where a sample lies; nothing that networks compute is read from the record.
+
+    Args:
+        sides: (HR, LR) sides of the crop.
+        numbers: of key-frames and references; None: the record's key-frames and candidates were drawn for
+            this sample, so that all of them are used.
+
+    Raises:
+        InputError: see `crop`.
+    """
     usable = np.flatnonzero((record.candidates >= 0).any(axis=1))
-    if count < plan.frames or (plan.references and not usable.size):
+    if len(record.lr) < plan.frames or (plan.references and not usable.size):
         raise InputError(
-            f"{name}: a record of {count} frames and {usable.size} key-frames with references; the plan takes"
-            f" {plan.frames} frames: prepare longer records, or set data.clip lower"
+            f"{name}: a record of {len(record.lr)} frames and {usable.size} key-frames with references; the"
+            f" plan takes {plan.frames} frames: prepare longer records, or set data.clip lower"
         )
-    first, chosen = _moments(record, usable, rng, plan, all_drawn)
-    if sides is None:
-        sides = plan.sides(record.hr.shape[1] / record.lr.shape[1])
-    box = _place(record, chosen, rng, sides, name)
+    first, chosen = _moments(record, usable, rng, plan, numbers)
+    return Place(first, chosen, _place(record, chosen, rng, sides, share, name))
+
+
+def cut(
+    record: Record,
+    place: Place,
+    other: Elsewhere,
+    rng: np.random.Generator,
+    plan: CropPlan,
+    name: str = "",
+    numbers: Numbers | None = None,
+) -> Sample:
+    """A sample at a place of a clip, with degraded references.
+
+    Args:
+        record: the clip. The output of networks may be of whole frames or only of the crop.
+        place: see `place_crop`.
+        other, numbers: as for `crop` and `place_crop`.
+
+    Raises:
+        InputError: the record lacks the routes that `plan` asks for.
+    """
+    first, chosen, box = place
     span = slice(first, first + plan.frames)
     scale = np.array([record.hr.shape[i] / record.lr.shape[i] for i in (1, 2)])
     shape = (plan.keys, plan.references)
     sample = Sample(
-        lr=box.of_lr(record.lr[span]),
-        hr=box.of_hr(record.hr[span]),
-        features=box.of_lr(record.features[span]),
-        to_next=box.of_lr(record.to_next[span]).copy(),
-        to_previous=box.of_lr(record.to_previous[span]).copy(),
+        lr=box.of_lr(record.lr, span),
+        hr=box.of_hr(record.hr, span),
+        features=box.of_lr(record.features, span),
+        to_next=box.of_lr(record.to_next, span).copy(),
+        to_previous=box.of_lr(record.to_previous, span).copy(),
         origin=((np.array(box.hr_corner) + 0.5) / scale - 0.5 - np.array(box.lr_corner)).astype(np.float32),
         step=(1.0 / scale).astype(np.float32),
         key_index=np.zeros(plan.keys, np.int32),
@@ -164,31 +260,52 @@ def crop(
         confidence=np.zeros((*shape, box.hr, box.hr, 1), np.float32),
         valid=np.zeros(shape, np.float32),
     )
-    # No neighbour beyond the ends of the crop in time.
+    if plan.routes:
+        sample = _with_routes(sample, record, span, chosen, box, name)
+    # The first and last frames of the crop have no neighbour beyond it.
     sample.to_next[-1] = sample.to_previous[0] = 0.0
     alone = rng.random() < plan.self_references
     for slot, k in enumerate(chosen):
         sample.key_index[slot], sample.key_valid[slot] = record.keys[k] - first, 1.0
         slots = np.flatnonzero(record.candidates[k] >= 0)
-        fewest = min(plan.fewest_references, len(slots))
-        most = min(plan.references, len(slots))
-        n = most if all_drawn else int(rng.integers(fewest, most + 1))
-        for place, j in enumerate(rng.permutation(slots)[:n]):
+        n = len(slots)
+        if numbers is not None:
+            fewest, most = (min(bound, len(slots)) for bound in numbers.references)
+            n = int(rng.integers(fewest, most + 1))
+        for position, j in enumerate(rng.permutation(slots)[:n]):
             image, warp, confidence = _reference(
                 record, other, k, int(j), box, rng, plan, float(scale[0]), alone
             )
             h, w = image.shape[:2]
-            sample.images[slot, place, :h, :w] = image
-            sample.sizes[slot, place] = h, w
-            sample.warps[slot, place], sample.confidence[slot, place] = warp, confidence
-            sample.valid[slot, place] = 1.0
+            sample.images[slot, position, :h, :w] = image
+            sample.sizes[slot, position] = h, w
+            sample.warps[slot, position], sample.confidence[slot, position] = warp, confidence
+            sample.valid[slot, position] = 1.0
     return sample
 
 
+def _with_routes(
+    sample: Sample, record: Record, span: slice, chosen: Sequence[int], box: Box, name: str
+) -> Sample:
+    """The sample with the routes from its frames to its key-frames."""
+    if record.route_warps is None or record.route_sure is None:
+        raise InputError(
+            f"{name}: says nothing of how detail is carried; make the records again, or set"
+            " config.propagation=hrip"
+        )
+    shape = (len(sample.lr), len(sample.key_index), box.hr, box.hr)
+    warps, sure = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
+    corner = np.array(box.hr_corner[::-1], np.float32)
+    for slot, k in enumerate(chosen):
+        warps[:, slot] = box.of_hr(record.route_warps, span, k) - corner
+        sure[:, slot] = box.of_hr(record.route_sure, span, k).astype(np.float32)
+    return sample._replace(route_warps=warps, route_sure=sure)
+
+
 def _moments(
-    record: Record, usable: np.ndarray, rng: np.random.Generator, plan: CropPlan, all_drawn: bool
+    record: Record, usable: np.ndarray, rng: np.random.Generator, plan: CropPlan, numbers: Numbers | None
 ) -> tuple[int, list[int]]:
-    """The sample's first frame, and its key-frames out of the `usable`."""
+    """The sample's first frame, and its key-frames, chosen from the `usable` ones."""
     count = len(record.lr)
     if not plan.references:
         return int(rng.integers(count - plan.frames + 1)), []
@@ -196,20 +313,22 @@ def _moments(
     key = int(record.keys[anchor])
     first = int(rng.integers(max(0, key - plan.frames + 1), min(key, count - plan.frames) + 1))
     others = [int(k) for k in usable if k != anchor and 0 <= record.keys[k] - first < plan.frames]
-    more = len(others) if all_drawn else min(int(rng.integers(0, plan.keys)), len(others))
+    more = len(others)
+    if numbers is not None:
+        more = min(int(rng.integers(numbers.keys[0] - 1, numbers.keys[1])), more)
     return first, [anchor, *rng.permutation(np.array(others, int))[:more].tolist()]
 
 
 @dataclass(frozen=True)
 class RecordCrop:
-    """Opens a record and draws a sample of it, with others of `files` for references that do not belong.
+    """Opens a record and draws a sample from it; unrelated references come from the other `files`.
 
-    Records may be of several scales: a batch is of one, so that its samples stack.
+    Records may have different scales. All samples of a batch have the same one, so that they can be stacked.
 
     Attributes:
         files: the records.
         plan: how they are cropped.
-        sides: of each record's crops, (HR, LR).
+        sides: the (HR, LR) sides of each record's crops.
     """
 
     files: Sequence[Path]
@@ -218,24 +337,38 @@ class RecordCrop:
 
     @classmethod
     def of(cls, files: Sequence[Path], plan: CropPlan) -> "RecordCrop":
-        """
+        """Read the scales of all records.
+
         Raises:
             InputError: see `record_scale`.
         """
         return cls(files, plan, {file: plan.sides(record_scale(file)) for file in files})
 
-    def common(self, rng: np.random.Generator) -> tuple[int, int]:
-        """The sides of a batch's crops: each as often as there are records with them."""
-        return self.sides[self.files[int(rng.integers(len(self.files)))]]
+    def common(self, batch: int, rng: np.random.Generator) -> tuple[tuple[int, int], Numbers]:
+        """Draw the sides of a batch's crops, and its numbers of key-frames and references.
 
-    def __call__(self, file: Path, rng: np.random.Generator, sides: tuple[int, int] | None = None) -> Sample:
-        if sides is not None and self.sides[file] != sides:
+        The probability of sides is the share of records with these sides. The first batch is the largest.
+        """
+        sides = self.sides[self.files[int(rng.integers(len(self.files)))]]
+        if not batch:
+            sides = max(self.sides.values())
+        return sides, self.plan.numbers(rng, large=not batch)
+
+    def __call__(
+        self,
+        file: Path,
+        rng: np.random.Generator,
+        common: tuple[tuple[int, int], Numbers] | None = None,
+    ) -> Sample:
+        sides, numbers = common or (self.sides[file], None)
+        if self.sides[file] != sides:
             alike = [file for file in self.files if self.sides[file] == sides]
             file = alike[int(rng.integers(len(alike)))]
-        return crop(load_record(file), partial(self._other, file), rng, self.plan, str(file))
+        with open_record(file) as record:
+            return crop(record, partial(self._other, file), rng, self.plan, str(file), numbers)
 
     def _other(self, file: Path, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-        """A reference of a record of another clip; of any record where a few are all of the same."""
+        """A reference from a record of another clip; from any record if a few draws find no such record."""
         own = record_provenance(file).get("clip")
         found = file
         for _ in range(TRIES):
@@ -243,37 +376,38 @@ class RecordCrop:
             clip = record_provenance(found).get("clip")
             if found != file and (own is None or clip != own):
                 break
-        references = load_record(found).references
-        return references[int(rng.integers(len(references)))]
+        with open_record(found) as record:
+            return record.references[int(rng.integers(len(record.references)))]
 
 
 def stack(samples: Sequence[Sample], slots: tuple[int, int]) -> Sample:
-    """A batch, its slots for key-frames and for references cut down to `slots` of each.
+    """A batch with only the first `slots` slots for key-frames and for references.
 
     Raises:
-        InputError: samples of several scales.
+        InputError: the samples have different scales.
     """
     k, n = slots
     if len({(sample.hr.shape, sample.lr.shape) for sample in samples}) > 1:
         raise InputError("records of several scales do not stack; set batch_size=1")
-    batch = Sample(*(np.stack(leaves) for leaves in zip(*samples, strict=True)))
+    leaves: Any = zip(*samples, strict=True)
+    stacks: list[Any] = [None if parts[0] is None else np.stack(parts) for parts in leaves]
+    batch = Sample(*stacks)
     keys = {name: getattr(batch, name)[:, :k] for name in ("key_index", "key_valid")}
+    if batch.route_warps is not None and batch.route_sure is not None:
+        keys |= {"route_warps": batch.route_warps[:, :, :k], "route_sure": batch.route_sure[:, :, :k]}
     names = ("images", "sizes", "warps", "confidence", "valid")
     return batch._replace(**keys, **{name: getattr(batch, name)[:, :k, :n] for name in names})
 
 
-def fullest(samples: Sequence[Sample]) -> tuple[int, int]:
-    """The most key-frames of a sample, and the most references of a key-frame."""
-    return (
-        max(int(sample.key_valid.sum()) for sample in samples),
-        max(int(sample.valid.sum(axis=1).max(initial=0)) for sample in samples),
-    )
-
-
 def _place(
-    record: Record, keys: Sequence[int], rng: np.random.Generator, sides: tuple[int, int], name: str
-) -> _Box:
-    """Where to crop: of a few places the first that is matched well, or the best."""
+    record: Record,
+    keys: Sequence[int],
+    rng: np.random.Generator,
+    sides: tuple[int, int],
+    share: Share,
+    name: str,
+) -> Box:
+    """Where to crop: the first of a few random places that matches well enough, or else the best of them."""
     (h, w), (height, width) = record.lr.shape[1:3], record.hr.shape[1:3]
     hr, lr = sides
     if hr < 1:
@@ -286,15 +420,15 @@ def _place(
     best, best_share = None, -1.0
     for _ in range(TRIES):
         corner = int(rng.integers(0, h - lr + 1)), int(rng.integers(0, w - lr + 1))
-        # The HR crop lies where the LR window covers it.
+        # The HR crop lies within what the LR window covers.
         low = [-(-c * n // m) for c, n, m in zip(corner, (height, width), (h, w), strict=True)]
         high = [(c + lr) * n // m - hr for c, n, m in zip(corner, (height, width), (h, w), strict=True)]
         hr_corner = tuple(int(rng.integers(a, max(a, b) + 1)) for a, b in zip(low, high, strict=True))
-        box = _Box(corner, lr, (hr_corner[0], hr_corner[1]), hr)
-        share = float(np.mean(box.of_hr(record.confidence[keys[0]]) > CONFIDENT)) if keys else 1.0
-        if share > best_share:
-            best, best_share = box, share
-        if share >= MATCHED_SHARE:
+        box = Box(corner, lr, (hr_corner[0], hr_corner[1]), hr)
+        matched = share(keys[0], box) if keys else 1.0
+        if matched > best_share:
+            best, best_share = box, matched
+        if matched >= MATCHED_SHARE:
             break
     assert best is not None
     return best
@@ -305,32 +439,35 @@ def _reference(
     other: Elsewhere,
     key: int,
     slot: int,
-    box: _Box,
+    box: Box,
     rng: np.random.Generator,
     plan: CropPlan,
     scale: float,
     alone: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A reference as LRRF gets it: image, warp and confidence."""
-    image = record.references[record.candidates[key, slot]]
-    warp = box.of_hr(record.warps[key, slot]).astype(np.float32)
-    confidence = box.of_hr(record.confidence[key, slot]).astype(np.float32)
-    spoil = _spoilers(other)[int(rng.integers(4))] if rng.random() < plan.distractors else None
-    y, x = _window(image.shape[:2], warp, confidence, rng, plan)
+    shown = int(record.candidates[key, slot])
+    warp = box.of_hr(record.warps, key, slot).astype(np.float32)
+    confidence = box.of_hr(record.confidence, key, slot).astype(np.float32)
+    spoil = spoilers(other)[int(rng.integers(4))] if rng.random() < plan.distractors else None
+    y, x = _window(record.references.shape[1:3], warp, confidence, rng, plan)
     side = plan.window
-    image = image[y : y + side, x : x + side]
+    image = record.references[shown, y : y + side, x : x + side]
     warp = warp - np.array([x, y], np.float32)
     if spoil is not None:
         image, confidence = spoil(image, confidence, rng)
     kind = rng.random()
     if alone or kind < plan.self_references:
+        if record.low_references is not None and spoil is None:
+            low = record.low_references[shown]
+            return (*own_frame(low, warp, (y, x), side, record.hr.shape[1:3]), confidence)
         down, up = scale, 1.0
     elif kind < plan.self_references + plan.sharp_references:
         down, up = 1.0, 1.0
     else:
         down = rng.uniform(1.0, 4.0)
         up = rng.uniform(1.0, down)
-    return (*_degrade(image, warp, down, up), confidence)
+    return (*degrade(image, warp, down, up), confidence)
 
 
 def _window(
@@ -340,56 +477,10 @@ def _window(
     rng: np.random.Generator,
     plan: CropPlan,
 ) -> tuple[int, int]:
-    """Corner (y, x) of the reference's part that is kept: around what matches."""
+    """Corner (y, x) of the part of a reference that is kept, which lies around what matches."""
     sure = confidence[..., 0] > CONFIDENT
     places = warp[sure] if sure.any() else warp.reshape(-1, 2)
     middle = np.median(places, axis=0)[::-1] + rng.uniform(-plan.jitter, plan.jitter, 2)
     highest = [max(0, n - plan.window) for n in size]
     y, x = (int(np.clip(round(m - plan.window / 2), 0, top)) for m, top in zip(middle, highest, strict=True))
     return y, x
-
-
-def _degrade(image: np.ndarray, warp: np.ndarray, down: float, up: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shrunk by `down`, then enlarged by `up`, both antialiased bicubic; the warp goes along."""
-    h, w = image.shape[:2]
-    small = _resize(image, (max(1, round(h / down)), max(1, round(w / down))))
-    final = _resize(small, (max(1, round(h / down * up)), max(1, round(w / down * up))))
-    factor = np.array([final.shape[1] / w, final.shape[0] / h], np.float32)
-    return final, (warp + 0.5) * factor - 0.5
-
-
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-
-
-Spoiler = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
-
-
-def _spoilers(other: Elsewhere) -> tuple[Spoiler, ...]:
-    """Ways to make a reference useless. What does not match gets next to no confidence from a matcher."""
-
-    def unsure(confidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return confidence * np.float32(rng.uniform(0.0, 0.05))
-
-    def unrelated(image, confidence, rng):
-        picture = other(rng)
-        h, w = min(image.shape[0], picture.shape[0]), min(image.shape[1], picture.shape[1])
-        y, x = int(rng.integers(picture.shape[0] - h + 1)), int(rng.integers(picture.shape[1] - w + 1))
-        return picture[y : y + h, x : x + w], unsure(confidence, rng)
-
-    def elsewhere(image, confidence, rng):
-        return np.roll(image, (image.shape[0] // 2, image.shape[1] // 2), (0, 1)), unsure(confidence, rng)
-
-    def black(image, confidence, rng):
-        return np.zeros_like(image), unsure(confidence, rng)
-
-    def blurred(image, confidence, rng):
-        h, w = image.shape[:2]
-        factor = rng.uniform(LOWEST_BLUR, HIGHEST_BLUR)
-        small = _resize(image, (max(1, round(h / factor)), max(1, round(w / factor))))
-        return _resize(small, (h, w)), confidence
-
-    return unrelated, elsewhere, black, blurred

@@ -1,25 +1,28 @@
-"""From a config to the clips that are trained on."""
+"""From a training config to the clips that are trained on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ldip_jax.data.clips import ClipPlan, Footage
+from ldip_jax.data.config import DataConfig
 from ldip_jax.data.heldout import read_heldout, refuse_held_out
 from ldip_jax.data.source import Items
 from ldip_jax.data.stills import StillClips
 from ldip_jax.data.synthetic import SyntheticClips
 
 
-def clip_plan(data: Any, *, spare: bool = False) -> ClipPlan:
-    """`config.data` as a plan of samples.
+def clip_plan(data: DataConfig, *, spare: bool = False) -> ClipPlan:
+    """How samples are drawn, from `config.data`.
 
     Args:
-        spare: for records, out of which crops choose again and again: as many key-frames and references as
-            there may be. How many a training sample has is drawn once, here or when it is cropped.
+        spare: for records, from which crops are drawn many times: always the largest numbers of key-frames
+            and references. How many a training sample has is drawn only once, here or when it is cropped.
 
     Raises:
-        InputError: numbers that do not go together.
+        InputError: numbers that are out of range or contradict each other.
     """
+    # `replace` checks the values that were set since.
     return ClipPlan(
         frames=data.frames,
         clip=data.clip,
@@ -27,31 +30,38 @@ def clip_plan(data: Any, *, spare: bool = False) -> ClipPlan:
         references=data.references,
         fewest_key_frames=data.key_frames if spare else 1,
         fewest_references=data.references if spare else data.fewest_references,
-        scale=tuple(data.scale),
+        scale=data.scale,
         augment=data.augment,
+        input=replace(data.input),
+        jitter=replace(data.reference_jitter),
     )
 
 
-def open_clips(data: Any, split: str = "train", seed: int = 0) -> Items[Footage]:
+def open_clips(data: DataConfig, split: str = "train", seed: int = 0) -> Items[Footage]:
     """The clips of `data.dataset`.
 
     Args:
         data: `config.data`. "synthetic" and "stills" make frames of `size` (height, width).
-        split: of a prepared data set; several with +. Held-out clips may be in any but "train".
-        seed: of made-up clips.
+        split: a split of a prepared data set, or several, joined by +. Held-out clips are refused in "train".
+        seed: seed of clips that are rendered ("synthetic" and "stills").
 
     Raises:
-        InputError: no such data, a held-out clip in it, or clips too short for the plan.
+        InputError: there is no such data, it contains a held-out clip, or clips are too short or too small.
     """
     if data.dataset == "synthetic":
-        return SyntheticClips(tuple(data.size), data.frames, seed=seed)
+        return SyntheticClips(data.size, data.frames, seed=seed)
     if data.dataset == "stills":
-        clips = StillClips(Path(data.data_dir), tuple(data.size), data.frames, seed=seed)
+        clips = StillClips(Path(data.data_dir), data.size, data.frames, seed=seed)
     else:
-        # Reading prepared data takes packages that made-up scenes do without.
+        # Reading prepared data needs packages that rendered clips do not need.
         from ldip_jax.data.prepared import PreparedClips
 
         clips = PreparedClips(data.dataset, data.data_dir, split, fewest_frames=data.clip)
     if data.heldout and "train" in split.split("+"):
-        refuse_held_out(clips.names, read_heldout(data.heldout), data.data_dir)
+        refuse_held_out(named_fingerprints(clips), read_heldout(data.heldout), data.data_dir)
     return clips
+
+
+def named_fingerprints(clips: Any) -> list[tuple[str, str | None]]:
+    """The name of each clip of a data set, and its fingerprint; "" for clips that are rendered."""
+    return getattr(clips, "named_fingerprints", None) or [(name, "") for name in getattr(clips, "names", ())]

@@ -1,7 +1,7 @@
-"""From ground truth to the LR frames of a benchmark: one function for each way that published tables know.
+"""From ground truth to the LR frames of a benchmark: one function for each degradation of published tables.
 
-All take and give frames of 8 bits. "bi" and "bd" are MATLAB's, bit for bit; the other two are PyTorch's,
-rounded to 8 bits here, as a file would hold them.
+All take and return 8-bit frames. "bi" and "bd" give MATLAB's results, bit for bit; the other two give
+PyTorch's, rounded to 8 bits, as a file would hold them.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.ops.resize import resize_bicubic
 
-# In and out differ in size: no axis has a name.
+# Input and output differ in size, so the axes have no names.
 Frame = UInt8[np.ndarray, "_ _ 3"]
 Size = tuple[int, int]
 
@@ -31,8 +31,8 @@ def bi(frame: Frame, size: Size) -> Frame:
 def bd(frame: Frame, size: Size) -> Frame:
     """ "BD": Gaussian blur of sigma 1.6 by MATLAB's `imfilter`, then every fourth pixel.
 
-    The kernel has 12 x 12 taps, from 5 before to 6 after the pixel, borders are replicated, and the blurred
-    image is rounded. Rows and columns 1, 5, 9 ... are kept, so that an LR pixel sits in the middle of its
+    The kernel has 12 x 12 taps, from 5 before to 6 after the pixel. Borders are replicated, and the blurred
+    image is rounded. Rows and columns 1, 5, 9 ... are kept, so that an LR pixel lies in the middle of its
     4 x 4 HR pixels.
 
     Raises:
@@ -40,7 +40,7 @@ def bd(frame: Frame, size: Size) -> Frame:
     """
     h, w = frame.shape[:2]
     if (h, w) != (4 * size[0], 4 * size[1]):
-        raise InputError(f"BD is defined for x4 alone, {w}x{h} to {size[1]}x{size[0]} is not; use BI")
+        raise InputError(f"BD is defined only for x4, {w}x{h} to {size[1]}x{size[0]} is not; use BI")
     taps = np.exp(-((np.arange(TAPS) - (TAPS - 1) / 2) ** 2) / (2.0 * SIGMA**2))
     taps /= taps.sum()
     before = (TAPS - 1) // 2
@@ -80,7 +80,7 @@ DEGRADATIONS: dict[str, Callable[[Frame, Size], Frame]] = {
 
 
 def crop_to_multiple(frame: Frame, multiple: int) -> Frame:
-    """The frame less the rows and columns at its lower and right edge that do not make a whole LR pixel.
+    """The frame without the rows and columns at its lower and right edges that do not fill a whole LR pixel.
 
     Raises:
         InputError: nothing is left.

@@ -1,6 +1,6 @@
-"""Clips as they lie on disk: the official layouts of the benchmarks, or any folder of clips and videos.
+"""Finds clips on disk: in the official layouts of the benchmarks, or in any folder of images and videos.
 
-Everything that can be checked without decoding is: numbers of clips and frames, names, and sizes.
+Everything that can be checked without decoding is checked: the numbers of clips and frames, names, and sizes.
 """
 
 import json
@@ -11,19 +11,16 @@ from pathlib import Path
 
 from ldip_jax.errors import InputError
 from ldip_jax.media.images import SUFFIXES, image_info
+from ldip_jax.media.outputs import VIDEOS
 from ldip_jax.media.reader import open_clip
 
-# Longer shots are cut into pieces, so that an epoch sees all of them.
+# Longer shots, in frames, are split into several clips, so that an epoch covers all of them.
 LONGEST = 100
 REDS_CLIPS = {"train": 240, "val": 30}
 REDS_FRAMES = 100
 REDS_SIZE = (720, 1280)
 REDS4 = ("000", "011", "015", "020")
-_VIDEOS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv"}
-    | {".flv", ".ogv", ".y4m", ".mxf", ".vob", ".3gp"}
-)
-# So many faults are named, the rest counted.
+# At most this many faults are named; the rest is counted.
 _NAMED = 3
 
 
@@ -32,11 +29,12 @@ class SourceClip:
     """Frames that belong together.
 
     Attributes:
-        name: unique in its data set; `@first-last` at its end is a piece of something longer.
-        count: frames.
+        name: unique in its data set; `@first-last` at the end marks a part of a longer clip.
+        count: number of frames.
         size: (height, width) that the frames are to have.
-        files: one image file for each frame; or the video they are in, at `first`.
+        files: one image file for each frame; or the video that contains them, from `first` on.
         first: place of the first frame in the video.
+        fingerprint: of its frames (`fingerprints`); None if it is not known.
     """
 
     name: str
@@ -44,6 +42,7 @@ class SourceClip:
     size: tuple[int, int]
     files: tuple[Path, ...]
     first: int = 0
+    fingerprint: str | None = None
 
     @property
     def is_video(self) -> bool:
@@ -60,7 +59,7 @@ def reduced(clip: SourceClip, factor: float) -> SourceClip:
 
 
 class Faults:
-    """Collects what is wrong with a source, to tell all of it at once."""
+    """Collects what is wrong with a source, so that all of it is reported at once."""
 
     def __init__(self, source: Path):
         self._source, self._found = source, []
@@ -69,9 +68,10 @@ class Faults:
         self._found.append(fault)
 
     def raise_any(self) -> None:
-        """
+        """Report all faults, if there are any.
+
         Raises:
-            InputError: something was added.
+            InputError: a fault was added.
         """
         if self._found:
             more = len(self._found) - _NAMED
@@ -82,7 +82,7 @@ class Faults:
 def _image_clip(
     name: str, files: list[Path], size: tuple[int, int] | None, faults: Faults
 ) -> SourceClip | None:
-    """A clip of images, each of which must have one size: the given one, or the first one's."""
+    """A clip of images, which must all have the given size, or else that of the first image."""
     for file in files:
         try:
             info = image_info(file)
@@ -100,7 +100,7 @@ def _image_clip(
 def _numbered(
     folder: Path, name: str, expected: list[str], size: tuple[int, int] | None, faults: Faults
 ) -> SourceClip | None:
-    """A clip whose frames are known by name."""
+    """A clip whose file names are known."""
     if not folder.is_dir():
         faults.add(f"{name} is missing")
         return None
@@ -113,7 +113,7 @@ def _numbered(
 
 
 def _folder(source: Path, choices: list[str], faults: Faults) -> Path | None:
-    """The first of several places that is there."""
+    """The first of several folders that exists."""
     found = next((source / choice for choice in choices if (source / choice).is_dir()), None)
     if found is None:
         faults.add(f"there is no {' or '.join(choices)} in it")
@@ -123,11 +123,11 @@ def _folder(source: Path, choices: list[str], faults: Faults) -> Path | None:
 def find_reds(source: Path, seen: Callable[[], None]) -> Splits:
     """REDS: `train_sharp/000` ... `239` and `val_sharp/000` ... `029`, 100 frames of 1280x720 each.
 
-    `reds4` are the four training clips that everyone tests on, `train` the other 236, `val` the official
-    validation clips. `train/train_sharp` and `val/val_sharp`, as the archives unpack, will do.
+    `reds4` has the four training clips that are generally used for tests, `train` the other 236, and `val`
+    the official validation clips. `train/train_sharp` and `val/val_sharp`, as the archives unpack, also work.
 
     Raises:
-        InputError: clips or frames are missing, or of another size.
+        InputError: clips or frames are missing or have the wrong size.
     """
     frames = [f"{number:08d}.png" for number in range(REDS_FRAMES)]
     faults = Faults(source)
@@ -148,7 +148,7 @@ def find_vimeo90k(source: Path, seen: Callable[[], None]) -> Splits:
     """Vimeo-90K septuplets: `sequences/00001/0001/im1.png` ... `im7.png`, 448x256, listed in two files.
 
     Raises:
-        InputError: a list, clips or frames are missing, or of another size.
+        InputError: a list, clips or frames are missing, or frames have the wrong size.
     """
     faults = Faults(source)
     if (source / "vimeo_septuplet").is_dir():
@@ -174,7 +174,7 @@ def find_vimeo90k(source: Path, seen: Callable[[], None]) -> Splits:
 
 
 def find_vid4(source: Path, seen: Callable[[], None]) -> Splits:
-    """Vid4: `calendar`, `city`, `foliage` and `walk`, in `GT` or right in the folder.
+    """Vid4: `calendar`, `city`, `foliage` and `walk`, in `GT` or directly in the folder.
 
     Raises:
         InputError: clips or frames are missing.
@@ -185,7 +185,7 @@ def find_vid4(source: Path, seen: Callable[[], None]) -> Splits:
 
 
 def find_udm10(source: Path, seen: Callable[[], None]) -> Splits:
-    """UDM10: ten clips of 32 frames, in `GT` or right in the folder; each may keep them in `truth`.
+    """UDM10: ten clips of 32 frames, in `GT` or directly in the folder; each may have a subfolder `truth`.
 
     Raises:
         InputError: clips or frames are missing.
@@ -199,7 +199,7 @@ def find_udm10(source: Path, seen: Callable[[], None]) -> Splits:
 
 
 def _test_set(source: Path, clips: dict[str, tuple[list[Path], int]], seen: Callable[[], None]) -> Splits:
-    """Clips with given numbers of frames, whatever these are called."""
+    """Clips with known numbers of frames, whatever the names of the files."""
     faults = Faults(source)
     found = []
     for name, (files, count) in clips.items():
@@ -226,11 +226,11 @@ def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None
     """Any folder: each folder with images in it is a clip, and so is each video file, at any depth.
 
     Args:
-        shots: a JSON file, `{"NAME": [[first, last], ...]}`: the frames, counted from 0, that belong together
-            in a clip; NAME is its path in `source`. Clips that are not named are one shot.
+        shots: a JSON file, `{"NAME": [[first, last], ...]}`, with the first and last frame of each shot of a
+            clip, counted from 0; NAME is the clip's path in `source`. Clips that are not named are one shot.
 
     Raises:
-        InputError: nothing there, a damaged clip, or shots that do not fit.
+        InputError: there is no clip, a clip is damaged, or shots do not fit.
     """
     ranges = _read_shots(shots) if shots else {}
     faults = Faults(source)
@@ -242,7 +242,7 @@ def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None
         if whole:
             clips += _pieces(whole, ranges.pop(name, [(0, whole.count - 1)]), faults)
     for name in ranges:
-        faults.add(f"{shots} names {name}, which is not there")
+        faults.add(f"{shots} names {name}, which does not exist")
     faults.raise_any()
     if not clips:
         raise InputError(f"{source}: no folder of images and no video in it; check --source")
@@ -250,14 +250,14 @@ def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None
 
 
 def _clip_paths(source: Path) -> Iterator[Path]:
-    """Folders of images and video files; other files are passed over."""
+    """Folders of images and video files; other files are ignored."""
     if _images(source):
         yield source
         return
     for entry in _entries(source):
         if entry.is_dir():
             yield from _clip_paths(entry)
-        elif entry.suffix.lower() in _VIDEOS:
+        elif entry.suffix.lower() in VIDEOS:
             yield entry
 
 
@@ -280,11 +280,11 @@ def _read_shots(path: Path) -> dict[str, list[tuple[int, int]]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check --shots") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f'{path}: is no list of shots; write {{"NAME": [[FIRST, LAST], ...]}}') from error
+        raise InputError(f'{path}: is not a list of shots; write {{"NAME": [[FIRST, LAST], ...]}}') from error
 
 
 def _pieces(whole: SourceClip, shots: list[tuple[int, int]], faults: Faults) -> list[SourceClip]:
-    """Shots, long ones cut into equal pieces."""
+    """The shots of a clip, with long ones split into equal parts."""
     pieces = []
     for first, last in shots:
         if not 0 <= first <= last < whole.count:

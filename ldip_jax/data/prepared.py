@@ -1,18 +1,91 @@
-"""Reading prepared data sets: clips whose frames are read and decoded one by one."""
+"""Frames of prepared data sets: they are encoded for packing, and read and decoded one by one."""
 
+import io
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
+from PIL import Image
 
-from ldip_jax.data.encoded import decode_image
+from ldip_jax.data.folders import SourceClip
 from ldip_jax.errors import InputError
+from ldip_jax.media.color import quantise
+from ldip_jax.media.images import encode_png, image_info, read_image
+from ldip_jax.media.reader import open_clip
 
-_PREPARE = "python -m ldip_jax.data.prepare"
+# Formats that every reader of a prepared data set can decode.
+_PLAIN = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+
+class FrameEncoder:
+    """Encodes the frames of clips, one clip after another; decodes a video once if its parts are in order."""
+
+    def __init__(self) -> None:
+        self._video: tuple[Path, int, Iterator[np.ndarray]] | None = None
+
+    def frames(self, clip: SourceClip) -> Iterator[bytes]:
+        """Each frame at the clip's size: its file as it is if that will do, else a PNG. All are decoded once.
+
+        Raises:
+            InputError: a frame is damaged; the message names it.
+        """
+        if not clip.is_video:
+            return (encode_image(file, clip.size) for file in clip.files)
+        return self._video_frames(clip)
+
+    def _video_frames(self, clip: SourceClip) -> Iterator[bytes]:
+        path = clip.files[0]
+        if self._video is None or self._video[0] != path or self._video[1] > clip.first:
+            self._video = (path, 0, open_clip(path).frames())
+        _, number, frames = self._video
+        # The next frame of the video is not known until this clip has been read completely.
+        self._video = None
+        for _ in islice(frames, clip.first - number):
+            pass
+        for _ in range(clip.count):
+            frame = next(frames, None)
+            if frame is None:
+                raise InputError(f"{path}: has changed while it was read; start again")
+            yield encode_png(_reduced(quantise(frame, 8), clip.size))
+        self._video = (path, clip.first + clip.count, frames)
+
+
+def encode_image(file: Path, size: tuple[int, int]) -> bytes:
+    """An image encoded at `size` (height, width): the bytes of its file if these will do, else a PNG.
+
+    Raises:
+        InputError: the file is damaged or cannot be read.
+    """
+    info = image_info(file)
+    pixels, _ = read_image(file)
+    plain = file.suffix.lower() in _PLAIN and info.bits == 8 and not info.notes and not info.animated
+    if plain and pixels.shape[:2] == size:
+        return file.read_bytes()
+    return encode_png(_reduced(quantise(pixels, 8), size))
+
+
+def _reduced(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+    """The image reduced to `size` (height, width) by area means, which also remove compression artefacts."""
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BOX))
+
+
+def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of an image that `FrameEncoder` encoded.
+
+    Raises:
+        OSError, ValueError, SyntaxError: the data is damaged.
+    """
+    with closing(Image.open(io.BytesIO(data))) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 class PreparedClips:
@@ -27,10 +100,13 @@ class PreparedClips:
             fewest_frames: shorter clips are left out.
 
         Raises:
-            InputError: nothing there, something else, no such split, no clip long enough.
+            InputError: there is no prepared data set, it cannot be read, it lacks the split, or no clip is
+                long enough.
         """
         self._dataset, self._data_dir = dataset, Path(data_dir)
-        clips = self._builder.info.metadata["clips"]
+        metadata = self._builder.info.metadata
+        clips = metadata["clips"]
+        self._fingerprints: dict[str, str] = metadata.get("fingerprints", {})
         self._clips: list[PreparedClip] = []
         for part in split.split("+"):
             if part not in clips or not clips[part]:
@@ -48,14 +124,19 @@ class PreparedClips:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """The folder with its files, those of the newest version."""
         versions = sorted((self._data_dir / self._dataset).glob("[0-9]*"))
         return versions[-1] if versions else self._data_dir / self._dataset
 
     @property
     def names(self) -> list[str]:
-        """Of its clips."""
+        """The names of its clips."""
         return [clip.name for clip in self._clips]
+
+    @property
+    def named_fingerprints(self) -> list[tuple[str, str | None]]:
+        """The name of each clip, and its fingerprint; None if the data set was prepared without."""
+        return [(name, self._fingerprints.get(name)) for name in self.names]
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -72,7 +153,7 @@ class PreparedClips:
         folder = self.folder
         if not (folder / "dataset_info.json").is_file():
             raise InputError(
-                f"{folder}: no prepared data set; make it with {_PREPARE} {self._dataset} --source DIR "
+                f"{folder}: no prepared data set; make it with ldip prepare {self._dataset} --source DIR "
                 f"--output {self._data_dir}"
             )
         try:
@@ -86,7 +167,7 @@ class PreparedClips:
         return {}
 
     def read(self, split: str, example: int) -> bytes:
-        """The bytes of a frame."""
+        """The encoded bytes of a frame."""
         if split not in self._sources:
             self._sources[split] = self._builder.as_data_source(split)
         return self._sources[split][example]["image"]
@@ -110,7 +191,7 @@ class PreparedClip:
         except InputError:
             raise
         except Exception as error:
-            # The readers do not say which errors they raise.
+            # The readers do not document which errors they raise.
             raise InputError(f"{what} is damaged; delete the folder and prepare it again") from error
         if image.shape[:2] != self.size:
             raise InputError(f"{what} has another size; delete the folder and prepare it again")

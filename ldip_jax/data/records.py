@@ -1,8 +1,8 @@
-"""Records: training clips with the frozen networks' work done, kept as one file each.
+"""Records: training clips with the stored output of the frozen networks, one file each.
 
-What the backbone, the flow network and the matcher make of a clip never changes while LRRF is trained. A
-record holds it for whole frames; crops, degraded references and distractors are drawn from it again and
-again (`data/crops.py`).
+The output of the backbone, the flow network and the matcher for a clip never changes while LRRF is trained. A
+record holds it for whole frames; crops, degraded references and distractors are drawn from it many times
+(`data/crops.py`).
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,19 @@ class Record(NamedTuple):
     """A clip C_gt of t frames with its key-frames and their matched references, whole frames.
 
     Attributes:
-        lr, hr: frames, degraded and true.
-        features: the backbone's LR features, bfloat16.
+        lr, hr: the LR frames and the ground truth.
+        features: the backbone's LR features; bfloat16 in a file and when read from one.
         to_next, to_previous: LR flow of every frame to its neighbours, zero at the ends, (x, y) in LR pixels.
-        keys: key-frames, places in the clip.
-        references: frames that serve as references, at HR.
-        candidates: for each key-frame places in `references`; -1: an empty slot.
-        warps: for each key-frame and candidate places (x, y) in pixels of the reference.
-        confidence: of the warps, in [0, 1].
+        keys: key-frames, as places in the clip.
+        references: frames that are used as references, at HR.
+        candidates: for each key-frame, places in `references`; -1: an empty slot.
+        warps: for each HR pixel of a key-frame, its place (x, y) in pixels of each candidate.
+        confidence: confidence of the warps, in [0, 1].
+        route_warps: for each HR pixel of a frame, its place (x, y) in HR pixels of each key-frame; None if
+            detail is not carried.
+        route_sure: confidence of the routes, in [0, 1].
+        low_references: the LR frames of `references`, if the clip was damaged or references were jittered;
+            else None. References at LR size are taken from them: they are damaged but not jittered.
     """
 
     lr: UInt8[np.ndarray, "t h w 3"]
@@ -45,15 +50,19 @@ class Record(NamedTuple):
     candidates: Int[np.ndarray, "k n"]
     warps: Float[np.ndarray, "k n H W 2"]
     confidence: Float[np.ndarray, "k n H W 1"]
+    route_warps: Float[np.ndarray, "t k H W 2"] | None = None
+    route_sure: Float[np.ndarray, "t k H W 1"] | None = None
+    low_references: UInt8[np.ndarray, "r h w 3"] | None = None
 
 
 def save_record(path: str | Path, record: Record, provenance: dict[str, str]) -> None:
-    """Write a record, whole or not at all.
+    """Write a record, completely or not at all.
 
     Args:
         path: the file, replaced if it exists.
-        record: what to write; features are stored as bfloat16, confidence as float16.
-        provenance: what it was made with: the clip, the backbone's sha256, the matcher.
+        record: what to write; features are stored as bfloat16, confidence as float16, and routes as float16
+            displacements.
+        provenance: what it was made from: the clip, the backbone's SHA-256, the matcher.
 
     Raises:
         InputError: the file cannot be written.
@@ -62,7 +71,12 @@ def save_record(path: str | Path, record: Record, provenance: dict[str, str]) ->
         features=record.features.astype(ml_dtypes.bfloat16),
         confidence=record.confidence.astype(np.float16),
     )
-    arrays = {name: np.ascontiguousarray(array) for name, array in stored._asdict().items()}
+    if record.route_warps is not None and record.route_sure is not None:
+        moves = record.route_warps - _pixels(*record.route_warps.shape[2:4])
+        stored = stored._replace(
+            route_warps=moves.astype(np.float16), route_sure=record.route_sure.astype(np.float16)
+        )
+    arrays = {name: np.ascontiguousarray(x) for name, x in stored._asdict().items() if x is not None}
     data = safetensors.numpy.save(arrays, {**provenance, "format": FORMAT})
     with atomic_open(path) as file:
         file.write(data)
@@ -73,7 +87,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
     """An open record.
 
     Raises:
-        InputError: no such file, damaged, or no record.
+        InputError: there is no such file, or it is damaged or not a record.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -88,27 +102,81 @@ def load_record(path: str | Path) -> Record:
     """Read a record; features stay bfloat16.
 
     Raises:
-        InputError: no such file, damaged, or no record.
+        InputError: there is no such file, or it is damaged or not a record.
     """
     with _opened(path) as file:
-        return Record(*(file.get_tensor(name) for name in Record._fields))
+        optional = set(Record._field_defaults) - set(file.keys())
+        record = Record(**{name: file.get_tensor(name) for name in Record._fields if name not in optional})
+    if record.route_warps is None:
+        return record
+    moves = record.route_warps.astype(np.float32)
+    return record._replace(route_warps=moves + _pixels(*moves.shape[2:4]))
+
+
+class _Stored:
+    """An array in an open file; only what an index asks for is read."""
+
+    def __init__(self, stored: Any):
+        self._stored = stored
+        self.shape = tuple(stored.get_shape())
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._stored[index]
+
+
+class _StoredPlaces(_Stored):
+    """Displacements in a file, as places. Rows and columns are the last two parts of an index."""
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        moves = super().__getitem__(index).astype(np.float32)
+        rows, columns = index[-2:]
+        return moves + _pixels(*self.shape[-3:-1])[rows, columns]
+
+
+@contextmanager
+def open_record(path: str | Path) -> Iterator[Record]:
+    """A record whose large arrays are read when they are indexed, within the block.
+
+    Crops are a twentieth of their records. An index has a whole number or a slice for each axis but the last.
+
+    Raises:
+        InputError: there is no such file, or it is damaged or not a record.
+    """
+    with _opened(path) as file:
+        there = set(file.keys())
+        parts: dict[str, Any] = {}
+        for name in Record._fields:
+            if name in ("keys", "candidates"):
+                parts[name] = file.get_tensor(name)
+            elif name in there or name not in Record._field_defaults:
+                kind = _StoredPlaces if name == "route_warps" else _Stored
+                parts[name] = kind(file.get_slice(name))
+        yield Record(**parts)
+
+
+def _pixels(height: int, width: int) -> Float[np.ndarray, "h w 2"]:
+    """The place (x, y) of every pixel."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
 
 
 def record_provenance(path: str | Path) -> dict[str, str]:
-    """What a record says it was made with; reads the head of the file alone.
+    """What a record says that it was made from; reads only the head of the file.
 
     Raises:
-        InputError: no such file, damaged, or no record.
+        InputError: there is no such file, or it is damaged or not a record.
     """
     with _opened(path) as file:
         return {name: text for name, text in file.metadata().items() if name != "format"}
 
 
 def record_scale(path: str | Path) -> float:
-    """HR height by LR height of a record; reads the head of the file alone.
+    """HR height divided by LR height of a record; reads only the head of the file.
 
     Raises:
-        InputError: no such file, damaged, or no record.
+        InputError: there is no such file, or it is damaged or not a record.
     """
     with _opened(path) as file:
         height, low = (file.get_slice(name).get_shape()[1] for name in ("hr", "lr"))
@@ -123,7 +191,5 @@ def record_files(folder: str | Path) -> list[Path]:
     """
     files = sorted(Path(folder).glob("*.safetensors")) if Path(folder).is_dir() else []
     if not files:
-        raise InputError(
-            f"{folder}: no records in it; make them with python -m ldip_jax.data.prepare records"
-        )
+        raise InputError(f"{folder}: no records in it; make them with ldip records")
     return files

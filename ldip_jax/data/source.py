@@ -1,7 +1,7 @@
-"""Training samples without end: shuffled, random by (seed, number), shared out to processes, and resumable.
+"""Endless training samples: shuffled, random by (seed, number), shared among processes, and resumable.
 
-Sample number n is the same whatever the number of processes and workers, and wherever a run was taken up
-again. A global batch is the next samples in order; each process takes its share of them.
+Sample number n is the same for any number of processes and workers, and after every interruption. A global
+batch is the next samples in order, of which each process takes its share.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ Item = TypeVar("Item")
 Opened = TypeVar("Opened", covariant=True)
 Sample = TypeVar("Sample")
 
-# As good as no end; beyond, lengths overflow.
+# Practically endless; lengths beyond this overflow.
 _ENDLESS = 2**40
 
 
 @runtime_checkable
 class Items(Protocol[Opened]):
-    """What samples are made of, each opened when its turn comes; a list will do."""
+    """What samples are made from; an item is opened only when it is needed. A list will do."""
 
     def __len__(self) -> int: ...
 
@@ -33,10 +33,11 @@ class Items(Protocol[Opened]):
 class Stream(Generic[Sample]):
     """An endless iterator over the batches of one process, each a list of samples.
 
-    Of clips: `Stream(clips, partial(draw, plan), ...)`; of records likewise, with what crops them.
+    For clips: `Stream(clips, partial(draw, plan), ...)`. For records: the same, with a function that crops
+    them.
 
-    Its state is the number of the next sample of the global order, whatever the workers have ahead. A context
-    manager: workers end with it.
+    Its state is the number of the next sample in the global order, whatever the workers have prepared in
+    advance. It is a context manager, which ends the workers on exit.
     """
 
     def __init__(
@@ -49,23 +50,25 @@ class Stream(Generic[Sample]):
         process: tuple[int, int] = (0, 1),
         workers: int = 0,
         next_index: int = 0,
-        common: Callable[[np.random.Generator], Any] | None = None,
+        common: Callable[[int, np.random.Generator], Any] | None = None,
     ):
         """
         Args:
-            items: each comes up once in an epoch; picklable where there are workers.
-            transform: makes a sample of an item and a generator, from which all comes that is random in it.
-            seed: of the order and of all samples.
-            batch_size: samples of a global batch.
-            process: number of this process, and how many there are.
-            workers: processes that make samples; 0: a thread of this one.
-            next_index: take up a run at this sample (`state`).
-            common: draws what all samples of a global batch have in common, handed to `transform` as a third
-                argument; batches that are not alike do not stack.
+            items: each is used once in an epoch; they must be picklable if there are workers.
+            transform: makes a sample from an item and a generator, from which all randomness must come.
+            seed: seed of the order and of all samples.
+            batch_size: number of samples of a global batch.
+            process: the number of this process, and the number of processes.
+            workers: number of processes that make samples; 0: a thread of this process.
+            next_index: resume a run at this sample (`state`).
+            common: draws what all samples of a global batch have in common, such as their size, so that they
+                can be stacked, from the batch's number and a generator; passed to `transform` as a third
+                argument.
 
         Raises:
-            InputError: no items, or a batch size that the processes cannot share.
+            InputError: there are no items, or the processes cannot share the batch size equally.
         """
+        self._common = _Common(common, seed, batch_size)
         if not len(items):
             raise InputError("there is nothing to train on; check data.dataset and data.data_dir")
         if batch_size < 1 or batch_size % process[1]:
@@ -78,7 +81,7 @@ class Stream(Generic[Sample]):
             .shuffle()
             .repeat(-(-_ENDLESS // len(items)))
             .map_with_index(_numbered)
-            .random_map(_Guarded(items, transform, common, seed, batch_size))
+            .random_map(_Guarded(items, transform, self._common))
         )
         self._batch_size, self._process, self._workers = batch_size, process, workers
         self._iterator: grain.DatasetIterator | None = None
@@ -99,11 +102,16 @@ class Stream(Generic[Sample]):
 
     @property
     def state(self) -> dict[str, int]:
-        """What to store to go on from here."""
+        """What to store in order to resume from here."""
         return {"next_index": self._next_index}
 
+    @property
+    def common(self) -> Any:
+        """What the samples of the next batch have in common."""
+        return self._common(self._next_index)
+
     def seek(self, next_index: int) -> None:
-        """Go on at a sample of the global order."""
+        """Continue at a sample of the global order."""
         self.close()
         self._next_index = next_index
 
@@ -125,7 +133,7 @@ class Stream(Generic[Sample]):
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if self._workers else 2)
         batches = mine.batch(self._batch_size // count, batch_fn=list).to_iter_dataset(ahead)
         if self._workers:
-            # Without absl's app.run nobody has read the flags that the workers ask for.
+            # The workers need absl's flags, which are not parsed without absl's app.run.
             if not flags.FLAGS.is_parsed():
                 flags.FLAGS.mark_as_parsed()
             options = grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=1)
@@ -138,32 +146,35 @@ def _numbered(number: int, index: int) -> tuple[int, int]:
 
 
 class _Fault:
-    """A fault of the user's on its way out of a worker, whose own exceptions come with its traceback."""
+    """An input error that is passed out of a worker; an exception would come with the worker's traceback."""
 
     def __init__(self, message: str):
         self.message = message
 
 
-class _Guarded(Generic[Item, Sample]):
-    """Opens an item and transforms it; faults of the user's are handed on."""
+class _Common:
+    """What the samples of a batch have in common, from the number of one of them."""
 
-    def __init__(
-        self,
-        items: Items[Item],
-        transform: Callable[..., Sample],
-        common: Callable[[np.random.Generator], Any] | None,
-        seed: int,
-        batch_size: int,
-    ):
-        self._items, self._transform = items, transform
-        self._common, self._seed, self._batch_size = common, seed, batch_size
+    def __init__(self, draw: Callable[[int, np.random.Generator], Any] | None, seed: int, batch_size: int):
+        self._draw, self._seed, self._batch_size = draw, seed, batch_size
+
+    def __call__(self, number: int) -> Any:
+        if self._draw is None:
+            return None
+        batch = number // self._batch_size
+        return self._draw(batch, np.random.default_rng([self._seed, batch]))
+
+
+class _Guarded(Generic[Item, Sample]):
+    """Opens an item and transforms it; input errors are returned as a `_Fault`."""
+
+    def __init__(self, items: Items[Item], transform: Callable[..., Sample], common: _Common):
+        self._items, self._transform, self._common = items, transform, common
 
     def __call__(self, numbered: tuple[int, int], rng: np.random.Generator) -> Sample | _Fault:
         number, index = numbered
-        shared = ()
-        if self._common is not None:
-            shared = (self._common(np.random.default_rng([self._seed, number // self._batch_size])),)
+        common = self._common(number)
         try:
-            return self._transform(self._items[index], rng, *shared)
+            return self._transform(self._items[index], rng, *(() if common is None else (common,)))
         except InputError as error:
             return _Fault(str(error))

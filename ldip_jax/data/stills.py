@@ -1,7 +1,7 @@
-"""Camera moves over large stills: real detail, and every correspondence exact.
+"""Clips of camera moves over large images: real detail, with all correspondences exact.
 
-A still is a flat scene for a camera that pans, zooms and turns over it; frames see it reduced, so that they
-are as sharp as pixels allow.
+An image is a flat scene over which a camera pans, zooms and turns. Frames show it reduced, so that they are
+as sharp as their pixels allow.
 """
 
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ldip_jax.data.clips import MOVE
-from ldip_jax.data.layers import Layer, LayeredClip, corners, poses
+from ldip_jax.data.synthetic import Layer, LayeredClip, corners, poses
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import quantise
 from ldip_jax.media.images import SUFFIXES, image_info, read_image
 
-# Pixels of the still to one of a frame: below the first, frames would be softer than real ones.
+# Fewest and most pixels of the image per pixel of a frame; with fewer, frames would be softer than real ones.
 _SHARPEST, _DENSEST = 1.0, 4.0
 _MARGIN = 3
 _TRIES = 20
@@ -25,14 +25,14 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class StillClips:
-    """A data set of moves over the images of a folder, the same for the same numbers.
+    """A data set of camera moves over the images of a folder; equal attributes give equal clips.
 
     Attributes:
-        folder: holds images at any depth.
+        folder: contains images, at any depth.
         size: (height, width) of the frames.
-        count: frames of each clip.
-        moves: different moves over each image; one epoch sees all.
-        seed: another seed gives other moves.
+        count: number of frames of each clip.
+        moves: number of moves over each image; an epoch shows all of them.
+        seed: different seeds give different moves.
     """
 
     folder: Path
@@ -43,9 +43,10 @@ class StillClips:
     files: tuple[Path, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """
+        """Find the images and check their sizes.
+
         Raises:
-            InputError: no folder, no image in it, or one too small for the frames.
+            InputError: there is no such folder, no image in it, or an image is too small for the frames.
         """
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no such folder; check data.data_dir")
@@ -63,7 +64,7 @@ class StillClips:
 
     @property
     def names(self) -> list[str]:
-        """Of the images."""
+        """The paths of the images in `folder`."""
         return [file.relative_to(self.folder).as_posix() for file in self.files]
 
     def __len__(self) -> int:
@@ -86,15 +87,15 @@ def _read(file: Path) -> UInt8[np.ndarray, "h w 3"]:
 def move_over(
     rng: np.random.Generator, still: tuple[int, int], size: tuple[int, int], count: int
 ) -> Float[np.ndarray, "{count} 2 3"]:
-    """Poses of a camera that never sees beyond the still: a steady move with a sway, up to 10 pixels a frame.
+    """Poses of a camera that never sees beyond the image: a steady move with a sway, up to 10 pixels a frame.
 
     Args:
-        still, size: (height, width) of the still and of the frames.
+        still, size: (height, width) of the image and of the frames.
     """
     room = [(n - 2 * _MARGIN - 1) / (N - 1) for n, N in zip(still, size, strict=True)]
     widest = min(*room, _DENSEST)
     for attempt in range(_TRIES):
-        # Bold moves first: those that leave the still are drawn again, calmer.
+        # Large moves are tried first; those that leave the image are drawn again, smaller.
         calm = 1.0 - attempt / (_TRIES - 1)
         steady = _course(rng, count, calm)
         zoom = np.clip(
@@ -115,7 +116,7 @@ def move_over(
 
 
 def _course(rng: np.random.Generator, count: int, speed: float) -> Float[np.ndarray, "4 {count}"]:
-    """Four smooth courses from 0, steps about `speed` at most."""
+    """Four smooth paths that start at 0, with steps of at most about `speed`."""
     time = np.arange(count)
     period, phase = rng.uniform(8, 40, (2, 4, 1))
     sway = np.sin(2 * np.pi * time / period + phase)

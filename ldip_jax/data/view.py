@@ -1,4 +1,4 @@
-"""A cut of a frame, turned and mirrored: for pixels and for coordinates alike, so that both stay together."""
+"""A crop of a frame, turned and mirrored: for pixels and coordinates alike, so that both stay aligned."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ from ldip_jax.media.images import orient
 
 @dataclass(frozen=True)
 class View:
-    """Rows `top ...` and columns `left ...` of a frame, then one of the eight orientations.
+    """A crop of a frame, from row `top` and column `left` on, in one of the eight orientations.
 
     Attributes:
-        top, left, height, width: the cut, in pixels of the frame, before it is turned.
-        transpose: rows and columns exchanged; then each reversed as the other two say.
+        top, left, height, width: the crop, in pixels of the frame, before it is turned.
+        transpose: whether rows and columns are exchanged.
+        flip_rows, flip_columns: whether the order of rows, and that of columns, is then reversed.
     """
 
     top: int
@@ -43,7 +44,7 @@ class View:
         return places + np.array([self.left, self.top], places.dtype)
 
     def from_frame(self, places: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
-        """Places (x, y) of the frame as places of the view; they may lie outside of it."""
+        """Places (x, y) of the frame as places of the view; they may lie outside the view."""
         places = places - np.array([self.left, self.top], places.dtype)
         if self.transpose:
             places = places[..., ::-1]

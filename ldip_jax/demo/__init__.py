@@ -1,1 +1,1 @@
-"""The demonstration: what it upscales, by which methods, and the folder it leaves."""
+"""The demonstration: its material, its methods and its output."""

@@ -1,4 +1,4 @@
-"""What the demonstration works on: sixteen frames of a real clip, made small, and stills of the same shot."""
+"""The demonstration's material: sixteen frames of a real clip, reduced, and stills of the same shot."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from ldip_jax.media.color import quantise
 from ldip_jax.ops.imresize import imresize
 
 CLIP = "cityCC0"
-# The camera moves past buildings, near and far, that are full of windows. The shot ends with frame 116.
+# The camera moves past near and distant buildings with many windows. The shot ends with frame 116.
 FIRST, COUNT = 50, 16
-# Three fifths of the clip's own size: the artefacts of its compression vanish.
+# Three fifths of the clip's size, which removes its compression artefacts.
 SIZE = (256, 448)
 SCALE = 4
-# Frames between a still and the nearest scored frame, either side. Half a second is what a user who takes
-# photos along with the video gets at best.
+# Distance in frames from a still to the nearest scored frame, before and after. Half a second is the best
+# that users who take photos along with the video can expect.
 BEFORE, AFTER = (12, 24), (12, 24, 36)
 
 
@@ -25,9 +25,9 @@ class Material:
     """Images are 8-bit RGB.
 
     Attributes:
-        truth: the frames as they should come out, `H W 3`.
-        low: the frames that are upscaled, a quarter of that size: MATLAB's bicubic.
-        stills: sharp frames of the same shot, `H W 3`, by name, nearest first; none is among `truth`.
+        truth: the ground-truth frames, `H W 3`.
+        low: the frames to upscale, reduced to a quarter of that size by MATLAB's bicubic.
+        stills: sharp frames of the same shot, `H W 3`, by name, nearest first; none of them is in `truth`.
     """
 
     truth: list[UInt8[np.ndarray, "H W 3"]]
@@ -36,7 +36,7 @@ class Material:
 
 
 def still_frames() -> dict[str, int]:
-    """Where in the clip the stills are, by name, nearest to the scored frames first."""
+    """The stills' frame numbers in the clip, by name, nearest to the scored frames first."""
     places = [(distance, "before", FIRST - distance) for distance in BEFORE]
     places += [(distance, "after", FIRST + COUNT - 1 + distance) for distance in AFTER]
     return {
@@ -45,7 +45,7 @@ def still_frames() -> dict[str, int]:
 
 
 def frame_name(place: int) -> str:
-    """What a scored frame is called, from its place among them."""
+    """The name of a scored frame, from its place among them."""
     return f"frame {FIRST + place} of the clip"
 
 
@@ -65,7 +65,7 @@ def prepare(clip: Clip) -> Material:
 
 
 def _reduce(frame: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """To the height of `SIZE`, then the middle columns."""
+    """Reduced to the height of `SIZE`, then cropped to its middle columns."""
     h, w = frame.shape[:2]
     height, width = SIZE
     image = imresize(quantise(frame, 8), size=(height, round(w * height / h)))

@@ -1,4 +1,4 @@
-"""The demonstration's methods, run and scored one after the other."""
+"""The demonstration's methods, run and scored in turn."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,8 @@ from ldip_jax.demo.material import SCALE, SIZE, Material, frame_name
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.compare import average, score_frames
 from ldip_jax.inference.api import make_upscaler
-from ldip_jax.inference.references import Choice, Rules, Still
+from ldip_jax.inference.references import Choice, Rules
+from ldip_jax.inference.stills import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.color import as_float, quantise
 from ldip_jax.ops.imresize import imresize
@@ -26,19 +27,19 @@ Images = Sequence[UInt8[np.ndarray, "h w 3"]]
 
 
 class Result(NamedTuple):
-    """A row of the table, and the references that were looked at for it."""
+    """A row of the table, and its key-frames with the references that were matched."""
 
     method: Method
     key_frames: list[KeyFrame]
 
 
 def is_trained(lrrf: str) -> bool:
-    """Whether there are weights for LDIP, by the same choice as `load`."""
+    """Whether `load` finds weights for LDIP with this choice."""
     return shipped_export(BACKBONE, "x4") is not None if lrrf == "default" else lrrf != "none"
 
 
 class Upscalers(NamedTuple):
-    """The backbone alone; and LDIP with and without stills, where there are weights for it."""
+    """Only the backbone; and LDIP with and without stills, if there are weights for it."""
 
     backbone: Upscaler
     with_stills: Upscaler | None
@@ -46,15 +47,15 @@ class Upscalers(NamedTuple):
 
 
 def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
-    """What makes the rows.
+    """Load the networks that make the rows.
 
     Args:
-        lrrf: "default", "none" or a file, as of `ldip upscale`. "default" takes weights of their own for the
-            row without stills, where such are shipped.
+        lrrf: "default", "none" or a file, as for `ldip upscale`. With "default", the row without stills uses
+            the weights shipped for clips without stills, if there are any.
         say: receives lines of text while weights are fetched.
 
     Raises:
-        InputError: weights that cannot be had, or that are not LRRF's.
+        InputError: the weights are not available, or are not LRRF's.
     """
 
     def make(lrrf: str) -> Upscaler:
@@ -76,20 +77,20 @@ def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
         own = shipped_export(BACKBONE, "x4-self") if lrrf == "default" else None
         return Upscalers(make("none"), ldip, make(str(own)) if own else ldip)
     if lrrf not in ("default", "none"):
-        raise InputError(f"{lrrf}: holds no LRRF; give a file that does, or none")
+        raise InputError(f"{lrrf}: contains no LRRF weights; give a file that does, or none")
     return Upscalers(ldip, None, None)
 
 
 def results(material: Material, upscalers: Upscalers) -> Iterator[Result]:
     """Bicubic, the backbone, and LDIP with none, two and all of the stills, each as soon as it is ready.
 
-    Without weights for LDIP its rows repeat the backbone's scores, which is what LDIP gives before it is
-    trained: nothing is computed for them, and they have no images.
+    Without weights for LDIP, its rows repeat the backbone's scores, because that is the result before
+    training: nothing is computed for them, and they have no images.
     """
     began = time.perf_counter()
     images = [imresize(image, float(SCALE)) for image in material.low]
     yield _result("Bicubic", material, images, time.perf_counter() - began)
-    name = f"{BACKBONE} alone"
+    name = f"{BACKBONE} only"
     alone = _result(name, material, *_upscale(name, upscalers.backbone, material, []))
     yield alone
     stills = [Still(name, as_float(image)) for name, image in material.stills.items()]
@@ -107,9 +108,9 @@ def results(material: Material, upscalers: Upscalers) -> Iterator[Result]:
 def _upscale(
     name: str, upscaler: Upscaler, material: Material, stills: list[Still]
 ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], float]:
-    """Frames, and the seconds they took."""
+    """The frames, and the time they took in seconds."""
     began = time.perf_counter()
-    with Progress(name, upscaler.work(len(material.low), len(stills)), upscaler.costs()) as progress:
+    with Progress(name, upscaler.work(len(material.low), stills), upscaler.costs()) as progress:
         frames = upscaler.frames(map(as_float, material.low), stills, progress.advance)
         images = [quantise(frame, 8) for frame in frames]
     return images, time.perf_counter() - began
@@ -123,13 +124,13 @@ def _result(
 
 
 def _key_frames(name: str, ldip: Upscaler, material: Material, images: Images) -> list[KeyFrame]:
-    """What the last run decided. The clip's own frames serve as references as they came in: small."""
+    """The last run's choice of references. The clip's own frames are references at their LR size."""
     shown = {f"frame {place}": (frame_name(place), image) for place, image in enumerate(material.low)}
     shown |= {name: (f"still, {name}", image) for name, image in material.stills.items()}
 
     def reference(choice: Choice) -> Reference:
         title, image = shown[choice.name]
-        return Reference(title, choice.share, choice.used, image)
+        return Reference(title, choice.share, choice.used, image, choice.note)
 
     return [
         KeyFrame(f"{name}: {frame_name(key)}", [reference(choice) for choice in choices], images[key])

@@ -1,94 +1,69 @@
-"""`python eval.py`: flags to a plan, the plan to files and tables."""
+"""`ldip eval`: from flags to what is evaluated, and from there to files and tables."""
 
 import argparse
-import importlib.util
-import os
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldip_jax.cli.main import run_guarded
+from ldip_jax.command import check_method_flags
+from ldip_jax.config_files import load_config
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation.flags import build_parser
-from ldip_jax.processes import VARIABLES, find_member
+from ldip_jax.processes import own_shard
 
 if TYPE_CHECKING:
-    from ldip_jax.evaluation.models import Networks
+    from ldip_jax.data.alterations import Alteration
+    from ldip_jax.data.codecs import Codec
+    from ldip_jax.evaluation.datasets import Source
+    from ldip_jax.evaluation.networks import Networks
     from ldip_jax.evaluation.protocols import Protocol
     from ldip_jax.evaluation.runner import Plan
+    from ldip_jax.inference.mrefsr_model import Model as MRefSRModel
+    from ldip_jax.inference.references import Rules
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `eval.py` with these words; returns the exit code."""
-    parser = build_parser()
-    parser.set_defaults(run=run)
-    return run_guarded("eval.py", parser, argv)
+_X264 = " (libx264, preset medium, GOP 250, yuv420p, 25 frames per second)"
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def load_config(text: str) -> Any:
-    """`get_config(ARG)` of a plan's file, given as FILE or FILE:ARG.
-
-    Raises:
-        InputError: no such file, or one that is no plan.
-    """
-    name, _, argument = text.partition(":")
-    path = Path(name)
-    if not path.is_file():
-        raise InputError(f"{name}: no such plan; give a file of configs/, or leave --config out")
-    spec = importlib.util.spec_from_file_location("plan", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{name}: a plan is a .py file")
-    module = importlib.util.module_from_spec(spec)
-    # Plans import what they share from `configs`, which lies beside eval.py.
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    try:
-        spec.loader.exec_module(module)
-        return module.get_config(argument)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{name}: needs {error.name} (pip install 'ldip-jax[train]'); or leave --config out"
-        ) from None
-    except Exception as error:
-        raise InputError(f"{text}: cannot be used as a plan ({type(error).__name__}: {error})") from None
-    finally:
-        sys.path.pop(0)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 where clips had to be skipped."""
+    """Evaluate; returns 0, or 2 if clips had to be skipped."""
     from ldip_jax.evaluation.datasets import DATASETS, find_clips
-    from ldip_jax.evaluation.results import Results, write_results
+    from ldip_jax.evaluation.files import write_results
+    from ldip_jax.evaluation.results import Results
     from ldip_jax.evaluation.runner import Evaluation
 
     if args.shard == "auto":
-        # Before JAX looks for devices.
-        args.shard = _own_shard()
+        # This must happen before JAX looks for devices.
+        args.shard = own_shard()
     dataset = DATASETS[args.dataset]
+    check_method_flags(args)
     protocol = _protocol(args.protocol or dataset.protocol)
     config = load_config(args.config) if args.config else None
     networks = _networks(args, config)
     sources, notes = find_clips(dataset, args.data_dir)
     for note in notes:
         _say(note)
-    if args.report_clip is not None and args.report_clip not in {source.name for source in sources}:
-        raise InputError(
-            f"--report-clip {args.report_clip}: no such clip; there is {sources[0].name}, for one"
-        )
+    sources = _chosen("--clips", args.clips, sources) if args.clips else sources
+    if args.report_clip is not None:
+        _chosen("--report-clip", [args.report_clip], sources)
     plan = _plan(args, protocol, networks)
     _check_output(plan.output)
     evaluation = Evaluation(plan, sources, _say)
     evaluation.prepare()
     evaluation.run()
     results = Results(plan, evaluation.outcome())
+    if not results.scales and results.outcome.repeated and not results.outcome.failures:
+        repeated = ", ".join(results.outcome.repeated)
+        raise InputError(f"--columns {repeated}: detail is propagated so anyway; ask for another column too")
     if not results.scales and results.outcome.absent and not results.outcome.failures:
         absent = ", ".join(results.outcome.absent)
         raise InputError(
-            f"--checkpoint {args.checkpoint}: brings no weights for {absent}, and nothing else is asked for"
+            f"--checkpoint {args.checkpoint}: contains no weights for {absent}; give other weights"
         )
     if not results.scales:
         raise InputError(f"{args.data_dir}: nothing could be scored")
@@ -104,6 +79,15 @@ def run(args: argparse.Namespace) -> int:
     return 2 if results.outcome.failures else 0
 
 
+def _chosen(flag: str, names: Sequence[str], sources: Sequence["Source"]) -> list["Source"]:
+    """The clips with these names, in the order of `sources`."""
+    known = [source.name for source in sources]
+    for name in names:
+        if name not in known:
+            raise InputError(f"{flag} {name}: no such clip; there is {known[0]}, for one")
+    return [source for source in sources if source.name in names]
+
+
 def _protocol(name: str) -> "Protocol":
     from ldip_jax.evaluation.protocols import PROTOCOLS
 
@@ -113,7 +97,7 @@ def _protocol(name: str) -> "Protocol":
 
 
 def _networks(args: argparse.Namespace, config: Any) -> "Networks":
-    from ldip_jax.evaluation.models import Networks, resolve_checkpoint
+    from ldip_jax.evaluation.networks import Networks, resolve_checkpoint
     from ldip_jax.inference.references import Rules
     from ldip_jax.matching.choice import check_matcher
 
@@ -122,7 +106,7 @@ def _networks(args: argparse.Namespace, config: Any) -> "Networks":
         value = getattr(args, name) or getattr(config, name, None)
         planned[name] = str(value or planned[name])
     check_matcher(planned["matcher"])
-    rules = Rules(args.self_refs, args.exclude, args.ref_threshold)
+    rules = Rules(args.self_refs, args.exclude, args.ref_threshold, args.refs_as_given)
     rules.check()
     return Networks(
         backbone=planned["backbone"],
@@ -131,15 +115,36 @@ def _networks(args: argparse.Namespace, config: Any) -> "Networks":
         matcher=planned["matcher"],
         key_stride=args.key_stride,
         rules=rules,
+        propagation=args.propagation,
+        mrefsr=_mrefsr(args),
     )
+
+
+def _mrefsr(args: argparse.Namespace) -> "MRefSRModel | None":
+    from ldip_jax.inference.mrefsr_model import load_mrefsr
+
+    if args.method != "mrefsr":
+        return None
+    return load_mrefsr(args.mrefsr, extractor=args.extractor, vgg=args.vgg, progress=_say)
+
+
+def _with_compared(protocol: "Protocol", model: "MRefSRModel") -> "Protocol":
+    """The protocol with the columns of --method mrefsr."""
+    compared = protocol.compared(model.title)
+    if not compared:
+        raise InputError(
+            f"--method mrefsr: {protocol.name} has no references in HR; take table5, near or figure6"
+        )
+    return replace(protocol, columns=(*protocol.columns, *compared))
 
 
 def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") -> "Plan":
     from ldip_jax.evaluation.datasets import DATASETS
-    from ldip_jax.evaluation.lpips import try_lpips
-    from ldip_jax.evaluation.measures import MEASURES
+    from ldip_jax.evaluation.metrics import MEASURES, try_lpips
     from ldip_jax.evaluation.runner import Plan
 
+    if networks.mrefsr is not None:
+        protocol = _with_compared(protocol, networks.mrefsr)
     dataset = DATASETS[args.dataset]
     convention = args.measure or protocol.measure or dataset.measure
     if convention not in MEASURES:
@@ -147,46 +152,46 @@ def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") 
     names = [column.name for column in protocol.columns]
     for name in args.columns or ():
         if name not in names:
-            raise InputError(f"--columns {name}: {protocol.name} has {', '.join(names)}")
+            raise InputError(f"--columns {name}: {protocol.name} has {', '.join(map(shlex.quote, names))}")
     if args.lr_dir is not None and not args.lr_dir.is_dir():
-        raise InputError(f"--lr_dir {args.lr_dir}: no such folder")
+        raise InputError(f"--lr-dir {args.lr_dir}: no such folder")
     usual = protocol.vid4_scales if dataset.name == "vid4" and protocol.vid4_scales else protocol.scales
     scales = tuple(dict.fromkeys(args.scale or usual))
     for scale in scales:
-        # Of frames of any size: whether the scale is one of the protocol's at all.
+        # Frames of any size will do: this checks whether the protocol allows the scale at all.
         protocol.sizes((1024, 1024), scale)
+    columns = tuple(c for c in protocol.columns if not args.columns or c.name in args.columns)
+    alterations = tuple(args.ref_alter or ())
+    if alterations and all(column.references == "own" for column in columns):
+        raise InputError(
+            f"--ref-alter {alterations[0].text}: no column of {protocol.name} that is run has references in"
+            " HR; take a protocol such as near, or another column"
+        )
     return Plan(
         dataset=dataset,
         protocol=protocol,
         scales=scales,
-        columns=tuple(c for c in protocol.columns if not args.columns or c.name in args.columns),
+        columns=columns,
         convention=convention,
         networks=networks,
-        output=args.output or Path("results") / f"{dataset.name}-{protocol.name}",
+        output=args.output or default_output(dataset.name, protocol.name, args.input_codec, alterations),
         lpips=None if args.no_lpips else try_lpips(_say),
         temporal=args.temporal,
         multiple=args.multiple,
         lr_dir=args.lr_dir,
+        codec=args.input_codec,
+        alterations=alterations,
         shown=args.report_clip,
         shard=args.shard,
     )
 
 
-def _own_shard() -> tuple[int, int]:
-    """This process's number among those that its environment tells of, and a GPU of its own.
-
-    They share files alone: one that ends early or dies stops no other.
-    """
-    member = find_member(os.environ)
-    if member is None:
-        raise InputError(
-            "--shard auto: no other processes are found; start them with srun, set"
-            f" {', '.join(VARIABLES)} for each, or give --shard I/N"
-        )
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if len(gpus) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[member.local % len(gpus)]
-    return member.index, member.count
+def default_output(
+    dataset: str, protocol: str, codec: "Codec | None", alterations: Sequence["Alteration"]
+) -> Path:
+    """The default folder of results; it differs for each alteration of clips and references."""
+    altered = [*([str(codec)] if codec else []), *(alteration.text for alteration in alterations)]
+    return Path("results") / "-".join([dataset, protocol, *(text.replace(":", "-") for text in altered)])
 
 
 def _check_output(path: Path) -> None:
@@ -201,8 +206,15 @@ def _check_output(path: Path) -> None:
     (path / "units").mkdir(parents=True, exist_ok=True)
 
 
+def _own_frames(rules: "Rules") -> str:
+    away = f"more than {rules.exclude} frames away"
+    if rules.self_refs is None:
+        return f"the clip's own frames, {away}, only where no still is used"
+    return f"{rules.self_refs} references with the clip's own frames, {away}"
+
+
 def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
-    from ldip_jax.evaluation.measures import MEASURES
+    from ldip_jax.evaluation.metrics import MEASURES
 
     networks = plan.networks
     settings = {
@@ -217,12 +229,19 @@ def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
         settings["weights without ICA"] = networks.cross
     if networks.checkpoint != "none":
         settings["references"] = (
-            f"{networks.matcher}, key-frames every {networks.key_stride} frames with"
-            f" {networks.rules.self_refs} references, the clip's own more than {networks.rules.exclude}"
-            f" frames away, threshold {networks.rules.threshold:g}"
+            f"{networks.matcher}, key-frames every {networks.key_stride} frames,"
+            f" {_own_frames(networks.rules)}, threshold {networks.rules.threshold:g}"
         )
+    if networks.rules.as_given and networks.checkpoint != "none":
+        settings["references"] += "; stills as they are given"
+    if networks.propagation:
+        settings["propagation"] = networks.propagation
     if plan.lr_dir:
         settings["LR frames"] = str(plan.lr_dir)
+    if plan.codec:
+        settings["input"] = f"LR clips coded as {plan.codec}" + _X264 * (plan.codec.kind == "h264")
+    if plan.alterations:
+        settings["references altered"] = ", ".join(a.text for a in plan.alterations)
     if plan.multiple > 1:
         settings["HR frames"] = f"cut to multiples of {plan.multiple} pixels"
     return settings

@@ -1,4 +1,4 @@
-"""Two clips scored frame by frame, and the clip's average: the numbers of `ldip compare` and of reports."""
+"""Scores of two clips frame by frame, and their averages, for `ldip compare` and for reports."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 
 SCORES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex")
-"""What a frame and a clip are scored by; None stands for "not computed"."""
+"""The scores of a frame and of a clip; None means "not computed"."""
 
 HIGHEST_PSNR = 100.0
-"""Stands for this PSNR in dB and above, equal frames (infinite) included, so that averages stay finite."""
+"""The highest PSNR reported, in dB, also for equal frames (infinite), so that averages stay finite."""
 
 Scores = dict[str, float | None]
 Frame = Float[np.ndarray, "h w 3"]
@@ -21,10 +21,10 @@ Distance = Callable[[Frame, Frame], float | None]
 
 
 def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
-    """All of `SCORES` for a pair of frames of one size; PSNR at most `HIGHEST_PSNR`.
+    """All of `SCORES` for a pair of frames of one size; PSNR is at most `HIGHEST_PSNR`.
 
     Args:
-        lpips: what computes LPIPS (see `load_lpips`); without it there is none.
+        lpips: computes LPIPS (see `load_lpips`); None: LPIPS is not computed.
     """
     from ldip_jax.evaluation.metrics import frame_metrics
 
@@ -36,7 +36,7 @@ def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
 
 
 def average(frames: Sequence[Mapping[str, Any]], keys: Sequence[str] = SCORES) -> Scores:
-    """The mean of each score over frames; None where a frame lacks it or there is no frame."""
+    """The mean of each score over frames; None if a frame lacks it or there are no frames."""
     means: Scores = {}
     for key in keys:
         values = [frame.get(key) for frame in frames]
@@ -46,15 +46,19 @@ def average(frames: Sequence[Mapping[str, Any]], keys: Sequence[str] = SCORES) -
 
 
 def score_frames(a: Iterable[Frame], b: Iterable[Frame], lpips: Distance | None = None) -> list[Scores]:
-    """Scores of frames in memory, of equal number and size; ValueError otherwise."""
+    """Scores of frames in memory.
+
+    Raises:
+        ValueError: the numbers or sizes of frames differ.
+    """
     return [score_frame(x, y, lpips) for x, y in zip(a, b, strict=True)]
 
 
 def score_clips(a: Clip, b: Clip, lpips: Distance | None = None) -> Iterator[Scores]:
-    """Scores of each pair of frames, read in lock step: one frame of each clip is held at a time.
+    """Scores of each pair of frames, read in lockstep: only one frame of each clip is held at a time.
 
     Raises:
-        InputError: see `check_clips`; a clip ends before the other, or both hold no frames.
+        InputError: see `check_clips`; or one clip ends before the other, or both have no frames.
     """
     check_clips(a, b)
     frames_a, frames_b = iter(a), iter(b)
@@ -73,7 +77,7 @@ def score_clips(a: Clip, b: Clip, lpips: Distance | None = None) -> Iterator[Sco
 
 
 def check_clips(a: Clip, b: Clip) -> None:
-    """What can be known before any frame is read.
+    """Check what is known before any frame is read.
 
     Raises:
         InputError: the clips differ in frame size, or in the number of frames as far as that is known.

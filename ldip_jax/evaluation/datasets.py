@@ -1,12 +1,21 @@
-"""Where the clips of a benchmark lie: ground truth only, since LR frames are made from it."""
+"""The clips of a benchmark: where their ground truth is, their frames, and the LR frames made from these."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import UInt8
+
+from ldip_jax.data.codecs import Codec
+from ldip_jax.data.degradation import DEGRADATIONS, Frame
 from ldip_jax.errors import InputError
+from ldip_jax.media.clip import Clip
+from ldip_jax.media.color import quantise
 from ldip_jax.media.images import SUFFIXES
-from ldip_jax.media.outputs import CONTAINERS
+from ldip_jax.media.outputs import VIDEOS
 
 LIST = "sep_testlist.txt"
 
@@ -23,12 +32,12 @@ class Dataset:
     """A benchmark.
 
     Attributes:
-        name, title: what the user types, and what tables say.
-        clips: the clips that it consists of; none: all that are found.
-        places: folders below the data folder that may hold them; the first that does is taken.
+        name, title: what the user types, and what tables show.
+        clips: the names of its clips; empty: all clips that are found.
+        places: folders in the data folder that may hold the clips; the first that does is used.
         measure: the convention of its published tables, see `MEASURES`.
-        protocol: what is run unless another protocol is named.
-        middle: whether the middle frame alone is scored.
+        protocol: the default protocol.
+        middle: whether only the middle frame is scored.
     """
 
     name: str
@@ -72,12 +81,12 @@ DATASETS = {
 
 
 def _is_clip(path: Path) -> bool:
-    """A video by its suffix, or a folder with an image in it."""
+    """Whether this is a video, by its suffix, or a folder with an image in it."""
     if path.name.startswith("."):
         return False
     if path.is_dir():
         return any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
-    return path.suffix.lower() in {*CONTAINERS, ".avi", ".webm", ".mpg", ".mpeg", ".y4m", ".m2v", ".ts"}
+    return path.suffix.lower() in VIDEOS
 
 
 def _name(path: Path) -> str:
@@ -86,10 +95,10 @@ def _name(path: Path) -> str:
 
 
 def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
-    """The clips of a data set, in name order, and notes, such as which are missing.
+    """The clips of a data set, in name order, and notes, for example on missing clips.
 
     Raises:
-        InputError: no such folder, or none of the clips is in it.
+        InputError: there is no such folder, it cannot be listed, or none of the clips is in it.
     """
     if not data_dir.is_dir():
         raise InputError(f"{data_dir}: no such folder; give the one that holds {dataset.title}")
@@ -105,7 +114,7 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
             names = [name for name in dataset.clips or found if name in found]
             if names:
                 missing = [name for name in dataset.clips if name not in found]
-                notes = [f"{len(missing)} of {len(dataset.clips)} clips are not there: {', '.join(missing)}"]
+                notes = [f"{len(missing)} of {len(dataset.clips)} clips are missing: {', '.join(missing)}"]
                 return [Source(name, found[name]) for name in names], notes if missing else []
     except OSError as error:
         raise InputError(f"{data_dir}: cannot be listed ({error.strerror}); check its permissions") from None
@@ -113,7 +122,7 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
 
 
 def _own_clips(data_dir: Path) -> tuple[list[Source], list[str]]:
-    """The clips in a folder; or the folder itself, of images and no clips."""
+    """The clips in a folder, or the folder itself if it holds images but no clips."""
     found: dict[str, Path] = {}
     for path in sorted(data_dir.iterdir()):
         if _is_clip(path):
@@ -143,7 +152,7 @@ def _expected(dataset: Dataset) -> str:
 
 
 def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
-    """Those that the test list names, or all where there is no list."""
+    """The septuplets in the test list, or all if there is no list."""
     for place in dataset.places:
         folder = data_dir / place
         lists = [path for path in (folder / LIST, folder.parent / LIST) if path.is_file()]
@@ -152,7 +161,7 @@ def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[st
             names = [line for line in lines if (folder / line).is_dir()]
             if names:
                 missing = len(lines) - len(names)
-                notes = [f"{missing} of the {len(lines)} clips of {lists[0].name} are not there"]
+                notes = [f"{missing} of the {len(lines)} clips of {lists[0].name} are missing"]
                 return [Source(name, folder / name) for name in names], notes if missing else []
         elif folder.is_dir():
             found = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and _is_clip(path)]
@@ -160,3 +169,75 @@ def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[st
                 note = f"no {LIST}: all {len(found)} clips are scored, which are not the published test set"
                 return [Source(f"{path.parent.name}/{path.name}", path) for path in found], [note]
     raise _none(dataset, data_dir)
+
+
+Bytes = UInt8[np.ndarray, "h w 3"]
+
+
+class Footage:
+    """A clip's frames in 8 bits, cropped to `hr` from the upper left corner.
+
+    Attributes:
+        hr, lr: (height, width) of ground truth and LR frames.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        hr: tuple[int, int],
+        lr: tuple[int, int],
+        degradation: str | None,
+        codec: Codec | None = None,
+    ):
+        """
+        Args:
+            degradation: how LR frames are made; None: the frames are already LR.
+            codec: compresses the whole LR clip; None: it is not compressed.
+        """
+        self._clip, self.hr, self.lr = clip, hr, lr
+        self._degradation, self._codec = degradation, codec
+
+    @cached_property
+    def count(self) -> int:
+        """Number of frames; if the file does not say, it is decoded once."""
+        return self._clip.count if self._clip.count is not None else sum(1 for _ in self._clip)
+
+    def truth(self, places: Iterable[int]) -> Iterator[Bytes]:
+        """Frames by number, in ascending order; nothing is read after the last of them.
+
+        Raises:
+            InputError: a frame is damaged or missing.
+        """
+        wanted = sorted(set(places))
+        if not wanted:
+            return
+        chosen = iter(wanted)
+        place = next(chosen)
+        for index, frame in enumerate(self._clip):
+            if index == place:
+                yield quantise(frame, 8)[: self.hr[0], : self.hr[1]]
+                if (place := next(chosen, -1)) < 0:
+                    return
+
+    def low(self, places: Sequence[int]) -> Iterator[Bytes]:
+        """LR frames by number, in the order of `places`."""
+        if self._codec is None:
+            return _ordered(places, map(self._degrade, self.truth(places)))
+        # Frames of a compressed video depend on those around them, including ones that are not asked for.
+        coded = self._codec(map(self._degrade, self.truth(range(self.count))))
+        wanted = set(places)
+        return _ordered(places, (frame for place, frame in enumerate(coded) if place in wanted))
+
+    def _degrade(self, frame: Frame) -> Frame:
+        return frame if self._degradation is None else DEGRADATIONS[self._degradation](frame, self.lr)
+
+
+def _ordered(places: Sequence[int], frames: Iterator[Bytes]) -> Iterator[Bytes]:
+    """Put frames that come in ascending order into that of `places`; if it is another one, all are held."""
+    ascending = sorted(set(places))
+    if list(places) == ascending:
+        yield from frames
+        return
+    held = dict(zip(ascending, frames, strict=True))
+    for place in places:
+        yield held[place]

@@ -1,29 +1,27 @@
-"""PSNR and SSIM as the published tables use them, jitted, float32, right to four decimals.
-
-Both work on images quantised to 8 bits, clipped to [0, 1], times 255, rounded, unless told otherwise.
-"rgb" scores the three channels together (PSNR: one mean squared error; SSIM: mean of the channels); "y"
-scores the luma 16 + 65.481 R + 128.553 G + 24.966 B of the quantised image (R, G, B in [0, 1]), itself not
-rounded, as MATLAB's `rgb2ycbcr` weighs it. The data range is 255 in both. SSIM: Wang et al., "Image quality
-assessment: from error visibility to structural similarity", 2004, 11x11 Gaussian window, only where it fits
-whole. `measures.py` names the conventions of published tables.
-"""
+"""The scores: PSNR and SSIM as in published tables, LPIPS, and tOF, which shows how well motion is kept."""
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ldip_jax.errors import InputError
+from ldip_jax.evaluation.compare import Distance
+from ldip_jax.models.networks.lpips import LEAST, LPIPS, Net
+from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.weights.load import load_weights
+
 Channel = Literal["y", "rgb"]
 Image = Float[Array, "h w 3"] | Float[np.ndarray, "h w 3"]
 
 WINDOW = 11
-"""Side of SSIM's window: images smaller than this have no SSIM."""
+"""Side of SSIM's window in pixels: images smaller than this have no SSIM."""
 
 _SIGMA = 1.5
 _C1 = (0.01 * 255.0) ** 2
@@ -40,14 +38,14 @@ def _levels(image: Image, crop: int, quantise: bool) -> Array:
 
 
 def _weighted_sum(weights: Sequence[float], terms: Sequence[Array]) -> Array:
-    """One by one, not as a matrix product, which accelerators round to fewer bits."""
+    """Add term by term, not as a matrix product, which accelerators round to fewer bits."""
     return reduce(operator.add, (weight * term for weight, term in zip(weights, terms, strict=True)))
 
 
 def _weigh(levels: Array, channel: Channel) -> Array:
     """`h w 3` levels to the scored `h w c`, c = 1 or 3: luma without its offset of 16, so that it is linear.
 
-    A sum or difference of images is taken on the levels, where it is exact, and weighed afterwards.
+    A sum or difference of images is computed on the levels, where it is exact, and weighted afterwards.
     """
     if channel == "rgb":
         return levels
@@ -80,12 +78,12 @@ def _mean_ssim(total: Array, difference: Array) -> Array:
     2 mu_a mu_b = (mu_s^2 - mu_d^2) / 2, mu_a^2 + mu_b^2 = (mu_s^2 + mu_d^2) / 2, (co)variances likewise.
     """
     maps = jnp.moveaxis(jnp.concatenate([total, difference], axis=2), 2, 0)
-    # A loop over maps for each axis: XLA would otherwise fuse both axes and compute 11 x 11 taps a pixel.
+    # A loop over maps for each axis: otherwise XLA would fuse both axes and compute 11 x 11 taps per pixel.
     rows = jax.lax.map(lambda x: _window_moments(x, None, axis=0), maps)
     mean, variance = jax.lax.map(lambda moments: _window_moments(*moments, axis=1), rows)
     mean_s, mean_d = jnp.split(jnp.square(mean), 2)
     var_s, var_d = jnp.split(variance, 2)
-    # What luminance and structure lack to 1: equal images then score 1 exactly.
+    # One minus each of these two factors of SSIM, so that equal images score exactly 1.
     luminance = 2.0 * mean_d / (mean_s + mean_d + 2.0 * _C1)
     structure = 2.0 * var_d / (var_s + var_d + 2.0 * _C2)
     return 1.0 - jnp.mean(luminance + structure - luminance * structure)
@@ -102,11 +100,11 @@ def _check(a: Image, b: Image, crop: int, least: int) -> None:
 def psnr(
     a: Image, b: Image, channel: Channel = "y", crop: int = 0, quantise: bool = True
 ) -> Float[Array, ""]:
-    """Peak signal-to-noise ratio in dB; infinite where the images are equal.
+    """Peak signal-to-noise ratio in dB; infinite if the images are equal.
 
     Args:
         a, b: RGB images; values outside [0, 1] are clipped.
-        channel: "y" or "rgb", see the module's description.
+        channel: "y" or "rgb", see `Measure`.
         crop: pixels left out along every border (0 in the x4 benchmarks).
         quantise: whether images are rounded to 8 bits first (as in nearly all benchmarks).
 
@@ -154,3 +152,121 @@ def frame_metrics(a: Image, b: Image) -> dict[str, float | None]:
     scores = jax.device_get(_four(a, b))
     keys = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
     return {key: float(scores[key]) if key in scores else None for key in keys}
+
+
+class Measure(NamedTuple):
+    """How two images are scored.
+
+    Attributes:
+        channel: the luma of BT.601 ("y"), or red, green and blue together ("rgb").
+        crop: pixels left out along every border, for SSIM's windows too.
+        quantise: whether images are rounded to 8 bits first.
+        used_by: which published numbers follow it.
+    """
+
+    channel: Channel
+    crop: int
+    quantise: bool
+    used_by: str
+
+
+MEASURES = {
+    "basicsr-y": Measure("y", 0, True, "BasicSR, mmagic, IART, SAVSR: Vid4, Vimeo-90K-T, UDM10"),
+    "basicsr-rgb": Measure("rgb", 0, True, "BasicSR, mmagic, IART: REDS4"),
+    "rgb-crop4": Measure("rgb", 4, True, "ST-AVSR, BasicAVSR: REDS val and Vid4; MRefSR's PSNR"),
+    "y-crop4": Measure("y", 4, True, "MRefSR: CUFED5"),
+    "float-y": Measure("y", 0, False, "VideoINR, MoTIF, BF-STVSR: GoPro, Adobe240, Vid4"),
+}
+
+
+def measure(
+    name: str, a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"]
+) -> tuple[float, float | None]:
+    """PSNR in dB (infinite for equal images) and SSIM by a convention of `MEASURES`.
+
+    SSIM is None if fewer than 11 pixels are left on a side.
+
+    Raises:
+        KeyError: no such convention.
+        ValueError: shapes differ, or nothing is left inside the border.
+    """
+    channel, crop, quantise, _ = MEASURES[name]
+    scores = [psnr(a, b, channel, crop, quantise)]
+    if min(a.shape[:2]) - 2 * crop >= WINDOW:
+        scores.append(ssim(a, b, channel, crop, quantise))
+    values = [float(score) for score in jax.device_get(scores)]
+    return values[0], values[1] if len(values) > 1 else None
+
+
+@partial(jax.jit, static_argnames="net")
+def lpips(params: dict[str, Any], a: Image, b: Image, net: Net = "alex") -> Float[Array, ""]:
+    """LPIPS v0.1 of images quantised to 8 bits: 0 for equal images, lower is closer.
+
+    Args:
+        params: parameters of `LPIPS(net)`.
+        a, b: RGB images in [0, 1], at least `LEAST[net]` pixels on a side; values outside are clipped.
+        net: "alex", which papers usually mean, or "vgg".
+    """
+    a, b = (jnp.round(jnp.clip(jnp.asarray(x), 0.0, 1.0) * 255.0)[None] / 255.0 for x in (a, b))
+    return cast(Array, LPIPS(net).apply({"params": params}, a, b))[0]
+
+
+def try_lpips(say: Callable[[str], object]) -> Distance | None:
+    """LPIPS on AlexNet; if its weights are not available, None, and one line that says why."""
+    try:
+        return load_lpips(progress=say)
+    except InputError as error:
+        say(f"LPIPS is left out: {error}")
+        return None
+
+
+def load_lpips(net: Net = "alex", *, progress: Callable[[str], object] = print) -> Distance:
+    """LPIPS as a function of two frames, which returns None for frames that are too small.
+
+    Raises:
+        InputError: the weights are missing and cannot be fetched.
+    """
+    params = jax.device_put(load_weights(f"lpips-{net}", network="lpips", progress=progress).params)
+
+    def distance(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"]) -> float | None:
+        return float(lpips(params, a, b, net)) if min(a.shape[:2]) >= LEAST[net] else None
+
+    return distance
+
+
+Frame = Float[np.ndarray, "h w 3"]
+
+
+@jax.jit
+def tof(
+    params: dict[str, Any],
+    truth: Float[Array, "2 h w 3"],
+    result: Float[Array, "2 h w 3"],
+) -> Float[Array, ""]:
+    """Mean distance, in pixels, of the flow between two frames of the result from that of the truth.
+
+    Lower is better; 0 if the result equals the truth. Published tables use another flow network: compare only
+    values of this function.
+
+    Args:
+        params: parameters of SPyNet.
+        truth, result: two consecutive frames, RGB in [0, 1].
+    """
+    frames = jnp.stack([truth, result], axis=1)
+    flow = cast(Array, SPyNet().apply({"params": params}, frames[0], frames[1]))
+    return jnp.mean(jnp.sqrt(jnp.sum(jnp.square(flow[0] - flow[1]), axis=-1)))
+
+
+class TemporalScore:
+    """tOF of a clip whose frames are given one after the other."""
+
+    def __init__(self, spynet: dict[str, Any]):
+        self._params = jax.device_put(spynet)
+        self._last: tuple[int, Frame, Frame] | None = None
+
+    def __call__(self, place: int, truth: Frame, result: Frame) -> float | None:
+        """The score of the previous frame and this one; None if that was not given just before."""
+        last, self._last = self._last, (place, truth, result)
+        if last is None or last[0] != place - 1:
+            return None
+        return float(tof(self._params, np.stack([last[1], truth]), np.stack([last[2], result])))

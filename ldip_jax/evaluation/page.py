@@ -1,4 +1,4 @@
-"""`report.html`: all tables, and one clip to look at."""
+"""`report.html`: all tables, and images of one clip."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ldip_jax.evaluation.footage import Footage
-from ldip_jax.evaluation.protocols import Scale, show_scale
-from ldip_jax.evaluation.results import Results, average_title, clip_table, notes, scale_table, title
-from ldip_jax.evaluation.runner import SAMPLES, Evaluation
-from ldip_jax.evaluation.unit import average_unit, main_keys
+from ldip_jax.evaluation.datasets import Footage
+from ldip_jax.evaluation.gains import distances
+from ldip_jax.evaluation.protocols import BACKBONE, Scale, show_scale
+from ldip_jax.evaluation.results import Results
+from ldip_jax.evaluation.runner import SAMPLES, Evaluation, average_unit, main_keys
+from ldip_jax.evaluation.tables import average_title, clip_table, gain_tables, notes, scale_table, title
 from ldip_jax.inference.programs import to_size
+from ldip_jax.inference.references import read_choice
 from ldip_jax.media.color import as_float, quantise
 from ldip_jax.media.images import read_image
-from ldip_jax.report.choice import choose_crops
+from ldip_jax.report.comparison import choose_crops
 from ldip_jax.report.content import KeyFrame, Method, Reference
 from ldip_jax.report.extras import Curves, Figures, Table, heat
 from ldip_jax.report.page import write_report
@@ -30,7 +32,7 @@ def _read(path: Path) -> Bytes:
 
 
 class _Shown:
-    """The clip that is looked at: its units by column, and its frames by method."""
+    """The clip that the report shows: its results by column, and its frames."""
 
     def __init__(self, evaluation: Evaluation, results: Results, scale: Scale):
         self.folder = results.plan.output / SAMPLES
@@ -54,18 +56,20 @@ class _Shown:
 
 
 def write_page(path: Path, evaluation: Evaluation, results: Results, settings: dict[str, str]) -> None:
-    """Write the report; without anything to look at it holds the tables alone.
+    """Write the report; if there are no images to show, it has only tables.
 
     Raises:
-        InputError: the file cannot be written, or the clip that is shown cannot be read any more.
+        InputError: the file cannot be written, or the clip to show can no longer be read.
     """
     scale = results.scales[0]
     shown = _Shown(evaluation, results, scale)
     plan = results.plan
-    tables = []
+    tables: list[Table | Curves] = []
     for each in results.scales:
         told = notes(results) if each == scale else ()
         tables.append(Table(average_title(results, each), *scale_table(results, each), told))
+        tables += [Table(*part) for part in gain_tables(results, each)]
+        tables += _reach(results, each)
         tables.append(Table(f"x{show_scale(each)}, each clip", *clip_table(results, each)))
     common: dict[str, Any] = {
         "title": f"{plan.dataset.title}, {plan.protocol.name}",
@@ -92,6 +96,21 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
     )
 
 
+def _reach(results: Results, scale: Scale) -> list[Curves]:
+    """Curves of gains by distance from the nearest key-frame; empty if there are no gains or key-frames."""
+    gains = results.all_gains(scale)
+    places = distances(gains)
+    if not places:
+        return []
+    series = []
+    for column in results.columns:
+        reach = gains[column].reach if column in gains else {}
+        alone = 0.0 if column == BACKBONE.name else None
+        series.append((column, [reach[place][0] if place in reach else alone for place in places]))
+    heading = f"x{show_scale(scale)}, how far the gain reaches from the nearest key-frame (dB, frames)"
+    return [Curves(heading, "Gain", places, series, "distance")]
+
+
 def _methods(shown: _Shown, frames: Sequence[int]) -> list[Method]:
     """Bicubic, the columns, and the ground truth."""
     assert shown.footage is not None
@@ -116,7 +135,7 @@ def _curves(shown: _Shown, convention: str) -> Curves:
 
 
 def _errors(methods: Sequence[Method], frames: Sequence[int], place: int) -> Figures:
-    """Where each method is off, all on one scale."""
+    """Error maps of all methods, on one scale."""
     truth = as_float(methods[-1].images[place])
     errors = [
         (method.name, np.abs(as_float(method.images[place]) - truth).mean(axis=2)) for method in methods[:-1]
@@ -129,7 +148,7 @@ def _errors(methods: Sequence[Method], frames: Sequence[int], place: int) -> Fig
 
 
 def _profiles(shown: _Shown) -> Figures:
-    """One row of the picture through time: what flickers or swims shows as ragged streaks."""
+    """One row of the image over time: flicker and swimming detail show as ragged streaks."""
     assert shown.footage is not None
     row = shown.samples["row"]
     scored = [frame["frame"] for frame in next(iter(shown.units.values()))["frames"]]
@@ -143,7 +162,7 @@ def _profiles(shown: _Shown) -> Figures:
 
 
 def _keys(shown: _Shown) -> tuple[str, dict[str, Any]] | None:
-    """The first column with key-frames, and what each of these was given."""
+    """The first column with key-frames, and the references of each."""
     for column, unit in shown.units.items():
         if unit["samples"]["keys"]:
             return column, unit["samples"]["keys"]
@@ -158,7 +177,13 @@ def _key_frames(shown: _Shown) -> list[KeyFrame]:
     rows = []
     for key, choices in shown.units[column]["references"].items():
         given = [
-            Reference(_name(choice, inputs), choice["share"], choice["used"], _thumbnail(shown, key, choice))
+            Reference(
+                _name(choice, inputs),
+                choice["share"],
+                choice["used"],
+                _thumbnail(shown, key, choice),
+                read_choice(choice).note,
+            )
             for choice in choices
         ]
         rows.append(KeyFrame(f"{column}, frame {inputs[int(key)]}", given))
@@ -166,7 +191,7 @@ def _key_frames(shown: _Shown) -> list[KeyFrame]:
 
 
 def _name(choice: dict[str, Any], inputs: Sequence[int]) -> str:
-    """Frames of the clip under their number in the whole clip, and LR; stills are in HR."""
+    """A reference's name: the clip's own frames by their number in the clip, with "LR"; others with "HR"."""
     if choice["own"]:
         return f"frame {inputs[int(choice['name'].split()[-1])]}, LR"
     return f"{choice['name']}, HR"
@@ -183,7 +208,7 @@ def _thumbnail(shown: _Shown, key: str, choice: dict[str, Any]) -> Bytes | None:
 
 
 def _aligned(shown: _Shown) -> list[Figures]:
-    """For a few key-frames, each reference as its warp brings it there, and how far that is trusted."""
+    """For a few key-frames, each reference warped to the key-frame, and the confidence of the warp."""
     if (found := _keys(shown)) is None:
         return []
     column, keys = found

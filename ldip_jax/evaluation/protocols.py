@@ -4,13 +4,100 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation import cases
-from ldip_jax.evaluation.cases import Case
 from ldip_jax.evaluation.datasets import Dataset
 
+NEAR = 10
+NEAR_FRAMES = 12
+PAN_REFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which frames of a clip are upscaled, scored, and used as references.
+
+    Numbers are frames of the clip, except in `outputs`.
+
+    Attributes:
+        inputs: the LR clip that is upscaled, in order; a frame may occur twice.
+        scored: frames that are compared with the ground truth, ascending.
+        outputs: for each scored frame, the places in `inputs` whose results are averaged.
+        references: ground-truth frames that are used as references.
+    """
+
+    inputs: tuple[int, ...]
+    scored: tuple[int, ...]
+    outputs: tuple[tuple[int, ...], ...]
+    references: tuple[int, ...] = ()
+
+
+def _one_each(inputs: range, scored: list[int] | range, references: tuple[int, ...] = ()) -> Case:
+    outputs = tuple((frame - inputs.start,) for frame in scored)
+    return Case(tuple(inputs), tuple(scored), outputs, references)
+
+
+def whole(count: int) -> Case:
+    """All frames."""
+    return _one_each(range(count), range(count))
+
+
+def middle(count: int) -> Case:
+    """All frames are upscaled, only the middle one is scored: Vimeo-90K-T."""
+    return _one_each(range(count), [count // 2])
+
+
+def mirrored(count: int) -> Case:
+    """The clip and its mirror image in time are upscaled; the middle frame is the mean of its two results."""
+    inputs = (*range(count), *reversed(range(count)))
+    place = count // 2
+    return Case(inputs, (place,), ((place, 2 * count - 1 - place),))
+
+
+def by_fractions(count: int) -> Case:
+    """Frames round(0.2 T) to round(0.8 T), both included; references are the clip's first and last frame.
+
+    Of 100 frames these are 20 to 80, with references 0 and 99: the paper's Table 5.
+
+    Raises:
+        InputError: the clip is so short that a reference would be among the inputs.
+    """
+    first, last = round(0.2 * count), round(0.8 * count)
+    if not 0 < first <= last < count - 1:
+        raise InputError(f"{count} frames are too few for this protocol; it needs 8")
+    return _one_each(range(first, last + 1), range(first, last + 1), (0, count - 1))
+
+
+def near(count: int) -> Case:
+    """12 frames from the clip's middle; references are 10 frames before the first and 10 after the last.
+
+    Raises:
+        InputError: the clip is too short.
+    """
+    needed = NEAR_FRAMES + 2 * NEAR
+    if count < needed:
+        raise InputError(f"{count} frames are too few for this protocol; it needs {needed}")
+    first = (count - NEAR_FRAMES) // 2
+    inputs = range(first, first + NEAR_FRAMES)
+    return _one_each(inputs, inputs, (first - NEAR, first + NEAR_FRAMES - 1 + NEAR))
+
+
+def pan(count: int) -> Case:
+    """All frames; 5 of them, evenly spread, are references in HR and are not scored: the paper's Figure 6.
+
+    Raises:
+        InputError: the clip is too short.
+    """
+    references = [round(place) for place in np.linspace(0, count - 1, PAN_REFERENCES)]
+    scored = [frame for frame in range(count) if frame not in references]
+    if len(set(references)) < PAN_REFERENCES or not scored:
+        raise InputError(f"{count} frames are too few for this protocol; it needs {PAN_REFERENCES + 1}")
+    return _one_each(range(count), scored, tuple(references))
+
+
 Scale = tuple[float, float]
-"""Rows, columns: HR over LR."""
+"""(rows, columns): HR size divided by LR size."""
 
 
 @dataclass(frozen=True)
@@ -19,17 +106,19 @@ class Column:
 
     Attributes:
         name: short, unique within a protocol.
-        weights: "none", the backbone alone; "checkpoint"; "cross", the export without ICA; or "bicubic", no
-            network at all.
-        references: none but the clip's own frames; the case's, all or the first and the last; or those of
-            another clip.
-        threshold: instead of the usual one, of what share of a key-frame a reference must match.
+        weights: "none", only the backbone; "checkpoint"; "cross", the export without ICA; "bicubic", without
+            a network; "transfer", see `LinearTransfer`; or "mrefsr", the method that is compared with.
+        references: "own", only the clip's own frames; "given", those of the case; "ends", the first and last
+            of these; or "unrelated", those of another clip.
+        threshold: the share of a key-frame that a reference must match; None: the usual one.
+        propagation: how detail gets from key-frames to other frames, see `Upscaler`; None: the usual one.
     """
 
     name: str
-    weights: Literal["none", "checkpoint", "cross", "bicubic"] = "checkpoint"
+    weights: Literal["none", "checkpoint", "cross", "bicubic", "transfer", "mrefsr"] = "checkpoint"
     references: Literal["own", "given", "ends", "unrelated"] = "own"
     threshold: float | None = None
+    propagation: str | None = None
 
 
 BACKBONE = Column("backbone", "none")
@@ -38,10 +127,12 @@ ANY_SCALE = (Column("bicubic", "bicubic"), BACKBONE, SELF)
 TABLE5 = (
     BACKBONE,
     Column("full", references="given"),
+    Column("full, hrip", references="given", propagation="hrip"),
     Column("w/o ref"),
     Column("w/o ICA", "cross", "given"),
 )
 FIGURE6 = (*TABLE5[:2], Column("full, 2", references="ends"), *TABLE5[2:])
+TRANSFER = Column("linear transfer, in hindsight", "transfer", "given")
 UNRELATED = (
     BACKBONE,
     Column("w/o ref"),
@@ -55,14 +146,16 @@ class Protocol:
     """One way to score.
 
     Attributes:
-        name, summary: what the user types, and a line about it.
+        name, summary: what the user types, and one line about it.
         degradation: see `DEGRADATIONS`.
-        scales: what is run unless the user names scales.
-        vid4_scales: other ones on Vid4, where the protocol says so.
-        size: of LR frames: "exact", HR over the scale after cropping HR to a multiple; or HR over the scale,
-            rounded or cut to whole pixels; or "fit", exact for whole factors and rounded for others.
-        measure: see `MEASURES`; None: the data set's.
-        case: frames by the clip's length; None: the data set's.
+        scales: the default scales.
+        vid4_scales: the default scales on Vid4; empty: `scales`.
+        size: the size of LR frames: "exact", HR divided by the scale after HR is cropped to a multiple;
+            "round" or "floor", HR divided by the scale and rounded, or rounded down; "fit", as "exact" for
+            whole factors and as "round" for others.
+        measure: see `MEASURES`; None: that of the data set.
+        case: the frames, by the clip's length; None: all frames are upscaled, and all or only the middle one
+            are scored, as the data set says.
         columns: what is compared.
     """
 
@@ -76,24 +169,31 @@ class Protocol:
     case: Callable[[int], Case] | None = None
     columns: tuple[Column, ...] = (BACKBONE, SELF)
 
+    def compared(self, title: str) -> tuple[Column, ...]:
+        """Columns of MRefSR, called `title`, and of linear transfer, for each set of references in HR."""
+        asked = {column.references for column in self.columns}
+        given = [Column(title, "mrefsr", "given")] if "given" in asked else []
+        given += [Column(f"{title}, 2", "mrefsr", "ends")] if "ends" in asked else []
+        return (TRANSFER, *given) if given else ()
+
     def frames(self, dataset: Dataset, count: int) -> Case:
-        """What is put in and scored of a clip of `count` frames.
+        """Which frames of a clip of `count` frames are upscaled, scored, and used as references.
 
         Raises:
             InputError: the clip is too short.
         """
         if count < 1:
             raise InputError("it has no frames")
-        return (self.case or (cases.middle if dataset.middle else cases.whole))(count)
+        return (self.case or (middle if dataset.middle else whole))(count)
 
     def sizes(self, hr: tuple[int, int], scale: Scale) -> tuple[tuple[int, int], tuple[int, int]]:
         """(height, width) of the HR frames as they are scored, and of the LR frames.
 
         Raises:
-            InputError: a scale that is not for this protocol, or frames that are too small.
+            InputError: the protocol does not allow the scale, or the frames are too small.
         """
         if self.degradation == "bd" and scale != (4.0, 4.0):
-            raise InputError(f"scale {show_scale(scale)}: {self.name} is for x4 alone")
+            raise InputError(f"scale {show_scale(scale)}: {self.name} is only for x4")
         whole = all(factor == int(factor) for factor in scale)
         if self.size == "exact" and not whole:
             raise InputError(
@@ -109,7 +209,7 @@ class Protocol:
 
 
 def show_scale(scale: Scale) -> str:
-    """4, or 1.5x4 for rows and columns."""
+    """A scale as text: 4, or 1.5x4 for rows and columns."""
     return f"{scale[0]:g}" if scale[0] == scale[1] else f"{scale[0]:g}x{scale[1]:g}"
 
 
@@ -120,12 +220,12 @@ PROTOCOLS = {
     for protocol in (
         Protocol("bi-x4", "MATLAB bicubic, x4; all frames, or Vimeo-90K-T's middle one"),
         Protocol("bd-x4", "Gaussian blur of sigma 1.6 and subsampling, x4", degradation="bd"),
-        Protocol("bi-x4-mirror", "bi-x4 on the clip and its mirror image in time", case=cases.mirrored),
+        Protocol("bi-x4-mirror", "bi-x4 on the clip and its mirror image in time", case=mirrored),
         Protocol(
             "bd-x4-mirror",
             "bd-x4 on the clip and its mirror image in time",
             degradation="bd",
-            case=cases.mirrored,
+            case=mirrored,
         ),
         Protocol(
             "savsr",
@@ -150,28 +250,28 @@ PROTOCOLS = {
             "table5",
             "frames 0.2 T to 0.8 T with the first and the last as references in HR",
             size="fit",
-            case=cases.by_fractions,
+            case=by_fractions,
             columns=TABLE5,
         ),
         Protocol(
             "near",
             "12 frames with references in HR 10 frames before and after them",
             size="fit",
-            case=cases.near,
+            case=near,
             columns=TABLE5,
         ),
         Protocol(
             "figure6",
             "whole clips with 5 references in HR spread over them, or the first and the last of these",
             size="fit",
-            case=cases.pan,
+            case=pan,
             columns=FIGURE6,
         ),
         Protocol(
             "unrelated",
-            "table5 with references of another clip, which must do no harm; -0: none of them is turned away",
+            "table5 with references of another clip, which must change nothing; -0: all of them are used",
             size="fit",
-            case=cases.by_fractions,
+            case=by_fractions,
             columns=UNRELATED,
         ),
     )

@@ -1,4 +1,4 @@
-"""Figures of papers and repositories, to stand beside what is measured. None of them was run here."""
+"""Published figures from papers and repositories, shown beside measured ones. None of them was run here."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from ldip_jax.evaluation.protocols import Scale
 
 
 class Figure(NamedTuple):
-    """A published average over all clips of a data set; None where it is not given."""
+    """A published average over all clips of a data set; a score that is not given is None."""
 
     method: str
     psnr: float
@@ -92,7 +92,7 @@ TABLE5 = (
 
 
 def published(dataset: str, protocol: str, scale: Scale) -> Sequence[Figure]:
-    """What has been published for this data set, protocol and scale; none for own clips, save Table 5."""
+    """Published figures for this data set, protocol and scale; for the user's own clips, only Table 5."""
     if protocol == "table5":
         return TABLE5
     if protocol == "savsr" and (dataset, scale) in _SAVSR:

@@ -1,4 +1,4 @@
-"""What a report shows of a unit, kept in files while the clip goes by."""
+"""The images of a unit that the report shows; they are saved while the clip is upscaled."""
 
 import shutil
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from ldip_jax.media.color import quantise
 from ldip_jax.media.images import write_png
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.warp import nearest
-from ldip_jax.report.choice import shown_frames
+from ldip_jax.report.comparison import shown_frames
 
 MOST_FRAMES = 8
 _LONGEST = 360
 
 
 def profile_row(frame: UInt8[np.ndarray, "h w 3"]) -> int:
-    """The row with most detail along it, not near the upper or lower edge: its course in time is shown."""
+    """The row with the most detail along it, not near the upper or lower edge; it is shown over time."""
     edges = np.abs(np.diff(frame.astype(np.float32).mean(axis=2), axis=1)).mean(axis=1)
     margin = len(edges) // 8
     smooth = np.convolve(edges, np.ones(5) / 5, "same")
@@ -30,7 +30,7 @@ def profile_row(frame: UInt8[np.ndarray, "h w 3"]) -> int:
 
 
 def pictures(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
-    """A reference as it is, brought to its key-frame by its warp, and the confidence in that."""
+    """A reference as it is, the reference warped to its key-frame, and the confidence of the warp."""
     h, w = np.asarray(reference.size)[0]
     aligned, _, _ = nearest(reference.image, reference.warp, reference.size)
     images = {
@@ -42,14 +42,14 @@ def pictures(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
 
 
 class Samples:
-    """Frames, one row of all frames, and the references of all key-frames, of one run over a clip."""
+    """Saves some frames of a unit, one row of all its frames, and the references of its key-frames."""
 
     def __init__(self, folder: Path, scored: Sequence[int], row: int):
         """
         Args:
             folder: replaced if it exists.
             scored: numbers of the scored frames.
-            row: the row whose course in time is kept.
+            row: the row that is saved of all frames.
         """
         self._folder, self._row = folder, row
         self._chosen = {scored[place] for place in shown_frames(len(scored), MOST_FRAMES)}
@@ -59,13 +59,13 @@ class Samples:
         folder.mkdir(parents=True)
 
     def frame(self, place: int, image: Float[np.ndarray, "H W 3"]) -> None:
-        """A scored frame is ready."""
+        """Save what is shown of a scored frame; `place` is its number in the clip."""
         self._slice.append(image[self._row])
         if place in self._chosen:
             write_png(self._folder / f"{place:08d}.png", image)
 
     def references(self, key: int, found: Sequence[tuple[Choice, Reference]]) -> None:
-        """A key-frame's references are chosen; `key` is its place among the inputs."""
+        """Save the references of a key-frame; `key` is its place among the inputs."""
         self._keys[key] = []
         for number, (choice, reference) in enumerate(found):
             row = {"name": choice.name, "share": choice.share, "own": choice.own}
@@ -81,7 +81,7 @@ class Samples:
             small.save(file, "JPEG", quality=88, subsampling=0)
 
     def finish(self) -> dict[str, Any]:
-        """What was kept: the folder's name, frames by number, the row, and references by key-frame."""
+        """Save the row; returns the folder's name, the saved frames, the row, and references by key-frame."""
         write_png(self._folder / "row.png", np.stack(self._slice))
         return {
             "folder": self._folder.name,

@@ -1,45 +1,171 @@
-"""`ldip_jax.upscale`: the command `ldip upscale` for arrays."""
+"""`Upscaler` and `upscale`: `ldip upscale` for arrays; and `make_upscaler`, which the command uses too."""
 
 import logging
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.model import load_model, native_scale, output_size
-from ldip_jax.inference.references import Rules, Still
-from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.inference.arguments import (
+    Frames,
+    Image,
+    Mask,
+    as_cuts,
+    as_float,
+    as_memory,
+    as_stills,
+    check_names,
+    output_shape,
+    real_number,
+    whole_number,
+)
+from ldip_jax.inference.model import Model, load_model, native_scale, output_size
+from ldip_jax.inference.references import Choice, Rules
+from ldip_jax.inference.seeking import SeekableFrames
+from ldip_jax.inference.upscaler import Upscaler as ClipUpscaler
 from ldip_jax.matching.choice import check_matcher
-
-Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w 3"]
-# Of any size, and of another one each: no axis has a name.
-Image = Float[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _ 3"] | UInt16[np.ndarray, "_ _ 3"]
+from ldip_jax.weights.export import is_ours
 
 
-def as_float(images: np.ndarray | Sequence, what: str, ndim: int) -> np.ndarray:
-    """RGB as float32 in [0, 1]; integers by their type's range.
+class Upscaler:
+    """Upscales clips held as arrays. Weights are loaded once, and programs compiled once for each frame size.
 
-    Raises:
-        InputError: another shape, type or range.
+    Messages that the command would print, for example that LRRF is left out, go to the logger "ldip_jax".
+
+    Example:
+        >>> import numpy as np
+        >>> from ldip_jax import Upscaler
+        >>> upscaler = Upscaler(backbone="basicvsr-reds4", lrrf="none")
+        >>> upscaler(np.zeros((2, 16, 20, 3), np.uint8)).shape
+        (2, 64, 80, 3)
+
+    Attributes:
+        choices: of the last call: what was decided on each candidate reference, by key-frame.
     """
-    try:
-        images = np.asarray(images)
-    except ValueError:
-        raise InputError(f"{what}: images of several sizes; RGB of one size is needed") from None
-    if images.ndim != ndim or images.shape[-1] != 3 or 0 in images.shape:
-        axes = "t h w 3" if ndim == 4 else "h w 3"
-        raise InputError(f"{what}: an array of shape {images.shape}; RGB of shape ({axes}) is needed")
-    if images.dtype in (np.uint8, np.uint16):
-        return images.astype(np.float32) / np.iinfo(images.dtype).max
-    if not np.issubdtype(images.dtype, np.floating):
-        raise InputError(f"{what}: an array of {images.dtype}; give uint8, uint16 or floats in [0, 1]")
-    if not (np.min(images) >= 0.0 and np.max(images) <= 1.0):
-        raise InputError(f"{what}: values outside of [0, 1], or not numbers; scale or clip them first")
-    return images.astype(np.float32)
+
+    def __init__(
+        self,
+        backbone: str | Path = "basicvsr-reds4",
+        lrrf: str | Path = "default",
+        *,
+        scale: float | None = None,
+        size: Sequence[int] | np.ndarray | None = None,
+        key_stride: int = 8,
+        self_refs: int | None = None,
+        exclude: int = 5,
+        ref_threshold: float = 0.05,
+        refs_as_given: bool = False,
+        matcher: str | Path = "gmflow",
+        flow: str | Path | None = None,
+        propagation: str | None = None,
+        cuts: str | Sequence[int] = "auto",
+        memory: str | int | None = None,
+    ):
+        """
+        Args:
+            (see `ldip_jax.upscale`)
+
+        Raises:
+            InputError: an argument cannot be used. Weights are loaded at the first call.
+        """
+        names = {"backbone": backbone, "lrrf": lrrf, "matcher": matcher}
+        check_names(names if flow is None else {**names, "flow": flow})
+        check_matcher(matcher)
+        if self_refs is not None:
+            self_refs = whole_number("self_refs", self_refs, 0)
+        rules = Rules(
+            self_refs,
+            whole_number("exclude", exclude, 0),
+            real_number("ref_threshold", ref_threshold, 0.0, 1.0),
+            bool(refs_as_given),
+        )
+        self._backbone, self._lrrf, self._flow = backbone, lrrf, flow
+        self._scale, self._size = output_shape(scale, size)
+        self._options: dict[str, Any] = {
+            "key_stride": whole_number("key_stride", key_stride, 1),
+            "rules": rules,
+            "matcher": matcher,
+            "propagation": propagation,
+            "cuts": as_cuts(cuts),
+            "memory": as_memory(memory),
+        }
+        self._models: dict[tuple[bool, bool], Model] = {}
+        self._upscalers: dict[tuple[tuple[int, int], bool], ClipUpscaler] = {}
+        self.choices: dict[int, list[Choice]] = {}
+
+    def __call__(
+        self,
+        frames: Frames,
+        refs: Sequence[Image] = (),
+        *,
+        ref_frames: Sequence[int | None] | None = None,
+        ref_masks: Sequence[Mask | None] | None = None,
+    ) -> Float[np.ndarray, "t H W 3"]:
+        """Upscale a clip; see `ldip_jax.upscale`."""
+        frames = as_float(frames, "frames", 4)
+        stills = as_stills(refs, ref_frames, ref_masks)
+        upscaler = self._for(frames.shape[1:3], bool(stills))
+        upscaler.check(len(frames), stills)
+        made = np.stack(list(upscaler.frames(frames, stills)))
+        self.choices = dict(upscaler.choices)
+        if upscaler.backbone_only_frames:
+            logging.getLogger("ldip_jax").warning(backbone_only_note(upscaler, len(made)))
+        return made
+
+    def seekable(
+        self,
+        read: Callable[[int], Float[np.ndarray, "h w 3"]],
+        count: int,
+        frame_size: tuple[int, int],
+        refs: Sequence[Image] = (),
+        *,
+        ref_frames: Sequence[int | None] | None = None,
+        ref_masks: Sequence[Mask | None] | None = None,
+        kept: int = 64,
+    ) -> SeekableFrames:
+        """A clip whose frames are read and upscaled when they are asked for, in any order.
+
+        Args:
+            read: gives a frame, float32 `h w 3` RGB in [0, 1], by its number from 0 to `count` - 1.
+            count: frames of the clip.
+            frame_size: (height, width) of its frames.
+            refs, ref_frames, ref_masks: see `ldip_jax.upscale`.
+            kept: upscaled frames that are kept in memory.
+
+        Raises:
+            InputError: see `ldip_jax.upscale`.
+        """
+        count = whole_number("count", count, 1)
+        stills = as_stills(refs, ref_frames, ref_masks)
+        # One of its own: reading moves the shots that an upscaler knows.
+        upscaler = self._made(frame_size, bool(stills))
+        upscaler.check(count, stills)
+        return SeekableFrames(upscaler, read, count, stills, whole_number("kept", kept, 2))
+
+    def _for(self, frame_size: tuple[int, int], stills: bool) -> ClipUpscaler:
+        """The upscaler for frames of this size, with or without reference images."""
+        if (frame_size, stills) not in self._upscalers:
+            self._upscalers[frame_size, stills] = self._made(frame_size, stills)
+        return self._upscalers[frame_size, stills]
+
+    def _made(self, frame_size: tuple[int, int], stills: bool) -> ClipUpscaler:
+        upscaler = make_upscaler(
+            frame_size,
+            scale=self._scale,
+            size=self._size,
+            backbone=self._backbone,
+            lrrf=self._lrrf,
+            stills=stills,
+            flow=self._flow,
+            models=self._models,
+            **self._options,
+        )
+        for note in upscaler.notes:
+            logging.getLogger("ldip_jax").warning(note)
+        return upscaler
 
 
 def upscale(
@@ -51,93 +177,94 @@ def upscale(
     backbone: str | Path = "basicvsr-reds4",
     lrrf: str | Path = "default",
     key_stride: int = 8,
-    self_refs: int = 5,
+    self_refs: int | None = None,
     exclude: int = 5,
     ref_threshold: float = 0.05,
+    refs_as_given: bool = False,
+    ref_frames: Sequence[int | None] | None = None,
+    ref_masks: Sequence[Mask | None] | None = None,
     matcher: str | Path = "gmflow",
     flow: str | Path | None = None,
+    propagation: str | None = None,
+    cuts: str | Sequence[int] = "auto",
+    memory: str | int | None = None,
 ) -> Float[np.ndarray, "t H W 3"]:
-    """Upscale a clip.
+    """Upscale a clip. For several clips, keep an `Upscaler`.
 
-    What the command would say on the way, such as that LRRF is left out, goes to the logger "ldip_jax".
+    Messages that the command would print, for example that LRRF is left out, go to the logger "ldip_jax".
 
     Args:
         frames: `t h w 3` RGB, floats in [0, 1], uint8 or uint16; any size and length.
-        scale: 1 to 8, by default the backbone's own, which is 4, or 1 if it only restores; the output is
-            round(h scale) x round(w scale).
-        size: the output's (height, width) instead.
-        refs: reference images of the scene, `h w 3` each, of any size.
-        backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if need be.
-        lrrf: "default" for the weights shipped for that backbone, without `refs` only if they gain from the
-            clip's own frames too; "none" for the backbone alone; the name of shipped ones; or a file.
+        scale: 1 to 8. The output is round(h scale) x round(w scale). Default: the backbone's own scale, 4, or
+            1 if it only restores.
+        size: (height, width) of the output, instead of `scale`.
+        refs: reference images of the scene, `h w 3` each, of any size. Of more than four, those that look
+            most like a key-frame are matched with it.
+        backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if necessary.
+        lrrf: "default": the weights shipped for the backbone; without `refs`, only if they also gain from the
+            clip's own frames. "none": only the backbone. Otherwise, the name of shipped weights, or a file.
         key_stride: frames from one key-frame to the next.
-        self_refs: references per key-frame; what `refs` leave free is taken from the clip's own frames.
-        exclude: the clip's frames this near to a key-frame are no references for it.
-        ref_threshold: a reference takes part where at least this share of the pixels is surely matched.
-        matcher: "gmflow", "flow" (cheap, small motion), or a folder of matches.
-        flow: optical flow that LRRF, and the matcher "flow", follow: "spynet" for the backbone's own; or name
-            or file of the weights of SPyNet, RAFT or GMFlow; None for the one that LRRF was trained with.
+        self_refs: references per key-frame; places that `refs` leave free are filled with the clip's own
+            frames. None: 5 own frames if none of `refs` matches, otherwise no own frames.
+        exclude: frames up to this far from a key-frame are not references for it.
+        ref_threshold: a reference is used if at least this fraction of the key-frame's pixels matches with
+            confidence above 0.5.
+        refs_as_given: do not calibrate `refs` (exposure, gamma, white balance) to the frames, and do not
+            leave out those that are no sharper than the upscaled frame or have nothing in common with it.
+        ref_frames: for each of `refs`, the frame that it belongs to, counted from 0, or None. That frame
+            becomes a key-frame, and the reference is used for the key-frames of its shot up to the next
+            reference that belongs to a frame.
+        ref_masks: for each of `refs`, an array of its height and width: 1 (or 255, 65535, True) where the
+            reference may be used, 0 elsewhere. None: it may be used everywhere.
+        matcher: "gmflow"; "flow", which is cheap and for small motion; or a folder of matches.
+        flow: the optical flow that LRRF and the matcher "flow" follow. "spynet": the backbone's own.
+            Otherwise, name or file of weights of SPyNet, RAFT or GMFlow. None: the one that LRRF was trained
+            with.
+        propagation: how detail gets from key-frames to the other frames. "carry": warped once from the
+            key-frames on either side; "hrip": from frame to frame, as in the paper; "both": carry, then HRIP.
+            None: the one that LRRF was trained for.
+        cuts: first frames of new shots, counted from 0; "auto" to detect them; "none" for a single shot.
+            Detail never crosses a cut.
+        memory: memory to keep to, such as "8G", or bytes: on a CPU that of the whole process without the
+            frames of the result, on a GPU that of the device. Large frames are then cut into tiles, and what
+            waits is kept in a temporary file. None: three quarters of what is free.
 
     Returns:
         `t H W 3` float32 RGB in [0, 1].
 
+    Example:
+        >>> import numpy as np
+        >>> import ldip_jax
+        >>> ldip_jax.upscale(np.zeros((2, 16, 20, 3)), scale=2.5, lrrf="none").shape
+        (2, 40, 50, 3)
+
     Raises:
-        InputError: an argument, file or array that cannot be used.
+        InputError: an argument, a file or an array cannot be used.
     """
-    out = checked(scale, size, refs, {"backbone": backbone, "lrrf": lrrf, "matcher": matcher})
-    frames = as_float(frames, "frames", 4)
-    stills = [Still(f"ref{i}", as_float(ref, f"refs[{i}]", 3)) for i, ref in enumerate(refs)]
-    upscaler = make_upscaler(
-        frames.shape[1:3],
+    upscaler = Upscaler(
+        backbone,
+        lrrf,
         scale=scale,
-        size=out,
-        backbone=backbone,
-        lrrf=lrrf,
-        stills=bool(stills),
+        size=size,
         key_stride=key_stride,
-        rules=Rules(self_refs, exclude, ref_threshold),
+        self_refs=self_refs,
+        exclude=exclude,
+        ref_threshold=ref_threshold,
+        refs_as_given=refs_as_given,
         matcher=matcher,
         flow=flow,
+        propagation=propagation,
+        cuts=cuts,
+        memory=memory,
     )
-    log = logging.getLogger("ldip_jax")
-    for note in upscaler.notes:
-        log.warning(note)
-    upscaler.check(len(frames), stills)
-    made = np.stack(list(upscaler.frames(frames, stills)))
-    if upscaler.spared:
-        log.warning(spared_note(upscaler, len(made)))
-    return made
+    return upscaler(frames, refs, ref_frames=ref_frames, ref_masks=ref_masks)
 
 
-def checked(scale: object, size: object, refs: object, names: Mapping[str, object]) -> tuple[int, int] | None:
-    """The size as two whole numbers, or None, where everything is of the type that it should be.
-
-    Raises:
-        InputError: something is not.
-    """
-    if scale is not None and size is not None:
-        raise InputError("give scale or size, not both")
-    if scale is not None and not isinstance(scale, int | float | np.integer | np.floating):
-        raise InputError(f"scale {scale!r}: give one number, or size for another shape")
-    if not isinstance(refs, Sequence | np.ndarray):
-        raise InputError(f"refs: {type(refs).__name__}; give a list of images")
-    for name, value in names.items():
-        if not isinstance(value, str | Path):
-            raise InputError(f"{name} {value!r}: give a name or a path")
-    if size is None:
-        return None
-    try:
-        height, width = map(operator.index, cast(Iterable[int], size))
-    except (TypeError, ValueError):
-        raise InputError(f"size {size!r}: give (height, width), two whole numbers") from None
-    return height, width
-
-
-def spared_note(upscaler: Upscaler, count: int) -> str:
-    """What to say where the backbone made frames alone, of `count` in all, since no still took part."""
+def backbone_only_note(upscaler: ClipUpscaler, count: int) -> str:
+    """The message that only the backbone made some of the `count` frames, because no still matched there."""
     return (
-        f"{upscaler.spared} of {count} frames lie where no still matches: the backbone made these alone,"
-        " since the weights of LRRF gain from stills alone"
+        f"{upscaler.backbone_only_frames} of {count} frames lie in shots where no still matches: only the"
+        " backbone made these, because the weights of LRRF gain only from stills"
     )
 
 
@@ -153,14 +280,20 @@ def make_upscaler(
     rules: Rules,
     matcher: str | Path,
     flow: str | Path | None = None,
+    propagation: str | None = None,
+    cuts: str | tuple[int, ...] = "auto",
     remember: bool = False,
+    models: dict[tuple[bool, bool], Model] | None = None,
+    memory: int | None = None,
     progress: Callable[[str], object] = print,
-) -> Upscaler:
-    """An `Upscaler` for frames of `frame_size` (height, width); arguments as of `upscale`.
+) -> ClipUpscaler:
+    """An upscaler for frames of `frame_size` (height, width); other arguments as for `upscale`.
 
     Args:
-        stills: whether reference stills will come; see `load_model`.
+        stills: whether there will be stills; see `load_model`.
         remember: keep all matches for another run over the same clip.
+        models: keeps the loaded models for further calls with the same weights.
+        memory: bytes of memory to keep to; None: what is free, less a margin.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -173,17 +306,24 @@ def make_upscaler(
     own = native_scale(backbone)
     out = output_size(frame_size, scale, size, own)
     native = out == (frame_size[0] * own, frame_size[1] * own)
-    model = load_model(backbone, lrrf, native=native, stills=stills, flow=flow, progress=progress)
-    if stills and not model.refined:
-        model.notes.append(f"reference stills are left out: {model.title} has no use for them")
-    return Upscaler(
+    models = {} if models is None else models
+    if (native, stills) not in models:
+        model = load_model(backbone, lrrf, native=native, stills=stills, flow=flow, progress=progress)
+        if stills and not model.refined:
+            model.notes.append("the reference images are ignored, because only LRRF uses them")
+        models[native, stills] = model
+    model = models[native, stills]
+    return ClipUpscaler(
         model,
         frame_size,
         out,
         key_stride=key_stride,
         rules=rules,
         matcher=matcher,
-        spare=lrrf == "default" and model.export is not None and model.export.wants_stills,
+        propagation=propagation,
+        cuts=cuts,
+        spare=is_ours(lrrf) and model.export is not None and model.export.wants_stills,
         remember=remember,
+        memory=memory,
         progress=progress,
     )

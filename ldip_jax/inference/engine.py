@@ -1,137 +1,334 @@
-"""Inference over one window of frames: LR features of all, then HR features of one frame at a time.
+"""Inference over one window: fuses references into key-frames, propagates their detail and decodes frames.
 
-Held for the window are LR features and, where LRRF runs, what the backward pass added to every frame
-(bfloat16, in host memory). HR features never exist for more than a few frames.
+`WindowFeatures` holds the LR features of all frames of the window. If HRIP runs, the residuals of its
+backward pass are also held for every frame of a shot (bfloat16, in host memory). If detail is carried
+(`Carrier`), the detail of two key-frames is held. HR features never exist for more than a few frames, and
+where frames are cut into tiles, for one tile of these.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.programs import Programs, add, subtract
+from ldip_jax.inference.crops import reference_part, surroundings
+from ldip_jax.inference.programs import Programs, add, blend_sides, extend_route, subtract
+from ldip_jax.inference.spill import Held, Spilled, part
+from ldip_jax.inference.streaming import Advance, WindowFeatures
+from ldip_jax.inference.tiles import Tile
+from ldip_jax.models.carry import Route, no_way
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.ops.grid import Grid
 
-Advance = Callable[[str], None]
-"""Called with the name of a finished unit of work: "features", "match", "fuse", "backward",
-"forward", "decode"."""
-
-
-class WindowFeatures:
-    """The backbone's LR features of a window's frames, and the flows between them.
-
-    Attributes:
-        frames: LR frames on the device, `1 h w 3` each.
-        features: LR features of each frame.
-    """
-
-    def __init__(self, programs: Programs, frames: list[Float[np.ndarray, "h w 3"]], advance: Advance):
-        self._programs = programs
-        self._flows: dict[tuple[int, int], Array] = {}
-        self.frames = [jnp.asarray(frame)[None] for frame in frames]
-        self.features = self._recurrence(advance)
-
-    def flow(self, here: int, there: int) -> Float[Array, "1 h w 2"]:
-        """LR flow from one frame of the window to another; zero where that one lies outside."""
-        if not 0 <= there < len(self.frames):
-            b, h, w, _ = self.frames[here].shape
-            shrink = self._programs.net.backbone.shrink
-            return jnp.zeros((b, h // shrink, w // shrink, 2), jnp.float32)
-        if (here, there) not in self._flows:
-            self._flows[here, there] = self._programs.flow(self.frames[here], self.frames[there])
-        return self._flows[here, there]
-
-    def detail_flow(self, here: int, there: int) -> Float[Array, "1 h w 2"]:
-        """The same from one frame to a neighbour by the network that HRIP follows."""
-        if self._programs.net.flow_net is None or not 0 <= there < len(self.frames):
-            return self.flow(here, there)
-        return self._programs.detail_flow(self.frames[here], self.frames[there])
-
-    def _recurrence(self, advance: Advance) -> list[Array]:
-        backbone = self._programs.net.backbone
-        inputs: list[tuple[Array, ...]] = [(self._programs.encode(frame),) for frame in self.frames]
-        for branch in backbone.branches:
-            count, towards = len(inputs), 1 if branch.reverse else -1
-            carry = self._programs.carry(self.frames[0])
-            for i in range(count)[::-towards]:
-                flow = self.flow(i, i + towards)
-                carry, out = self._programs.step(branch, carry, inputs[i], flow)
-                inputs[i] = backbone.keep(inputs[i], out)
-                if branch is backbone.branches[-1]:
-                    # Nobody asks for the branches' outputs again: only the features stay.
-                    inputs[i] = (self._programs.reconstruct(inputs[i]),)
-                jax.block_until_ready(inputs[i])
-                advance("features")
-        return [features for (features,) in inputs]
+Features = Float[Array, "1 H W 64"]
+Image = Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"]
+# Bytes of references' features that are kept from layer to layer; others are extracted once per layer.
+KEPT = 2**28
+References = Callable[[int], list[Reference]]
+"""From a key-frame's place in the window to its references; without any, the key-frame stays as it is."""
 
 
-def backbone_frames(
-    programs: Programs, window: WindowFeatures, keep: range, grid: Grid | None, advance: Advance
-) -> Iterator[Float[Array, "1 H W 3"]]:
-    """The kept frames without LRRF."""
+def backbone_frames(window: WindowFeatures, keep: range, advance: Advance) -> Iterator[Image]:
+    """Images of the frames in `keep`, without LRRF."""
     for i in keep:
-        image = programs.decode(programs.upscale(window.features[i], grid), window.frames[i], grid)
-        jax.block_until_ready(image)
+        yield _picture(window, i, lambda tile, i=i: window.hr(i, tile))
         advance("decode")
-        yield image
+
+
+def _picture(window: WindowFeatures, place: int, features: Callable[[Tile], Features]) -> Image:
+    """A frame's image from the HR features of its tiles; a single tile's stays on the device."""
+    if len(window.tiles) == 1:
+        (tile,) = window.tiles
+        return jax.block_until_ready(window.decode(features(tile), place, tile))
+    image = np.empty((1, *window.size, 3), np.float32)
+    for tile in window.tiles:
+        there = window.hr_tile(tile)
+        made = np.asarray(window.decode(features(tile), place, tile))
+        image[there.keep.index] = made[there.keep.within(there.read).index]
+    return image
 
 
 def refined_frames(
     programs: Programs,
     window: WindowFeatures,
+    shot: range,
     keep: range,
-    grid: Grid | None,
-    references: Callable[[int], list[Reference]],
-    keys: set[int],
+    references: References,
+    keys: Sequence[int],
     advance: Advance,
-) -> Iterator[Float[Array, "1 H W 3"]]:
-    """The kept frames with LRRF.
+) -> Iterator[Image]:
+    """Images of the frames in `keep`, with LRRF; no detail comes from outside the shot.
 
     Args:
-        keep: frames asked for, places in the window.
-        references: gives a key-frame's references, from its place in the window.
-        keys: key-frames, places in the window.
+        shot: the part of the shot in this window, as places in the window.
+        keep: the frames to make, within the shot.
+        references: called once for each key-frame that is needed.
+        keys: the shot's key-frames, as places in the window, ascending.
     """
-    count = len(window.frames)
-    residuals: list[np.ndarray] = [np.empty(0)] * count
-    previous = None
-    for i in reversed(range(count)):
-        hr = programs.upscale(window.features[i], grid)
-        previous = jnp.zeros_like(hr) if previous is None else previous
-        current = hr
-        if i in keys:
-            current = refine(programs, hr, references(i))
-            advance("fuse")
-        previous = programs.propagate(True, current, previous, window.detail_flow(i, i + 1))
-        residuals[i] = np.asarray(subtract(previous, hr))
-        advance("backward")
-    assert previous is not None, "a window holds frames"
-    previous = jnp.zeros_like(previous)
-    for i in range(keep.stop):
-        current = add(programs.upscale(window.features[i], grid), jnp.asarray(residuals[i]))
-        residuals[i] = np.empty(0)
-        previous = programs.propagate(False, current, previous, window.detail_flow(i, i - 1))
-        if i in keep:
-            image = programs.decode(previous, window.frames[i], grid)
-            jax.block_until_ready(image)
-            advance("forward")
+    net = programs.net
+    reach = net.hrip_reach if net.propagation == "carry" else 0
+
+    def detail(key: int) -> Held | None:
+        """A key-frame's detail, ready to be carried."""
+        found = references(key)
+        if not found:
+            return None
+
+        def of(tile: Tile) -> Array:
+            own, box = window.hr(key, tile), window.hr_tile(tile).read
+            parts = [reference_part(one, box) for one in found]
+            features = refine(programs, own, parts, 0 if window.holder.spills else KEPT)
+            if reach:
+                near = range(max(shot.start, key - reach), min(shot.stop, key + reach + 1))
+                current = {key: features}
+                passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
+                features = list(passes)[-1]
+            return jax.block_until_ready(subtract(features, own))
+
+        made = window.assemble(of)
+        advance("fuse")
+        return made
+
+    # HRIP finishes one tile in all frames before the next, so the details of all key-frames are kept.
+    by_tile = net.propagation != "carry" and len(window.tiles) > 1
+    if net.propagation == "hrip":
+        details = Details(window, keys, detail)
+    else:
+        details = Carrier(programs, window, keys, detail, keep_all=by_tile)
+
+    def refined(place: int, tile: Tile) -> Features | None:
+        found = details.at(place, tile)
+        return None if found is None else add(window.hr(place, tile), found)
+
+    if net.propagation == "carry":
+        for i in keep:
+
+            def carried(tile: Tile, i: int = i) -> Features:
+                features = refined(i, tile)
+                return window.hr(i, tile) if features is None else features
+
+            image = _picture(window, i, carried)
+            advance("carry")
+            advance("decode")
             yield image
+        return
+    pictures: dict[int, Spilled] = {}
+    for tile in window.tiles:
+
+        def current(i: int, tile: Tile = tile) -> Features | None:
+            features = refined(i, tile)
+            if net.propagation == "both" and tile is window.tiles[0]:
+                advance("carry")
+            return features
+
+        made = hrip(programs, window, shot, current, keep.stop, advance, tile)
+        for i, hr in zip(range(shot.start, keep.stop), made, strict=True):
+            if i not in keep:
+                continue
+            image = jax.block_until_ready(window.decode(hr, i, tile))
+            if not by_tile:
+                advance("decode")
+                yield image
+                continue
+            if i not in pictures:
+                pictures[i] = window.holder.empty((1, *window.size, 3), np.float32)
+            there = window.hr_tile(tile)
+            pictures[i].write(np.asarray(image)[there.keep.within(there.read).index], there.keep)
+    if by_tile:
+        for i in keep:
+            advance("decode")
+            yield pictures.pop(i).read()
+
+
+def hrip(
+    programs: Programs,
+    window: WindowFeatures,
+    span: range,
+    current: Callable[[int], Features | None],
+    stop: int,
+    advance: Advance,
+    tile: Tile | None = None,
+) -> Iterator[Features]:
+    """HRIP over consecutive frames, as if there were no others: its features of the frames before `stop`.
+
+    Args:
+        span: the frames, as places in the window.
+        current: gives a frame's features before HRIP; None: the backbone's own. Called once for each frame,
+            from the last to the first.
+        stop: the first frame whose features are not needed.
+        tile: the part of the frames; None: all of it.
+    """
+    tile = tile or window.tiles[0]
+    grid = window.grid_of(tile)
+    residuals: dict[int, np.ndarray] = {}
+    previous = None
+    for i in reversed(span):
+        own = window.hr(i, tile)
+        features = current(i)
+        features = own if features is None else features
+        # Outside the span, flow and features are zero.
+        flow = window.detail_flow(i, i + 1 if i + 1 in span else -1, tile)
+        previous = jnp.zeros_like(own) if previous is None else previous
+        previous = programs.propagate(True, features, previous, flow, grid)
+        residuals[i] = np.asarray(subtract(previous, own))
+        advance("backward")
+    assert previous is not None, "a span holds frames"
+    previous = jnp.zeros_like(previous)
+    for i in range(span.start, stop):
+        features = add(window.hr(i, tile), jnp.asarray(residuals.pop(i)))
+        flow = window.detail_flow(i, i - 1 if i - 1 in span else -1, tile)
+        previous = programs.propagate(False, features, previous, flow, grid)
+        advance("forward")
+        yield previous
 
 
 def refine(
-    programs: Programs, hr: Float[Array, "1 H W 64"], references: list[Reference]
+    programs: Programs, hr: Float[Array, "1 H W 64"], references: list[Reference], most: int = KEPT
 ) -> Float[Array, "1 H W 64"]:
-    """Ref-Align and Ref-Fusion of one key-frame; without references its features stay as they are."""
+    """Ref-Align and Ref-Fusion for one key-frame; without references, its features stay as they are.
+
+    Args:
+        most: bytes of references' features that are kept from layer to layer.
+    """
     if not references:
         return hr
     assert programs.net.lrrf is not None
     query = programs.query(hr)
+    # Every layer needs the features of every reference.
+    kept: dict[int, Array] = {}
     for layer in range(programs.net.lrrf.layers):
         state = programs.start(query)
-        for reference in references:
-            state = programs.absorb(layer, query, state, reference)
+        for number, reference in enumerate(references):
+            features = kept.get(number)
+            if features is None:
+                features = programs.extract(query, reference)
+                if features.nbytes * (len(kept) + 1) <= most:
+                    kept[number] = features
+            state = programs.absorb(layer, query, state, features, reference)
         query, best = programs.fuse(layer, query, state), state.best
     return programs.finish(hr, query, best, jnp.ones((1,), jnp.float32))
+
+
+class Details:
+    """The detail of key-frames, found when it is first asked for; other frames have none."""
+
+    def __init__(self, window: WindowFeatures, keys: Sequence[int], detail: Callable[[int], Held | None]):
+        """
+        Args:
+            keys: the shot's key-frames, as places in the window.
+            detail: gives a key-frame's detail, or None if it has none.
+        """
+        self._window, self._keys, self._detail = window, frozenset(keys), detail
+        self._held: dict[int, Held | None] = {}
+
+    def at(self, place: int, tile: Tile | None = None) -> Array | None:
+        """The detail at a key-frame; None at other frames, and at key-frames that have none."""
+        if place not in self._keys:
+            return None
+        if place not in self._held:
+            self._held[place] = self._detail(place)
+        tiles = self._window.tiles
+        found = self._held[place] if len(tiles) > 1 else self._held.pop(place)
+        return None if found is None else part(found, self._window.hr_tile(tile or tiles[0]).read)
+
+
+class Carrier:
+    """Carries the detail of key-frames to the frames of one shot; see `models/carry.py`.
+
+    Frames may be asked for in ascending or descending order. The detail of the key-frames on either side is
+    held, and the LR routes to these.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        window: WindowFeatures,
+        keys: Sequence[int],
+        detail: Callable[[int], Held | None],
+        keep_all: bool = False,
+    ):
+        """
+        Args:
+            keys: the shot's key-frames, as places in the window.
+            detail: gives a key-frame's detail, or None if it has none.
+            keep_all: hold everything, because all frames will be asked for again, for another tile.
+        """
+        self._programs, self._window, self._detail = programs, window, detail
+        self._keys, self._keep_all = sorted(keys), keep_all
+        self._held: dict[int, Held] = {}
+        self._without: set[int] = set()
+        # By frame: key-frames, and places in these and weights at each of the frame's pixels.
+        self._brought: dict[int, list[tuple[int, Held, Held]]] = {}
+        # By key-frame and side (1 after it, -1 before it), from its neighbour outwards.
+        self._routes: dict[tuple[int, int], list[Route]] = {}
+
+    def at(self, place: int, tile: Tile | None = None) -> Array | None:
+        """The detail at a frame, float32; None if no key-frame of the shot has any."""
+        before = self._nearest([key for key in reversed(self._keys) if key <= place])
+        after = self._nearest([key for key in self._keys if key >= place])
+        sides = {key for key in (before, after) if key is not None}
+        if not self._keep_all:
+            self._forget(sides, place)
+        if not sides:
+            return None
+        box = self._window.hr_tile(tile or self._window.tiles[0]).read
+        if place in sides:
+            return part(self._held[place], box).astype(jnp.float32)
+        if place not in self._brought:
+            self._brought[place] = self._looks(place, before, after, sides)
+        made = None
+        for key, warp, weight in self._brought[place]:
+            detail, places, weights = surroundings(self._held[key], part(warp, box), part(weight, box))
+            one = self._programs.brought(detail, places, weights)
+            made = one if made is None else made + one
+        return jax.block_until_ready(made)
+
+    def _looks(
+        self, place: int, before: int | None, after: int | None, sides: set[int]
+    ) -> list[tuple[int, Held, Held]]:
+        """The places of a frame's pixels in the key-frames on both sides, and their weights."""
+        window, hold = self._window, self._window.holder.hold
+        own = window.frames[place], window.image(place)
+        warps, sure = {}, {}
+        for key in sides:
+            route = self._route(place, key)
+            warp, sure[key] = self._programs.look(*own, window.frames[key], window.image(key), route)
+            warps[key] = hold(jax.block_until_ready(warp))
+        shares = dict.fromkeys(sides, 1.0)
+        if before is not None and after is not None:
+            shares = {before: (after - place) / (after - before), after: (place - before) / (after - before)}
+        weights = blend_sides(list(sure.values()), jnp.array([shares[key] for key in sure]))
+        return [(key, warps[key], hold(weight)) for key, weight in zip(sure, weights, strict=True)]
+
+    def _nearest(self, keys: Sequence[int]) -> int | None:
+        """The first of these key-frames that has detail."""
+        for key in keys:
+            if key not in self._held and key not in self._without:
+                detail = self._detail(key)
+                if detail is None:
+                    self._without.add(key)
+                else:
+                    self._held[key] = detail
+            if key in self._held:
+                return key
+        return None
+
+    def _forget(self, sides: set[int], place: int) -> None:
+        self._held = {key: detail for key, detail in self._held.items() if key in sides}
+        self._routes = {way: routes for way, routes in self._routes.items() if way[0] in sides}
+        self._brought = {known: found for known, found in self._brought.items() if known == place}
+
+    def _route(self, place: int, key: int) -> Route:
+        """The route from a frame to a key-frame, at LR size."""
+        side = 1 if place > key else -1
+        routes = self._routes.setdefault((key, side), [])
+        while len(routes) < abs(place - key):
+            here = key + side * (len(routes) + 1)
+            towards, back = (
+                self._window.detail_flow(here, here - side),
+                self._window.detail_flow(here - side, here),
+            )
+            last = routes[-1] if routes else no_way(*towards.shape[1:3])
+            routes.append(extend_route(last, towards, back))
+        return routes[abs(place - key) - 1]

@@ -1,19 +1,29 @@
-"""Putting a model together for a clip: which weights, which scale, which head."""
+"""Puts a model together for a clip: weights, components and output size; and lists LDIP's components."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from ldip_jax.errors import InputError
-from ldip_jax.models.assemble import trainable_modules
-from ldip_jax.models.backbone import BACKBONES
+from ldip_jax.models.arbitrary_scale import (
+    ArbitraryScale,
+    ArbitraryScaleDecoder,
+    init_decoder,
+    init_head,
+)
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.networks import BACKBONES
+from ldip_jax.models.trainable import trainable_modules
+from ldip_jax.untrusted import printable
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import Export, export_file, load_export, shipped_export, shipped_names
 from ldip_jax.weights.flow import OWN_FLOW, flow_identity, flow_network, known_flow, load_flow
-from ldip_jax.weights.limits import printable
-from ldip_jax.weights.load import Weights, load_weights, look
+from ldip_jax.weights.load import Weights, load_weights, network_of
 
 BAND_PIXELS = 2**14
 
@@ -24,11 +34,12 @@ class Model:
 
     Attributes:
         net: the modules.
-        params: their parameters, one group per box: `backbone`, `lrrf`, `as_head`, `as_decoder`, `flow_net`.
+        params: their parameters, one group per module: `backbone`, `lrrf`, `as_head`, `as_decoder`,
+            `flow_net`.
         backbone: the backbone's weights and where they are from.
-        export: the LRRF weights, or None for the backbone alone.
+        export: the trained components, or None for only the backbone.
         arbitrary: whether the arbitrary-scale head makes the HR features.
-        notes: lines that the user should see.
+        notes: lines to show to the user.
     """
 
     net: LDIP
@@ -40,20 +51,20 @@ class Model:
 
     @property
     def refined(self) -> bool:
-        """Whether LRRF is part of it."""
+        """Whether the model contains LRRF."""
         return self.net.lrrf is not None
 
     @property
     def title(self) -> str:
-        """The backbone's name and what is put on it, or "alone"."""
-        boxes = {"LRRF": self.refined, "the arbitrary-scale head": self.arbitrary}
-        there = " and ".join(name for name, is_there in boxes.items() if is_there)
-        return f"{self.backbone.name} with {there}" if there else self.alone
+        """The backbone's name with the components on it, or followed by "only"."""
+        components = {"LRRF": self.refined, "the arbitrary-scale head": self.arbitrary}
+        there = " and ".join(name for name, is_there in components.items() if is_there)
+        return f"{self.backbone.name} with {there}" if there else self.backbone_only
 
     @property
-    def alone(self) -> str:
-        """What to call the backbone where nothing is put on it."""
-        return f"{self.backbone.name} alone"
+    def backbone_only(self) -> str:
+        """What to call the backbone without any component."""
+        return f"{self.backbone.name} only"
 
 
 def build(
@@ -62,13 +73,20 @@ def build(
     band_pixels: int | None = BAND_PIXELS,
     flow: Weights | None = None,
 ) -> LDIP:
-    """The modules for a backbone, an export's groups and config, and HRIP's own flow network."""
+    """The modules of a backbone, of an export's groups, and of the flow network that detail follows."""
     network = BACKBONES[backbone.network](**backbone.config, band_pixels=band_pixels)
     if export is None:
         return LDIP(network)
     modules = trainable_modules(export.groups, export.config, band_pixels)
     hook = export.config.get("hook", HOOKS[0])
-    return LDIP(network, **modules, hook=hook, flow_net=flow_network(flow))
+    return LDIP(
+        network,
+        **modules,
+        hook=hook,
+        flow_net=flow_network(flow),
+        propagation=export.propagation,
+        hrip_reach=export.hrip_reach,
+    )
 
 
 def load_model(
@@ -84,18 +102,18 @@ def load_model(
 
     Args:
         backbone: name or file of the backbone's weights.
-        lrrf: "default" for the shipped weights of that backbone, where there are any, at every scale those of
-            x4, for x4 made smaller has been the best yet; "none" for the backbone alone; or the name of
-            shipped ones; or the file of an export.
+        lrrf: "default": the weights shipped for that backbone at x4, if there are any. They are used at every
+            scale, because x4 with a resize has been the best so far. "none": only the backbone. Otherwise,
+            the name of shipped weights, or the file of an export.
         native: whether the output is exactly as large as the backbone's own, x4 or same size.
-        stills: whether there are reference stills; without any, "default" leaves out weights that say of
-            themselves that they gain from stills alone.
-        flow: the network whose optical flow LRRF follows: "spynet" for the backbone's own; or name or file;
-            None for the one that LRRF was trained with.
+        stills: whether there are stills. Without any, "default" leaves out weights whose metadata say that
+            they gain only from stills.
+        flow: the network whose optical flow LRRF follows. "spynet": the backbone's own. Otherwise, name or
+            file. None: the one that LRRF was trained with.
         progress: receives lines of text while weights are fetched.
 
     Raises:
-        InputError: weights that cannot be had, read, or do not belong together.
+        InputError: weights cannot be found, fetched or read, or do not belong together.
     """
     if lrrf not in ("default", "none"):
         lrrf = export_file(lrrf)
@@ -106,20 +124,20 @@ def load_model(
     notes: list[str] = []
     export = None
     if lrrf == "default":
-        # The same weights from a file are as good as by name.
+        # The file of named weights gets the same default as the name.
         names = (entry.name for entry in CATALOGUE.values() if entry.holds(weights.sha256))
         name = next(names, weights.name)
         shipped = shipped_export(name, "x4")
         if shipped is None:
-            notes.append(f"no LRRF weights are shipped for {weights.name}: the backbone runs alone")
+            notes.append(f"no LRRF weights are shipped for {weights.name}: only the backbone runs")
         else:
             export = load_export(shipped, backbone=weights)
             if not stills and export.wants_stills:
                 export = None
                 own = shipped_export(name, "x4-self") or shipped
                 notes.append(
-                    "no reference stills, and the weights shipped gain from these alone: the backbone runs"
-                    f" alone (--lrrf {own.stem} runs LRRF all the same)"
+                    "no reference images, and the shipped weights gain only from these: only the backbone"
+                    f" runs (--lrrf {own.stem} runs LRRF anyway)"
                 )
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)
@@ -127,8 +145,8 @@ def load_model(
     if export is not None and "lrrf" in export.groups:
         flow_weights = _followed(flow, export, notes, progress)
     elif flow not in (None, OWN_FLOW):
-        look(flow)
-        notes.append(f"flow {flow}: left out, for without LRRF nothing follows it")
+        network_of(flow)
+        notes.append(f"flow {flow}: ignored, because only LRRF uses it")
     net = build(export, weights, flow=flow_weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}
     if flow_weights is not None:
@@ -137,7 +155,7 @@ def load_model(
     own = net.backbone.scale
     if arbitrary and own == 1:
         raise InputError(
-            f"{lrrf}: arbitrary-scale weights, of no use for {weights.name}, which restores only"
+            f"{lrrf}: arbitrary-scale weights, which cannot be used with {weights.name}, which only restores"
         )
     if not native and not arbitrary:
         done = f"upscaled by {own}" if own > 1 else "restored at the same size"
@@ -146,9 +164,9 @@ def load_model(
 
 
 def _followed(asked: str | Path | None, export: Export, notes: list[str], progress) -> Weights | None:
-    """The flow network asked for, or the one that LRRF was trained with; another one than that is told."""
+    """The flow network asked for, or the one that LRRF was trained with; if they differ, a note says so."""
     trained = export.config.get("flow", flow_identity(None))
-    # What was trained with a file of the user's cannot be found by itself.
+    # If LRRF was trained with a file of the user's own, that file cannot be found from here.
     weights = load_flow(asked or known_flow(trained["sha256"]) or OWN_FLOW, progress)
     now = flow_identity(weights)
     if now["sha256"] != trained["sha256"]:
@@ -160,32 +178,32 @@ def _followed(asked: str | Path | None, export: Export, notes: list[str], progre
 
 
 def native_scale(backbone: str | Path) -> int:
-    """How much larger a backbone's own output is than its input: 4, or 1 for one that only restores.
+    """How much larger a backbone's own output is than its input: 4, or 1 if it only restores.
 
     Args:
         backbone: name or file of its weights, which are not fetched.
 
     Raises:
-        InputError: no such name or file, or of no backbone.
+        InputError: there is no such name or file, or it does not hold weights of a known network.
     """
-    network, config = look(backbone)
-    # What is no backbone is told when its weights are loaded.
+    network, config = network_of(backbone)
+    # Weights of a network that is not a backbone are refused when they are loaded.
     return BACKBONES[network.name](**config).scale if network.name in BACKBONES else 4
 
 
 def output_size(
     size: tuple[int, int], scale: float | None, explicit: tuple[int, int] | None, native: int = 4
 ) -> tuple[int, int]:
-    """HR (height, width) for LR `size`: round(h s), or the size asked for.
+    """(height, width) of the output: round(h s) x round(w s), or the size asked for.
 
     Args:
-        size: of the frames.
+        size: (height, width) of the LR frames.
         scale: s, by default `native`.
-        explicit: the size asked for.
+        explicit: the (height, width) asked for, or None.
         native: how much larger the backbone's own output is.
 
     Raises:
-        InputError: a scale outside of 1 to 8, on either axis.
+        InputError: a scale outside 1 to 8, on either axis.
     """
     h, w = size
     if explicit is None:
@@ -200,3 +218,40 @@ def output_size(
             f" {w}x{h}; both must be between 1 and 8"
         )
     return explicit
+
+
+class Component(NamedTuple):
+    """One row of the list of components: nesting level, name, number of parameters, and what it is."""
+
+    level: int
+    name: str
+    count: int
+    what: str
+
+
+def count(tree) -> int:
+    """Number of parameters in a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def components(network: str, backbone: Mapping[str, Any]) -> list[Component]:
+    """A backbone and all components of LDIP.
+
+    Args:
+        network: the backbone's name.
+        backbone: its parameters, or their shapes.
+    """
+    key = jax.random.key(0)
+    lrrf = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
+    head = jax.eval_shape(lambda key: init_head(ArbitraryScale(), key), key)
+    decoder = jax.eval_shape(lambda key: init_decoder(ArbitraryScaleDecoder(), key), key)
+    return [
+        Component(0, network, count(backbone), "the backbone, frozen"),
+        *(Component(1, name, count(tree), "") for name, tree in backbone.items()),
+        Component(0, "lrrf", count(lrrf), "the trainable module"),
+        Component(1, "ref_align", count(lrrf["ref_align"]), "features of a reference"),
+        Component(1, "ref_fusion", count(lrrf["ref_fusion"]), "references into a key-frame, by ICA"),
+        Component(1, "hrip", count(lrrf["hrip"]), "detail from frame to frame, backward and forward"),
+        Component(0, "as_head", count(head), "HR features at any scale, in place of the backbone's x4"),
+        Component(0, "as_decoder", count(decoder), "its decoder"),
+    ]

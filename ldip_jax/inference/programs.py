@@ -1,6 +1,6 @@
-"""The compiled programs that inference is made of: one frame, one pair or one reference at a time.
+"""The compiled programs of inference: each works on one frame, one pair of frames or one reference at a time.
 
-None depends on the number of frames, key-frames or references: a clip of any length reuses them.
+None depends on the number of frames, key-frames or references, so a clip of any length reuses them.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.ldip import LDIP, hr_flow
+from ldip_jax.models.carry import Route, blend, extend
+from ldip_jax.models.ldip import LDIP, flow_on
 from ldip_jax.ops.resize import resize_bicubic
+from ldip_jax.profiling import timed
 
-# 15 programs of each of a few networks.
+# There are 18 programs for each network; those of a few networks are kept.
 _KEPT = 64
 
 
@@ -46,8 +48,12 @@ def _start(net, query):
     return net.lrrf.start(query)
 
 
-def _absorb(net, layer, query, state, reference):
-    return net.lrrf.absorb(layer, query, state, reference)
+def _extract(net, query, reference):
+    return net.lrrf.extract(reference, query.dtype)
+
+
+def _absorb(net, layer, query, state, features, reference):
+    return net.lrrf.ref_fusion.absorb(layer, query, state, features, reference)
 
 
 def _fuse(net, layer, query, state):
@@ -58,15 +64,16 @@ def _finish(net, hr, query, best, valid):
     return net.lrrf.finish(hr, query, best, valid)
 
 
-def _propagate(net, reverse, current, previous, flow):
-    return net.lrrf.propagate(reverse, current, previous, hr_flow(flow, current.shape[1:3]))
+def _propagate(net, reverse, current, previous, flow, grid=None):
+    return net.lrrf.propagate(reverse, current, previous, flow_on(flow, current.shape[1:3], grid))
 
 
 @lru_cache(maxsize=_KEPT)
 def _compiled(net: LDIP, method: Callable, static: bool, donate: int | None) -> Callable:
     """A jitted method of a network: a function of parameters and arguments.
 
-    Kept, so that another clip of the same size, or other weights of the same network, compile nothing.
+    It is cached, so that nothing is compiled for another clip of the same size, or for other weights of the
+    same network.
     """
 
     def run(params, *args):
@@ -80,60 +87,91 @@ class Programs:
 
     Attributes:
         flow: (ref, supp) -> the backbone's optical flow.
-        detail_flow: (ref, supp) -> the optical flow that HRIP follows.
+        detail_flow: (ref, supp) -> the optical flow that detail follows.
         encode: frame -> its encoding.
         carry: frame -> the state before the first frame of a branch.
-        step: (branch, carry, inputs, flow) -> carry, output; one frame of the backbone's recurrence.
+        step: (branch, carry, inputs, flow) -> carry, output; the backbone's recurrence, by one frame.
         reconstruct: inputs -> LR features.
         upscale: (LR features, grid or None) -> HR features.
         decode: (HR features, frame, grid or None) -> image, not clamped.
         query: HR features -> a key-frame's query.
-        start: query -> a layer's empty state.
-        absorb: (layer, query, state, reference) -> state, with one more reference; uses up the state.
-        fuse: (layer, query, state) -> query after the layer; uses up the query.
+        start: query -> the empty state of a layer.
+        extract: (query, reference) -> the reference's features, in the query's type.
+        absorb: (layer, query, state, features, reference) -> state with one more reference; donates the given
+            state.
+        fuse: (layer, query, state) -> query after the layer; donates the given query.
         finish: (HR features, query, highest confidence, validity) -> refined HR features.
-        propagate: (reverse, current, previous, LR flow) -> refined HR features; one frame of HRIP.
+        propagate: (reverse, current, previous, LR flow, grid or None) -> refined HR features of a frame.
+        look: (frame, image, key-frame, its image, route) -> places in the key-frame, their confidence.
+        brought: (detail, places, weight) -> the detail at a frame's pixels.
     """
 
     def __init__(self, net: LDIP, params: dict[str, Any]):
         self.net = net
         self._params = jax.device_put(params)
-        self.flow = self._bind(_flow)
-        self.detail_flow = self._bind(LDIP.flow)
-        self.encode = self._bind(_encode)
-        self.carry = self._bind(_carry)
-        self.step = self._bind(_step, static=True)
-        self.reconstruct = self._bind(_reconstruct)
-        self.upscale = self._bind(LDIP.upscale)
-        self.decode = self._bind(LDIP.decode)
-        self.query = self._bind(_query)
-        self.start = self._bind(_start)
-        self.absorb = self._bind(_absorb, static=True, donate=3)
-        self.fuse = self._bind(_fuse, static=True, donate=2)
-        self.finish = self._bind(_finish)
-        self.propagate = self._bind(_propagate, static=True)
+        self.flow = self._bind("features", _flow)
+        self.detail_flow = self._bind("carry", LDIP.flow)
+        self.encode = self._bind("features", _encode)
+        self.carry = self._bind("features", _carry)
+        self.step = self._bind("features", _step, static=True)
+        self.reconstruct = self._bind("features", _reconstruct)
+        self.upscale = self._bind("decoder", LDIP.upscale)
+        self.decode = self._bind("decoder", LDIP.decode)
+        self.query = self._bind("fusion", _query)
+        self.start = self._bind("fusion", _start)
+        self.extract = self._bind("fusion", _extract)
+        self.absorb = self._bind("fusion", _absorb, static=True, donate=3)
+        self.fuse = self._bind("fusion", _fuse, static=True, donate=2)
+        self.finish = self._bind("fusion", _finish)
+        self.propagate = self._bind("hrip", _propagate, static=True)
+        self.look = self._bind("carry", LDIP.look)
+        self.brought = self._bind("carry", LDIP.brought)
 
-    def _bind(self, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
-        """A method with the parameters; its first argument may be `static`, argument `donate` be used up."""
-        # Flax modules do hash, by their fields.
+    def _bind(self, part: str, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
+        """A method with the parameters bound to it.
+
+        Args:
+            part: what its time counts as in a profile.
+            static: whether its first argument is static.
+            donate: the argument whose buffers are donated, counted with the parameters as 0.
+        """
+        # Flax modules are hashable, by their fields.
         compiled = _compiled(self.net, method, static, donate)  # type: ignore[arg-type]
-        return partial(compiled, self._params)
+        return timed(part, method.__name__.strip("_"), partial(compiled, self._params))
 
 
+@partial(timed, "carry", "subtract")
 @jax.jit
 def subtract(refined: Float[Array, "1 H W 64"], hr: Float[Array, "1 H W 64"]) -> Array:
-    """What a pass added to a frame's features, bfloat16: kept for every frame between the passes."""
+    """What a pass added to a frame's features, in bfloat16, because it is held for many frames."""
     return (refined - hr).astype(jnp.bfloat16)
 
 
+@partial(timed, "carry", "extend_route")
+@jax.jit
+def extend_route(route: Route, towards: Float[Array, "1 h w 2"], back: Float[Array, "1 h w 2"]) -> Route:
+    """See `extend`."""
+    return extend(route, towards, back)
+
+
+@partial(timed, "carry", "blend_sides")
+@jax.jit
+def blend_sides(sure: list[Array], shares: Float[Array, "k"]) -> list[Array]:
+    """The weights of both sides' detail, from the confidence of places and shares by time; see `blend`."""
+    stacked = jnp.stack(sure, axis=-1)
+    weights = blend(jnp.broadcast_to(shares, stacked.shape), stacked)
+    return [weights[..., side] for side in range(len(sure))]
+
+
+@partial(timed, "carry", "add")
 @jax.jit
 def add(hr: Float[Array, "1 H W 64"], residual: Array) -> Float[Array, "1 H W 64"]:
-    """Back from `subtract`."""
+    """The inverse of `subtract`."""
     return hr + residual.astype(hr.dtype)
 
 
 @partial(jax.jit, static_argnums=1)
 def to_size(image: Float[Array, "1 h w 3"], size: tuple[int, int]) -> Float[Array, "1 H W 3"]:
-    """An output brought to another size, antialiased bicubic, and to [0, 1]."""
+    """An image resized (antialiased bicubic) to (height, width) and clipped to [0, 1]."""
     resized = image if image.shape[1:3] == size else resize_bicubic(image, size)
     return jnp.clip(resized, 0.0, 1.0)

@@ -1,34 +1,85 @@
-"""LDIP over a clip of any length: frames in, upscaled frames out, a window at a time."""
+"""Runs LDIP over a clip of any length, one window at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames, refined_frames
-from ldip_jax.inference.keyframes import key_frames, self_references
+from ldip_jax.errors import InputError
+from ldip_jax.inference.cuts import AFTER, CutDetector
+from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
+from ldip_jax.inference.keyframes import key_frames, self_references, shots, still_moments
 from ldip_jax.inference.model import Model
+from ldip_jax.inference.plan import Plan, Task, base_memory, make_plan, usable_memory
 from ldip_jax.inference.programs import Programs, to_size
-from ldip_jax.inference.references import Choice, Clip, Found, ReferenceFinder, Rules, Still
-from ldip_jax.inference.windows import Window, window_length, windows
+from ldip_jax.inference.references import OWN_FRAMES, Choice, Clip, ReferenceFinder, Rules
+from ldip_jax.inference.selection import WindowReferences
+from ldip_jax.inference.shortlist import MOST
+from ldip_jax.inference.stills import Still, bound_moments, offered
+from ldip_jax.inference.streaming import (
+    OVERLAP,
+    Layout,
+    Window,
+    WindowFeatures,
+    overlap,
+    window_length,
+    windows,
+)
 from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.matcher import Matcher
+from ldip_jax.models.carry import PROPAGATIONS
+from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import whole_grid
 
+# Frames with a shorter side than this are too small to detect cuts.
+SMALLEST = 16
+
+
+def matcher_of(
+    net: LDIP, params: Mapping[str, Any], choice: str | Path, progress: Callable[[str], object] = print
+) -> Matcher:
+    """The matcher of this choice for a network: "flow" follows the same optical flow as its detail.
+
+    Raises:
+        InputError: see `choose_matcher`.
+    """
+    flow = None if net.flow_net is None else (net.flow_net, params["flow_net"])
+    return choose_matcher(choice, params["backbone"]["spynet"], flow=flow, progress=progress)
+
+
+class Segment(NamedTuple):
+    """The frames that one window makes.
+
+    Attributes:
+        places: their places in the clip.
+        images: float32 RGB `H W 3` in [0, 1]. Nothing is computed unless they are taken; then take all.
+    """
+
+    places: range
+    images: Iterator[Float[np.ndarray, "H W 3"]]
+
 
 class Upscaler:
-    """One model for clips of one size. Compiled programs and the matcher's weights live as long as it does.
+    """One model for clips of one size. Keep it for several clips: it holds compiled programs and all weights.
 
     Attributes:
         model: the networks and their weights.
         size, out: (height, width) of the frames in and out.
-        choices: what was decided on references, by key-frame; grows while frames are made.
-        spared: how many frames the backbone made alone, because no still took part; see `spare`.
-        notes: lines that the user should see.
-        watch: where set, called with each key-frame's place in the clip and the references that it was given.
+        choices: what was decided on references, by key-frame; filled while frames are made.
+        propagation: how detail gets from key-frames to the other frames; None without LRRF.
+        cuts: places of the first frames of new shots; if cuts are detected, filled while frames are read.
+        backbone_only_frames: how many frames only the backbone made, because no still matches in their
+            shot; see `spare`.
+        notes: lines to show to the user.
+        memory: bytes of memory that a run may use.
+        watch: if set, called with each key-frame's place in the clip and the references that it was given.
     """
 
     def __init__(
@@ -41,7 +92,10 @@ class Upscaler:
         rules: Rules | None = None,
         matcher: str | Path = "gmflow",
         spare: bool = False,
+        propagation: str | None = None,
+        cuts: str | tuple[int, ...] = "auto",
         remember: bool = False,
+        memory: int | None = None,
         progress: Callable[[str], object] = print,
     ):
         """
@@ -49,38 +103,66 @@ class Upscaler:
             key_stride: frames from one key-frame to the next.
             rules: which references a key-frame gets.
             matcher: "gmflow", "flow", or a folder of matches; see `choose_matcher`.
-            spare: where stills are given, leave LRRF out of a window in which none of them takes part.
+            spare: if stills are given, only they are references, and LRRF is not run in a shot in which none
+                of them matches.
+            propagation: how detail gets from key-frames to the other frames, one of `PROPAGATIONS`; None: as
+                the weights say.
+            cuts: places of the first frames of new shots; "auto" to detect them, "none" for a single shot.
             remember: keep all matches for another run over the same clip.
+            memory: bytes of memory to keep to; None: what is free, less a margin. On a CPU, those of the
+                whole process; on a GPU, those of the device.
             progress: receives lines of text while the matcher's weights are fetched.
 
         Raises:
-            InputError: a matcher that cannot be had.
+            InputError: `propagation` is unknown, or the matcher cannot be loaded.
         """
-        self.model, self.size, self.out = model, size, out
+        if propagation is not None and propagation not in PROPAGATIONS:
+            raise InputError(f"propagation {propagation}: choose from {', '.join(PROPAGATIONS)}")
+        if propagation is not None and model.refined:
+            net = model.net.clone(parent=None, name=None, propagation=propagation)
+            model = replace(model, net=net)
+        self.model = model
+        self.propagation = model.net.propagation if model.refined else None
         self.choices: dict[int, list[Choice]] = {}
         self.notes = list(model.notes)
         self.watch: Callable[[int, list[tuple[Choice, Reference]]], object] | None = None
-        self.spared = 0
-        self._key_stride, self._spare = key_stride, spare
+        self.cuts: set[int] = set()
+        self.backbone_only_frames = 0
+        self._key_stride, self._spare, self._asked_cuts = key_stride, spare, cuts
         self._programs = Programs(model.net, model.params)
-        native, shrink = model.net.backbone.scale, model.net.backbone.shrink
-        # Networks that work on reduced frames need whole pixels of these.
-        self._margin = (-size[0] % shrink, -size[1] % shrink)
-        self._lr_size = (size[0] + self._margin[0], size[1] + self._margin[1])
-        self._hr_size = out if model.arbitrary else (self._lr_size[0] * native, self._lr_size[1] * native)
-        self._grid = whole_grid(size, out) if model.arbitrary else None
+        self._count: int | None = None
+        self._stills = 0
+        self._measure(size, out)
         self._finder: ReferenceFinder | None = None
         if model.refined:
             rules = rules or Rules()
             if matcher not in ("gmflow", "flow"):
-                # A folder of matches knows the user's stills, not the clip's own frames.
-                rules = Rules(0, rules.exclude, rules.threshold)
-            spynet = model.params["backbone"]["spynet"]
-            flow = None
-            if model.net.flow_net is not None:
-                flow = model.net.flow_net, model.params["flow_net"]
-            chosen = choose_matcher(matcher, spynet, flow=flow, progress=progress)
+                # A folder of matches has stills, but not the clip's own frames.
+                rules = replace(rules, self_refs=0)
+            chosen = matcher_of(model.net, model.params, matcher, progress)
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
+        self.memory = usable_memory() if memory is None else memory
+        self._base = base_memory(model.refined)
+
+    def _measure(self, size: tuple[int, int], out: tuple[int, int]) -> None:
+        self.size, self.out = size, out
+        native, shrink = self.model.net.backbone.scale, self.model.net.backbone.shrink
+        # Networks that work on reduced frames need frames that reduce to whole pixels.
+        self._margin = (-size[0] % shrink, -size[1] % shrink)
+        self._lr_size = (size[0] + self._margin[0], size[1] + self._margin[1])
+        whole = (self._lr_size[0] * native, self._lr_size[1] * native)
+        self._hr_size = out if self.model.arbitrary else whole
+        self._grid = whole_grid(size, out) if self.model.arbitrary else None
+        # By the clip's frames, the number of stills and the memory: a run is done as it was checked.
+        self._plans: dict[tuple[int | None, int, int], Plan] = {}
+
+    def for_frames(self, size: tuple[int, int]) -> "Upscaler":
+        """An upscaler with the same options and networks, and about the same scale, for frames of a size."""
+        other = copy(self)
+        factors = [n / own for n, own in zip(self.out, self.size, strict=True)]
+        other._measure(size, (round(size[0] * factors[0]), round(size[1] * factors[1])))
+        other.choices, other.cuts, other.notes, other.watch, other._count = {}, set(), [], None, None
+        return other
 
     def frames(
         self,
@@ -88,140 +170,285 @@ class Upscaler:
         stills: Iterable[Still] = (),
         advance: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Float[np.ndarray, "H W 3"]]:
-        """Upscaled frames, float32 in [0, 1], in order, as they are ready.
+        """Upscaled frames, float32 RGB in [0, 1], in order, each as soon as it is ready.
 
         Args:
             frames: RGB in [0, 1], read as they are needed.
-            stills: the user's references.
+            stills: the user's reference images.
             advance: called with the kind of each finished piece of work; see `work`.
         """
+        for segment in self.segments(frames, stills, advance):
+            yield from segment.images
+
+    def segments(
+        self,
+        frames: Iterable[Float[np.ndarray, "h w 3"]],
+        stills: Iterable[Still] = (),
+        advance: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Segment]:
+        """The same frames window by window, in order.
+
+        No segment depends on whether the images of others are taken. So whoever has the images of a segment
+        from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment.
+
+        Args:
+            frames, stills, advance: as for `frames`.
+        """
         self.choices.clear()
-        self.spared = 0
+        self.backbone_only_frames = 0
         stills = list(stills)
+        plan = self.plan(self._count, len(stills))
+        self._begin_shots()
+        if self._asked_cuts == "auto" and self._finder is not None and min(self.size) >= SMALLEST:
+            frames = self._watched(frames)
         for window in self._windows(map(self._padded, frames)):
-            for image in self._window(window, stills, advance):
-                yield np.asarray(to_size(self._cropped(image), self.out))[0]
+            places = range(window.first + window.keep.start, window.first + window.keep.stop)
+            made = self._window(window, stills, advance, plan.layout)
+            yield Segment(places, map(self._finished, made))
+
+    def _watched(self, frames: Iterable[Float[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "h w 3"]]:
+        """The frames unchanged; cuts that are detected between them are added to `cuts`."""
+        detector = CutDetector()
+        waiting: deque[Float[np.ndarray, "h w 3"]] = deque()
+        for frame in frames:
+            self.cuts.update(detector.push(frame))
+            waiting.append(frame)
+            # A cut must be known before the window gets its last frame.
+            if len(waiting) == AFTER:
+                yield waiting.popleft()
+        self.cuts.update(detector.finish())
+        yield from waiting
 
     def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
         down, right = self._margin
         return np.pad(frame, ((0, down), (0, right), (0, 0)), "edge") if down or right else frame
 
-    def _cropped(self, image: Float[Array, "1 H W 3"]) -> Float[Array, "1 h w 3"]:
+    def _finished(self, image: Image) -> Float[np.ndarray, "_ _ 3"]:
+        return np.asarray(to_size(jnp.asarray(self._cropped(image)), self.out))[0]
+
+    def _cropped(self, image: Image) -> Float[Array, "_ _ _ 3"] | Float[np.ndarray, "_ _ _ 3"]:
         if not any(self._margin):
             return image
         native = self.model.net.backbone.scale
         return image[:, : self.size[0] * native, : self.size[1] * native]
 
-    def check(self, count: int, stills: Iterable[Still]) -> None:
-        """Before any work on a clip of `count` frames: whether a folder of matches has all that it needs.
+    def plan(self, count: int | None = None, stills: int = 0) -> Plan:
+        """How frames are cut and what waits on disk, so that a run keeps to `memory`.
+
+        Args:
+            count: frames of the clip; None: unknown.
+            stills: how many stills there are.
 
         Raises:
-            InputError: a file is missing.
+            InputError: even the smallest tiles need more memory, or there is too little room on the disk.
         """
-        if self._finder is not None:
-            stills = list(stills)
-            for window in self._windows(range(count)):
-                for key in self._keys(window):
-                    self._finder.check(key, stills)
+        key = count, stills, self.memory
+        if key not in self._plans:
+            self._plans[key] = make_plan(self._task(count, stills), self.memory)
+        return self._plans[key]
 
-    def work(self, count: int, stills: int = 0) -> dict[str, int]:
-        """How many pieces of work of each kind ("features", "decode" ...) a clip of `count` frames is."""
+    def _task(self, count: int | None, stills: int) -> Task:
+        shrink = self.model.net.backbone.shrink
+        length = self._length()
+        references = 0
+        if self._finder is not None:
+            given = self._finder.rules.self_refs
+            # Of many stills, few are matched with a key-frame.
+            references = max(min(stills, MOST), OWN_FRAMES if given is None else given)
+        return Task(
+            self.model.net,
+            (self._lr_size[0] // shrink, self._lr_size[1] // shrink),
+            self._lr_size,
+            self._hr_size,
+            length if count is None else min(length, count),
+            self._key_stride,
+            references,
+            self._base,
+        )
+
+    def tiles(self, stills: int) -> str:
+        """The tiles of the clip that was checked, in words; these change frames, a little.
+
+        Args:
+            stills: how many stills there are.
+        """
+        layout = self.plan(self._count, stills).layout
+        sizes = (part.tile for part in (layout.recurrence, layout.detail))
+        return " and ".join(f"{width}x{height}" for height, width in sizes)
+
+    def check(self, count: int, stills: Iterable[Still]) -> None:
+        """Check, before any work on a clip of `count` frames, whether it can be done.
+
+        Raises:
+            InputError: a still's moment is outside the clip, a file of matches is missing, or `memory` or the
+                disk is too small.
+        """
+        stills = list(stills)
+        self._count, self._stills = count, len(stills)
+        self.plan(count, len(stills))
+        for still in stills:
+            if still.moment is not None and not 0 <= still.moment < count:
+                raise InputError(
+                    f"{still.name}: belongs to frame {still.moment}, but the clip has frames 0 to {count - 1}"
+                )
+        if self._finder is not None:
+            self._begin_shots()
+            for window in self._windows(range(count)):
+                for key in self._keys(window, stills):
+                    self._finder.check(key, offered(key, stills, self.cuts))
+
+    def work(self, count: int, stills: Sequence[Still] = (), done: int = 0) -> dict[str, int]:
+        """How many pieces of work of each kind ("features", "decode" ...) a clip of `count` frames takes.
+
+        Args:
+            done: how many frames there are already from an earlier run.
+        """
         total: dict[str, int] = {}
 
         def add(kind: str, pieces: int) -> None:
             total[kind] = total.get(kind, 0) + pieces
 
+        self._begin_shots()
+        net, layout = self.model.net, self.plan(count, len(stills)).layout
         for window in self._windows(range(count)):
-            held = len(window.frames)
-            add("features", held * len(self._programs.net.backbone.branches))
-            if self._finder is None:
-                add("decode", len(window.keep))
+            if window.first + window.keep.stop <= done:
                 continue
-            add("backward", held)
-            add("forward", len(window.keep))
-            rules = self._finder.rules
-            for key in self._keys(window):
-                free = rules.free(stills, stills)
-                own = self_references(key, window.first, held, rules.exclude, free)
-                add("match", stills + len(own))
-                add("fuse", 1)
+            held, kept = len(window.frames), len(window.keep)
+            add("features", held * len(net.backbone.branches) * layout.recurrence.count)
+            add("decode", kept)
+            if self._finder is None:
+                continue
+            keys = self._keys(window, stills)
+            if net.propagation != "carry":
+                add("backward", held * layout.detail.count)
+                add("forward", window.keep.stop * layout.detail.count)
+            elif net.hrip_reach:
+                add("backward", len(keys) * (2 * net.hrip_reach + 1) * layout.detail.count)
+                add("forward", len(keys) * (net.hrip_reach + 1) * layout.detail.count)
+            if net.propagation != "hrip":
+                add("carry", kept if net.propagation == "carry" else held)
+            for key in keys:
+                given = len(offered(key, stills, self.cuts))
+                free = 0 if self._stills_only(len(stills)) else self._finder.rules.free(given, given)
+                own = self_references(key, window.first, held, self._finder.rules.exclude, free)
+                add("match", given + len(own))
+                add("fuse", int(given + len(own) > 0))
         return total
 
-    def costs(self) -> dict[str, float]:
-        """Rough cost of a piece of work of each kind, 10^9 multiply-adds: for a progress bar's time left."""
+    def costs(self, count: int | None = None, stills: int = 0) -> dict[str, float]:
+        """Rough cost of a piece of work of each kind, in 10^9 multiply-adds, to estimate the time left.
+
+        Args:
+            count, stills: as for `plan`; by default, those of the clip that was checked.
+        """
+        stills = stills or self._stills
         lr, hr_pixels = self.size[0] * self.size[1] / 1e9, self._hr_size[0] * self._hr_size[1] / 1e9
         head = lr * 740e3 + hr_pixels * 39e3
         matching = min(1.0, 640 / max(self._hr_size)) ** 2 * hr_pixels
+        layout = self.plan(self._count if count is None else count, stills).layout
+        # Of these, each piece is one tile.
+        step, passed = (x.overhead / x.count for x in (layout.recurrence, layout.detail))
         return {
-            "features": lr * self.model.net.backbone.step_cost,
+            "features": lr * self.model.net.backbone.step_cost * step,
             "decode": head,
-            "backward": head + hr_pixels * 900e3,
-            "forward": head + hr_pixels * 900e3,
-            # The matching network, the refinement, and the reference's share of Ref-Fusion.
+            "backward": (head + hr_pixels * 900e3) * passed,
+            "forward": (head + hr_pixels * 900e3) * passed,
+            # Two runs of the flow network, and all channels sampled twice, bicubically.
+            "carry": head + hr_pixels * 2 * (320e3 + 40e3),
+            # The matching network, the refinement, and Ref-Fusion of one reference.
             "match": matching * 4.5e6 + hr_pixels * (320e3 + 500e3),
             "fuse": hr_pixels * 1.2e6,
         }
 
-    def _windows(self, frames: Iterable[Any]) -> Iterator[Window]:
-        channels = self.model.net.backbone.held_channels
-        return windows(frames, window_length(self.size, self._hr_size, channels, refined=self.model.refined))
+    def window_count(self, count: int) -> int:
+        """How many windows a clip of `count` frames is cut into."""
+        return sum(1 for _ in self._windows(range(count)))
 
-    def _keys(self, window: Window) -> list[int]:
-        return key_frames(window.first, len(window.frames), self._key_stride, ends=window.last)
+    def _windows(self, frames: Iterable[Any]) -> Iterator[Window]:
+        return windows(frames, self._length(), self._shared())
+
+    def _shared(self) -> int:
+        """Frames that windows share on either side."""
+        return overlap(self._key_stride) if self.model.refined else OVERLAP
+
+    def _length(self) -> int:
+        """Frames of a window."""
+        net = self.model.net
+        propagation = net.propagation if self.model.refined else None
+        channels = net.backbone.held_channels
+        return window_length(self.size, self._hr_size, channels, propagation, self._shared())
+
+    def _keys(self, window: Window, stills: Sequence[Still]) -> list[int]:
+        # A folder of matches has them only for the regular key-frames.
+        regular = self._finder is None or self._finder.precomputed
+        cuts = set() if regular else self.cuts
+        count = len(window.frames)
+        keys = key_frames(window.first, count, self._key_stride, ends=window.last, cuts=cuts)
+        if regular:
+            return keys
+        return sorted({*keys, *bound_moments(stills, range(window.first, window.first + count))})
 
     def _window(
-        self, window: Window, stills: list[Still], advance: Callable[[str], None]
-    ) -> Iterator[Float[Array, "1 H W 3"]]:
-        held = WindowFeatures(self._programs, window.frames, advance)
-        finder = self._finder
-        if finder is None:
-            yield from backbone_frames(self._programs, held, window.keep, self._grid, advance)
+        self, window: Window, stills: list[Still], advance: Callable[[str], None], layout: Layout
+    ) -> Iterator[Image]:
+        held = WindowFeatures(self._programs, window.frames, advance, self._grid, layout)
+        if self._finder is None:
+            yield from backbone_frames(held, window.keep, advance)
             return
-        images: dict[int, Array] = {}
-
-        def image(place: int) -> Float[Array, "1 H W 3"]:
-            """The backbone's own output; float16 is finer than what matching can see."""
-            if place not in images:
-                hr = self._programs.upscale(held.features[place], self._grid)
-                made = self._programs.decode(hr, held.frames[place], self._grid)
-                images[place] = jnp.clip(made, 0.0, 1.0).astype(jnp.float16)
-            return images[place].astype(jnp.float32)
-
-        clip = Clip(window.first, held.frames, image)
+        clip = Clip(window.first, held.frames, held.image, held.holder.hold)
         scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
 
-        def tell(place: int, found: list[Reference], choices: list[Choice]) -> None:
-            # Windows overlap: the one that makes the frame is the one to ask.
+        def notify(place: int, found: list[Reference], choices: list[Choice]) -> None:
+            # Windows overlap: only the one that makes the frame reports its references.
             if place in window.keep:
                 self.choices[window.first + place] = choices
                 if self.watch is not None:
                     used = [choice for choice in choices if choice.used]
                     self.watch(window.first + place, list(zip(used, found, strict=True)))
 
-        of_stills: dict[int, Found] = {}
-
-        def matched(place: int) -> Found:
-            """Of the user's stills; a key-frame asks once."""
-            if place in of_stills:
-                return of_stills.pop(place)
-            return finder.of_stills(clip, place, stills, scale, advance)
-
-        def references(place: int) -> list[Reference]:
-            found, choices = finder.find(clip, place, matched(place), scale, advance)
-            tell(place, found, choices)
-            return found
-
-        keys = {key - window.first for key in self._keys(window)}
-        if self._spare and stills:
-            # The backward pass asks for key-frames from the last to the first: none is held for long.
-            for place in sorted(keys, reverse=True):
-                of_stills[place] = matched(place)
-                if of_stills[place][0]:
-                    break
+        references = WindowReferences(
+            self._finder,
+            clip,
+            lambda place: offered(window.first + place, stills, self.cuts),
+            scale,
+            advance,
+            notify,
+            stills_only=self._stills_only(len(stills)),
+        )
+        keys = set(self._keys(window, stills))
+        if stills and not self._finder.precomputed:
+            keys |= self._moments(window, stills, keys)
+        keys = {key - window.first for key in keys}
+        for shot in shots(window.first, len(window.frames), self.cuts):
+            span = range(shot.start - window.first, shot.stop - window.first)
+            keep = range(max(span.start, window.keep.start), min(span.stop, window.keep.stop))
+            if not keep:
+                continue
+            own = sorted(key for key in keys if key in span)
+            alone = self._stills_only(len(stills)) and not references.any_still(own)
+            if alone:
+                self.backbone_only_frames += len(keep)
+                yield from backbone_frames(held, keep, advance)
             else:
-                for place, found in of_stills.items():
-                    tell(place, *found)
-                self.spared += len(window.keep)
-                yield from backbone_frames(self._programs, held, window.keep, self._grid, advance)
-                return
-        yield from refined_frames(self._programs, held, window.keep, self._grid, references, keys, advance)
+                yield from refined_frames(self._programs, held, span, keep, references.at, own, advance)
+
+    def _stills_only(self, stills: int) -> bool:
+        """Whether the clip's own frames are never used as references."""
+        assert self._finder is not None
+        return self._spare and stills > 0 and not self._finder.rules.self_refs
+
+    def _begin_shots(self) -> None:
+        self.cuts.clear()
+        if not isinstance(self._asked_cuts, str):
+            self.cuts.update(self._asked_cuts)
+
+    def _moments(self, window: Window, stills: list[Still], keys: set[int]) -> set[int]:
+        """The frames most similar to stills without a moment, if no key-frame is near."""
+        images = [still.image for still in stills if still.moment is None]
+        found: set[int] = set()
+        for shot in shots(window.first, len(window.frames), self.cuts):
+            near = [key for key in keys if key in shot]
+            frames = window.frames[shot.start - window.first : shot.stop - window.first]
+            places = still_moments(frames, images, [key - shot.start for key in near], self._key_stride)
+            found |= {shot.start + place for place in places}
+        return found

@@ -1,4 +1,4 @@
-"""Where each pixel of a key-frame is seen in a reference, and how sure that is."""
+"""Matching: where each pixel of a key-frame is seen in a reference, and the confidence in that place."""
 
-# A match is sure above this confidence.
+# A pixel counts as matched if its confidence is above this.
 CONFIDENT = 0.5

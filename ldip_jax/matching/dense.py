@@ -1,22 +1,31 @@
-"""Matching by a network that gives the flow between two images of one size, both ways."""
+"""Matching with a flow network that runs in both directions; `gmflow` has the usual one."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cache, partial
+from typing import Any, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.confidence import forward_backward_confidence, inside
-from ldip_jax.matching.coordinates import flow_to_warp
-from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.matching.matcher import SIGMA, Match, Pair, flow_to_warp
 from ldip_jax.matching.refine import Refiner
+from ldip_jax.models.networks.gmflow import GMFlow, extend, gmflow_size
+from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.resize import resize_bicubic, resize_bilinear
+from ldip_jax.ops.warp import forward_backward_confidence, inside
 
 Params = dict[str, Any]
 # (params, a, b) -> (flow a -> b, flow b -> a), `b h w 3` images and `b h w 2` flows of one size.
 BidirectionalFlow = Callable[[Params, Array, Array], tuple[Array, Array]]
+# (params, image) -> what the network computes from each image on its own; and from this of both, the flows.
+Encode = Callable[[Params, Array], Any]
+Compare = Callable[[Params, Any, Any], tuple[Array, Array]]
+# Features of this many stills are kept; at GMFlow's largest size, those of each take 9 MB.
+KEPT = 12
 
 
 @partial(jax.jit, static_argnums=1)
@@ -26,27 +35,67 @@ def resize_image(image: Float[Array, "b h w 3"], size: tuple[int, int]) -> Float
         return jnp.clip(resize_bicubic(image.astype(jnp.float32), size), 0.0, 1.0)
 
 
-@partial(jax.jit, static_argnums=(0, 5))
+def identity(image: Array | np.ndarray) -> Hashable:
+    """The same for the same image while that exists: by its place in memory, or by the JAX array."""
+    if isinstance(image, np.ndarray):
+        return image.__array_interface__["data"][0], image.shape, image.strides[1:]
+    return id(image)
+
+
+class PerImage:
+    """A function of images that is computed once for each image, as long as few others come in between."""
+
+    def __init__(self, function: Callable[..., Any], kept: int = KEPT):
+        """
+        Args:
+            function: of an image, and of further hashable arguments.
+            kept: how many results are held, and the images that they belong to.
+        """
+        self._function, self._kept = function, kept
+        self._held: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+
+    def __call__(self, image: Any, *more: Hashable) -> Any:
+        key = (identity(image), *more)
+        if key not in self._held:
+            self._held[key] = image, self._function(image, *more)
+            if len(self._held) > self._kept:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return self._held[key][1]
+
+
+@partial(jax.jit, static_argnums=0)
+def encoded(encode: Encode, params: Params, image: Float[Array, "b h w 3"]) -> Any:
+    """`encode(params, image)`, compiled; the same function object shares programs."""
+    with jax.default_matmul_precision("highest"):
+        return encode(params, image)
+
+
+@partial(jax.jit, static_argnums=(0, 5, 6))
 def _match(
-    flow: BidirectionalFlow,
+    flow: Compare,
     params: Params,
-    a: Float[Array, "b h w 3"],
-    b: Float[Array, "b h w 3"],
+    a: Any,
+    b: Any,
     reference_size: Float[Array, "2"],
     size: tuple[int, int],
+    matching: tuple[int, int],
 ) -> Match:
     with jax.default_matmul_precision("highest"):
-        forward, backward = flow(params, a, b)
-        confidence = resize_bilinear(forward_backward_confidence(forward, backward), size)
+        # Networks may have padded the images.
+        forward, backward = (x[:, : matching[0], : matching[1]] for x in flow(params, a, b))
+        confidence = resize_bilinear(forward_backward_confidence(forward, backward, SIGMA), size)
         warp = flow_to_warp(forward, size, reference_size)
         return Match(warp, confidence * inside(warp, reference_size))
 
 
 class DenseMatcher:
-    """Resizes both images to one matching size, asks the network, and maps its flow back.
+    """Resizes both images to one matching size, runs the network, and maps its flow back.
 
-    The two images need neither the same size nor the same proportions. The program that runs the network
-    depends on the key-frame's size alone; for references of another size only the resizing is compiled anew.
+    What the network computes from an image on its own is computed once for each image.
+
+    The two images may have different sizes and proportions. The program that runs the network depends only on
+    the key-frame's size; for a reference of another size, only the resizing is compiled again.
     """
 
     def __init__(
@@ -55,25 +104,76 @@ class DenseMatcher:
         params: Params,
         matching_size: Callable[[tuple[int, int]], tuple[int, int]],
         refiner: Refiner | None = None,
+        halves: tuple[Encode, Compare] | None = None,
     ):
         """
         Args:
-            flow: the network; one function object for all matchers of a kind, so that they share programs.
-            params: its parameters; put on the device once.
-            matching_size: (height, width) for the network, from the key-frame's.
-            refiner: sharpens the coarse match; None leaves it as it is.
+            flow: the network; all matchers of a kind must be given the same function object, so that they
+                share programs.
+            params: its parameters; they are put on the device once.
+            matching_size: from the key-frame's (height, width) to the network's.
+            refiner: refines the coarse match; None leaves it as it is.
+            halves: `flow` in two parts, so that each image is encoded once; None: it has no such parts.
         """
-        self._flow = flow
-        self._params = jax.device_put(params)
-        self._matching_size = matching_size
-        self._refiner = refiner
+        self._encode, self._compare = halves or (None, flow)
+        # A key-frame is matched with all its references in turn; stills come back at the next key-frame.
+        self._of_frame, self._of_still = PerImage(self._encoded, kept=1), PerImage(self._encoded)
+        self.flow = flow
+        self.params = jax.device_put(params)
+        self.matching_size = matching_size
+        self.refiner = refiner
 
     def coarse(self, pair: Pair) -> Match:
         """The network's match at the key-frame's size."""
-        matching = self._matching_size(pair.size)
-        a, b = (resize_image(jnp.asarray(image), matching) for image in (pair.anchor, pair.reference))
-        return _match(self._flow, self._params, a, b, pair.reference_size, pair.size)
+        matching = self.matching_size(pair.size)
+        a = self._of_frame(pair.anchor, matching)
+        # Frames of the clip are JAX arrays, which do not come back.
+        known = isinstance(pair.reference, np.ndarray)
+        b = (self._of_still if known else self._encoded)(pair.reference, matching)
+        return _match(self._compare, self.params, a, b, pair.reference_size, pair.size, matching)
+
+    def _encoded(self, image: Array | np.ndarray, matching: tuple[int, int]) -> Any:
+        resized = resize_image(jnp.asarray(image), matching)
+        return resized if self._encode is None else encoded(self._encode, self.params, resized)
 
     def refine(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
-        """The refiner's match, or `match` without one."""
-        return self._refiner(pair, match, scale) if self._refiner else match
+        """The refined match, or `match` itself if there is no refiner."""
+        return self.refiner(pair, match, scale) if self.refiner else match
+
+
+Flows = tuple[Float[Array, "b h w 2"], Float[Array, "b h w 2"]]
+
+
+def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
+    """GMFlow on images of any size: they are padded by replication to multiples of 32, the flows cropped."""
+    h, w = a.shape[1:3]
+    forward, backward = cast(Flows, GMFlow().apply({"params": params}, extend(a), extend(b)))
+    return forward[:, :h, :w], backward[:, :h, :w]
+
+
+@cache
+def both_ways(net: nn.Module) -> Callable[..., Flows]:
+    """Runs a flow network from `a` to `b` and back, in one batch; equal networks get the same function."""
+
+    def run(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
+        flow = net.apply({"params": params}, jnp.concatenate([a, b]), jnp.concatenate([b, a]))
+        forward, backward = jnp.split(cast(Array, flow), 2)
+        return forward, backward
+
+    return run
+
+
+def own_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The key-frame's own size."""
+    return size
+
+
+def flow_matcher(net: nn.Module, params: dict[str, Any]) -> DenseMatcher:
+    """The clip's optical-flow network: cheap, for small motion.
+
+    SPyNet runs at the key-frame's own size. Other networks compare all pixels with each other, and run at
+    GMFlow's matching size.
+    """
+    size = own_size if isinstance(net, SPyNet) else gmflow_size
+    # Flax modules are hashable, by their fields.
+    return DenseMatcher(both_ways(net), params, size)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Where a still's view lies around a key-frame's: stills that show much more of the scene, or a part of it.
+"""Finds a key-frame's view in a still that shows much more of the scene, or only a part of it.
 
-A matching network sees both images at one size, and finds nothing where one shows things twice as large. So
-the two are compared first as small pictures, at every zoom and place, by normalised cross-correlation.
+A matching network gets both images at one size, and finds no match if one shows things twice as large. So
+small copies of the two are compared first, at every zoom and place, by normalised cross-correlation.
 """
 
 from collections.abc import Iterator
@@ -12,30 +12,31 @@ import numpy as np
 from jaxtyping import Array, Float
 from PIL import Image
 
-from ldip_jax.matching.confidence import inside
 from ldip_jax.matching.dense import resize_image
 from ldip_jax.ops.box import box_sums
+from ldip_jax.ops.warp import inside
 
-# The frame's longer side while it is looked for, and the side of the mean that is taken off for detail.
+# The longer side of the frame's small copy, and the side of the square whose mean is subtracted for detail.
 LONGER = 96
 MEAN = 13
-# How much wider or narrower a still's view may be, in steps of 2^(1/8); narrower ones leave few pixels.
+# Zooms are tried in steps of 2^(1/8), for views of the still from NARROWEST to WIDEST times as wide as the
+# frame's; narrower ones have too few pixels.
 STEPS_PER_OCTAVE = 8
 WIDEST, NARROWEST = 4.8, 1 / 3.4
-# A still is enlarged by no more; one of a few rows would fill the memory.
+# A still is enlarged at most by this; otherwise, one with few rows would fill the memory.
 LARGEST = 4.0
-# Unrelated pictures correlate by 0.3 to 0.55, the same scene by 0.7 and more.
+# Unrelated pictures have a correlation of 0.3 to 0.55, pictures of the same scene 0.7 or more.
 FOUND = 0.6
-# What is left around the frame's view on each side, by its size: it is known to half a step of zoom.
+# Margin on each side of the view found, relative to its size, because the zoom is known only to half a step.
 MARGIN = 0.12
-# Pixels of a reframed still per pixel of the frame's side, margin included: what is denser gains nothing.
+# A reframed still has at most this many times the frame's rows, margin included: denser stills gain nothing.
 DENSEST = 2.0
 
 Gray = Float[np.ndarray, "_ _"]
 
 
 class View(NamedTuple):
-    """The part of a still that a frame shows, in its pixels from the corner; may reach beyond the still.
+    """The part of a still that a frame shows, in pixels of the still; it may extend beyond the still.
 
     Attributes:
         top, left, height, width: whole pixels.
@@ -50,7 +51,7 @@ class View(NamedTuple):
 
 
 def find_view(frame: Float[np.ndarray, "H W 3"], still: Float[np.ndarray, "h w 3"]) -> View | None:
-    """What the frame shows of a still, with a margin around it; None where that is not clear.
+    """The part of a still that a frame shows, with a margin around it; None if it is not found.
 
     Args:
         frame, still: RGB in [0, 1], of any sizes.
@@ -85,19 +86,19 @@ def find_view(frame: Float[np.ndarray, "H W 3"], still: Float[np.ndarray, "h w 3
 
 
 class Reframed(NamedTuple):
-    """A still cut to a view.
+    """A still cropped to a view.
 
     Attributes:
-        image: as large as the view, or smaller where that has more than `DENSEST` pixels per frame's pixel;
-            grey where the view reaches beyond the still.
-        box: (top, left, bottom, right) of the still in it.
+        image: as large as the view, or reduced if that has more than `DENSEST` times the frame's rows; grey
+            where the view extends beyond the still.
+        box: (top, left, bottom, right) of the still in this image.
     """
 
     image: Float[np.ndarray, "h w 3"]
     box: tuple[int, int, int, int]
 
     def holds(self, warp: Float[Array, "b H W 2"]) -> Float[Array, "b H W 1"]:
-        """1 where places (x, y) in the image, rounded, show the still, else 0."""
+        """1 where places (x, y) in the image, rounded, show the still; 0 elsewhere."""
         top, left, bottom, right = self.box
         corner, size = (
             jnp.array([left, top], jnp.float32),
@@ -107,10 +108,10 @@ class Reframed(NamedTuple):
 
 
 def reframed(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, int]) -> Reframed:
-    """The still cut to a view.
+    """The still cropped to a view.
 
     Args:
-        frame: (height, width) of the frame that shows it.
+        frame: (height, width) of the frame that shows the view.
     """
     shrink = min(1.0, DENSEST * frame[0] / view.height)
     ends = view.top + view.height, view.left + view.width
@@ -128,7 +129,7 @@ def reframed(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, in
 
 
 def correlation(field: Gray, template: Gray) -> Gray:
-    """Normalised cross-correlation of a template with every place of a field that holds it whole."""
+    """Normalised cross-correlation of a template with a field, at every place where all of it is inside."""
     (h, w), shape = template.shape, field.shape
     template = template - template.mean()
     spectrum = np.fft.rfft2(field) * np.conj(np.fft.rfft2(template, shape))
@@ -139,7 +140,7 @@ def correlation(field: Gray, template: Gray) -> Gray:
 
 
 def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
-    """Factors to resize the still by, so that it is between so much wider and narrower."""
+    """Factors by which to resize the still, for views from `NARROWEST` to `WIDEST`."""
     level = max(frame[0] / still[0], frame[1] / still[1])
     steps = [round(STEPS_PER_OCTAVE * np.log2(limit)) for limit in (NARROWEST, WIDEST)]
     factors = (level * 2.0 ** (step / STEPS_PER_OCTAVE) for step in range(steps[0], steps[1] + 1))
@@ -147,14 +148,14 @@ def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
 
 
 def _gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:
-    """Gray, no larger than any zoom needs."""
+    """A grey copy, no larger than the zooms need."""
     gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1), np.float32))
     factor = max(1, int(min(gray.size) / (2 * LONGER * WIDEST)))
     return gray.reduce(factor)
 
 
 def _detail(gray: Image.Image, size: tuple[int, int]) -> Gray:
-    """Resized, less its local mean; float64, for sums are differences of large ones."""
+    """Resized, minus its local mean; in float64, because box sums are differences of large numbers."""
     small = gray.resize((max(1, size[1]), max(1, size[0])), Image.Resampling.BILINEAR)
     values = np.pad(np.asarray(small, np.float64), MEAN // 2, "reflect" if min(small.size) > MEAN else "edge")
     mean = box_sums(values, (MEAN, MEAN)) / MEAN**2

@@ -131,10 +131,34 @@ class FromRgb:
         frame = VideoFrame(rgb.shape[1], rgb.shape[0], _planar("yuv444p", bits))
         for plane, codes in zip(frame.planes, rgb_to_yuv(rgb, self._color), strict=True):
             plane_view(plane, _dtype(bits))[...] = codes
-        frame = self._relaid(frame, "out_chroma_loc=left")
-        frame.color_range = 2 if self._color.full_range else 1
-        frame.colorspace = self._color.matrix
+        return self._tag(self._relaid(frame, "out_chroma_loc=left"))
+
+    def _tag(self, frame: VideoFrame) -> VideoFrame:
+        if self._color.matrix:
+            frame.color_range = 2 if self._color.full_range else 1
+            frame.colorspace = self._color.matrix
+            # Some encoders, such as that of ProRes, look at frames only.
+            frame.color_primaries, frame.color_trc = self._color.primaries, self._color.transfer
         return frame
+
+    def _samples(self, frame: VideoFrame) -> list[Shaped[np.ndarray, "h w"]]:
+        packed = {"rgb24": 3, "bgr0": 4, "rgb48le": 3}.get(self._target, 1)
+        dtype = "<u2" if self._target.endswith("le") else "u1"
+        return [plane_view(plane, dtype, packed) for plane in frame.planes]
+
+    def to_bytes(self, frame: VideoFrame) -> bytes:
+        """The samples of a converted frame."""
+        return b"".join(samples.tobytes() for samples in self._samples(frame))
+
+    def from_bytes(self, data: bytes, height: int, width: int) -> VideoFrame:
+        """The frame of which these are the samples."""
+        frame = VideoFrame(width, height, self._target)
+        begin = 0
+        for samples in self._samples(frame):
+            piece = np.frombuffer(data, samples.dtype, samples.size, begin)
+            samples[...] = piece.reshape(samples.shape)
+            begin += samples.nbytes
+        return self._tag(frame)
 
     def _relaid(self, frame: VideoFrame, options: str) -> VideoFrame:
         if frame.format.name == self._target:

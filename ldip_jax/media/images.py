@@ -1,9 +1,6 @@
 """Still images: any common file as float32 RGB, and exact PNG of 8 or 16 bits."""
 
-import io
-import struct
-import warnings
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,23 +8,25 @@ from typing import Any
 
 import numpy as np
 from av import Packet, VideoCodecContext, VideoFrame
-from av.error import FFmpegError
 from jaxtyping import Float, Shaped, UInt
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import quantise
 from ldip_jax.media.frames import plane_view
+from ldip_jax.media.image_files import UNREADABLE, WAY_OUT, open_image
+from ldip_jax.media.profiles import GREY, profile, rgb8
+from ldip_jax.media.still_colors import Tagged, tagged
+from ldip_jax.untrusted import reading
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".avif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".avif", ".heic", ".heif"}
 )
-# What decoders raise on damaged files.
-_FAULTS = (OSError, SyntaxError, ValueError, EOFError, LookupError, struct.error, zlib.error, MemoryError)
+# Beyond this many pixels, a gigabyte of float32, a file needs a byte for so many of them: it is no trap then.
+_MANY_PIXELS, _PIXELS_PER_BYTE = (1 << 30) // 12, 100
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
-_GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I")
 _ORIENTATION = 0x0112
 # EXIF orientation: transpose, then flip rows, then flip columns.
 _TURNS = {
@@ -39,14 +38,6 @@ _TURNS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-# Colours on which a profile is compared with sRGB: every combination of nine levels.
-_LEVELS = [np.linspace(0, 255, 9).astype(np.uint8)] * 3
-_PROBE = Image.fromarray(np.stack(np.meshgrid(*_LEVELS, indexing="ij"), axis=-1).reshape(27, 27, 3))
-
-
-class NotAnImageError(InputError):
-    """The file is of no image format that can be read."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,9 @@ class ImageInfo:
 
     Attributes:
         bits: bits that `read_image` keeps, 8 or 16.
-        animated: a GIF or PNG of several pictures, which the video reader can decode.
+        animated: several pictures of one size, which are the frames of a clip.
+        paged: the video reader cannot decode these, but `read_pages` can.
+        pictures: in the file, of any size.
         notes: what `read_image` changes, such as "alpha dropped".
     """
 
@@ -63,7 +56,14 @@ class ImageInfo:
     width: int
     bits: int
     animated: bool
+    paged: bool
+    pictures: int
     notes: list[str]
+
+    @property
+    def still_notes(self) -> list[str]:
+        """The notes where only the first picture is taken."""
+        return [*self.notes, *([f"the first of its {self.pictures} pictures"] if self.pictures > 1 else [])]
 
 
 def orient(
@@ -83,100 +83,130 @@ def image_info(path: str | Path) -> ImageInfo:
         InputError: an image that cannot be used.
     """
     path = Path(path)
-    with _open(path) as image:
-        try:
-            return _describe(path, image)[0]
-        except InputError:
-            raise
-        except _FAULTS as error:
-            raise _damaged(path, error) from error
+    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+        return _describe(path, image)[0]
 
 
 def read_image(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], list[str]]:
     """An image file as sRGB.
 
-    PNG (all colour types, 1 to 16 bits), JPEG, TIFF (8 and 16 bits), WebP, BMP and what else Pillow reads.
-    The EXIF orientation is applied, alpha dropped (the colour below it as stored), a colour profile other
-    than sRGB converted.
+    PNG (all colour types, 1 to 16 bits), JPEG, TIFF (8 and 16 bits), WebP, AVIF, BMP and others.
+    The EXIF orientation is applied, alpha dropped (the colour below it as stored), and colours of another
+    profile or tag than sRGB are converted: ICC, PNG's cICP, gAMA and cHRM, AVIF's nclx, EXIF's Adobe RGB.
 
     Returns:
         float32 R'G'B' in [0, 1], and notes on what was changed, such as "alpha dropped" or "CMYK to RGB".
 
     Raises:
-        InputError: no such file, no image, too large, cut short or damaged.
+        InputError: no such file, no image, too large, cut short or damaged, or of high dynamic range.
     """
     path = Path(path)
-    with _open(path) as image:
-        try:
+    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+        info, transform = _describe(path, image)
+        turn = _turn(image)
+        # Loading checks the whole file, also where the samples are taken by another decoder below.
+        image.load()
+        pixels = _samples16(path, image) if info.bits == 16 else _samples8(image, transform)
+        if isinstance(transform, Tagged):
+            pixels = transform.to_srgb(pixels)
+    return np.ascontiguousarray(orient(pixels, *turn) if turn else pixels), info.still_notes
+
+
+def read_pages(path: Path) -> Iterator[Float[np.ndarray, "h w 3"]]:
+    """Every picture of an image file that has several, as `read_image` gives the first.
+
+    Raises:
+        InputError: a picture is damaged.
+    """
+    with open_image(path) as image:
+        with reading(path, UNREADABLE, WAY_OUT):
             info, transform = _describe(path, image)
-            turn = _turn(image)
-            # Loading checks the whole file, also where the samples are taken by another decoder below.
+            turn, count = _turn(image), getattr(image, "n_frames", 1)
+        for number in range(count):
+            with reading(f"{path}, picture {number}", UNREADABLE, WAY_OUT):
+                image.seek(number)
+                image.load()
+                if info.bits == 16:
+                    grey = np.asarray(image).astype(np.float32) / np.float32(65535)
+                    pixels = np.repeat(grey[..., None], 3, axis=-1)
+                else:
+                    pixels = _samples8(image, transform)
+                if isinstance(transform, Tagged):
+                    pixels = transform.to_srgb(pixels)
+            yield np.ascontiguousarray(orient(pixels, *turn) if turn else pixels)
+
+
+def page_seconds(path: Path) -> list[Fraction]:
+    """For how long each picture of a file shows, 0 where nothing says so; decodes all of them.
+
+    Raises:
+        InputError: a picture is damaged.
+    """
+    seconds = []
+    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
             image.load()
-            if info.bits == 16:
-                pixels = _samples16(path, image)
-            else:
-                pixels = np.asarray(_rgb8(image, transform)).astype(np.float32) / np.float32(255)
-        except InputError:
-            raise
-        except (*_FAULTS, FFmpegError, ImageCms.PyCMSError) as error:
-            raise _damaged(path, error) from error
-    return np.ascontiguousarray(orient(pixels, *turn) if turn else pixels), info.notes
+            seconds.append(Fraction(round(image.info.get("duration", 0)), 1000))
+    return seconds
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            # Large stills are welcome; far larger ones raise DecompressionBombError.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path)
-    except UnidentifiedImageError as error:
-        raise NotAnImageError(f"{path}: is no image that can be read; give PNG, JPEG or TIFF") from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise InputError(f"{path}: has more than {limit} million pixels; make it smaller first") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the name") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: is a folder; give an image file") from error
-    except _FAULTS as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: BaseException) -> InputError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-    return InputError(f"{path}: cannot be read as an image ({reason}); it may be cut short or damaged")
-
-
-def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTransform | None]:
+def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTransform | Tagged | None]:
     """The header, read before the pixels: loading drops some of it."""
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise InputError(f"{path}: has 32-bit samples, whose range is unknown; convert it to 8 or 16 bits")
+    width, height = image.size
+    if width * height > max(_MANY_PIXELS, _PIXELS_PER_BYTE * path.stat().st_size):
+        raise InputError(
+            f"{path}: claims {width}x{height} pixels, far more than its size allows; get it again"
+        )
     notes = []
-    pictures = getattr(image, "n_frames", 1)
-    if pictures > 1 and image.format != "MPO":
-        notes.append(f"the first of its {pictures} pictures")
+    # Phones add previews to JPEG.
+    pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    paged = pictures > 1 and image.format in ("WEBP", "AVIF", "TIFF") and _one_size(image, pictures)
+    animated = paged or (pictures > 1 and image.format in ("GIF", "PNG"))
     if image.mode in _ALPHA or "transparency" in image.info:
         notes.append("alpha dropped")
     # Grey of 16 bits with alpha is opened as RGBA.
-    if image.mode in _GREY or "LA;16B" in _raw_modes(image):
+    if image.mode in GREY or "LA;16B" in _raw_modes(image):
         notes.append("grey to RGB")
     elif image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
         notes.append(f"{image.mode} to RGB")
-    transform, note = _profile(image)
+    transform: ImageCms.ImageCmsTransform | Tagged | None
+    if transform := tagged(path, image):
+        note = f"colours converted from {transform.name} to sRGB"
+    else:
+        transform, note = profile(image)
     bits = _bits(image)
     if note:
         notes.append(note)
-    if transform and bits == 16:
+    if isinstance(transform, ImageCms.ImageCmsTransform) and bits == 16:
         notes.append("16 bits reduced to 8 by the colour conversion")
         bits = 8
-    width, height = image.size
     turn = _turn(image)
     if turn:
         notes.append("turned upright as its EXIF data say")
         if turn[0]:
             width, height = height, width
-    animated = pictures > 1 and image.format in ("GIF", "PNG")
-    return ImageInfo(height, width, bits, animated, notes), transform
+    if paged and bits == 16 and image.mode[:1] != "I":
+        notes.append("16 bits reduced to 8")
+        bits = 8
+    return ImageInfo(height, width, bits, animated, paged, pictures, notes), transform
+
+
+def _one_size(image: Any, pictures: int) -> bool:
+    """Whether pages are frames; they may also be previews and smaller copies."""
+    if image.format != "TIFF":
+        return True
+    size, mode = image.size, image.mode
+    try:
+        for number in range(1, pictures):
+            image.seek(number)
+            if (image.size, image.mode) != (size, mode):
+                return False
+        return True
+    finally:
+        image.seek(0)
 
 
 def _raw_modes(image: Any) -> list[str]:
@@ -200,45 +230,15 @@ def _turn(image: Image.Image) -> tuple[bool, bool, bool] | None:
     try:
         # The PNG reader's own method would decode the whole image to look behind it.
         return _TURNS.get(Image.Image.getexif(image).get(_ORIENTATION, 1))
-    except _FAULTS:
+    except Exception:
         return None
 
 
-def _cms_mode(image: Image.Image) -> str:
-    return "CMYK" if image.mode == "CMYK" else "L" if image.mode in _GREY else "RGB"
-
-
-def _profile(image: Image.Image) -> tuple[ImageCms.ImageCmsTransform | None, str | None]:
-    """The way to sRGB where the image's profile is another, and a note about it."""
-    data = image.info.get("icc_profile")
-    if not data:
-        return None, None
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        core: Any = source.profile
-        space, mode = core.xcolor_space.strip(), _cms_mode(image)
-        if mode != {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(space):
-            return None, f"its {space} colour profile does not fit and is ignored"
-        transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB")
-        if mode != "CMYK":
-            probe = _PROBE.convert(mode)
-            plain = np.asarray(probe.convert("RGB")).astype(int)
-            if np.abs(np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - plain).max() <= 2:
-                return None, None
-        name = ImageCms.getProfileDescription(source).strip() or "an unnamed profile"
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None, "its colour profile is damaged and ignored"
-    return transform, f"colours converted from {name} to sRGB"
-
-
-def _rgb8(image: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:
-    if transform is None:
-        return image.convert("RGB")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int32) // 257).astype(np.uint8))
-    converted = ImageCms.applyTransform(image.convert(_cms_mode(image)), transform)
-    assert converted is not None
-    return converted
+def _samples8(
+    image: Image.Image, transform: ImageCms.ImageCmsTransform | Tagged | None
+) -> Float[np.ndarray, "h w 3"]:
+    to_srgb = transform if isinstance(transform, ImageCms.ImageCmsTransform) else None
+    return np.asarray(rgb8(image, to_srgb)).astype(np.float32) / np.float32(255)
 
 
 def _samples16(path: Path, image: Image.Image) -> Float[np.ndarray, "h w 3"]:

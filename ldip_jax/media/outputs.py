@@ -12,9 +12,10 @@ from ldip_jax.media.images import SUFFIXES
 
 # Suffixes of video files that are written, with the library's name of the container.
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-_OTHER_VIDEO = frozenset(
-    {".avi", ".webm", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".flv", ".f4v"}
-    | {".ogv", ".ogg", ".3gp", ".mxf", ".y4m", ".h264", ".hevc"}
+# Suffixes by which video files are known; those that are not written are only read.
+VIDEOS = frozenset(
+    {*CONTAINERS, ".avi", ".webm", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf"}
+    | {".flv", ".f4v", ".ogv", ".ogg", ".3gp", ".mxf", ".y4m", ".h264", ".hevc"}
 )
 
 
@@ -27,7 +28,7 @@ def output_kind(path: str | Path) -> Literal["video", "folder", "image"]:
     suffix = Path(path).suffix.lower()
     if suffix in CONTAINERS:
         return "video"
-    if suffix in _OTHER_VIDEO:
+    if suffix in VIDEOS:
         raise InputError(f"{path}: {suffix} is not written; choose {', '.join(CONTAINERS)}, or give a folder")
     if suffix == ".png":
         return "image"
@@ -68,7 +69,7 @@ def check_output(
         elif path.is_dir():
             raise InputError(f"{path}: is a folder where a {path.suffix} file is to be; choose another name")
         elif os.path.lexists(path) and not path.is_file():
-            raise InputError(f"{path}: is no ordinary file; choose another name")
+            raise InputError(f"{path}: is not a regular file; choose another name")
         elif path.exists() and not overwrite:
             raise InputError(f"{path}: exists already; add --overwrite or choose another name")
     except OSError as error:
@@ -94,13 +95,27 @@ def is_ours(path: Path, names: frozenset[str]) -> bool:
     return path.is_file() and (path.name in names or re.fullmatch(r"\d{8}\.png", path.name) is not None)
 
 
+def check_parent(path: Path, shown: str | None = None) -> None:
+    """
+    Args:
+        shown: what to call `path` in the message; None: by its name.
+
+    Raises:
+        InputError: the folder that `path` lies in does not exist.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{shown or path}: {folder} is not an existing folder; create it first")
+
+
 def check_place(path: Path) -> None:
-    """Make a nameless file where `path` will be, or in its nearest existing parent.
+    """Make a nameless file where `path` will be (or what it links to), or in its nearest existing parent.
 
     Raises:
         InputError: that fails; names `path`.
     """
-    folder = Path(os.path.abspath(path if path.is_dir() else path.parent))
+    place = Path(os.path.realpath(path))
+    folder = place if place.is_dir() else place.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

@@ -1,18 +1,24 @@
 """Sound and subtitles of the input, carried over beside the new pictures."""
 
+import io
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from av import AudioResampler, Packet
-from av.audio.stream import AudioStream
-from av.codec import Codec
+import av
+from av import Packet
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
-from ldip_jax.media.video import open_container
+from ldip_jax.media.clip import Clip
+from ldip_jax.media.container import open_container
+from ldip_jax.media.extras import stream_fields, unsaid_language
+from ldip_jax.media.layouts import decoded_layouts
+from ldip_jax.media.sound import Copy, Transcode
 
 _COPIED = {
     "mp4": frozenset({"aac", "alac", "ac3", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"}),
@@ -26,127 +32,105 @@ _COPIED = {
         | {"subrip", "ass", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}
     ),
 }
-_AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
-_STREAM_FIELDS = ("language", "title")
-_FILE_FIELDS = frozenset(
-    {"title", "artist", "author", "album", "comment", "description", "synopsis", "copyright", "date", "genre"}
-    | {"creation_time", "location"}
-)
-
-
-class _Copy:
-    """Packets as they are."""
-
-    def __init__(self, output: OutputContainer, source: Stream):
-        self.stream: Stream = output.add_stream_from_template(source)
-
-    def packets(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
-        if packet.size == 0 or (packet.dts is None and packet.pts is None):
-            return
-        ticks = round(shift / Fraction(packet.time_base))
-        packet.pts = None if packet.pts is None else packet.pts - ticks
-        packet.dts = packet.pts if packet.dts is None else packet.dts - ticks
-        packet.stream = self.stream
-        yield packet
-
-
-class _Transcode:
-    """Sound decoded and coded again as AAC."""
-
-    def __init__(self, output: OutputContainer, source: AudioStream):
-        context = source.codec_context
-        rate = context.sample_rate if context.sample_rate in (Codec("aac", "w").audio_rates or ()) else 48000
-        layout = context.layout.name if context.layout.name in _AAC_LAYOUTS else "mono"
-        if layout == "mono" and context.channels > 1:
-            layout = "stereo"
-        stream = output.add_stream("aac", rate=rate, layout=layout)
-        stream.bit_rate = 96_000 * max(1, min(context.channels, 6))
-        self.stream: Stream = stream
-        self._encode = stream.encode
-        self._resampler = AudioResampler("fltp", layout, rate, frame_size=1024)
-
-    def packets(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
-        try:
-            frames: Any = packet.decode()
-        except FFmpegError:
-            # A damaged packet is a short silence, no reason to lose the pictures.
-            return
-        for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= round(shift / Fraction(frame.time_base))
-            for piece in self._resampler.resample(frame):
-                yield from self._encode(piece)
-        if packet.size == 0:
-            for piece in self._resampler.resample(None):
-                yield from self._encode(piece)
-            yield from self._encode(None)
+# Packets with which it is tried whether a container takes a track.
+_TRIED = 4
 
 
 class Tracks:
-    """The sound and subtitle streams, the chapters and the titles of a file, muxed in step with the pictures.
+    """The sound and subtitle streams and the chapters of a file, muxed in step with the pictures.
 
     Args:
-        output: the container being written; its video stream is there already.
+        output: the container being written; its video stream already exists.
         container: library name of its format, "mp4", "mov" or "matroska".
-        source: the input file.
-        video_start: when its first picture shows, in seconds of its clock.
+        like: the input.
 
     Attributes:
         start: seconds of the input's clock that become zero of the output's.
         notes: what is copied, coded again or left out.
     """
 
-    def __init__(self, output: OutputContainer, container: str, source: Path, video_start: Fraction):
+    def __init__(self, output: OutputContainer, container: str, like: Clip):
         self.notes: list[str] = []
-        self._output = output
-        self._input = open_container(source)
-        self._tracks: dict[int, _Copy | _Transcode] = {}
+        self._output, self._path = output, like.path
+        self._input = open_container(like.path)
+        self._tracks: dict[int, Copy | Transcode] = {}
+        self._refused = 0
         for stream in [*self._input.streams.audio, *self._input.streams.subtitles]:
-            self._add(stream, _COPIED[container])
-        copied = sum(isinstance(t, _Copy) and t.stream.type == "audio" for t in self._tracks.values())
+            self._add(stream, container)
+        copied = sum(isinstance(t, Copy) and t.stream.type == "audio" for t in self._tracks.values())
         if copied:
             self.notes.append("sound copied" if copied == 1 else f"{copied} sound tracks copied")
         kept = [self._input.streams[index] for index in self._tracks]
-        starts = [
-            stream.start_time * stream.time_base
-            for stream in kept
-            if stream.type == "audio" and stream.start_time is not None and stream.time_base is not None
-        ]
-        self.start = min([video_start, *starts])
+        # None: the whole file, of which sound may begin before the pictures.
+        self._within = like.within
+        starts = [start for stream in kept if (start := _start(stream)) is not None]
+        self.start = min([like.start, *starts]) if like.within is None else like.start
+        self._until = None
+        if like.within is not None and like.within[1] is not None:
+            self._until = like.within[1] - self.start
         self._describe()
-        self._packets: Iterator[Any] = self._input.demux(*kept) if kept else iter(())
+        self._packets: Iterator[Any] = like.clock.packets(self._input, kept) if kept else iter(())
         self._pending = self._next()
 
-    def _add(self, source: Any, copied: frozenset[str]) -> None:
+    def _add(self, source: Any, container: str) -> None:
         codec = source.codec_context.codec.canonical_name if source.codec_context else "unknown"
-        if codec in copied:
-            track = _Copy(self._output, source)
-        elif source.type == "audio" and source.codec_context:
-            track = _Transcode(self._output, source)
-            self.notes.append(f"{codec} sound coded again as AAC")
-        else:
-            kind = "sound" if source.type == "audio" else "subtitles"
+        sound = source.type == "audio"
+        track: Copy | Transcode | None = None
+        if codec in _COPIED[container] and _takes(container, self._path, source):
+            track = Copy(self._output, source)
+        elif sound and source.codec_context:
+            track = self._transcode(source, codec)
+            if track is None:
+                return
+        if track is None:
+            kind = "sound" if sound else "subtitles"
             self.notes.append(f"{codec} {kind} left out, which the new file cannot hold")
             return
-        track.stream.metadata.update({k: v for k, v in source.metadata.items() if k in _STREAM_FIELDS})
+        track.stream.metadata.update(stream_fields(source.metadata))
+        if language := unsaid_language(container, source.metadata):
+            self.notes.append(f"language {language} of a track left out, which the new file cannot hold")
         track.stream.disposition = source.disposition
         self._tracks[source.index] = track
 
+    def _transcode(self, source: Any, codec: str) -> Transcode | None:
+        """The track coded again; None and a note where it cannot be."""
+        layouts = decoded_layouts(self._path, source.index)
+        if not layouts:
+            why = "whose channels cannot be read" if layouts is None else "of which nothing can be decoded"
+            self.notes.append(f"{codec} sound left out, {why}; .mov or .mkv may take it as it is")
+            return None
+        try:
+            track = Transcode(self._output, source, layouts[0])
+        except (FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise
+            self.notes.append(f"{codec} sound left out, which cannot be coded as AAC ({layouts[0]})")
+            return None
+        mixed = f", its {layouts[0]} channels mixed to {track.mixed}" if track.mixed else ""
+        self.notes.append(f"{codec} sound coded again as AAC{mixed}")
+        if len(layouts) > 1:
+            kinds = ", ".join(dict.fromkeys(layouts))
+            self.notes.append(f"its channels change on the way ({kinds}): {track.layout} throughout")
+        return track
+
     def _describe(self) -> None:
-        """Title and chapters; what describes the old file itself, such as its encoder, stays behind."""
-        kept = {k: v for k, v in self._input.metadata.items() if k.lower() in _FILE_FIELDS}
-        self._output.metadata.update(kept)
+        """Chapters, on the new clock."""
         chapters: Any = self._input.chapters()
         for chapter in chapters:
             ticks = round(self.start / chapter["time_base"])
             chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
+            if self._until is not None:
+                chapter["end"] = min(chapter["end"], round(self._until / chapter["time_base"]))
+        if self._within is not None:
+            chapters = [chapter for chapter in chapters if chapter["start"] < chapter["end"]]
         if chapters:
             self._output.set_chapters(chapters)
 
     def _next(self) -> Any:
         try:
             return next(self._packets, None)
-        except FFmpegError:
+        except Exception:
+            # The pictures, read before, are whole.
             return None
 
     def advance(self, seconds: Fraction | None) -> None:
@@ -156,9 +140,84 @@ class Tracks:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if seconds is not None and stamp is not None and stamp * packet.time_base - self.start > seconds:
                 return
-            for result in self._tracks[packet.stream.index].packets(packet, self.start):
-                self._output.mux(result)
+            self._take(packet)
             self._pending = self._next()
+
+    def _inside(self, packet: Packet) -> bool:
+        """Whether a packet belongs to the part that the clip is cut to; subtitles are shortened to it."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if packet.size == 0 or stamp is None:
+            return True
+        unit = Fraction(packet.time_base)
+        begin, end = stamp * unit, (stamp + (packet.duration or 0)) * unit
+        until = None if self._until is None else self._until + self.start
+        if until is not None and begin >= until:
+            return False
+        if self._within is None or packet.stream.type == "audio":
+            return self._within is None or begin >= self.start
+        if end <= self.start:
+            return False
+        ticks = [
+            round(max(begin, self.start) / unit),
+            round((end if until is None else min(end, until)) / unit),
+        ]
+        packet.pts = packet.dts = ticks[0]
+        packet.duration = ticks[1] - ticks[0]
+        return True
+
+    def _take(self, packet: Packet) -> None:
+        if not self._inside(packet):
+            return
+        results = self._tracks[packet.stream.index].packets(packet, self.start)
+        while True:
+            try:
+                for result in results:
+                    self._output.mux(result)
+                return
+            except FFmpegError as error:
+                # No space, or no file any more.
+                if isinstance(error, OSError):
+                    raise
+                # One packet of sound is no reason to lose the pictures.
+                self._refused += 1
+
+    def finish(self, until: Fraction | None = None) -> None:
+        """Mux all the rest, and note what was left out of the tracks.
+
+        Args:
+            until: seconds of the output's clock at which the pictures end early; None: they do not.
+        """
+        if until is not None:
+            self._until = until if self._until is None else min(until, self._until)
+        self.advance(None)
+        dropped = self._refused + sum(track.dropped for track in self._tracks.values())
+        if dropped:
+            packets = "packet" if dropped == 1 else "packets"
+            self.notes.append(f"{dropped} {packets} of sound left out: damaged, or stepping back in time")
 
     def close(self) -> None:
         self._input.close()
+
+
+def _start(stream: Any) -> Fraction | None:
+    """When a track of sound begins."""
+    if stream.type != "audio" or stream.start_time is None or stream.time_base is None:
+        return None
+    return stream.start_time * stream.time_base
+
+
+def _takes(container: str, path: Path, source: Stream) -> bool:
+    """Whether a container takes a track as it is: tried in memory, before any work."""
+    try:
+        with open_container(path) as again, av.open(io.BytesIO(), "w", format=container) as trial:
+            stream = again.streams[source.index]
+            copy = Copy(trial, stream)
+            trial.start_encoding()
+            if stream.type == "audio":
+                for packet in islice(again.demux(stream), _TRIED):
+                    for result in copy.packets(packet, Fraction(0)):
+                        with suppress(OSError):
+                            trial.mux(result)
+    except (FFmpegError, ValueError):
+        return False
+    return True

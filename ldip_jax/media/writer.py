@@ -1,91 +1,28 @@
 """Writing frames: a video file, a folder of PNG, or one PNG, which appears whole or not at all."""
 
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+from av.error import FFmpegError
 from jaxtyping import Float
 
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
-from ldip_jax.media.encoder import VideoSink, choose_coding
-from ldip_jax.media.images import write_png
-from ldip_jax.media.outputs import check_output, is_ours, output_kind
+from ldip_jax.media.coding import BitDepth, choose_coding
+from ldip_jax.media.muxer import Muxer
+from ldip_jax.media.outputs import check_output, output_kind
+from ldip_jax.media.run_folder import RunFolder, Step
+from ldip_jax.media.sinks import ImageSink, Sink, VideoSink
+from ldip_jax.untrusted import reason
 
-
-class _Sink(Protocol):
-    notes: list[str]
-
-    def write(self, rgb: Float[np.ndarray, "h w 3"]) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def discard(self) -> None: ...
-
-
-class _FolderSink:
-    """PNG files, collected in a hidden folder and moved to their place at the end."""
-
-    def __init__(self, path: Path, names: Sequence[str], bit_depth: int):
-        self.notes = [f"PNG, {bit_depth} bits"]
-        self._path, self._names, self._bit_depth, self._number = path, names, bit_depth, 0
-        # An existing folder stays what it is (it may be a mount); a new one appears by one renaming.
-        self._existed = path.is_dir()
-        self._part = (path if self._existed else path.parent) / f".{secrets.token_hex(8)}.part"
-        self._part.mkdir()
-
-    def write(self, rgb: Float[np.ndarray, "h w 3"]) -> None:
-        number = self._number
-        name = self._names[number] if number < len(self._names) else f"{number:08d}.png"
-        try:
-            write_png(self._part / name, rgb, self._bit_depth)
-        except InputError as error:
-            # It names a hidden file; who knows the output names that.
-            raise error.__cause__ or error from None
-        self._number += 1
-
-    def finish(self) -> None:
-        if not self._existed:
-            os.rename(self._part, self._path)
-            return
-        names = frozenset(self._names)
-        for old in self._path.iterdir():
-            if is_ours(old, names):
-                old.unlink()
-        for new in sorted(self._part.iterdir()):
-            os.replace(new, self._path / new.name)
-        self._part.rmdir()
-
-    def discard(self) -> None:
-        shutil.rmtree(self._part, ignore_errors=True)
-
-
-class _ImageSink:
-    """One PNG, kept until the end."""
-
-    def __init__(self, path: Path, bit_depth: int):
-        self.notes = [f"PNG, {bit_depth} bits"]
-        self._path, self._bit_depth = path, bit_depth
-        self._rgb: np.ndarray | None = None
-
-    def write(self, rgb: Float[np.ndarray, "h w 3"]) -> None:
-        if self._rgb is not None:
-            raise _too_many(self._path)
-        self._rgb = rgb.copy()
-
-    def finish(self) -> None:
-        assert self._rgb is not None
-        write_png(self._path, self._rgb, self._bit_depth)
-
-    def discard(self) -> None:
-        self._rgb = None
+# Frames of a step if the caller makes none.
+_STEP = 240
 
 
 def _too_many(path: Path) -> InputError:
@@ -95,35 +32,99 @@ def _too_many(path: Path) -> InputError:
 class Writer:
     """Takes frames one by one; see `open_writer`.
 
-    A context manager: the output appears when its block ends, and nothing is left of it when the block
-    raises, `KeyboardInterrupt` included.
+    A context manager: the output appears when its block ends. If the block raises, `KeyboardInterrupt`
+    included, the output does not appear; nothing is left but, for a run that can be resumed, the folder of
+    finished steps.
 
     Attributes:
-        path: the output.
+        path: the output; until the block ends, another name may be given.
         notes: what was decided, such as the codec and what becomes of the sound; complete once entered.
+        steps: what an earlier run has finished, once entered.
+        complete: an earlier run has finished everything; then nothing can be written.
+        kept: the folder that is left for a run that resumes, after the block has raised.
+        restored: how many frames an earlier run has finished.
+        replaced: how many finished frames of an earlier run were thrown away.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], make: Callable[[], _Sink]):
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        make: Callable[[RunFolder], Sink],
+        most: int | None = None,
+        *,
+        identity: Mapping[str, Any] | None = None,
+        resume: bool = False,
+    ):
+        """
+        Args:
+            size: (height, width) of the frames.
+            make: makes what takes the frames.
+            most: frames that the output can hold; None: any number.
+            identity: what the output is made from; None: this run cannot be resumed.
+            resume: continue an earlier run if there is one.
+        """
         self.path = path
         self.notes: list[str] = []
-        self._size, self._make, self._number = size, make, 0
-        self._sink: _Sink | None = None
+        self.steps: list[Step] = []
+        self.complete = False
+        self.kept: Path | None = None
+        self.restored = self.replaced = 0
+        self._size, self._make, self._most = size, make, most
+        self._identity, self._resume = identity, resume
+        self._folder = RunFolder(path)
+        self._sink: Sink | None = None
+        self._numbers: list[int] | None = None
+        self._stepped = False
         self._made: list[Path] = []
 
     def __enter__(self) -> "Writer":
-        try:
-            self._make_folders()
-            self._sink = self._make()
-        except BaseException as error:
-            self._remove_folders()
-            if isinstance(error, OSError):
-                raise self._unwritable(error) from error
-            raise
-        self.notes = self._sink.notes
+        with self._writing():
+            try:
+                self._make_folders()
+                self._open()
+            except BaseException:
+                self._remove_folders()
+                raise
         return self
 
-    def write(self, frame: Float[np.ndarray, "h w 3"]) -> None:
+    def _open(self) -> None:
+        sink = self._make(self._folder)
+        self._folder.open(self._identity or {}, resume=self._resume, intact=sink.intact)
+        self.replaced = self._folder.replaced if self._identity is not None else 0
+        try:
+            self.complete = self._folder.placing
+            if self.complete:
+                sink.place(self.path)
+                self._folder.remove()
+                return
+            sink.start()
+        except BaseException:
+            sink.discard()
+            self._abandon()
+            raise
+        self._sink, self.notes = sink, sink.notes
+        self.steps = list(self._folder.steps)
+        self.restored = self._folder.done
+
+    @property
+    def finished(self) -> int:
+        """How many frames are finished, those of an earlier run too."""
+        return self._folder.done
+
+    def begin(self, count: int) -> None:
+        """Begin a step of `count` frames, which are finished together."""
+        assert self._sink is not None, "begin inside the writer's with block"
+        self._stepped = True
+        with self._writing():
+            self._sink.begin(count)
+        self._numbers = []
+
+    def write(self, frame: Float[np.ndarray, "h w 3"], number: int | None = None) -> None:
         """Add a frame of R'G'B' in [0, 1]; values beyond are clipped.
+
+        Args:
+            number: of the frame in the clip; None: as many as are written already.
 
         Raises:
             InputError: no space left, or another reason why the output cannot be written.
@@ -131,33 +132,87 @@ class Writer:
         assert self._sink is not None, "write inside the writer's with block"
         if frame.shape[:2] != self._size:
             raise ValueError(f"a frame of {frame.shape[:2]} for an output of {self._size} (height, width)")
-        try:
-            self._sink.write(frame)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._number += 1
+        if self._numbers is None:
+            self.begin(_STEP)
+            self._stepped = False
+        assert self._numbers is not None
+        place = self._folder.done + len(self._numbers)
+        if self._most is not None and place >= self._most:
+            raise _too_many(self.path)
+        number = place if number is None else number
+        with self._writing():
+            self._sink.write(frame, number)
+        self._numbers.append(number)
+        if not self._stepped and len(self._numbers) == _STEP:
+            self.end()
+
+    def end(self, extra: Mapping[str, Any] | None = None) -> None:
+        """End the step: a run that resumes does not make its frames again.
+
+        Args:
+            extra: what such a run finds in `steps`.
+        """
+        assert self._sink is not None, "end inside the writer's with block"
+        assert self._numbers, "end a step that has frames"
+        with self._writing():
+            data = self._sink.end()
+            self._folder.commit(Step(self._folder.done, self._numbers, data, dict(extra or {})))
+            self._sink.tidy()
+        self._numbers = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._sink is not None
-        sink, self._sink = self._sink, None
+        if self._sink is None:
+            return
         finished = False
         try:
             if kind is None:
-                if self._number == 0:
-                    raise ValueError(f"{self.path}: no frame was written")
-                sink.finish()
+                self._finish(self._sink)
                 finished = True
-        except OSError as problem:
-            raise self._unwritable(problem) from problem
         finally:
+            sink, self._sink = self._sink, None
             if not finished:
                 sink.discard()
-                self._remove_folders()
+                self._abandon()
+                if self.kept is None:
+                    self._remove_folders()
 
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self.path}: cannot be written ({error.strerror or error}); choose another place")
+    def _finish(self, sink: Sink) -> None:
+        if self._numbers:
+            self.end()
+        if self._folder.done == 0:
+            raise ValueError(f"{self.path}: no frame was written")
+        with self._writing():
+            sink.finish()
+            self._folder.place()
+            sink.place(self.path)
+            self._folder.remove()
+
+    def _abandon(self) -> None:
+        """Leave the folder to a run that resumes, or remove it."""
+        if self._identity is not None and self._folder.steps:
+            self.kept = self._folder.path
+            self._folder.close()
+        else:
+            self._folder.remove()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Names the output in errors about files in the folder."""
+        try:
+            yield
+        except (OSError, FFmpegError) as error:
+            raise self._unwritable(error) from error
+        except InputError as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FFmpegError):
+                raise self._unwritable(error.__cause__) from error.__cause__
+            raise
+
+    def _unwritable(self, error: OSError | FFmpegError) -> InputError:
+        if isinstance(error, OSError):
+            return InputError(f"{self.path}: cannot be written ({reason(error)}); choose another place")
+        return InputError(f"{self.path}: cannot be written ({reason(error)}); choose another format")
 
     def _make_folders(self) -> None:
         missing = []
@@ -183,29 +238,36 @@ def open_writer(
     fps: Fraction | None = None,
     names: Sequence[str] | None = None,
     like: Clip | None = None,
-    bit_depth: int = 8,
+    bit_depth: BitDepth = "auto",
     crf: int | None = None,
     lossless: bool = False,
     codec: str = "h264",
     overwrite: bool = False,
+    identity: Mapping[str, Any] | None = None,
+    resume: bool = False,
 ) -> Writer:
     """A writer for frames of one size: a video file (.mp4, .m4v, .mov, .mkv), one `.png`, or a folder of PNG.
 
     Missing parent folders are made. The file or folder appears under its name when the writer's block ends
-    well, and only then.
+    well, and only then. Until then, everything is in the folder `.OUT.ldip` beside it.
 
     Args:
         path: the output; its suffix decides what is written.
         height, width: of the frames. Odd sizes are kept, in 4:4:4 chroma.
         fps: frames per second; None takes the timing of `like`, or 25 for images.
         names: names of the PNG files; None takes those of `like`, else `00000000.png` ...
-        like: the input, whose timing, pixel shape, colour coding, sound, subtitles and titles are kept.
-        bit_depth: of PNG, 8 or 16; video is written with 8 bits, or 10 for 16.
-        crf: quality of H.264 and H.265, 0 (best) to 51; None for 18.
-        lossless: decoding gives exactly round(255 y) back: FFV1 in .mkv (with `bit_depth` 16, round(65535 y)
-            too), RGB H.264 in the others. `crf` and `codec` then do not count.
-        codec: "h264" or "h265".
+        like: the input, whose timing, pixel shape, colours, sound, subtitles, tags and attachments are kept.
+        bit_depth: of PNG, 8 ("auto" too) or 16; video is written with 8 bits, or 10 for 16, and "auto" takes
+            10 where `like` has more than 8.
+        crf: quality of video, 0 (best) to 51, None for 18; of VP9 and AV1 to 63, None for 24.
+        lossless: decoding gives exactly round(255 y) back: FFV1 in .mkv (with 16 bits, round(65535 y) too),
+            RGB H.264 in the others. `crf` and `codec` then do not count.
+        codec: a name of `CODECS`: "h264" and "h265" for all files, "vp9" and "av1" for .mp4, .m4v and .mkv,
+            "prores" (10 bits) for .mov and .mkv, "ffv1" (as `lossless`) for .mkv.
         overwrite: replace an existing output; in an existing folder, PNG files of such a run only.
+        identity: what the frames are made from. With it, finished steps are kept when the writer's block
+            raises, and a writer with the same identity may resume from them. None: nothing is kept.
+        resume: continue from the steps of an earlier run, if there are any; otherwise they are removed.
 
     Raises:
         InputError: at once if the output cannot be written this way; from the writer if it fails later.
@@ -227,13 +289,38 @@ def open_writer(
             lossless=lossless,
             codec=codec,
         )
-        return Writer(
-            path, size, lambda: VideoSink(path, coding, height=height, width=width, fps=fps, like=like)
-        )
-    if bit_depth not in (8, 16):
+        settings = {"codec": [coding.encoder, coding.layout, str(coding.color), coding.options]}
+
+        def video(folder: RunFolder) -> Sink:
+            keep = identity is not None
+            return VideoSink(
+                folder,
+                path,
+                coding,
+                height=height,
+                width=width,
+                like=like,
+                mux=lambda file: Muxer(file, path, coding, height=height, width=width, fps=fps, like=like),
+                keep=keep,
+            )
+
+        known = None if identity is None else {**identity, **settings}
+        return Writer(path, size, video, identity=known, resume=resume)
+    if bit_depth not in ("auto", 8, 16):
         raise InputError(f"bit depth {bit_depth}: PNG has 8 or 16 bits; choose one of them")
+    bits = 16 if bit_depth == 16 else 8
+    known = None if identity is None else {**identity, "bit depth": bits}
     if kind == "folder":
-        return Writer(path, size, lambda: _FolderSink(path, names, bit_depth))
+        return Writer(
+            path, size, lambda folder: ImageSink(folder, names, bits), identity=known, resume=resume
+        )
     if len(names) > 1 or (like is not None and like.count != 1):
         raise _too_many(path)
-    return Writer(path, size, lambda: _ImageSink(path, bit_depth))
+    return Writer(
+        path,
+        size,
+        lambda folder: ImageSink(folder, names, bits, single=True),
+        most=1,
+        identity=known,
+        resume=resume,
+    )

@@ -7,20 +7,19 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ldip_jax.models.bands import over_bands
 from ldip_jax.models.decoder import decode_detail
-from ldip_jax.models.feature_extractor import RDB
-from ldip_jax.models.layers import Conv
+from ldip_jax.models.layers import Conv, over_bands
+from ldip_jax.models.ref_align import RDB
 from ldip_jax.ops.grid import Grid, grid_offsets, sample_bicubic, sample_nearest, whole_grid
 
 
 class ArbitraryScale(nn.Module):
-    """HR features on any grid from a frame's LR features, in place of the backbone's x4. 157,248 parameters.
+    """HR features on any grid from a frame's LR features; replaces the backbone's x4. 157,248 parameters.
 
     Attributes:
-        features: channels out.
+        features: output channels.
         blocks: residual dense blocks.
-        pixel_size: whether the network is told the size of an HR pixel (2 more input channels).
+        pixel_size: whether the size of an HR pixel is an input (2 more channels).
         band_pixels: HR pixels per band of rows; None for the whole frame at once.
     """
 
@@ -40,7 +39,7 @@ class ArbitraryScale(nn.Module):
         return x
 
     def __call__(self, features: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W 64"]:
-        """HR features at the grid's pixels: nearest LR feature, its offset and the pixel's size, refined."""
+        """HR features at the grid's pixels, from the nearest LR feature, its offset and the pixel's size."""
         offsets = grid_offsets(grid)
         batch = features.shape[0]
 
@@ -60,7 +59,7 @@ class ArbitraryScale(nn.Module):
 
 
 class ArbitraryScaleDecoder(nn.Module):
-    """The image from HR features on any grid, on a bicubic base. 38,659 parameters."""
+    """From HR features on any grid to the image, as detail on a bicubic base. 38,659 parameters."""
 
     band_pixels: int | None = None
 
@@ -71,12 +70,12 @@ class ArbitraryScaleDecoder(nn.Module):
     def __call__(
         self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid, hook: str = "hr_pre"
     ) -> Float[Array, "b H W 3"]:
-        """The image, not clamped, from features at `hook`; `frame` is the LR frame under the grid."""
+        """The image (not clamped) from features at `hook`; `frame` is the LR frame under the grid."""
         return decode_detail(self, hr, hook) + sample_bicubic(frame.astype(jnp.float32), grid)
 
 
 def init_head(head: ArbitraryScale, key: PRNGKeyArray) -> Mapping[str, Any]:
-    """Untrained parameters of the head; their shapes depend on no image size."""
+    """Untrained parameters of the head; their shapes do not depend on the image size."""
     return head.init(key, jnp.zeros((1, 4, 4, 64)), whole_grid((4, 4), (8, 8)))["params"]
 
 

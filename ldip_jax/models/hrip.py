@@ -1,17 +1,16 @@
-"""HRIP: refined detail carried from frame to frame at high resolution (paper, section 7.3)."""
+"""HRIP: refined detail is passed from frame to frame at high resolution (paper, section 7.3)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.bands import over_bands
-from ldip_jax.models.layers import Conv, LayerNorm
-from ldip_jax.models.swin import SwinBlock
+from ldip_jax.models.layers import Conv, LayerNorm, over_bands
+from ldip_jax.models.networks.swin import SwinBlock
 from ldip_jax.ops.warp import nearest, pixel_grid
 
 
 class SwinPair(nn.Module):
-    """A Swin block and a shifted one; the cell's pairs are scanned, their parameters stacked on axis 0."""
+    """A Swin block and a shifted one. The cell scans its pairs, with parameters stacked on axis 0."""
 
     features: int
     heads: int
@@ -30,8 +29,8 @@ class HRIPCell(nn.Module):
     """One frame of one direction. 386,976 parameters.
 
     Attributes:
-        features: channels inside.
-        blocks: Swin blocks, every second one shifted.
+        features: inner channels.
+        blocks: Swin blocks; every second one is shifted.
         heads, window, mlp_ratio: of the Swin blocks.
         band_pixels: pixels per band of rows; None for the whole frame at once.
     """
@@ -62,12 +61,12 @@ class HRIPCell(nn.Module):
         previous: Float[Array, "b H W 64"],
         flow: Float[Array, "b H W 2"],
     ) -> Float[Array, "b H W 64"]:
-        """The residual of the current frame's features (all features in LRRF's scale).
+        """The residual of the current frame's features. All features are in LRRF's scale.
 
         Args:
             current: this frame's features.
-            previous: the refined features of the frame before in this direction; zeros at the first.
-            flow: from this frame to that one, (x, y) in HR pixels; zeros at the first.
+            previous: refined features of the previous frame in this direction; zeros at the first frame.
+            flow: from this frame to the previous one, (x, y) in HR pixels; zeros at the first frame.
         """
         height, width = current.shape[1:3]
 
@@ -82,7 +81,7 @@ class HRIPCell(nn.Module):
 
 
 class HRIP(nn.Module):
-    """A backward and a forward cell with weights of their own; `step` runs one frame of either.
+    """A backward and a forward cell, each with its own weights; `step` runs one frame of either.
 
     Attributes:
         band_pixels: pixels per band of rows; None for the whole frame at once.

@@ -1,20 +1,23 @@
-"""The layers that several boxes share: convolution, dense layer's activations, pixel shuffle."""
+"""Layers shared by several components, and a way to run a chain of them over bands of rows."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
+from ldip_jax.ops.bands import crop_band, join_bands, plan_bands, read_band
 from ldip_jax.ops.conv import conv2d
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.1)
 
 
 def _as_input(*arrays: Any, dtype: Any = None, inexact: bool = True) -> list[Any]:
-    """An input, then parameters in its type."""
+    """An input and parameters, the latter cast to the input's type."""
     del dtype, inexact
     return [None if array is None else array.astype(arrays[0].dtype) for array in arrays]
 
@@ -24,7 +27,7 @@ dense = partial(nn.Dense, promote_dtype=_as_input)
 
 
 class LayerNorm(nn.LayerNorm):
-    """Flax's, its sums in float32, its result in the type of what comes in."""
+    """Flax's layer norm, with sums in float32 and the result in the input's type."""
 
     epsilon: float = 1e-5
 
@@ -38,11 +41,11 @@ class Conv(nn.Module):
     Attributes:
         features: output channels.
         kernel: side of the square kernel, or height and width (odd).
-        stride: 1, or 2 to halve the map (torch's padding, kernel // 2 on every side).
+        stride: 1, or 2 to halve the map (padding as in torch: kernel // 2 on every side).
         use_bias: whether a bias is added.
-        winograd: whether a CPU may compute it faster with a little more rounding, see `conv2d`.
-        zero: start with a zero kernel, so that the layer is silent at first.
-        dtype: compute type, that of the input by default; parameters are float32.
+        winograd: whether a CPU may use a faster algorithm with larger rounding errors; see `conv2d`.
+        zero: start with a zero kernel, so that the layer's output is zero at first.
+        dtype: compute type, by default that of the input; parameters are float32.
     """
 
     features: int
@@ -70,3 +73,43 @@ class Conv(nn.Module):
 def pixel_shuffle(x: Float[Array, "b h w c"], r: int = 2) -> Float[Array, "b H W C"]:
     """out[r y + i, r x + j, c] = in[y, x, c r^2 + i r + j]."""
     return rearrange(x, "b h w (c i j) -> b (h i) (w j) c", i=r, j=r)
+
+
+def over_bands(
+    module: nn.Module,
+    chain: Callable[..., Any],
+    maps: tuple[Shaped[Array, "_ h _ _"], ...],
+    *,
+    halo: int = 0,
+    multiple: int = 1,
+    scale: int = 1,
+) -> Any:
+    """`chain(module, *maps)`, computed band by band; the result equals that of the whole map at once.
+
+    Only the maps are kept for the backward pass, which recomputes the chain from them. This takes less
+    memory, and on a CPU also less time.
+
+    Args:
+        module: owner of the layers; its `band_pixels` is the size of a band (None: the whole map).
+        chain: takes the module and the maps; returns one map or a tuple of maps, `scale` times as high.
+            An output row must not depend on rows further away than `halo`.
+        maps: arrays of the same height; the first has the frame's width.
+        halo: rows above and below that an output row depends on.
+        multiple: bands begin at multiples of this many rows.
+        scale: output rows per input row.
+    """
+    height, width = maps[0].shape[1:3]
+    bands = plan_bands(height, width, module.band_pixels, halo, multiple)
+    if bands is None:
+        return nn.remat(chain, prevent_cse=False)(module, *maps)
+
+    def one(module: nn.Module, carry: None, index: Array) -> tuple[None, Any]:
+        out = chain(module, *(read_band(x, bands, index) for x in maps))
+        return carry, jax.tree.map(lambda y: crop_band(y, bands, index, scale), out)
+
+    # Reading is inside the remat, so that the maps are kept and not copies of their bands.
+    scan = nn.scan(
+        nn.remat(one, prevent_cse=False), variable_broadcast="params", split_rngs={"params": False}
+    )
+    _, out = scan(module, None, jnp.arange(bands.count))
+    return jax.tree.map(lambda y: join_bands(y, bands, scale), out)

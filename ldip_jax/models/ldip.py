@@ -1,15 +1,16 @@
-"""LDIP, the path of the paper's figure: video -> backbone -> HR features -> key-frames -> HRIP -> frames.
+"""LDIP, as in the paper's figure: video -> backbone -> HR features -> key-frames -> HRIP -> frames.
 
-    backbone (frozen)      LR frames -> LR features                models/backbone/
+    backbone (frozen)      LR frames -> LR features                models/networks/
     upscale                LR features -> HR features of a frame   the backbone's own x4, or
                                                                    models/arbitrary_scale.py
     Ref-Align              references -> the key-frame's pixels    models/ref_align.py
-    Ref-Fusion             HR features at key-frames, refined      models/ref_fusion.py, models/ica.py
-    HRIP                   refined detail to all frames            models/hrip.py
+    Ref-Fusion             refines HR features at key-frames       models/ref_fusion.py
+    carry                  key-frames' detail -> other frames      models/carry.py (ours)
+    HRIP                   refined detail -> all frames            models/hrip.py
     decode                 HR features -> frames
 
-`LDIP.__call__` is the whole path over a short clip in one program: training, tests and jitted evaluation of
-crops. `inference/` drives the same methods frame by frame over clips of any length.
+`LDIP.__call__` runs everything over a short clip in one program, for training, tests and jitted evaluation
+of crops. `inference/` runs the same methods frame by frame over clips of any length.
 """
 
 from typing import NamedTuple
@@ -21,22 +22,35 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder
-from ldip_jax.models.backbone.interface import Backbone
-from ldip_jax.models.backbone.propagation import Flows, clip_flows, over_time
+from ldip_jax.models.carry import (
+    Route,
+    Routes,
+    agreement,
+    as_sharp,
+    carry,
+    clip_routes,
+    second_look,
+    texture,
+    to_hr,
+    within,
+)
 from ldip_jax.models.decoder import to_hook
+from ldip_jax.models.layers import over_bands
 from ldip_jax.models.lrrf import LRRF
+from ldip_jax.models.networks.backbone import Backbone, Flows, clip_flows, over_time
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.ops.grid import Grid
-from ldip_jax.ops.resize import resize_bilinear
+from ldip_jax.ops.grid import Grid, sample_flow
+from ldip_jax.ops.resize import hr_flow, resize_bilinear
+from ldip_jax.ops.warp import bicubic, bilinear, pixel_grid
 
 
 class KeyFrames(NamedTuple):
     """The key-frames of a batch of clips and their references.
 
     Attributes:
-        index: place of each key-frame in its clip; empty slots hold any.
+        index: place of each key-frame in its clip; any value in empty slots.
         valid: 1 for a key-frame, 0 for an empty slot.
-        references: for each key-frame a stack of references: leaves `b k n ...`.
+        references: a stack of references for each key-frame; leaves are `b k n ...`.
     """
 
     index: Int[Array, "b k"]
@@ -44,10 +58,11 @@ class KeyFrames(NamedTuple):
     references: Reference
 
 
-def hr_flow(flow: Float[Array, "b h w 2"], size: tuple[int, int]) -> Float[Array, "b H W 2"]:
-    """LR flow resized to HR `size` (half-pixel bilinear) and scaled to its pixels."""
-    h, w = flow.shape[1:3]
-    return resize_bilinear(flow, size) * jnp.array([[[[size[1] / w, size[0] / h]]]], jnp.float32)
+def flow_on(
+    flow: Float[Array, "b h w 2"], size: tuple[int, int], grid: Grid | None = None
+) -> Float[Array, "b H W 2"]:
+    """LR flow in HR pixels: sampled on `grid`, or without one resized to HR `size` (half-pixel bilinear)."""
+    return hr_flow(flow, size) if grid is None else sample_flow(flow, grid)
 
 
 class LDIP(nn.Module):
@@ -55,12 +70,15 @@ class LDIP(nn.Module):
 
     Attributes:
         backbone: the frozen network.
-        lrrf: the trainable module, or None for the backbone alone.
-        as_head, as_decoder: in place of the backbone's `upscale` and `decode`; both or neither.
+        lrrf: the trainable module, or None for only the backbone.
+        as_head, as_decoder: replace the backbone's `upscale` and `decode`; give both or neither.
         hook: which HR features LRRF refines: "hr_pre", before `conv_hr`, or "hr", before `conv_last`.
-        remat_frames: in the backward pass, compute each frame of HRIP anew as a whole, not its chains of
-            layers alone: half the memory of long clips for a quarter more time.
-        flow_net: optical flow for HRIP, one of `FLOWS`; None for the backbone's own.
+        remat_frames: in the backward pass, recompute each frame of HRIP as a whole, not only its chains of
+            layers: half the memory for long clips, a quarter more time.
+        flow_net: optical flow for HRIP and carry, one of `FLOWS`; None for the backbone's own.
+        propagation: how detail gets from key-frames to the other frames, one of `PROPAGATIONS`.
+        hrip_reach: for "carry": HRIP first runs over this many frames on either side of a key-frame, and
+            its detail is carried; with 0, Ref-Fusion's detail is carried.
     """
 
     backbone: Backbone
@@ -70,10 +88,16 @@ class LDIP(nn.Module):
     hook: str = "hr_pre"
     remat_frames: bool = False
     flow_net: nn.Module | None = None
+    propagation: str = "hrip"
+    hrip_reach: int = 0
 
     def flow(self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]) -> Float[Array, "b y x 2"]:
-        """The LR flow that HRIP follows; see `Backbone.flow`."""
+        """The LR flow that HRIP and carry follow; see `Backbone.flow`."""
         return self.backbone.flow(ref, supp) if self.flow_net is None else self.flow_net(ref, supp)
+
+    def features(self, frames: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
+        """The backbone's LR features of all frames (in [0, 1]) of a short clip."""
+        return self.backbone.features(frames, self.backbone.flows(frames))
 
     def upscale(
         self, features: Float[Array, "b h w c"], grid: Grid | None = None
@@ -88,7 +112,7 @@ class LDIP(nn.Module):
     def decode(
         self, hr: Float[Array, "b H W 64"], frame: Float[Array, "b h w 3"], grid: Grid | None = None
     ) -> Float[Array, "b H W 3"]:
-        """The frame's image, not clamped, from HR features at the hook."""
+        """The frame's image (not clamped) from HR features at the hook."""
         if grid is None:
             return self.backbone.decode(hr, frame, self.hook)
         if self.as_decoder is None:
@@ -96,14 +120,14 @@ class LDIP(nn.Module):
         return self.as_decoder(hr, frame, grid, self.hook)
 
     def refine(self, hr: Float[Array, "b t H W 64"], keys: KeyFrames) -> Float[Array, "b t H W 64"]:
-        """Ref-Align and Ref-Fusion at the key-frames; the other frames stay as they are."""
+        """Ref-Align and Ref-Fusion at the key-frames; the other frames are unchanged."""
         if self.lrrf is None:
             raise ValueError("this model has no LRRF to refine key-frames with")
         clip = jnp.arange(hr.shape[0])[:, None]
         chosen = rearrange(hr[clip, keys.index], "b k ... -> (b k) ...")
         references = jax.tree.map(lambda x: rearrange(x, "b k ... -> (b k) ..."), keys.references)
         refined = rearrange(self.lrrf.refine(chosen, references), "(b k) ... -> b k ...", b=hr.shape[0])
-        # An empty slot writes out of range, that is nowhere: it must not undo a key-frame at its index.
+        # Empty slots write out of range, which is dropped: they must not overwrite a key-frame.
         index = jnp.where(keys.valid > 0, keys.index, hr.shape[1])
         return hr.at[clip, index].set(refined, mode="drop")
 
@@ -111,24 +135,143 @@ class LDIP(nn.Module):
         self,
         hr: Float[Array, "b t H W 64"],
         flows: Flows,
+        grid: Grid | None = None,
     ) -> Float[Array, "b t H W 64"]:
-        """HRIP: one backward pass, then one forward pass from what it left.
+        """HRIP: one backward pass, then one forward pass over its result.
 
         Args:
-            hr: all frames' features, key-frames refined.
+            hr: all frames' features, with those of key-frames refined.
             flows: LR flow between neighbours.
+            grid: where the HR pixels lie among the LR pixels; None: the HR frame covers the LR frame.
         """
         size = (hr.shape[2], hr.shape[3])
         for reverse, flow in zip((True, False), flows, strict=True):
 
             def step(module, previous, inputs, reverse=reverse):
                 current, flow = inputs
-                out = module.lrrf.propagate(reverse, current, previous, hr_flow(flow, size))
+                out = module.lrrf.propagate(reverse, current, previous, flow_on(flow, size, grid))
                 return out, out
 
             kept = nn.remat(step, prevent_cse=False) if self.remat_frames else step
             _, hr = over_time(kept, reverse)(self, jnp.zeros_like(hr[:, 0]), (hr, flow))
         return hr
+
+    def look(
+        self,
+        frame: Float[Array, "b h w 3"],
+        image: Float[Array, "b H W 3"],
+        key_frame: Float[Array, "b h w 3"],
+        key_image: Float[Array, "b H W 3"],
+        route: Route,
+    ) -> tuple[Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
+        """The places (x, y) of a frame's HR pixels in a key-frame, and their confidence in [0, 1].
+
+        Args:
+            frame, key_frame: whole LR frames.
+            image, key_image: the backbone's images of these frames, in [0, 1].
+            route: from the frame to the key-frame.
+        """
+        size, lr = (image.shape[1], image.shape[2]), (route.flow.shape[1], route.flow.shape[2])
+        places = pixel_grid(*lr)[None] + route.flow
+        # Some backbones compute flow on smaller frames.
+        own, other = (resize_bilinear(texture(x), lr) for x in (frame, key_frame))
+        sharp = as_sharp(own, bilinear(other, places, padding="border"))
+        warp, sure = to_hr(route._replace(sure=route.sure * sharp), size)
+        warped = bilinear(key_image, warp, padding="border")
+        scale = (size[0] / lr[0], size[1] / lr[1])
+        warp = second_look(self.backbone.spynet, image, warped, warp, scale, max(1, int(min(scale) / 2)))
+        agreed = agreement(image, bilinear(key_image, warp, padding="border"), scale)
+        return warp, within(warp, sure * agreed)
+
+    def brought(
+        self,
+        detail: Float[Array, "b h w 64"],
+        warp: Float[Array, "b H W 2"],
+        weight: Float[Array, "b H W 1"],
+    ) -> Float[Array, "b H W 64"]:
+        """A key-frame's detail at a frame's pixels, weighted, in float32.
+
+        Args:
+            detail: the key-frame's detail, or a part of it.
+            warp: places (x, y) in pixels of `detail`.
+            weight: of each pixel.
+        """
+
+        def chain(module, warp, weight):
+            return bicubic(detail.astype(jnp.float32), warp) * weight
+
+        return over_bands(self.backbone, chain, (warp, weight))
+
+    def images(
+        self,
+        features: Float[Array, "b t h w c"],
+        frames: Float[Array, "b t h w 3"],
+        grid: Grid | None = None,
+    ) -> Float[Array, "b t H W 3"]:
+        """The images of a short clip without LRRF, in [0, 1]."""
+
+        def image(net: LDIP, _, inputs):
+            features, frame = inputs
+            return None, jnp.clip(net.decode(net.upscale(features, grid), frame, grid), 0.0, 1.0)
+
+        return over_time(image)(self, None, (features, frames))[1]
+
+    def routes(
+        self,
+        frames: Float[Array, "b t h w 3"],
+        images: Float[Array, "b t H W 3"],
+        flows: Flows,
+        index: Int[Array, "b k"],
+        exact: bool = False,
+    ) -> Routes:
+        """The routes from all frames of a short clip to its key-frames; needs whole frames.
+
+        Args:
+            images: the backbone's images of the frames, in [0, 1].
+            index: the key-frames' places in the clip.
+            exact: the flows are exact, so they are not corrected.
+        """
+        b, k = index.shape
+        clip = jnp.arange(b)[:, None]
+        there = [rearrange(x[clip, index], "b k ... -> (b k) ...") for x in (frames, images)]
+
+        def look(net: LDIP, _, inputs):
+            frame, image = (jnp.repeat(x, k, axis=0) for x in inputs[:2])
+            route = Route(*(rearrange(x, "b k ... -> (b k) ...") for x in inputs[2:]))
+            if exact:
+                warp, sure = to_hr(route, (image.shape[1], image.shape[2]))
+                found = warp, within(warp, sure)
+            else:
+                found = net.look(frame, image, there[0], there[1], route)
+            return None, tuple(rearrange(x, "(b k) ... -> b k ...", b=b) for x in found)
+
+        ways = clip_routes(flows, index)
+        warp, sure = over_time(look)(self, None, (frames, images, *ways))[1]
+        # From a key-frame to itself: a flow network finds motion even between equal images.
+        here = (index[:, None] == jnp.arange(frames.shape[1])[None, :, None])[..., None, None, None]
+        warp = jnp.where(here, pixel_grid(*warp.shape[3:5])[None, None, None], warp)
+        return jax.lax.stop_gradient(Routes(warp, jnp.where(here, 1.0, sure)))
+
+    def spread(
+        self,
+        hr: Float[Array, "b t H W 64"],
+        flows: Flows,
+        keys: KeyFrames,
+        routes: Routes | None = None,
+        grid: Grid | None = None,
+    ) -> Float[Array, "b t H W 64"]:
+        """The features of all frames after LRRF: key-frames are refined and their detail is propagated."""
+        refined = self.refine(hr, keys)
+        if self.propagation == "hrip":
+            return self.propagate(refined, flows, grid)
+        if routes is None:
+            raise ValueError(f"propagation {self.propagation} needs routes")
+        if self.propagation == "carry" and self.hrip_reach:
+            refined = self.propagate(refined, flows, grid)
+        clip = jnp.arange(hr.shape[0])[:, None]
+        detail = refined[clip, keys.index] - hr[clip, keys.index]
+        carried = hr + carry(detail, routes, keys.index, keys.valid).astype(hr.dtype)
+        return self.propagate(carried, flows, grid) if self.propagation == "both" else carried
 
     def __call__(
         self, frames: Float[Array, "b t h w 3"], keys: KeyFrames | None = None, grid: Grid | None = None
@@ -137,17 +280,20 @@ class LDIP(nn.Module):
 
         Args:
             frames: LR frames in [0, 1].
-            keys: key-frames with their references; None leaves out Ref-Fusion and HRIP.
+            keys: key-frames with their references; None leaves out LRRF.
             grid: the HR grid of the arbitrary-scale head; None for the backbone's own x4.
 
         Returns:
-            HR frames, not clamped, float32.
+            HR frames (not clamped), float32.
         """
         flows = self.backbone.flows(frames)
         features = self.backbone.features(frames, flows)
         if self.flow_net is not None:
             flows = clip_flows(self, frames)
-        return self.restore(features, flows, frames, keys, grid)
+        routes = None
+        if self.lrrf is not None and keys is not None and self.propagation != "hrip":
+            routes = self.routes(frames, self.images(features, frames, grid), flows, keys.index)
+        return self.restore(features, flows, frames, keys, grid, routes=routes)
 
     def restore(
         self,
@@ -157,19 +303,19 @@ class LDIP(nn.Module):
         keys: KeyFrames | None = None,
         grid: Grid | None = None,
         propagate: bool = True,
+        routes: Routes | None = None,
     ) -> Float[Array, "b t H W 3"]:
-        """All that comes after the backbone's recurrence; arguments as of a call.
+        """Everything after the backbone's recurrence; other arguments as in `__call__`.
 
         Args:
-            features: what the backbone makes of the frames, or of the larger ones they are cut from.
-            flows: of the same, by `flow_net` if there is one.
-            propagate: False leaves HRIP out: only key-frames are refined.
+            features: the backbone's LR features of the frames, or cut from those of larger frames.
+            flows: LR flows of the same frames, from `flow_net` if there is one.
+            propagate: False refines only the key-frames.
+            routes: needed where `propagation` is not "hrip".
         """
         upscale = over_time(lambda net, _, features: (None, net.upscale(features, grid)))
         _, hr = upscale(self, None, features)
         if self.lrrf is not None and keys is not None:
-            hr = self.refine(hr, keys)
-            if propagate:
-                hr = self.propagate(hr, flows)
+            hr = self.spread(hr, flows, keys, routes, grid) if propagate else self.refine(hr, keys)
         decode = over_time(lambda net, _, inputs: (None, net.decode(*inputs, grid)))
         return decode(self, None, (hr, frames))[1]

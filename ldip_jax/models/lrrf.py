@@ -16,16 +16,16 @@ from ldip_jax.models.ref_fusion import FusionState, RefFusion
 class LRRF(nn.Module):
     """Long-range reference fusion on a frozen backbone's HR features.
 
-    Its residuals start at exactly 0: untrained, it leaves the features as they are, bit for bit.
+    Its residuals start at exactly 0: without training, the features stay the same, bit for bit.
 
     Attributes:
-        feature_scale: standard deviation of the backbone's HR features. They are divided by it on the
-            way in and the residuals multiplied by it on the way out; without that, training collapses.
+        feature_scale: standard deviation of the backbone's HR features. Features are divided by it on the
+            way in and residuals are multiplied by it on the way out; without this, training collapses.
         attention: "ica" (the paper), or "cross" for plain cross attention.
         gate: "none" (the paper) or "max_confidence"; see `RefFusion`.
         band_pixels: pixels per band of rows; None for the whole frame at once.
-        keep_features: extract references once for all layers of `refine` and hold the features of all: for
-            training crops. Otherwise each layer extracts anew, and memory does not grow with their number.
+        keep_features: extract each reference once in `refine` and keep the features of all of them, for
+            training crops. Otherwise each layer extracts again, and memory does not grow with their number.
     """
 
     feature_scale: float = 1.0
@@ -41,7 +41,7 @@ class LRRF(nn.Module):
 
     @property
     def layers(self) -> int:
-        """Layers of Ref-Fusion, each of which looks at every reference."""
+        """Number of layers of Ref-Fusion; each one uses every reference."""
         return RefFusion.depth
 
     def query(self, hr: Float[Array, "b H W 64"]) -> Float[Array, "b H W e"]:
@@ -55,7 +55,7 @@ class LRRF(nn.Module):
     def absorb(
         self, layer: int, query: Float[Array, "b H W e"], state: FusionState, reference: Reference
     ) -> FusionState:
-        """Extract, align and take in one reference."""
+        """Extract and align one reference, and add it to a layer's state."""
         features = self.extract(reference, query.dtype)
         return self.ref_fusion.absorb(layer, query, state, features, reference)
 
@@ -64,7 +64,7 @@ class LRRF(nn.Module):
         return self.ref_align(reference.image.astype(dtype), reference.size)
 
     def fuse(self, layer: int, query: Float[Array, "b H W e"], state: FusionState) -> Float[Array, "b H W e"]:
-        """The query after a layer."""
+        """The query after the layer."""
         return self.ref_fusion.fuse(layer, query, state.attended)
 
     def finish(
@@ -85,15 +85,16 @@ class LRRF(nn.Module):
         return hr + self.feature_scale * self.ref_fusion.residual(query, best, any_valid)
 
     def refine(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
-        """Key-frames' refined features from a stack of references each (axis 1), empty slots masked.
+        """Refined features of key-frames, each from its stack of references (axis 1); empty slots are masked.
 
-        References stream: only their images and warps grow with their number, unless `keep_features`.
+        References are processed one at a time: unless `keep_features`, memory for them is only their images
+        and warps.
         """
         query = self.query(hr)
         count = references.valid.shape[1]
 
         def pick(index: Array) -> Reference:
-            # Picked by index: scanning over the stack itself would copy it first.
+            # By index, because a scan over the stack itself would copy it first.
             return jax.tree.map(
                 lambda x: jax.lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False), references
             )
@@ -135,15 +136,15 @@ class LRRF(nn.Module):
 
         Args:
             reverse: which pass.
-            current: the frame's features; in the forward pass the backward pass's output.
-            previous: refined features of the frame before in this pass; zeros at the first.
-            flow: from this frame to that one, in HR pixels; zeros at the first.
+            current: the frame's features; in the forward pass, the backward pass's output.
+            previous: refined features of the previous frame in this pass; zeros at the first frame.
+            flow: from this frame to the previous one, (x, y) in HR pixels; zeros at the first frame.
         """
         scale = self.feature_scale
         return current + scale * self.hrip.step(reverse, current / scale, previous / scale, flow)
 
     def __call__(self, hr: Float[Array, "b H W 64"], references: Reference) -> Float[Array, "b H W 64"]:
-        """A clip of one key-frame: Ref-Fusion, then both passes. Every parameter takes part: for `init`."""
+        """Ref-Fusion and both passes on a clip of one key-frame. Uses every parameter, for `init`."""
         hr = self.refine(hr, references)
         still = jnp.zeros((*hr.shape[:-1], 2), jnp.float32)
         for reverse in (True, False):
@@ -152,7 +153,7 @@ class LRRF(nn.Module):
 
 
 def init_lrrf(lrrf: LRRF, key: PRNGKeyArray) -> Mapping[str, Any]:
-    """Untrained parameters; their shapes depend on no image size. Also works under `jax.eval_shape`."""
+    """Untrained parameters; their shapes do not depend on the image size. Works under `jax.eval_shape`."""
     one = jnp.zeros((1, 1, 8, 8, 3))
     references = Reference(
         one, jnp.full((1, 1, 2), 8, jnp.int32), one[..., :2], one[..., :1], jnp.ones((1, 1))

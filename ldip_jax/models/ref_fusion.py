@@ -1,4 +1,4 @@
-"""Ref-Fusion: references' features fused into a key-frame's HR features (paper, section 7.3)."""
+"""Ref-Fusion: fuses references into a key-frame by Implicit Cross Attention (paper, section 7.2)."""
 
 from typing import NamedTuple
 
@@ -7,18 +7,56 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.bands import over_bands
-from ldip_jax.models.ica import ICA
-from ldip_jax.models.layers import Conv, leaky_relu
+from ldip_jax.models.layers import Conv, LayerNorm, dense, leaky_relu, over_bands
 from ldip_jax.models.ref_align import Reference, align
-from ldip_jax.ops.attention import Attended, attend_nothing
+from ldip_jax.ops.attention import Attended, attend_nothing, attend_one, attended_value
+
+
+class ICA(nn.Module):
+    """Multi-head attention over references, pixel by pixel, one reference at a time. 66,368 parameters.
+
+    Attributes:
+        features: channels, heads times head size.
+        heads: attention heads.
+        implicit: whether a reference's features first pass through an MLP together with the query (the
+            paper's ICA); otherwise keys and values come directly from the features (cross attention).
+    """
+
+    features: int = 64
+    heads: int = 4
+    implicit: bool = True
+
+    def setup(self):
+        self.norm_q, self.norm_kv = LayerNorm(), LayerNorm()
+        if self.implicit:
+            self.mlp_0, self.mlp_1 = dense(4 * self.features), dense(self.features)
+        self.q, self.k, self.v, self.out = (dense(self.features) for _ in range(4))
+
+    def absorb(
+        self,
+        state: Attended,
+        query: Float[Array, "b h w c"],
+        kv: Float[Array, "b h w c"],
+        valid: Float[Array, "b"],
+    ) -> Attended:
+        """Add one reference's aligned features `kv` to the state."""
+        query = self.norm_q(query)
+        if self.implicit:
+            kv = self.mlp_1(leaky_relu(self.mlp_0(jnp.concatenate([query, kv], axis=-1))))
+        kv = self.norm_kv(kv)
+        return attend_one(state, self.q(query), self.k(kv), self.v(kv), valid)
+
+    def result(self, state: Attended, dtype: jnp.dtype) -> Float[Array, "b h w c"]:
+        """The attention over all references in the state."""
+        return self.out(attended_value(state).astype(dtype))
+
 
 GATES = ("none", "max_confidence")
 ATTENTIONS = ("ica", "cross")
 
 
 class Fusion(nn.Module):
-    """Three 3x3 convolutions, 2E -> 4E -> E -> E, LeakyReLU between."""
+    """Three 3x3 convolutions, 2E -> 4E -> E -> E, with LeakyReLU between them."""
 
     features: int = 64
 
@@ -30,7 +68,7 @@ class Fusion(nn.Module):
 
 
 class FusionState(NamedTuple):
-    """What a layer keeps of the references seen so far: the softmax, and the highest confidence."""
+    """What a layer keeps of the references so far: the softmax's sums, and the highest confidence."""
 
     attended: Attended
     best: Float[Array, "b H W 1"]
@@ -39,16 +77,17 @@ class FusionState(NamedTuple):
 class RefFusion(nn.Module):
     """Refines a key-frame's HR features with any number of references. 1,204,480 parameters.
 
-    References come one at a time, once per layer, and are forgotten once they are in the layer's running
-    softmax: `query`, then for each layer `start`, `absorb` for every reference and `fuse`, then `residual`.
+    References come one at a time, once per layer, and are not kept once they are in the layer's running
+    softmax. Call `query`; then for each layer `start`, `absorb` for every reference, and `fuse`; then
+    `residual`.
 
     Attributes:
-        features: E, channels inside.
+        features: E, inner channels.
         depth: D, layers of attention and fusion.
         heads: attention heads.
         attention: "ica", or "cross" for plain cross attention.
         gate: "none" (the paper), or "max_confidence": the residual is multiplied by the highest confidence
-            among the pixel's references, so that what did not match changes nothing.
+            among the pixel's references, so that pixels without a match do not change.
         band_pixels: pixels per band of rows; None for the whole frame at once.
     """
 
@@ -62,7 +101,7 @@ class RefFusion(nn.Module):
     def setup(self):
         if self.attention not in ATTENTIONS or self.gate not in GATES:
             chosen = f"not {self.attention!r} and {self.gate!r}"
-            raise ValueError(f"attention is one of {ATTENTIONS} and gate one of {GATES}, {chosen}")
+            raise ValueError(f"attention must be one of {ATTENTIONS} and gate one of {GATES}, {chosen}")
         self.conv_q_in, self.conv_kv_in = Conv(self.features), Conv(self.features)
         implicit = self.attention == "ica"
         self.ica = [ICA(self.features, self.heads, implicit, name=f"ica_{d}") for d in range(self.depth)]
@@ -74,7 +113,7 @@ class RefFusion(nn.Module):
         return over_bands(self, lambda module, x: module.conv_q_in(x), (hr,), halo=1)
 
     def start(self, query: Float[Array, "b H W e"]) -> FusionState:
-        """State of a layer before its first reference."""
+        """The state of a layer before its first reference."""
         b, h, w = query.shape[:3]
         return FusionState(
             attend_nothing(b, h, w, self.heads, self.features), jnp.zeros((b, h, w, 1), jnp.float32)
@@ -88,7 +127,7 @@ class RefFusion(nn.Module):
         features: Float[Array, "b h w 64"],
         reference: Reference,
     ) -> FusionState:
-        """Take one reference (no stack) with its extracted `features` into the state of a layer."""
+        """Add one reference (without a stack axis), with its extracted `features`, to a layer's state."""
 
         def chain(module, query, warp, confidence, best, *attended):
             kv = align(features, reference.size, warp, confidence)

@@ -1,4 +1,4 @@
-"""Softmax attention over references that arrive one at a time (online softmax)."""
+"""Softmax attention over references that come one at a time (online softmax)."""
 
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ FLOOR = -1e30
 
 
 class Attended(NamedTuple):
-    """What is kept of the references seen so far, float32, per pixel.
+    """What is kept of the references so far, per pixel, in float32.
 
     Attributes:
         highest: each head's highest score.
         weight: each head's sum of exp(score - highest).
-        value: the values' sum with those weights, heads side by side.
+        value: the sum of the values with those weights, heads concatenated.
     """
 
     highest: Float[Array, "b h w heads"]
@@ -36,7 +36,7 @@ def attend_one(
     value: Float[Array, "b h w c"],
     valid: Float[Array, "b"],
 ) -> Attended:
-    """Take one more reference into the softmax, unless it is not `valid`."""
+    """Add one more reference to the softmax if it is `valid`."""
     heads = state.highest.shape[-1]
     size = query.shape[-1] // heads
     split = lambda x: rearrange(x.astype(jnp.float32), "b h w (n d) -> b h w n d", n=heads)  # noqa: E731
@@ -54,7 +54,7 @@ def attend_one(
 
 
 def attended_value(state: Attended) -> Float[Array, "b h w c"]:
-    """The attention's result; 0 where no reference was valid."""
+    """The result of the attention; 0 where no reference was valid."""
     size = state.value.shape[-1] // state.weight.shape[-1]
     weight = repeat(jnp.where(state.weight > 0, state.weight, 1.0), "b h w n -> b h w (n d)", d=size)
     return state.value / weight

@@ -1,5 +1,6 @@
-"""Cutting a map into bands of rows, so that what a chain of layers holds does not grow with the frame."""
+"""Splits a map into bands of rows, so that the memory of a chain of layers does not grow with the frame."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -8,12 +9,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 
 class Bands(NamedTuple):
-    """A plan of equal bands that cover the rows of a map.
+    """Equal bands that cover the rows of a map.
 
     Attributes:
         height: rows of the map.
         rows: rows that each band computes.
-        halo: rows read on either side of them, as many as the chain's convolutions reach.
+        halo: further rows read on either side, as many as the chain's convolutions need.
     """
 
     height: int
@@ -30,19 +31,19 @@ class Bands(NamedTuple):
         return min(self.rows + 2 * self.halo, self.height)
 
     def starts(self, index: Int[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""]]:
-        """First row read and first row computed of a band.
+        """The first row that a band reads, and the first row that it computes.
 
-        A band never reaches over the frame: at its edges it is moved inwards instead, so that a layer's
-        own zero padding falls where the frame ends, and the last band may compute rows once more.
+        A band never extends beyond the frame. At the frame's edges it is moved inwards, so that a layer's
+        zero padding is where the frame ends; the last band may compute some rows a second time.
         """
         first = jnp.minimum(index * self.rows, self.height - self.rows)
         return jnp.clip(first - self.halo, 0, self.height - self.read), first
 
 
 def plan_bands(height: int, width: int, pixels: int | None, halo: int = 0, multiple: int = 1) -> Bands | None:
-    """Bands of about `pixels` pixels, in rows of a `multiple`; None when one band is the whole map.
+    """Bands of about `pixels` pixels, whose rows are a multiple of `multiple`; None if one band is enough.
 
-    A band has at least eight times the rows of its halo, which are computed twice.
+    A band has at least eight times as many rows as its halo, because halos are computed twice.
     """
     if pixels is None or height * width <= pixels:
         return None
@@ -63,18 +64,42 @@ def read_band(x: Shaped[Array, "b h w c"], bands: Bands, index: Int[Array, ""]) 
 def crop_band(
     y: Float[Array, "b r W c"], bands: Bands, index: Int[Array, ""], scale: int = 1
 ) -> Float[Array, "b R W c"]:
-    """The rows that band `index` is there for, of what was computed from all it read."""
+    """The rows that band `index` contributes, from the result for all the rows that it read."""
     read, first = bands.starts(index)
     return lax.dynamic_slice_in_dim(y, (first - read) * scale, bands.rows * scale, axis=1)
 
 
-def join_bands(y: Float[Array, "n b R W c"], bands: Bands, scale: int = 1) -> Float[Array, "b H W c"]:
-    """All bands put together again."""
+def join_bands(y: Shaped[Array, "n b R W c"], bands: Bands, scale: int = 1) -> Shaped[Array, "b H W c"]:
+    """Join all bands into a map."""
     n, b, rows, width, channels = y.shape
     whole = jnp.moveaxis(y, 0, 1).reshape(b, n * rows, width, channels)
     excess = n * rows - bands.height * scale
     if not excess:
         return whole
-    # The last band was moved inwards: its first rows repeat the end of the one before.
+    # The last band was moved inwards: its first rows repeat the end of the previous one.
     head = (n - 1) * rows
     return jnp.concatenate([whole[:, :head], whole[:, head + excess :]], axis=1)
+
+
+def map_bands(
+    chain: Callable[..., Float[Array, "b _ w _"]],
+    maps: tuple[Shaped[Array, "b h w _"], ...],
+    pixels: int | None,
+    halo: int,
+) -> Float[Array, "b h w _"]:
+    """`chain(*maps)`, computed band by band; the result equals that of whole maps. For chains without layers.
+
+    Args:
+        chain: from maps of one height to a map of that height; an output row must not depend on rows further
+            away than `halo`.
+        pixels: pixels per band; None for whole maps.
+    """
+    height, width = maps[0].shape[1:3]
+    bands = plan_bands(height, width, pixels, halo)
+    if bands is None:
+        return chain(*maps)
+
+    def one(index: Int[Array, ""]) -> Array:
+        return crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
+
+    return join_bands(lax.map(one, jnp.arange(bands.count)), bands)

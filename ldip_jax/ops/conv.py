@@ -1,11 +1,12 @@
-"""The 2-D convolution that every layer here goes through; on a CPU with forms of its own.
+"""The 2-D convolution used by every layer here, with special forms for CPUs.
 
-- Where the layer allows it, 3x3 between wide float32 maps: Winograd's F(4, 3) along rows (Lavin and Gray,
-  CVPR 2016), half of the multiplications, 1.5 times as fast; its rounding errors are ten times as large.
-- Gradient of a kernel: XLA computes a convolution whose "kernel" is a whole map, up to 20 times slower than
-  the same sum as matrix products.
+- If the layer allows it, 3x3 convolutions between float32 maps of many channels use Winograd's F(4, 3) along
+  rows (Lavin and Gray, CVPR 2016). It needs half the multiplications and is 1.5 times as fast; its rounding
+  errors are ten times as large.
+- The gradient of a kernel is computed as matrix products. XLA computes it as a convolution whose "kernel" is
+  a whole map, which is up to 20 times slower.
 
-Other devices run XLA's own convolutions and gradients, which are the best there.
+Other devices use XLA's own convolutions and gradients, which are the fastest there.
 """
 
 from functools import partial, reduce
@@ -17,7 +18,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-# Narrower maps gain less than the transforms cost.
+# With fewer channels, Winograd's transforms cost more than they save.
 WIDE = 32
 # F(4, 3): 6 inputs to 6 products, 3 taps to as many factors, 6 products to 4 outputs.
 FROM_INPUT = np.array(
@@ -42,15 +43,15 @@ TO_OUTPUT = np.array(
 def conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride: int = 1, winograd: bool = False
 ) -> Float[Array, "b H W o"]:
-    """Cross-correlation with k // 2 zeros on every side, as torch `conv2d(padding=k // 2)`; k of each axis.
+    """Cross-correlation with k // 2 zeros on every side, as torch `conv2d(padding=k // 2)`, for each axis' k.
 
-    Differentiable once, in reverse.
+    Supports only first-order reverse-mode gradients.
 
     Args:
         x: maps; the convolution is computed in their type.
-        kernel: of odd sides; its gradient is summed up in float32.
+        kernel: with odd sides; its gradient is summed in float32.
         stride: step between outputs.
-        winograd: whether a 3x3 convolution may be computed by Winograd's algorithm.
+        winograd: whether a 3x3 convolution may use Winograd's algorithm.
     """
     square = kernel.shape[0] == kernel.shape[1]
     if stride > 1 or not square:
@@ -107,7 +108,7 @@ def _winograd(x: Array, kernel: Array) -> Array:
 
 
 def _combine(matrix: np.ndarray, parts: list[Array]) -> list[Array]:
-    """Each row's weighted sum of the parts; most weights are 0, 1 or -1."""
+    """The weighted sum of the parts for each row of the matrix; most weights are 0, 1 or -1."""
     return [reduce(add, (float(a) * part for a, part in zip(row, parts, strict=True) if a)) for row in matrix]
 
 
@@ -123,7 +124,8 @@ def _products(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
 def _kernel_gradient(x: Array, g: Array, k: int) -> Array:
     """dw[i, j] = sum over pixels p of x[p + (i, j) - k // 2]^T g[p], float32, `k k c o`.
 
-    The narrower map is shifted: all column shifts side by side, then one product for each row shift.
+    The map with fewer channels is shifted: its column shifts are concatenated, then there is one product for
+    each row shift.
     """
     if x.shape[-1] < g.shape[-1]:
         rows = [_product(shifted, g) for shifted in _shifts(x, k)]
@@ -134,7 +136,7 @@ def _kernel_gradient(x: Array, g: Array, k: int) -> Array:
 
 
 def _shifts(x: Array, k: int) -> list[Array]:
-    """For each i < k: x[y + i - k // 2, x + j - k // 2] for all j < k side by side; zeros outside."""
+    """For each i < k: x[y + i - k // 2, x + j - k // 2] for all j < k, concatenated; zeros outside."""
     h, w = x.shape[1:3]
     pad = (k // 2, k // 2)
     padded = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))

@@ -1,9 +1,9 @@
-"""Modulated deformable convolution (Zhu et al., CVPR 2019): every tap looks at a place of its own.
+"""Modulated deformable convolution (Zhu et al., CVPR 2019): every tap samples its own place.
 
     out[y, x] = sum over taps k of kernel[k] . mask[k] * sample(x, place(k) + offset[k])
 
-The channels come in as many deformable groups as there are offsets; a group shares its places. Samples are
-bilinear, pixels outside the map count as 0. Offsets are (x, y) in pixels of the map, float32.
+The channels are split into deformable groups; each group has its own offsets and mask. Samples are bilinear,
+and pixels outside the map count as 0. Offsets are (x, y) in pixels of the map, float32.
 """
 
 from functools import partial
@@ -31,22 +31,22 @@ def deform_conv(
     first_row: Int[Array, ""] | int = 0,
     band_pixels: int | None = 2**14,
 ) -> Float[Array, "b H W o"]:
-    """Deformable convolution without bias; equals torchvision's `deform_conv2d` and mmcv's.
+    """Deformable convolution without bias; equals `deform_conv2d` of torchvision and of mmcv.
 
-    Zero offsets and a mask of ones give the plain convolution. One tap's samples of one band of rows are held
-    at a time, forward and backward.
+    Zero offsets and a mask of ones give the plain convolution. Only one tap's samples of one band of rows are
+    in memory at a time, in the forward and the backward pass.
 
     Args:
         x: the map.
-        offsets: channels (deformable group, tap, (x, y)), taps row by row, for every output pixel.
-        mask: channels (deformable group, tap); what a sample is multiplied with.
-        kernel: as of a plain convolution in `groups`: it has c / groups input channels.
-        stride, padding, dilation: of both axes.
-        first_row: the output's row that `offsets` begins with, where it holds some rows of it only.
+        offsets: for every output pixel, channels (deformable group, tap, (x, y)), taps row by row.
+        mask: channels (deformable group, tap): the factor of each sample.
+        kernel: as for a plain convolution with `groups`: it has c / groups input channels.
+        stride, padding, dilation: for both axes.
+        first_row: the output row at which `offsets` begins, if it holds only some of the rows.
         band_pixels: output pixels per band of rows; None for all at once.
 
     Raises:
-        ValueError: channels that do not go together.
+        ValueError: the numbers of channels do not match.
     """
     taps = kernel.shape[0] * kernel.shape[1]
     deform_groups, rest = divmod(mask.shape[-1], taps)
@@ -71,7 +71,7 @@ def deform_conv(
 
 
 def _rows(table, kernel, offsets, mask, first_row, *, stride, padding, dilation, groups):
-    """The output's rows from `first_row` on; `table` holds the deformable groups as a batch."""
+    """The output's rows starting at `first_row`; `table` holds the deformable groups as a batch."""
     kh, kw, _, features = kernel.shape
     b, height, width, _ = mask.shape
     g = table.shape[0] // b
@@ -85,7 +85,7 @@ def _rows(table, kernel, offsets, mask, first_row, *, stride, padding, dilation,
     def tap(total: Array, inputs: tuple[Array, ...]) -> tuple[Array, None]:
         place, offset, weight, kernel = inputs
         coords = (grid + place[None, None])[None] + offset
-        # Beyond the zeros around the map is nothing, no gradient either.
+        # Places beyond the zeros around the map get no gradient either.
         samples = bilinear(table, jnp.where(coords > -1.0, coords, -2.0)) * weight
         samples = rearrange(samples, "(b g) h w c -> b h w (g c)", g=g)
         samples = rearrange(samples, "b h w (n c) -> b h w n c", n=groups)

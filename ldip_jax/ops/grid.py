@@ -1,17 +1,21 @@
-"""The HR sampling grid of arbitrary scales: for every HR pixel its nearest LR pixel and what is left over."""
+"""The HR sampling grid for arbitrary scales: every HR pixel's nearest LR pixel, and the offset from it."""
 
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ldip_jax.ops.warp import keys_weight
+
 
 class Axis(NamedTuple):
     """One axis of a grid of N HR pixels over LR pixels.
 
     Attributes:
-        index: nearest LR pixel of every HR pixel; may lie outside of a crop's LR window.
+        index: nearest LR pixel to every HR pixel; may lie outside a crop's LR window.
         offset: exact place minus `index`, in LR pixels, within [-0.5, 0.5].
         pixel: size of an HR pixel in LR pixels.
     """
@@ -22,14 +26,14 @@ class Axis(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Rows and columns of an HR image over an LR one. Arrays all: one program serves every scale."""
+    """Rows and columns of an HR image over an LR one; all are arrays, so one program serves every scale."""
 
     rows: Axis
     columns: Axis
 
 
 def whole_axis(n: int, N: int) -> Axis:
-    """All N HR pixels over n LR pixels, in integers, since ties are common (half of all at x1.5)."""
+    """All N HR pixels over n LR pixels, in integer arithmetic, because ties are common (half at x1.5)."""
     place = (2 * np.arange(N, dtype=np.int64) + 1) * n
     index = place // (2 * N)
     offset = (place - (2 * index + 1) * N) / (2 * N)
@@ -44,31 +48,39 @@ def whole_grid(size: tuple[int, int], out: tuple[int, int]) -> Grid:
 
 
 def crop_axis(origin: Float[Array, ""], step: Float[Array, ""], N: int) -> Axis:
-    """N HR pixels from LR place `origin` on, `step` LR pixels apart."""
+    """N HR pixels, `step` LR pixels apart, starting at the LR place `origin`."""
     place = origin + step * jnp.arange(N, dtype=jnp.float32)
     index = jnp.floor(place + 0.5)
     return Axis(index.astype(jnp.int32), place - index, jnp.asarray(step, jnp.float32))
 
 
 def sample_nearest(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:
-    """The nearest LR value of every HR pixel, edges held."""
+    """The LR value nearest to every HR pixel; edges repeat."""
     x = jnp.take(x, jnp.clip(grid.rows.index, 0, x.shape[1] - 1), axis=1, mode="clip")
     return jnp.take(x, jnp.clip(grid.columns.index, 0, x.shape[2] - 1), axis=2, mode="clip")
 
 
+def _cell(axis: Axis) -> tuple[Int[Array, "N"], Float[Array, "N"]]:
+    """The LR pixel before every place, and the distance of the place from it, within [0, 1)."""
+    before = axis.offset < 0
+    return jnp.where(before, axis.index - 1, axis.index), jnp.where(before, axis.offset + 1.0, axis.offset)
+
+
+def _linear_taps(axis: Axis) -> tuple[Int[Array, "N 2"], Float[Array, "N 2"]]:
+    """Two neighbours of every place and their weights."""
+    low, fraction = _cell(axis)
+    return low[:, None] + jnp.arange(2)[None], jnp.stack([1.0 - fraction, fraction], axis=1)
+
+
 def _cubic_taps(axis: Axis) -> tuple[Int[Array, "N 4"], Float[Array, "N 4"]]:
     """Four neighbours of every place and Keys' weights (a = -0.5)."""
-    low = jnp.where(axis.offset < 0, axis.index - 1, axis.index)
-    fraction = jnp.where(axis.offset < 0, axis.offset + 1.0, axis.offset)
+    low, fraction = _cell(axis)
     tap = jnp.arange(-1, 3)
     apart = jnp.abs(fraction[:, None] - tap[None].astype(jnp.float32))
-    near = (1.5 * apart - 2.5) * apart**2 + 1.0
-    far = ((-0.5 * apart + 2.5) * apart - 4.0) * apart + 2.0
-    return low[:, None] + tap[None], jnp.where(apart <= 1.0, near, jnp.where(apart < 2.0, far, 0.0))
+    return low[:, None] + tap[None], keys_weight(apart)
 
 
-def _resample(x: Array, axis: Axis, dimension: int) -> Array:
-    taps, weights = _cubic_taps(axis)
+def _resample(x: Array, taps: Int[Array, "N k"], weights: Float[Array, "N k"], dimension: int) -> Array:
     shape = [1] * x.ndim
     shape[dimension] = -1
 
@@ -76,12 +88,31 @@ def _resample(x: Array, axis: Axis, dimension: int) -> Array:
         index = jnp.clip(taps[:, tap], 0, x.shape[dimension] - 1)
         return jnp.take(x, index, axis=dimension, mode="clip") * weights[:, tap].reshape(shape)
 
-    return part(0) + part(1) + part(2) + part(3)
+    return reduce(add, map(part, range(taps.shape[1])))
 
 
 def sample_bicubic(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:
-    """Bicubic (a = -0.5) values at the grid's places, edges held."""
-    return _resample(_resample(x, grid.rows, 1), grid.columns, 2)
+    """Bicubic (a = -0.5) values at the grid's places; edges repeat."""
+    return _resample(_resample(x, *_cubic_taps(grid.rows), 1), *_cubic_taps(grid.columns), 2)
+
+
+def sample_bilinear(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:
+    """Bilinear values at the grid's places; edges repeat. On a whole grid, half-pixel bilinear resizing."""
+    return _resample(_resample(x, *_linear_taps(grid.rows), 1), *_linear_taps(grid.columns), 2)
+
+
+def sample_flow(flow: Float[Array, "b h w 2"], grid: Grid) -> Float[Array, "b H W 2"]:
+    """A flow at the grid's pixels, in HR pixels, float32.
+
+    The flow of a crop is cut from that of the whole frame; the LR window may be larger than the crop and
+    begin elsewhere. The sizes of whole frames do not need to be multiples of each other: a pixel's size is
+    w / W by h / H, whatever scale was requested.
+
+    Args:
+        flow: (x, y) displacement in LR pixels, at the LR pixels to which the grid's `index` refers.
+    """
+    pixel = jnp.stack([grid.columns.pixel, grid.rows.pixel])
+    return sample_bilinear(flow.astype(jnp.float32), grid) / pixel[None, None, None]
 
 
 def grid_offsets(grid: Grid) -> Float[Array, "1 H W 2"]:

@@ -1,4 +1,4 @@
-"""MATLAB's `imresize` with the bicubic kernel, in NumPy: the degradation behind every "BI" benchmark."""
+"""MATLAB's `imresize` with the bicubic kernel, in NumPy: the degradation of every "BI" benchmark."""
 
 import math
 from functools import lru_cache
@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, UInt8
 
-# Output rows of one matrix product: fewer waste calls, more waste products with zero.
+# Output rows per matrix product: fewer mean more calls, more mean more products with zero.
 _BAND = 16
-# Sums of float32 are off by less, for 8-bit values and shrinking by up to 8.
+# Bound of the errors of float32 sums, for 8-bit values and reduction by up to 8.
 _UNSURE = 1e-3
 
 
@@ -22,7 +22,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _contributions(n_in: int, n_out: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and source indices, both `n_out taps`; borders are mirrored ("symmetric")."""
+    """Weights and source indices, both `n_out taps`; edges are mirrored ("symmetric")."""
     stretch = min(scale, 1.0)
     width = 4.0 / stretch
     centre = np.arange(1, n_out + 1) / scale + 0.5 * (1.0 - 1.0 / scale)
@@ -47,7 +47,7 @@ def _resize_axis(x: np.ndarray, axis: int, n_out: int, scale: float) -> np.ndarr
 
 @lru_cache(maxsize=64)
 def _bands(n_in: int, n_out: int, scale: float) -> list[tuple[slice, slice, np.ndarray]]:
-    """An axis as dense float32 matrices, each from a range of the input to a range of the output."""
+    """Dense float32 matrices for one axis, each from a range of the input to a range of the output."""
     weights, index = _contributions(n_in, n_out, scale)
     bands = []
     for start in range(0, n_out, _BAND):
@@ -60,7 +60,7 @@ def _bands(n_in: int, n_out: int, scale: float) -> list[tuple[slice, slice, np.n
 
 
 def _multiply(x: np.ndarray, n_out: int, scale: float) -> np.ndarray:
-    """The first axis of a float32 matrix, resized."""
+    """Resize the first axis of a float32 matrix."""
     out = np.empty((n_out, x.shape[1]), np.float32)
     for rows, source, matrix in _bands(x.shape[0], n_out, scale):
         np.matmul(matrix, x[source], out=out[rows])
@@ -70,7 +70,7 @@ def _multiply(x: np.ndarray, n_out: int, scale: float) -> np.ndarray:
 def _resize_bytes(
     image: np.ndarray, size: tuple[int, int], factors: tuple[float, float], order: list[int]
 ) -> np.ndarray:
-    """What float64 gives, rounded, from float32: values too close to a half are computed again."""
+    """The rounded result of float64, computed in float32; values too close to a half are computed again."""
     h, w, c = image.shape
     x = _multiply(image.reshape(h, w * c).astype(np.float32), size[0], factors[0])
     x = x.reshape(size[0], w, c).transpose(1, 0, 2).reshape(w, size[0] * c)
@@ -79,7 +79,7 @@ def _resize_bytes(
     out = np.floor(x)
     unsure = np.nonzero(np.abs(x - out - np.float32(0.5)) > 0.5 - _UNSURE)
     if len(unsure[0]) > out.size // 16:
-        # Flat stripes can lie at a half all over.
+        # In images with flat stripes, all values can be close to a half.
         return _round(_resize_float(image, size, factors, order))
     places = list(unsure[:2])
     taps = [_contributions(image.shape[axis], size[axis], factors[axis]) for axis in (0, 1)]
@@ -114,13 +114,13 @@ def imresize(
     scale: float | None = None,
     size: tuple[int, int] | None = None,
 ) -> UInt8[np.ndarray, "H W c"] | Float[np.ndarray, "H W c"]:
-    """`imresize(image, scale)` or `imresize(image, [H W])` of MATLAB, antialiased when shrinking.
+    """`imresize(image, scale)` or `imresize(image, [H W])` of MATLAB, antialiased when it reduces.
 
     Args:
-        image: uint8 (the result is rounded and clipped to uint8, as MATLAB does) or floating point
-            (the result is float64 and may overshoot).
+        image: uint8 (the result is rounded and clipped to uint8, as in MATLAB) or floating point (the result
+            is float64 and may overshoot).
         scale: one factor for both axes; the size is ceil(h * scale), ceil(w * scale).
-        size: the result's (height, width) instead, each axis with its own factor.
+        size: alternatively, the result's (height, width); each axis then has its own factor.
 
     Raises:
         ValueError: unless exactly one of `scale` and `size` is given.
@@ -133,7 +133,7 @@ def imresize(
         factors = (size[0] / h, size[1] / w)
     else:
         raise ValueError("imresize takes either scale or size")
-    # MATLAB works on the axis that shrinks most first.
+    # MATLAB starts with the axis that is reduced most.
     order = [0, 1] if factors[0] <= factors[1] else [1, 0]
     resize = _resize_bytes if image.dtype == np.uint8 else _resize_float
     return resize(image, size, factors, order)

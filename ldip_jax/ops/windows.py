@@ -1,4 +1,4 @@
-"""Square windows of a map, or of a few maps together."""
+"""Square windows of a map, or of several maps together."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 def to_windows(x: Float[Array, "n h w c"], size: int, depth: int = 1) -> Float[Array, "N t c"]:
     """`(b depth) h w c` -> `(b windows) tokens c`; height and width are multiples of `size`.
 
-    Windows are in reading order, and so are a window's tokens, one map of the `depth` after the other.
+    Windows are in reading order, and so are the tokens of a window: map by map of the `depth`.
     """
     return rearrange(x, "(b d) (i y) (j x) c -> (b i j) (d y x) c", d=depth, y=size, x=size)
 
@@ -17,7 +17,7 @@ def to_windows(x: Float[Array, "n h w c"], size: int, depth: int = 1) -> Float[A
 def from_windows(
     x: Float[Array, "N t c"], size: int, height: int, width: int, depth: int = 1
 ) -> Float[Array, "n h w c"]:
-    """Back from `to_windows`."""
+    """The inverse of `to_windows`."""
     return rearrange(
         x,
         "(b i j) (d y x) c -> (b d) (i y) (j x) c",
@@ -32,7 +32,7 @@ def from_windows(
 def relative_index(sides: tuple[int, ...]) -> np.ndarray:
     """Row of the relative position table for each (query, key) of a window with these sides, `tokens tokens`.
 
-    The table runs through all differences of the first axis, then of the next: 2 side - 1 of each.
+    The table lists all differences between places; the last axis varies fastest. An axis has 2 side - 1.
     """
     place = np.stack(np.meshgrid(*map(np.arange, sides), indexing="ij"), axis=-1).reshape(-1, len(sides))
     index = np.zeros((len(place), len(place)), int)
@@ -46,17 +46,17 @@ def pad_to_windows(
 ) -> tuple[Float[Array, "b H W c"], Float[Array, "1 H W 2"] | None]:
     """A map padded so that windows moved by `-shift` cover it, and its masks (None: nothing was padded).
 
-    Windows at the edges are then cut short by padding. That equals a cyclic shift whose two ends must not
-    see each other, and needs no mask but that padded tokens are never keys.
+    Windows at the edges are partly padding. This equals a cyclic shift whose two ends must not see each
+    other; the only mask it needs excludes padded tokens from the keys.
 
     Args:
         x: the map.
         size: side of a window.
         shift: how far windows are moved up and left.
-        zeros_seen: what is added at the bottom and right to make unmoved windows whole counts as keys.
+        zeros_seen: whether the padding at the bottom and right that completes unmoved windows serves as keys.
 
     Returns:
-        The padded map; 1 where tokens may be keys, and 1 where they are the map's own.
+        The padded map, and two masks: 1 where tokens may be keys, and 1 where they belong to the map.
     """
     sides = x.shape[1:3]
     whole = tuple(n + -n % size if zeros_seen else n for n in sides)

@@ -1,4 +1,4 @@
-"""Methods side by side in one picture: each with its name, its scores, a whole frame and enlarged details."""
+"""A picture of methods side by side, each with its name, its scores, a whole frame and enlarged details."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,42 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from ldip_jax.atomic import atomic_open
+from ldip_jax.ops.box import box_sums
 from ldip_jax.report.content import Crop, Method
+
+
+def shown_frames(count: int, most: int = 8) -> list[int]:
+    """At most `most` of `count` frame numbers, evenly spaced, including the first and the last."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
+
+
+def choose_crops(
+    images: Sequence[UInt8[np.ndarray, "h w 3"]], frame: int, count: int = 2, side: int = 64
+) -> list[Crop]:
+    """Up to `count` separate squares where versions of one frame differ most.
+
+    If all versions are equal, the squares with the strongest edges are chosen.
+
+    Args:
+        images: the frame from each method, all of one size.
+        frame: its number among the shown frames, passed on to the result.
+        side: length of a square's side in pixels; limited by the frame's size.
+    """
+    grey = [image.mean(axis=2) for image in images]
+    energy = np.max(grey, axis=0) - np.min(grey, axis=0)
+    if not energy.any():
+        padded = np.pad(grey[0], ((0, 1), (0, 1)), "edge")
+        energy = np.abs(np.diff(padded, axis=0))[:, :-1] + np.abs(np.diff(padded, axis=1))[:-1]
+    h, w = energy.shape
+    side = min(side, h, w)
+    sums = box_sums(energy, (side, side))
+    crops = []
+    while len(crops) < count and (sums > -1).any():
+        y, x = (int(index) for index in np.unravel_index(np.argmax(sums), sums.shape))
+        crops.append(Crop(frame, x, y, side))
+        sums[max(0, y - side) : y + side, max(0, x - side) : x + side] = -1
+    return crops
+
 
 _GAP = 8
 _NAME_SIZE = 20
@@ -21,13 +56,13 @@ _COLORS = ("#e4572e", "#17bebb", "#ffc914", "#8e6fd8")
 def draw_comparison(
     methods: Sequence[Method], crops: Sequence[Crop], columns: int = 3
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture, row by row with `columns` methods in each; methods without images are left out.
+    """The picture, with `columns` methods in each row; methods without images are left out.
 
-    Frames wider than 640 pixels are shown smaller, details never: they are enlarged by a whole number,
-    without smoothing, and framed in the colour that marks their place in the frame.
+    Frames wider than 640 pixels are reduced, but details are not: they are enlarged by a whole number without
+    smoothing, and framed in the colour that marks their place in the frame.
 
     Args:
-        crops: one or more places in one and the same shown frame.
+        crops: one or more places in the same shown frame.
 
     Raises:
         ValueError: no crops, crops of several frames, or no method with images.
@@ -87,7 +122,7 @@ def _cycle(crops: Sequence[Crop]) -> list[str]:
 
 
 def _detail(image: np.ndarray, crop: Crop, place: int, color: str) -> Image.Image:
-    """The crop enlarged to fill `place` pixels as nearly as a whole factor can, framed."""
+    """The crop, enlarged by the largest whole factor that fits into `place` pixels, and framed."""
     border = 3
     factor = max(1, (place - 2 * border) // crop.side)
     detail = np.kron(crop.cut(image), np.ones((factor, factor, 1), np.uint8))
@@ -106,7 +141,7 @@ def _caption(method: Method) -> str:
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, y: int, size: int, color: str, width: int) -> None:
-    """One line from the left edge, cut off with an ellipsis where it is too long."""
+    """Draw one line of text from the left edge, shortened with an ellipsis if it is too long."""
     font = ImageFont.load_default(size)
     text = " ".join(text.split())
     if draw.textlength(text, font) > width:

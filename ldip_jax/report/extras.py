@@ -1,24 +1,26 @@
-"""Parts of an evaluation's report: tables, curves over the frames, and rows of labelled pictures."""
+"""Parts of an evaluation report: tables, curves over the frames, and rows of labelled pictures."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ldip_jax.report.encoding import jpeg_url
-from ldip_jax.report.markup import Html, join, section, tag
+from ldip_jax.report.content import Html, join, jpeg_url, section, tag
 
 _WIDTH, _HEIGHT = 760, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 34
+# Curves with at most this many points have a dot at each.
+_MOST_DOTS = 16
 _QUALITY = 88
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: the first column names its row, the others are numbers."""
+    """A table of text: the first column names the row, the others are numbers."""
 
     heading: str
     head: Sequence[str]
@@ -28,27 +30,36 @@ class Table:
 
 @dataclass(frozen=True)
 class Curves:
-    """A score of each frame, a curve for each way to get the frames; None where there is no score."""
+    """A score by frame or by another whole number, with one curve for each method.
+
+    Attributes:
+        score: what the values are.
+        places: numbers on the horizontal axis, ascending.
+        series: names and values; None for a missing value. A series without any value is left out, and the
+            others keep their colours.
+        axis: what the numbers on the horizontal axis are.
+    """
 
     heading: str
     score: str
-    frames: Sequence[int]
+    places: Sequence[int]
     series: Sequence[tuple[str, Sequence[float | None]]]
+    axis: str = "frame"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures under captions, in rows with a title each; `wide` ones take a line of their own."""
+    """Pictures with captions, in titled rows; if `wide`, each picture has its own line."""
 
     heading: str
     hint: str
-    # Of any size, and of another one each: no axis has a name.
+    # Each picture may have a different size, so no axis has a name.
     rows: Sequence[tuple[str, Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]]]
     wide: bool = False
 
 
 def heat(error: Float[np.ndarray, "h w"], most: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Errors as colours from black through red to light yellow, which stands for `most` and above."""
+    """Errors as colours from black through red to light yellow, which means `most` or more."""
     place = np.clip(error / max(most, 1e-6), 0.0, 1.0) * (len(_HEAT) - 1)
     low = np.minimum(place.astype(int), len(_HEAT) - 2)
     part = (place - low)[..., None].astype(np.float32)
@@ -56,7 +67,7 @@ def heat(error: Float[np.ndarray, "h w"], most: float) -> UInt8[np.ndarray, "h w
 
 
 def table(name: str, content: Table) -> Html:
-    """The table; rows that are all of a piece with others, such as published figures, are for the caller."""
+    """The table as HTML."""
     head = (
         tag("th", text, scope="col", class_="number" if i else False) for i, text in enumerate(content.head)
     )
@@ -77,17 +88,17 @@ def _ticks(low: float | int, high: float | int, count: int) -> list[float]:
 
 
 class _Chart:
-    """Where values lie in the drawing."""
+    """Maps values to places in the drawing."""
 
     def __init__(self, content: Curves):
         known = [value for _, values in content.series for value in values if value is not None]
         low, high = min(known), max(known)
         margin = 0.06 * (high - low) or 0.5
         self.low, self.high = low - margin, high + margin
-        self.first, self.last = content.frames[0], max(content.frames[-1], content.frames[0] + 1)
+        self.first, self.last = content.places[0], max(content.places[-1], content.places[0] + 1)
 
-    def x(self, frame: float | int) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (frame - self.first) / (self.last - self.first)
+    def x(self, place: float | int) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (place - self.first) / (self.last - self.first)
 
     def y(self, value: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (self.high - value) / (self.high - self.low)
@@ -104,9 +115,14 @@ def _text(x: float | int, y: float | int, text: str, anchor: str) -> Html:
     return tag("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
 
 
-def curves(content: Curves, data: dict[str, object]) -> Html:
-    """The chart, with a cursor that pointer and arrow keys move; adds what its script needs to `data`."""
-    if not any(value is not None for _, values in content.series for value in values):
+def curves(name: str, content: Curves, data: dict[str, Any]) -> Html:
+    """The chart, with a cursor for pointer and arrow keys; adds what the page's script needs to `data`."""
+    shown = [
+        (number, label, values)
+        for number, (label, values) in enumerate(content.series)
+        if any(value is not None for value in values)
+    ]
+    if not shown:
         return Html()
     chart = _Chart(content)
     parts = []
@@ -116,46 +132,57 @@ def curves(content: Curves, data: dict[str, object]) -> Html:
     for value in _ticks(chart.first, chart.last, 10):
         if value == int(value):
             parts.append(_text(chart.x(value), _HEIGHT - _BOTTOM + 18, f"{int(value)}", "middle"))
-    for number, (_, values) in enumerate(content.series):
+    parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 2, content.axis, "end"))
+    for number, _, values in shown:
         points = [
-            f"{chart.x(frame):.1f},{chart.y(value):.1f}"
-            for frame, value in zip(content.frames, values, strict=True)
+            (f"{chart.x(place):.1f}", f"{chart.y(value):.1f}")
+            for place, value in zip(content.places, values, strict=True)
             if value is not None
         ]
-        parts.append(tag("polyline", points=" ".join(points), class_=f"curve c{number % 6}"))
-    parts.append(_line(0, 0, _TOP, _HEIGHT - _BOTTOM, "cursor", id="curve-cursor", visibility="hidden"))
-    label = f"{content.score} of each frame; the arrow keys move from frame to frame"
+        color = f"c{number % 6}"
+        parts.append(tag("polyline", points=" ".join(map(",".join, points)), class_=f"curve {color}"))
+        if len(points) <= _MOST_DOTS:
+            parts += [tag("circle", cx=x, cy=y, r=3, class_=f"dot {color}") for x, y in points]
+    cursor = f"{name}-cursor"
+    parts.append(_line(0, 0, _TOP, _HEIGHT - _BOTTOM, "cursor", id=cursor, visibility="hidden"))
+    label = f"{content.score} by {content.axis}; move along it with the arrow keys"
     drawing = tag(
         "svg",
         *parts,
-        id="curves",
+        id=name,
+        class_="curves",
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="slider",
         tabindex=0,
         aria_label=label,
-        aria_valuemin=content.frames[0],
-        aria_valuemax=content.frames[-1],
-        aria_valuenow=content.frames[0],
+        aria_valuemin=content.places[0],
+        aria_valuemax=content.places[-1],
+        aria_valuenow=content.places[0],
     )
     legend = (
         tag(
-            "li", tag("span", class_=f"swatch c{number % 6}"), name, " ", tag("b", id=f"curve-value-{number}")
+            "li",
+            tag("span", class_=f"swatch c{number % 6}"),
+            label,
+            " ",
+            tag("b", id=f"{name}-value-{number}"),
         )
-        for number, (name, _) in enumerate(content.series)
+        for number, label, _ in shown
     )
-    data["curves"] = {
-        "frames": list(content.frames),
-        "values": [list(values) for _, values in content.series],
-        "x": [round(chart.x(frame), 1) for frame in content.frames],
+    data.setdefault("curves", {})[name] = {
+        "places": list(content.places),
+        "values": {number: list(values) for number, _, values in shown},
+        "x": [round(chart.x(place), 1) for place in content.places],
         "width": _WIDTH,
         "score": content.score,
+        "axis": content.axis,
     }
-    where = tag("p", tag("output", id="curve-frame"), class_="hint")
-    return section("curves", content.heading, drawing, tag("ul", *legend, class_="legend"), where)
+    where = tag("p", tag("output", id=f"{name}-at"), class_="hint")
+    return section(name, content.heading, drawing, tag("ul", *legend, class_="legend"), where)
 
 
 def figures(name: str, content: Figures) -> Html:
-    """The pictures; nothing where there are none."""
+    """The pictures; empty if there are none."""
     if not content.rows:
         return Html()
     parts = []

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no network, no folder beside it."""
+"""A report as one HTML file that needs nothing else: no network and no other files."""
 
 import base64
 import hashlib
@@ -6,17 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import ldip_jax
 from ldip_jax.atomic import atomic_open
 from ldip_jax.report import extras, sections
-from ldip_jax.report.content import Crop, KeyFrame, Method
-from ldip_jax.report.encoding import frame_urls
+from ldip_jax.report.content import Crop, KeyFrame, Method, frame_urls, join
 from ldip_jax.report.extras import Curves, Figures, Table
-from ldip_jax.report.markup import join
 
 MOST_BYTES = 8_000_000
-"""What a page may weigh unless the caller says otherwise."""
+"""Default limit of a page's size."""
 
 
 def write_report(
@@ -30,39 +29,43 @@ def write_report(
     key_frames: Sequence[KeyFrame] = (),
     notes: Sequence[str] = (),
     results_heading: str = "Results",
-    tables: Sequence[Table] = (),
+    tables: Sequence[Table | Curves] = (),
     curves: Curves | None = None,
     figures: Sequence[Figures] = (),
     most_bytes: int = MOST_BYTES,
 ) -> None:
     """Write the report: settings, results, before/after slider, details, key-frames with references.
 
-    An evaluation's report has more: tables before the results, curves behind them, figures behind the slider.
+    An evaluation report has more: tables and their curves before the results, curves by frame after them, and
+    figures after the slider.
 
-    Parts without content are left out; the slider needs two methods with images. Whole frames are JPEG of the
-    best quality that keeps the page within `most_bytes` (with fewer frames where none does), details are PNG.
+    Parts without content are left out; the slider needs two methods with images. Whole frames are JPEG at the
+    best quality that keeps the page within `most_bytes`, with fewer frames if no quality does. Details are
+    PNG.
 
     Args:
         path: the file, replaced if it exists.
         frame_names: one for each shown frame, in the order of `Method.images`.
-        methods: rows of the table; the slider starts with the first one left, and right the one
-            of the highest PSNR, or the last where none has any.
+        methods: rows of the table. The slider starts with the first one on the left, and on the right the one
+            with the highest PSNR, or the last one if none has a PSNR.
         settings: pairs of name and value.
-        crops: places to show enlarged, see `choose_crops`.
+        crops: places to show enlarged; see `choose_crops`.
         notes: sentences below the results.
 
     Raises:
-        ValueError: two methods of one name, or images whose number or size differs between methods.
+        ValueError: two methods have the same name, or images differ between methods in number or size.
         InputError: the file cannot be written.
     """
     shown = [method for method in methods if len(method.images)]
     _check(methods, shown, frame_names)
     thumbnails: sections.Thumbnails = {}
-    data: dict[str, object] = {}
+    data: dict[str, Any] = {}
     before = sections.settings(settings)
-    before += "".join(extras.table(f"table-{number}", table) for number, table in enumerate(tables))
+    for number, part in enumerate(tables):
+        name = f"table-{number}"
+        before += extras.table(name, part) if isinstance(part, Table) else extras.curves(name, part, data)
     before += sections.results(methods, notes, results_heading) if methods else ""
-    before += extras.curves(curves, data) if curves is not None else ""
+    before += extras.curves("curves", curves, data) if curves is not None else ""
     after = sections.crops(methods, crops, frame_names)
     after += "".join(extras.figures(f"figures-{number}", part) for number, part in enumerate(figures))
     after += sections.key_frames(key_frames, thumbnails)
@@ -79,12 +82,12 @@ def write_report(
         slider = sections.slider(names, _best(shown), len(kept), encoding)
     page = _page(title, before + slider + after, data)
     with atomic_open(path) as file:
-        # File names need not be Unicode; what cannot be encoded shows as a question mark.
+        # File names may not be Unicode; what cannot be encoded becomes a question mark.
         file.write(page.encode("utf-8", "replace"))
 
 
 def _best(methods: Sequence[Method]) -> int:
-    """Where the highest PSNR is; the last place where there is none, or of several."""
+    """The index of the highest PSNR; the last of equal ones, or of all if there is no PSNR."""
     return max(range(len(methods)), key=lambda i: (methods[i].psnr_y or 0.0, i))
 
 
@@ -95,12 +98,12 @@ def _encoding(quality: int, kept: Sequence[int], frame_names: Sequence[str]) -> 
     return text
 
 
-def _page(title: str, body: str, data: dict[str, object]) -> str:
+def _page(title: str, body: str, data: dict[str, Any]) -> str:
     script = sections.packaged("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(sections.packaged("template.html")).substitute(
         title=join([title]),
-        # Only this very script may run, and nothing may be loaded, whatever the texts of the page hold.
+        # Only this script may run, and nothing may be loaded, whatever text the page contains.
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         style=sections.packaged("report.css"),
         body=body,
@@ -112,10 +115,10 @@ def _page(title: str, body: str, data: dict[str, object]) -> str:
 
 def _check(methods: Sequence[Method], shown: Sequence[Method], frame_names: Sequence[str]) -> None:
     if len({method.name for method in methods}) < len(methods):
-        raise ValueError("every method of a report needs a name of its own")
+        raise ValueError("every method of a report needs its own name")
     for method in shown:
         count = len(method.images)
         if count != len(frame_names):
             raise ValueError(f"{method.name} has {count} images for {len(frame_names)} frame names")
     if len({image.shape for method in shown for image in method.images}) > 1:
-        raise ValueError("the images of a report must have one size")
+        raise ValueError("the images of a report must all have the same size")

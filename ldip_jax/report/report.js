@@ -29,7 +29,7 @@ if (data.images) {
     showCut();
   }
 
-  // The divider is a place in the visible part: zoomed in, it stays where it is while the image scrolls.
+  // The divider's place is relative to the visible part: when zoomed in, it stays there while the image scrolls.
   function visible() {
     const box = view.getBoundingClientRect();
     const image = stage.getBoundingClientRect();
@@ -60,7 +60,7 @@ if (data.images) {
     });
     const factor = Number(zoom.value);
     stage.classList.toggle("sharp", factor > 1);
-    // Fitting is left to CSS, so that the page may change its width.
+    // CSS fits the image, so that the page's width can change.
     stage.style.width = factor ? `${factor * data.width}px` : "100%";
     stage.style.height = factor ? `${factor * data.height}px` : "100%";
     view.style.overflow = factor ? "auto" : "hidden";
@@ -93,36 +93,35 @@ if (data.images) {
   showImages();
 }
 
-if (data.curves) {
-  const { frames, values, x, width, score } = data.curves;
-  const chart = byId("curves");
-  const cursor = byId("curve-cursor");
+for (const [name, { places, values, x, width, score, axis }] of Object.entries(data.curves ?? {})) {
+  const chart = byId(name);
+  const cursor = byId(`${name}-cursor`);
   let chosen = 0;
 
-  function showFrame(index) {
-    chosen = Math.min(Math.max(index, 0), frames.length - 1);
+  function showPlace(index) {
+    chosen = Math.min(Math.max(index, 0), places.length - 1);
     cursor.setAttribute("x1", x[chosen]);
     cursor.setAttribute("x2", x[chosen]);
     cursor.setAttribute("visibility", "visible");
-    values.forEach((series, number) => {
+    for (const [number, series] of Object.entries(values)) {
       const value = series[chosen];
-      byId(`curve-value-${number}`).textContent = value === null ? "\u2013" : value.toFixed(2);
-    });
-    byId("curve-frame").textContent = `${score}, frame ${frames[chosen]}`;
-    chart.setAttribute("aria-valuenow", frames[chosen]);
-    chart.setAttribute("aria-valuetext", `frame ${frames[chosen]}`);
+      byId(`${name}-value-${number}`).textContent = value === null ? "\u2013" : value.toFixed(2);
+    }
+    byId(`${name}-at`).textContent = `${score}, ${axis} ${places[chosen]}`;
+    chart.setAttribute("aria-valuenow", places[chosen]);
+    chart.setAttribute("aria-valuetext", `${axis} ${places[chosen]}`);
   }
 
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
     const place = ((event.clientX - box.left) / box.width) * width;
-    showFrame(x.reduce((best, value, index) => (Math.abs(value - place) < Math.abs(x[best] - place) ? index : best), 0));
+    showPlace(x.reduce((best, value, index) => (Math.abs(value - place) < Math.abs(x[best] - place) ? index : best), 0));
   });
   chart.addEventListener("keydown", (event) => {
-    const moves = { ArrowLeft: chosen - 1, ArrowRight: chosen + 1, Home: 0, End: frames.length - 1 };
+    const moves = { ArrowLeft: chosen - 1, ArrowRight: chosen + 1, Home: 0, End: places.length - 1 };
     if (!(event.key in moves)) return;
     event.preventDefault();
-    showFrame(moves[event.key]);
+    showPlace(moves[event.key]);
   });
-  showFrame(0);
+  showPlace(0);
 }

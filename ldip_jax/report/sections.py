@@ -4,12 +4,21 @@ from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
-from ldip_jax.report.content import Crop, KeyFrame, Method, Reference
-from ldip_jax.report.encoding import png_url, thumbnail_url
-from ldip_jax.report.markup import Html, join, section, tag
+from ldip_jax.report.content import (
+    Crop,
+    Html,
+    KeyFrame,
+    Method,
+    Reference,
+    join,
+    png_url,
+    section,
+    tag,
+    thumbnail_url,
+)
 
 Thumbnails = dict[str, int]
-"""`data:` URLs of thumbnails, each with its number: an image that is shown often is stored once."""
+"""`data:` URLs of thumbnails and their numbers: an image that is shown several times is stored once."""
 
 _NONE = "\N{EN DASH}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -17,7 +26,7 @@ _ZOOMS = (1, 2, 4, 8)
 
 
 def packaged(name: str) -> str:
-    """Text of a file that lies beside this module."""
+    """The text of a file in this package."""
     return files("ldip_jax.report").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -58,9 +67,9 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def slider(names: Sequence[str], right: int, frames: int, encoding: str) -> Html:
-    """Two methods over one another, at first number 0 and `right`, for `frames` frames.
+    """Two methods over one another, at first number 0 and number `right`, for `frames` frames.
 
-    The page's script brings it to life.
+    It works by the page's script.
     """
 
     def options(chosen: int) -> Html:
@@ -78,7 +87,7 @@ def slider(names: Sequence[str], right: int, frames: int, encoding: str) -> Html
 
 
 def crops(methods: Sequence[Method], chosen: Sequence[Crop], frame_names: Sequence[str]) -> Html:
-    """Each square as each method has it, pixel by pixel."""
+    """Each square from each method, without resampling."""
     shown = [method for method in methods if len(method.images)]
     if not chosen or not shown:
         return Html()
@@ -92,12 +101,12 @@ def crops(methods: Sequence[Method], chosen: Sequence[Crop], frame_names: Sequen
             image = tag("img", src=url, alt=f"{method.name}: {where}")
             figures.append(tag("figure", image, tag("figcaption", method.name)))
         content += [tag("h3", where), tag("div", *figures, class_="crops")]
-    hint = tag("p", "Stored without loss (PNG), enlarged without smoothing.", class_="hint")
+    hint = tag("p", "Lossless (PNG), enlarged without smoothing.", class_="hint")
     return section("crops", "Details", *content, hint)
 
 
 def key_frames(rows: Sequence[KeyFrame], thumbnails: Thumbnails) -> Html:
-    """Key-frames, their references and how much of each was matched; adds to `thumbnails`."""
+    """Key-frames, their references and how much each reference matches; adds to `thumbnails`."""
     if not rows:
         return Html()
     body = []
@@ -107,7 +116,7 @@ def key_frames(rows: Sequence[KeyFrame], thumbnails: Thumbnails) -> Html:
         body.append(tag("tr", tag("th", name, scope="row"), tag("td", tag("div", *cards, class_="cards"))))
     head = tag("tr", tag("th", "Key-frame", scope="col"), tag("th", "References", scope="col"))
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="keys")
-    hint = "The percentage is the share of the key-frame that is matched with confidence above 0.5."
+    hint = "The percentage is the share of the key-frame's pixels that match with confidence above 0.5."
     return section(
         "keys",
         "Key-frames and their references",
@@ -118,8 +127,9 @@ def key_frames(rows: Sequence[KeyFrame], thumbnails: Thumbnails) -> Html:
 
 def _reference(reference: Reference, thumbnails: Thumbnails) -> Html:
     percent = tag("b", f"{100 * reference.share:.0f}\N{NO-BREAK SPACE}%")
-    used = "" if reference.used else ", not used"
-    caption = tag("figcaption", reference.name, tag("br"), percent, used)
+    note = reference.note or ("" if reference.used else "not used")
+    more = [tag("br"), tag("small", note)] if note else []
+    caption = tag("figcaption", reference.name, tag("br"), percent, *more)
     return tag(
         "figure", _thumbnail(reference, thumbnails), caption, class_=False if reference.used else "unused"
     )

@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: written in the background, whole or not at all, checked when they are read.
+"""Checkpoints of a training run: written in the background and atomically, verified when they are read.
 
 `WORKDIR/checkpoints/00001200` holds what training changes: trainable parameters, optimizer state, averaged
-weights, step and the place in the data, with the configuration and the sha256 of the frozen weights that
-belong to them, under one sha256 over all of it. Frozen weights are in no checkpoint. The only file that knows
-how checkpoints are stored.
+weights, step and position in the data. It also holds the config, the sha256 of the frozen weights that belong
+to them, and one sha256 of everything. Frozen weights are not stored in checkpoints. Only this file knows how
+checkpoints are stored.
 """
 
 import errno
@@ -24,25 +24,25 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.leaves import content_sha256, fill, named_arrays
-from ldip_jax.training.resume import check_same_run
+from ldip_jax.training.config import check_same_run
+from ldip_jax.training.state import content_sha256, fill, named_arrays
 
 State = TypeVar("State")
 
-# Processes compare that many of the newest steps: fewer are ever kept.
+# Processes compare this many of the newest steps, more than are ever kept.
 _MOST = 64
 _ASIDE = "damaged"
 
 
 class _Stored(NamedTuple):
-    """One checkpoint as read: arrays by name, and what belongs to them."""
+    """One checkpoint as read: arrays by name, and what is stored with them."""
 
     arrays: dict[str, np.ndarray]
     about: dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one run; every process of the run calls the same methods in the same order."""
+    """The checkpoints of one run. Every process of the run must call the same methods in the same order."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Checkpoints:
         """See `open_checkpoints`."""
         if keep_last < 1:
             raise InputError(f"{keep_last} checkpoints to keep: one at least is needed to resume from")
-        # Through JSON, since that is how the stored ones come back.
+        # Through JSON, because stored configs are read from JSON.
         self._config, self._frozen = json.loads(json.dumps(config)), dict(frozen)
         self._keep_last = keep_last
         self._tell = tell if _first_process() else lambda line: None
@@ -68,21 +68,21 @@ class Checkpoints:
         _wait_for_all("checkpoints")
 
     def save(self, state: Any, data_state: Mapping[str, Any], *, metric: float | None = None) -> bool:
-        """Store a state under its step; returns at once, and the files are written while training goes on.
+        """Store a state under its step. Returns at once; the files are written while training continues.
 
         The arrays are copied before this returns, so that `state` may be donated to the next step. The step
-        that was stored last stays as it is: validate before saving, not after. `restore_latest` comes first.
+        stored last is not stored again: validate before saving, not after. Call `restore_latest` first.
 
         Args:
             state: has the field `step`; the same on every device.
-            data_state: the place in the data, as JSON takes it.
+            data_state: the position in the data, serialisable as JSON.
             metric: of validation, larger is better; the checkpoint with the largest is kept too.
 
         Returns:
             Whether `metric` is the best so far.
 
         Raises:
-            InputError: this or the checkpoint before cannot be written: no space, no permission.
+            InputError: this or the previous checkpoint cannot be written: no space, no permission.
         """
         step = int(state.step)
         best = False
@@ -109,18 +109,18 @@ class Checkpoints:
         return best
 
     def restore_latest(self, template: State) -> tuple[State, dict[str, Any]] | None:
-        """The newest state that is whole, and its place in the data; None where nothing was stored yet.
+        """The newest intact state and its position in the data; None if nothing has been stored yet.
 
-        Checkpoints newer than it are damaged: they are put aside, so that training can store these steps
-        again, and that is told.
+        Newer checkpoints are damaged. They are moved to `damaged/`, so that training can store these steps
+        again, and this is reported.
 
         Args:
             template: a state of arrays or `jax.ShapeDtypeStruct`s; each leaf is restored onto its sharding,
                 whatever number of devices wrote it.
 
         Raises:
-            InputError: no checkpoint can be read; or they are of another run: another configuration, other
-                frozen weights, other networks; or the processes see different folders.
+            InputError: no checkpoint can be read; or they belong to another run (another config, other frozen
+                weights or other networks); or the processes see different folders.
         """
         damaged: dict[int, str] = {}
         for step in reversed(self._agreed_steps()):
@@ -144,10 +144,10 @@ class Checkpoints:
         return None
 
     def wait(self) -> None:
-        """Return when what was saved is on the disk, and checkpoints that are no longer kept are gone.
+        """Wait until the saved checkpoint is on the disk and those that are no longer kept are deleted.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the checkpoint cannot be written.
         """
         if self._pending is None:
             return
@@ -158,7 +158,7 @@ class Checkpoints:
                 self._prune(step)
 
     def close(self) -> None:
-        """Wait for what was saved, and let another run have the folder."""
+        """Wait until the saved checkpoint is on the disk, then release the folder for other runs."""
         try:
             self.wait()
         finally:
@@ -173,7 +173,7 @@ class Checkpoints:
         self.close()
 
     def steps(self) -> list[int]:
-        """Steps that are stored, whole or damaged, ascending."""
+        """The stored steps, intact or damaged, in ascending order."""
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
     @property
@@ -185,7 +185,7 @@ class Checkpoints:
         return self._folder / f"{step:08d}"
 
     def _check_space(self, size: int) -> None:
-        # Before the work, since the library that writes is wordy and slow to fail on a full disk.
+        # Checked in advance, because the library that writes is verbose and slow to fail on a full disk.
         if shutil.disk_usage(self._folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -193,13 +193,13 @@ class Checkpoints:
         steps = [step for step in self.steps() if step <= newest]
         kept = {*steps[-self._keep_last :], self._best[0] if self._best else newest}
         for step in set(steps) - kept:
-            # Under a name of no step first: half-deleted it would look like a damaged checkpoint.
+            # Renamed first, because a half-deleted checkpoint would look like a damaged one.
             gone = self._folder / f"{step:08d}.deleted"
             self._path(step).rename(gone)
             shutil.rmtree(gone)
 
     def _agreed_steps(self) -> list[int]:
-        """What every process sees; these must be the same files."""
+        """The newest steps in the folder, ascending; every process must see the same ones."""
         newest = self.steps()[-_MOST:]
         padded = np.array([-1] * (_MOST - len(newest)) + newest, np.int32)
         if not np.all(_of_all_processes(padded) == padded):
@@ -209,7 +209,7 @@ class Checkpoints:
         return newest
 
     def _read(self, step: int) -> _Stored | str:
-        """A checkpoint, or what is wrong with it; the same on every process."""
+        """A checkpoint if every process can read it, else what is wrong with it."""
         stored = _read(self._path(step))
         intact = bool(np.all(_of_all_processes(np.array([not isinstance(stored, str)]))))
         return stored if intact or isinstance(stored, str) else "another process cannot read it"
@@ -229,7 +229,7 @@ class Checkpoints:
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
-        """What keeps a checkpoint from being written is one line, with the way out."""
+        """Turn a failure to write a checkpoint into a message of one line that says what to do."""
         try:
             yield
         except Exception as error:
@@ -250,19 +250,19 @@ def open_checkpoints(
     keep_last: int = 3,
     tell: Callable[[str], None] = print,
 ) -> Checkpoints:
-    """The checkpoints of the run in `workdir`, which is made if it is not there.
+    """The checkpoints of the run in `workdir`, which is created if it does not exist.
 
     Args:
-        workdir: of this run alone; with several processes, a folder that all of them see.
-        config: of the run, as JSON takes it.
-        frozen: sha256 of the file of each set of frozen weights, by its name.
-        keep_last: newest checkpoints to keep, besides the best; older ones are deleted.
-        tell: gets a line where something is worth saying.
+        workdir: a folder for this run only; if there are several processes, all of them must see it.
+        config: of the run, serialisable as JSON.
+        frozen: sha256 of each set of frozen weights, by name.
+        keep_last: how many of the newest checkpoints to keep, besides the best; older ones are deleted.
+        tell: receives a line when there is something to report.
 
     Raises:
-        InputError: the folder cannot be made or written, or another run is using it.
+        InputError: the folder cannot be created or written, or another run is using it.
     """
-    # The library's own account of a failure is pages of tracebacks; what matters of it is raised, too.
+    # The library logs a failure as pages of tracebacks; the part that matters is raised as well.
     logging.getLogger("absl").addFilter(_not_from_orbax)
     logging.getLogger("asyncio").addFilter(_not_a_late_read)
     if not _hooks:
@@ -275,8 +275,8 @@ def _not_from_orbax(record: logging.LogRecord) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
-# Of a damaged checkpoint the library reads many parts at once and gives up at the first that fails; others
-# may come back later, to an event loop that is closed by then.
+# The library reads many parts of a checkpoint at once and stops at the first damaged one. Other reads may end
+# later, when their event loop is already closed.
 _hooks: list[Callable[[Any], object]] = []
 
 
@@ -291,7 +291,7 @@ def _unraisable(found: Any) -> None:
 
 
 def _make(folder: Path) -> int:
-    """The folder, this run's alone, without what an ended process left; returns its lock."""
+    """Create the folder, lock it for this run and delete what an ended process left; returns the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -305,7 +305,7 @@ def _make(folder: Path) -> int:
         os.close(lock)
         raise InputError(f"{folder}: another run is using it; end it, or choose another --workdir") from None
     except OSError:
-        # Some network file systems have no locks.
+        # Some network file systems do not support locks.
         pass
     for path in folder.iterdir():
         if path.is_dir() and not path.name.isdecimal() and path.name != _ASIDE:
@@ -314,9 +314,9 @@ def _make(folder: Path) -> int:
 
 
 def _read(path: Path) -> _Stored | str:
-    """A checkpoint from the disk, or what is wrong with it."""
+    """A checkpoint read from the disk, or what is wrong with it."""
     context = ocp.Context()
-    # Each process reads for itself: one that fails must not leave the others waiting.
+    # Each process reads independently: one that fails must not leave the others waiting.
     context.multiprocessing.primary_host = jax.process_index()
     context.multiprocessing.active_processes = {jax.process_index()}
     try:
@@ -329,15 +329,15 @@ def _read(path: Path) -> _Stored | str:
     except MemoryError:
         raise
     except Exception as error:
-        # Damage shows as any exception; the library's own words on it fill pages.
+        # Damage can raise any exception, and the library's own message fills pages.
         return f"unreadable, {type(error).__name__}"
 
 
 def _reason_not_written(error: BaseException) -> str | None:
-    """Words for a failure of the disk; None for any other fault."""
+    """What went wrong with the disk, in a few words; None for any other error."""
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
-    # Array files are written by a library whose errors carry the system's only as text.
+    # Array files are written by a library whose errors include the system's error only as text.
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO):
         if os.strerror(number) in str(error):
             return os.strerror(number)
@@ -354,5 +354,5 @@ def _wait_for_all(name: str) -> None:
 
 
 def _of_all_processes(values: np.ndarray) -> np.ndarray:
-    """The values of every process, stacked."""
+    """The values of all processes, stacked."""
     return multihost_utils.process_allgather(values, tiled=False).reshape(-1, *values.shape)

@@ -1,49 +1,67 @@
-"""Batches for the steps: from records, or from clips with the frozen networks run here and now."""
+"""Training batches and validation samples: from records, or from clips with the frozen networks run live."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.data.clips import ClipSample, Footage, draw, draw_scale, unrelated
-from ldip_jax.data.crops import CropPlan, RecordCrop, Sample, crop, fullest, stack
+from ldip_jax.data.clips import ClipPlan, ClipSample, Footage, draw, draw_scale, unrelated
+from ldip_jax.data.crops import CropPlan, RecordCrop, Sample, stack
 from ldip_jax.data.datasets import clip_plan, open_clips
+from ldip_jax.data.numbers import Numbers
 from ldip_jax.data.records import load_record
 from ldip_jax.data.source import Items, Stream
-from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.errors import InputError
+from ldip_jax.matching.dense import DenseMatcher
+from ldip_jax.models.ldip import LDIP
 from ldip_jax.training.config import Config, crop_plan
-from ldip_jax.training.detail_maps import Example
-from ldip_jax.training.frozen import FrozenWork
-from ldip_jax.training.provenance import check_records
+from ldip_jax.training.features import Example
+from ldip_jax.training.frozen import FrozenNetworks, frozen_flow, frozen_matcher
+from ldip_jax.training.live import LiveWork
+from ldip_jax.training.records import check_records
 from ldip_jax.training.setup import Run
-from ldip_jax.weights.flow import flow_network
+
+
+class Common(NamedTuple):
+    """What the clips of a global batch have in common.
+
+    Attributes:
+        scale: HR size divided by LR size, on which the sides of crops depend.
+        numbers: of key-frames and references.
+    """
+
+    scale: float
+    numbers: Numbers
 
 
 class Feed:
-    """This process's part of every global batch, in order; its `state` says where to go on.
+    """This process's part of every global batch, in order; its `state` is the position to resume from.
 
-    The samples of a global batch are the same whatever the number of processes. Slots for key-frames and
-    references are cut to what the local batch needs where this process is alone and the scale is fixed (so
-    that at most key_frames x references programs are compiled), else all are kept.
+    The samples of a global batch are the same whatever the number of processes. The slots for key-frames and
+    references have one of two sizes, and a batch has the same in all processes. The first batch is the
+    largest, so that too little memory shows at once.
+
+    The next batch is made in the background while the last one is trained on, also by the frozen networks.
     """
 
     def __init__(self, config: Config, run: Run, process: tuple[int, int] = (0, 1), next_index: int = 0):
         """
         Args:
-            process: number of this process, and how many there are.
-            next_index: take up a run at this sample.
+            process: index of this process, and the number of processes.
+            next_index: the sample to start from, when a run is resumed.
 
         Raises:
-            InputError: no data, held-out clips among it, or data that does not fit the config.
+            InputError: no data, held-out clips in the data, or data that does not fit the config.
         """
         data = config.data
         self._plan = crop_plan(config)
-        self._process, self._seed, self._batch_size = process, config.seed, config.batch_size
-        self._full = process[1] > 1 or data.scale[0] != data.scale[1]
-        # The frozen networks, where no record has their work done; for validation too.
-        self.work: FrozenWork | None = None
+        self._process, self._seed = process, config.seed
+        # The frozen networks, unless records hold their output; validation uses them too.
+        self.work: LiveWork | None = None
         options = {
             "seed": config.seed,
             "batch_size": config.batch_size,
@@ -57,39 +75,43 @@ class Feed:
             self._stream: Stream[Any] = Stream(files, crops, common=crops.common, **options)
         else:
             plan = clip_plan(data)
-            # One scale for all of a batch, in whatever process: its sides depend on it.
-            self._scale = partial(draw_scale, plan)
             self._clips = open_clips(data, seed=config.seed)
-            self._stream = Stream(self._clips, partial(draw, plan), common=self._scale, **options)
-            self.work = frozen_work(config, run)
+            common = partial(_common, plan, self._plan)
+            self._stream = Stream(self._clips, partial(_drawn, plan), common=common, **options)
+            self.work = live_work(config, run, self._clips, config.batch_size // process[1])
+        self._state = self._stream.state
+        self._ahead: Future[tuple[Sample, dict[str, int]]] | None = None
+        self._thread = ThreadPoolExecutor(1, "feed")
 
     def __iter__(self) -> Iterator[Sample]:
         return self
 
     def __next__(self) -> Sample:
-        first = self._stream.state["next_index"]
-        drawn = next(self._stream)
-        samples = drawn
-        if self.work is not None:
-            numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
-            scale = self._scale(np.random.default_rng([self._seed, first // self._batch_size]))
-            sides = self._plan.sides(scale)
-            samples = [self._sample(clip, int(n), sides) for clip, n in zip(drawn, numbers, strict=True)]
-        most = (self._plan.keys, self._plan.references)
-        return stack(samples, most if self._full else fullest(samples))
+        made = self._ahead or self._thread.submit(self._make)
+        batch, self._state = made.result()
+        self._ahead = self._thread.submit(self._make)
+        return batch
 
-    def _sample(self, clip: ClipSample, number: int, sides: tuple[int, int]) -> Sample:
-        assert self.work is not None
-        rng = np.random.default_rng([self._seed, number])
-        return _live(self.work, clip, self._clips, rng, self._plan, sides)
+    def _make(self) -> tuple[Sample, dict[str, int]]:
+        first = self._stream.state["next_index"]
+        common = self._stream.common
+        drawn = next(self._stream)
+        if self.work is None:
+            return stack(drawn, common[1].slots), self._stream.state
+        numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
+        rngs = [np.random.default_rng([self._seed, int(n)]) for n in numbers]
+        others = [partial(unrelated, self._clips, clip.clip) for clip in drawn]
+        samples = self.work(drawn, rngs, others, self._plan.sides(common.scale))
+        return stack(samples, common.numbers.slots), self._stream.state
 
     @property
     def state(self) -> dict[str, int]:
-        """What to store to go on from here."""
-        return self._stream.state
+        """What to store in order to resume from here."""
+        return self._state
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
+        self._thread.shutdown(cancel_futures=True)
         self._stream.close()
 
     def __enter__(self) -> "Feed":
@@ -99,17 +121,53 @@ class Feed:
         self.close()
 
 
-def _live(
-    work: FrozenWork,
-    clip: ClipSample,
-    clips: Items[Footage],
-    rng: np.random.Generator,
-    plan: CropPlan,
-    sides: tuple[int, int] | None = None,
-) -> Sample:
-    """A sample with the frozen networks run here and now: all that was drawn is used, so all is matched."""
-    other = partial(unrelated, clips, clip.clip)
-    return crop(work(clip), other, rng, plan, clip.name, sides, all_drawn=True)
+def _common(plan: ClipPlan, crops: CropPlan, batch: int, rng: np.random.Generator) -> Common:
+    scale = draw_scale(plan, rng)
+    if not batch:
+        # The lowest scale needs the largest LR crop, or the highest one gives the largest GT.
+        scale = plan.scale[0] if crops.hr else plan.scale[1]
+    return Common(scale, crops.numbers(rng, large=not batch))
+
+
+def _drawn(plan: ClipPlan, clip: Footage, rng: np.random.Generator, common: Common) -> ClipSample:
+    (fewest_keys, keys), (fewest, references) = common.numbers.keys, common.numbers.references
+    if references:
+        plan = replace(
+            plan,
+            fewest_key_frames=fewest_keys,
+            key_frames=keys,
+            fewest_references=fewest,
+            references=references,
+        )
+    return draw(plan, clip, rng, common.scale)
+
+
+def live_work(config: Config, run: Run, clips: Items[Footage], batch_size: int) -> LiveWork:
+    """The frozen networks of live training.
+
+    Raises:
+        InputError: the config's matcher is a folder of matches, which are not those of training clips.
+    """
+    flow, matcher = frozen_flow(run), frozen_matcher(config, run)
+    if matcher is not None and not isinstance(matcher, DenseMatcher):
+        raise InputError(f"config.matcher={config.matcher}: choose gmflow or flow for training")
+    net = LDIP(run.net.backbone.clone(parent=None, name=None), flow_net=flow and flow[0])
+    params = {"backbone": run.backbone.params, **({"flow_net": flow[1]} if flow else {})}
+    sizes = _sizes(clips)
+    scale = config.data.scale
+    return LiveWork(
+        net,
+        params,
+        matcher,
+        crop_plan(config),
+        batch_size=batch_size,
+        canvas=(max(min(size) for size in sizes), max(max(size) for size in sizes)),
+        scale=(float(scale[0]), float(scale[1])),
+    )
+
+
+def _sizes(clips: Items[Footage]) -> set[tuple[int, int]]:
+    return {clips[i].size for i in range(len(clips))}
 
 
 def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
@@ -121,7 +179,7 @@ def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
             yield Example(record.features, record.lr, record.hr)
         return
     clips, plan = open_clips(data, seed=config.seed), clip_plan(data)
-    work = FrozenWork(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
+    work = FrozenNetworks(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
     for i in range(count):
         rng = np.random.default_rng([2, i])
         clip = draw(plan, clips[int(rng.integers(len(clips)))], rng)
@@ -130,22 +188,11 @@ def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
         yield Example(np.asarray(work.features(frames)[0][0]), clip.lr[span], clip.hr[span])
 
 
-def frozen_work(config: Config, run: Run) -> FrozenWork:
-    """The frozen networks of a run; made-up clips bring their own matches and need no matcher."""
-    network = run.net.backbone.clone(parent=None, name=None)
-    net = flow_network(run.flow)
-    flow = None if net is None or run.flow is None else (net, run.flow.params)
-    matcher = None
-    if config.data.dataset not in ("synthetic", "stills"):
-        matcher = choose_matcher(config.matcher, run.backbone.params["spynet"], flow=flow)
-    return FrozenWork(network, run.backbone.params, matcher, flow)
-
-
-def validation_samples(config: Config, run: Run, work: FrozenWork | None = None) -> list[Sample]:
-    """The same few samples at every validation; none where the config names no data for it.
+def validation_samples(config: Config, run: Run, work: LiveWork | None = None) -> list[Sample]:
+    """The same few samples for every validation; none if the config names no validation data.
 
     Args:
-        work: the frozen networks, if they are there already.
+        work: the frozen networks, if they are loaded already.
 
     Raises:
         InputError: see `Feed`.
@@ -161,10 +208,14 @@ def validation_samples(config: Config, run: Run, work: FrozenWork | None = None)
     if data.dataset != "synthetic" and not data.validation_split:
         return []
     clips = open_clips(data, data.validation_split, seed=config.seed + 1)
-    work, clip_draw = work or frozen_work(config, run), clip_plan(data)
+    if work is None or not work.takes(_sizes(clips)):
+        work = live_work(config, run, clips, 1)
+    clip_draw = clip_plan(data)
     samples = []
     for i in range(count):
         rng = np.random.default_rng([1, i])
         clip = draw(clip_draw, clips[i % len(clips)], rng)
-        samples.append(stack([_live(work, clip, clips, rng, plan)], most))
+        sides = plan.sides(clip.hr.shape[1] / clip.lr.shape[1])
+        (sample,) = work([clip], [rng], [partial(unrelated, clips, clip.clip)], sides)
+        samples.append(stack([sample], most))
     return samples

@@ -1,11 +1,15 @@
-"""A start for Ref-Align and Ref-Fusion that knows what they are for: hand on the detail of a sure reference.
+"""An initialisation of Ref-Align and Ref-Fusion that passes on the detail of a confident reference.
 
-From random layers, they first have to find out that what matters is the detail of the reference beyond what
-the key-frame has already; that takes tens of thousands of steps. This start has it wired in: the extractor
-keeps a reference's detail, that is what a blur takes away; the attention prefers the reference with more
-confidence; the fusion subtracts the key-frame's own detail, read from its features, and lets through what
-exceeds a threshold, higher where the match is doubtful or the reference coarse; the last convolution writes
-it into the features. It is a linear transfer of high frequencies, and all else stays random for training.
+Random layers first have to learn that what matters is the detail that the reference has and the key-frame
+lacks. That takes tens of thousands of steps. This initialisation has it built in:
+
+- The extractor keeps a reference's detail, which is what a blur removes.
+- The attention prefers the reference with more confidence.
+- The fusion subtracts the key-frame's own detail, read from its features, and passes on what exceeds a
+  threshold. The threshold is higher if the match is doubtful or the reference is coarse.
+- The last convolution writes the result into the features.
+
+This is a linear transfer of high frequencies. Everything else stays random and is left to training.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,25 +18,25 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.detail_maps import BLUR, BLURS, DetailMaps, Example, fit_detail_maps
+from ldip_jax.training.features import BLUR, BLURS, DetailMaps, Example, fit_detail_maps
 from ldip_jax.training.setup import Run
+from ldip_jax.training.sharding import of_first_process
 
 Tree = dict[str, Any]
 
-# What random parts are multiplied by, where they would drown what is wired.
+# Random weights are multiplied by this if they would drown out the built-in ones.
 NOISE = 0.3
-# Height of the constant pattern that keeps the attention's norm from blowing up small details.
+# Amplitude of the constant pattern that keeps the attention's norm from amplifying small details.
 CARRIER = 2.0
-# Sharpness of the attention's choice by confidence.
+# How sharply the attention selects by confidence.
 CHOICE = 6.0
-# The share of the detail that is handed on, and what it must exceed: so much for each unit of doubt, which
-# is what confidence lacks of the knee, and of change of the sampling offset from pixel to pixel, which tells
-# a coarse reference. Of images as the extractor sees them, four times as large as in [0, 1].
+# The share of the detail that is passed on, and the threshold that it must exceed: DOUBT for each unit by
+# which confidence is below KNEE, plus COARSE for each unit by which the sampling offset changes from pixel to
+# pixel, which shows a coarse reference. Detail is in the extractor's scale, four times that of [0, 1].
 SHARE, DOUBT, KNEE, COARSE = 0.9, 2.0, 1.0, 2.0
-# LeakyReLU's slopes: a signal comes through as the difference of a pair of units, its absolute as the sum.
+# Gains of LeakyReLU for a pair of units, x and -x: their difference is ODD * x, their sum EVEN * |x|.
 ODD, EVEN = 1.0 + 0.1, 1.0 - 0.1
 # Channels of the aligned features: sampling offset (x, y), confidence.
 OFFSET, CONFIDENCE = (64, 65), 66
@@ -40,10 +44,10 @@ RGB = range(3)
 
 
 def transfer_start(lrrf: Mapping[str, Any], maps: DetailMaps) -> Tree:
-    """LRRF's parameters for that start, from random ones; HRIP's stay.
+    """LRRF's parameters with this initialisation, from random ones; HRIP's are unchanged.
 
     Raises:
-        InputError: they are trained already.
+        InputError: Ref-Fusion is trained already.
     """
     refuse_trained(lrrf)
     tree = cast(Tree, jax.tree.map(np.array, dict(lrrf)))
@@ -59,22 +63,20 @@ def transfer_start(lrrf: Mapping[str, Any], maps: DetailMaps) -> Tree:
 
 
 def with_transfer_start(run: Run, clips: Iterable[Example]) -> Run:
-    """The run with that start, its maps fitted to a few training clips.
+    """The run with this initialisation, its maps fitted to a few training clips.
 
     Raises:
         InputError: Ref-Fusion is trained already.
     """
     lrrf = run.params["lrrf"]
     refuse_trained(lrrf)
-    started = transfer_start(lrrf, fit_detail_maps(run, clips))
-    # Fitted by each process, and sums differ in their last digits: all take the first one's.
-    if jax.process_count() > 1:
-        started = multihost_utils.broadcast_one_to_all(started)
+    started = of_first_process(transfer_start(lrrf, fit_detail_maps(run, clips)))
     return replace(run, params={**run.params, "lrrf": started})
 
 
 def refuse_trained(lrrf: Mapping[str, Any]) -> None:
-    """
+    """Check that Ref-Fusion is untrained.
+
     Raises:
         InputError: Ref-Fusion is trained already.
     """
@@ -83,7 +85,7 @@ def refuse_trained(lrrf: Mapping[str, Any]) -> None:
 
 
 def _set(layer: Tree, channels: Iterable[int], kernel: Any = 0.0, bias: Any = 0.0) -> None:
-    """What some outputs of a layer are made of, and nothing else."""
+    """Set the kernel and bias of some output channels of a layer."""
     layer["kernel"][..., list(channels)] = kernel
     layer["bias"][list(channels)] = bias
 
@@ -93,13 +95,13 @@ def _quiet(layer: Tree) -> None:
 
 
 def _middle(layer: Tree) -> np.ndarray:
-    """A layer's kernel at its own pixel, `c o`: a view to write to."""
+    """A layer's kernel at the central pixel, `c o`: a view that can be written to."""
     kernel = layer["kernel"]
     return kernel if kernel.ndim == 2 else kernel[kernel.shape[0] // 2, kernel.shape[1] // 2]
 
 
 def _extract(extractor: Tree) -> None:
-    """Channels 0 to 2 of the features: the image less its blur."""
+    """Channels 0 to 2 of the features: the image minus its blur."""
     first, block, last = extractor["conv_first"], extractor["rdb_0"], extractor["rdb_1"]
     _set(first, range(6))
     for c in RGB:
@@ -109,7 +111,7 @@ def _extract(extractor: Tree) -> None:
         dense = block[f"dense_{depth}"]
         _set(dense, range(6))
         for c in RGB:
-            # Out: + and - the blur. In: the blur before it, of the first convolution or of a pair.
+            # Out: plus and minus the blur. In: the previous blur, from the first convolution or a pair.
             before = {3 + c: 1.0} if depth == 0 else _pair(64 + 16 * (depth - 1) + 2 * c)
             for channel, weight in before.items():
                 dense["kernel"][:, :, channel, 2 * c] = weight * BLUR
@@ -123,7 +125,7 @@ def _extract(extractor: Tree) -> None:
 
 
 def _pair(first: int) -> dict[int, float]:
-    """The signal that went through LeakyReLU as a pair of units."""
+    """Weights that recover a signal from the pair of units that took it through LeakyReLU."""
     return {first: 1.0 / ODD, first + 1: -1.0 / ODD}
 
 
@@ -140,13 +142,13 @@ def _aligned(conv: Tree) -> None:
 
 
 def _carry(layer: Tree) -> None:
-    """A constant pattern of mean 0 on the upper half of a layer's outputs."""
+    """A constant pattern with mean 0 on the upper half of a layer's outputs."""
     width = layer["bias"].shape[0]
     _set(layer, range(width // 2, width), bias=CARRIER * np.where(np.arange(width // 2) % 2, 1.0, -1.0))
 
 
 def _attend(ica: Tree, heads: int = 4) -> None:
-    """Every head returns detail, confidence and coarseness, of the surest reference most."""
+    """Every head returns detail, confidence and coarseness, mostly of the most confident reference."""
     if "mlp_0" in ica:
         _set(ica["mlp_0"], range(12))
         _quiet(ica["mlp_1"])
@@ -157,7 +159,7 @@ def _attend(ica: Tree, heads: int = 4) -> None:
             _middle(ica["mlp_0"])[kv + c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
         for c in range(4):
             _middle(ica["mlp_1"])[[2 * c, 2 * c + 1], c] = (1.0 / ODD, -1.0 / ODD)
-        # Sideways and upright changes, whatever their sign.
+        # Horizontal and vertical changes, whatever their sign.
         _middle(ica["mlp_1"])[8:12, 4] = 1.0 / EVEN
     ica["norm_kv"]["scale"][:] = CARRIER / np.sqrt(2.0)
     for name in ("q", "k", "v", "out"):
@@ -178,7 +180,7 @@ def _attend(ica: Tree, heads: int = 4) -> None:
 
 
 def _subtract(fusion: Tree) -> None:
-    """The reference's detail less the key-frame's own, beyond a threshold."""
+    """The reference's detail minus the key-frame's own, beyond a threshold."""
     value = 64
     _set(fusion["conv_0"], range(6))
     weights = _middle(fusion["conv_0"])
@@ -192,7 +194,7 @@ def _subtract(fusion: Tree) -> None:
 
 
 def _hand_on(fusion: Tree) -> None:
-    """The query's first channels, as they are."""
+    """The query's first channels, unchanged."""
     _set(fusion["conv_0"], range(6))
     for c in RGB:
         _middle(fusion["conv_0"])[c, [2 * c, 2 * c + 1]] = (1.0, -1.0)

@@ -1,64 +1,205 @@
-"""The training loop, from a config to `WORKDIR/export.safetensors`."""
+"""The training loop, from a config to `WORKDIR/export.safetensors`, and what ends it early."""
 
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import jax
 import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from ldip_jax.data.crops import Sample
 from ldip_jax.errors import InputError
+from ldip_jax.training import mrefsr
 from ldip_jax.training.checkpoint import open_checkpoints
 from ldip_jax.training.config import Config, check_config, step_plan
-from ldip_jax.training.feature_scale import with_feature_scale
+from ldip_jax.training.features import with_feature_scale
 from ldip_jax.training.feed import Feed, examples, validation_samples
 from ldip_jax.training.fusion_start import with_transfer_start
-from ldip_jax.training.images import KeyPictures, contact_sheet
-from ldip_jax.training.log import RunLog
+from ldip_jax.training.log import KeyPictures, RunLog, contact_sheet
 from ldip_jax.training.optimizer import learning_rate, make_optimizer
-from ldip_jax.training.preemption import NonFiniteGuard, Preemption
 from ldip_jax.training.setup import make_run
 from ldip_jax.training.sharding import local_batch_size, make_mesh, replicated, spread
 from ldip_jax.training.state import TrainState, start_state, trained_params
 from ldip_jax.training.step import train_step, validation_step
 
+
+class Preemption:
+    """Lets SIGTERM, SIGUSR1 and Ctrl-C end training after the current step.
+
+    Clusters send SIGTERM or SIGUSR1 before they take a machine back. Within the block, the first signal is
+    remembered. Training asks `stop` after each step, then saves and exits with `exit_code`. A second Ctrl-C
+    ends the program at once. If there are several processes, one that receives a signal notifies the others,
+    and all stop after the same step.
+    """
+
+    def __init__(self, tell: Callable[[str], None] = print):
+        self._tell = tell
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Preemption":
+        # With several processes, JAX handles SIGTERM: that is how they agree on a step.
+        alone = (signal.SIGTERM,) if jax.process_count() == 1 else ()
+        for number in (signal.SIGINT, signal.SIGUSR1, *alone):
+            self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stop(self, step: int) -> bool:
+        """Whether training ends after this step; every process must ask after every step."""
+        if jax.process_count() > 1:
+            stop = multihost_utils.reached_preemption_sync_point(step)
+        else:
+            stop = self._received is not None
+        if stop:
+            self._received = self._received or signal.SIGTERM
+            self._tell(f"{signal.Signals(self._received).name}: stopping after step {step}")
+        return stop
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1: as if the signal had ended the process."""
+        return 128 + (self._received or signal.SIGTERM)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self._received = self._received or number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class NonFiniteGuard:
+    """Counts steps skipped because of a non-finite loss or gradient; too many in a row end training."""
+
+    def __init__(self, patience: int, tell: Callable[[str], None] = print):
+        """
+        Args:
+            patience: the number of skipped steps in a row that is tolerated.
+            tell: receives a line for each skipped step.
+        """
+        self._patience, self._tell = patience, tell
+        self._in_a_row = 0
+
+    def observe(self, step: int, skipped: bool) -> None:
+        """Count a step.
+
+        Raises:
+            InputError: more than `patience` in a row were skipped.
+        """
+        if not skipped:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row > self._patience:
+            raise InputError(
+                f"step {step}: {self._in_a_row} steps in a row had a loss or gradient that is not finite;"
+                " train with a lower config.learning_rate or config.clip_norm=1.0, in float32"
+            )
+        self._tell(f"step {step}: loss or gradient not finite, step skipped")
+
+
 EXPORT = "export.safetensors"
-# Training clips that measurements look at before the first step.
+# The number of training clips that are measured before the first step.
 CLIPS = 4
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is trained, and how.
+
+    Attributes:
+        run: its parameters, and how they are described and exported: `Run` or `MRefSRRun`.
+        optimizer: of its trainable parameters.
+        step: (state, frozen parameters, batch) to the next state and metrics.
+        validate: the same arguments to metrics, "psnr" among them, and frames.
+        feed: opens the batches of a process, (number, count), from a sample on.
+        held: the validation samples, given the feed.
+        sheet: a validation sample and its frames as a picture.
+    """
+
+    run: Any
+    optimizer: optax.GradientTransformation
+    step: Callable[..., Any]
+    validate: Callable[..., Any]
+    feed: Callable[[tuple[int, int], int], Any]
+    held: Callable[[Any], list[Any]]
+    sheet: Callable[[Any, np.ndarray], np.ndarray]
+
+
+def _ldip_task(config: Config, folder: Path, mesh: Mesh) -> Task:
+    """Components of LDIP."""
+    run = make_run(config, folder)
+    if run.net.lrrf is not None and not config.lrrf.feature_scale:
+        run = with_feature_scale(run, examples(config, run, CLIPS))
+    optimizer, plan = make_optimizer(config), step_plan(config)
+    return Task(
+        run,
+        optimizer,
+        step=partial(train_step, run.net, optimizer, plan, mesh=mesh),
+        validate=partial(validation_step, run.net, plan),
+        feed=lambda process, next_index: Feed(config, run, process, next_index),
+        held=lambda feed: validation_samples(config, run, feed.work),
+        sheet=_sheet,
+    )
+
+
+def _mrefsr_task(config: Config, folder: Path, mesh: Mesh) -> Task:
+    """MRefSR's restoration network."""
+    run, optimizer = mrefsr.make_run(config, folder), mrefsr.optimizer(config)
+    return Task(
+        run,
+        optimizer,
+        step=partial(mrefsr.train_step, run.net, optimizer, config.ema, mesh=mesh),
+        validate=partial(mrefsr.validation_step, run.net),
+        feed=partial(mrefsr.MRefSRFeed, config),
+        held=lambda _: mrefsr.validation_samples(config),
+        sheet=mrefsr.sheet,
+    )
+
+
 def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> int:
-    """Train, or go on training, until `config.steps`.
+    """Train, or resume training, until `config.steps`.
 
     Args:
         config: with the fields of `configs/common.py`.
-        workdir: gets checkpoints, logs and `export.safetensors`; a run that is there is gone on with.
-        export_only: write the newest checkpoint's export, and nothing else.
+        workdir: the folder for checkpoints, logs and `export.safetensors`; an existing run is resumed.
+        export_only: only write the export of the newest checkpoint.
 
     Returns:
-        The exit code: 0 when done, else of the signal that ended the run (`Preemption`), to be started again.
+        The exit code: 0 when training is done, else that of the signal that ended the run (see `Preemption`);
+        the same call then resumes it.
 
     Raises:
-        InputError: config, data or weights that cannot be used, or a folder that cannot be written.
+        InputError: config, data or weights cannot be used, or the folder cannot be written.
     """
     check_config(config)
     folder = Path(workdir)
     mesh = make_mesh()
     local_batch_size(mesh, config.batch_size)
-    run = make_run(config, folder)
-    if run.net.lrrf is not None and not config.lrrf.feature_scale:
-        run = with_feature_scale(run, examples(config, run, CLIPS))
-    optimizer, plan = make_optimizer(config), step_plan(config)
+    task = (_mrefsr_task if config.method == "mrefsr" else _ldip_task)(config, folder, mesh)
+    run, optimizer = task.run, task.optimizer
     everywhere = replicated(mesh)
     start = lambda run: jax.device_put(  # noqa: E731
         start_state(run.params, optimizer, ema=config.ema > 0), everywhere
     )
     state = start(run)
     frozen = jax.device_put(run.frozen, everywhere)
-    update = partial(train_step, run.net, optimizer, plan, mesh=mesh)
-    step = jax.jit(update, donate_argnums=0, out_shardings=everywhere)
-    validate = jax.jit(partial(validation_step, run.net, plan), out_shardings=everywhere)
+    step = jax.jit(task.step, donate_argnums=0, out_shardings=everywhere)
+    validate = jax.jit(task.validate, out_shardings=everywhere)
     rate: Any = learning_rate(config)
     process = (jax.process_index(), jax.process_count())
 
@@ -83,12 +224,12 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
             print(f"step {number}: {folder / EXPORT}")
             return 0
         with (
-            Feed(config, run, process, next_index) as feed,
+            task.feed(process, next_index) as feed,
             RunLog(folder, steps=config.steps, batch_size=config.batch_size, first_step=number) as log,
             Preemption(log.tell) as preemption,
         ):
             log.tell(f"{run.describe()}; step {number} of {config.steps}")
-            held = validation_samples(config, run, feed.work)
+            held = task.held(feed)
             guard = NonFiniteGuard(config.patience, log.tell)
             pending: list[dict[str, jax.Array]] = []
             stopped = False
@@ -105,7 +246,7 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
                 metric = None
                 if held and due(config.validate_every):
                     with log.untimed():
-                        metric = _validate(log, number, validate, state, frozen, held, config)
+                        metric = _validate(log, number, validate, state, frozen, held, task.sheet)
                 if due(config.checkpoint_every) or stopped or metric is not None:
                     with log.untimed():
                         best = checkpoints.save(state, feed.state, metric=metric)
@@ -137,16 +278,16 @@ def _validate(
     validate: Any,
     state: TrainState,
     frozen: Any,
-    held: list[Sample],
-    config: Config,
+    held: list[Any],
+    sheet: Callable[[Any, np.ndarray], np.ndarray],
 ) -> float:
-    """Log mean PSNR and gain over the held samples, and one of them as an image; returns the PSNR."""
+    """Log mean PSNR and gain over the validation samples, and one of them as an image; returns the PSNR."""
     host = []
     for index, batch in enumerate(held):
         metrics, frames = validate(state, frozen, batch)
         host.append(jax.device_get(metrics))
         if index == 0:
-            log.image(number, "validation", _sheet(batch, np.asarray(frames[0])))
+            log.image(number, "validation", sheet(batch, np.asarray(frames[0])))
     means = {f"validation/{name}": float(np.mean([m[name] for m in host])) for name in host[0]}
     log.metrics(number, means)
     log.tell(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
@@ -164,4 +305,4 @@ def _sheet(batch: Sample, frames: np.ndarray) -> np.ndarray:
 
 def _provenance(config: Config, number: int) -> dict[str, str]:
     data = config.data.records or config.data.dataset
-    return {"steps": str(number), "data": str(data), "training": config.to_json_best_effort()}
+    return {"steps": str(number), "data": str(data), "training": config.to_json()}

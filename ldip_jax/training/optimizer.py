@@ -19,13 +19,13 @@ def learning_rate(config: Config) -> optax.Schedule:
     )
 
 
-def decayed(params: Any) -> Any:
-    """True for kernels, which alone are drawn towards zero."""
+def decay_mask(params: Any) -> Any:
+    """True for kernels: only they decay towards zero."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def faster_hrip(factor: float) -> optax.GradientTransformation:
-    """Multiplies the updates of HRIP's parameters."""
+    """Multiplies the updates of HRIP's parameters by `factor`."""
 
     def scale(updates: Any, params: Any) -> Any:
         del params
@@ -40,8 +40,8 @@ def faster_hrip(factor: float) -> optax.GradientTransformation:
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """AdamW (0.9, 0.999).
 
-    `config.clip_norm` above 0 bounds the gradient's norm over trainable parameters; `config.hrip_rate` is
-    HRIP's learning rate over that of the rest.
+    `config.clip_norm` above 0 bounds the gradient's norm over all trainable parameters. `config.hrip_rate` is
+    HRIP's learning rate divided by that of the rest.
     """
     adamw = optax.adamw(
         learning_rate(config),
@@ -49,7 +49,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         b2=0.999,
         eps=1e-8,
         weight_decay=config.weight_decay,
-        mask=decayed,
+        mask=decay_mask,
     )
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     faster = [faster_hrip(config.hrip_rate)] if config.hrip_rate != 1.0 else []

@@ -1,7 +1,7 @@
-"""What a run is made of: the network, its frozen and its trainable parameters, and how they are exported."""
+"""The parts of a run: the network, its frozen and trainable parameters, and how they are exported."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ldip_jax.errors import InputError
-from ldip_jax.models.assemble import INITIALISERS, draw, trainable_modules
-from ldip_jax.models.backbone import BACKBONES
-from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks import BACKBONES
+from ldip_jax.models.networks.basicvsr import BasicVSR
+from ldip_jax.models.trainable import INITIALISERS, draw, trainable_modules
 from ldip_jax.training.config import Config
 from ldip_jax.training.hrip_start import difference_start
-from ldip_jax.training.leaves import tree_sha256
+from ldip_jax.training.state import tree_sha256
 from ldip_jax.weights.export import Export, load_export, save_export
 from ldip_jax.weights.flow import flow_identity, load_flow
 from ldip_jax.weights.load import Weights, load_weights, save_weights
@@ -33,10 +33,10 @@ class Run:
     Attributes:
         net: the modules.
         backbone: the frozen network's weights.
-        frozen: parameters that stay, by box: "backbone", and the head that LRRF is trained on, if any.
-        params: trainable parameters at the start, by box.
-        modules: how the boxes are put together, as an export says it.
-        flow: the network whose optical flow HRIP follows; None for the backbone's own.
+        frozen: frozen parameters by component: "backbone", and the head that LRRF is trained on, if any.
+        params: trainable parameters at the start, by component.
+        modules: the components' settings, as an export stores them.
+        flow: the network whose optical flow HRIP follows; None for the backbone's own flow.
     """
 
     net: LDIP
@@ -47,38 +47,40 @@ class Run:
     flow: Weights | None = None
 
     def describe(self) -> str:
-        """A line on what is trained on what."""
+        """A line that says which components are trained, and on which backbone."""
         count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
         return f"training {', '.join(self.params)} ({count:,} parameters) on {self.backbone.name}"
 
     def frozen_sha256(self) -> dict[str, str]:
-        """Of each set of frozen weights, by name: a checkpoint goes with no others."""
-        boxes = {name: tree_sha256(tree) for name, tree in self.frozen.items() if name != "backbone"}
+        """The sha256 of each set of frozen weights, by name. A checkpoint needs the same ones."""
+        components = {name: tree_sha256(tree) for name, tree in self.frozen.items() if name != "backbone"}
         flow = {} if self.flow is None else {"flow": self.flow.sha256}
-        return {self.backbone.name: self.backbone.sha256, **boxes, **flow}
+        return {self.backbone.name: self.backbone.sha256, **components, **flow}
 
     def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
-        """Write trained parameters, with the frozen head they need, as `ldip upscale --lrrf` takes them."""
+        """Write trained parameters, with the frozen head they need, as a file for `ldip upscale --lrrf`."""
         kept = {name: tree for name, tree in self.frozen.items() if name != "backbone"}
         groups = jax.tree.map(np.asarray, {**kept, **trained})
         save_export(path, Export(groups, self.modules, self.backbone.name, self.backbone.sha256, provenance))
 
 
 def any_scale(config: Config) -> bool:
-    """Whether samples have another scale than the backbone's own x4."""
+    """Whether samples have other scales than the backbone's own x4."""
     return tuple(config.data.scale) != (4.0, 4.0)
 
 
 def module_config(config: Config, groups: set[str]) -> dict[str, Any]:
-    """The part of a run's config that an export carries."""
-    modules = {name: dict(config[name]) for name in ("lrrf", "as_head") if name in groups}
-    return {**modules, "hook": config.hook}
+    """The part of a run's config that an export stores."""
+    options = {"lrrf": config.lrrf, "as_head": config.as_head}
+    modules = {name: asdict(value) for name, value in options.items() if name in groups}
+    carried = {"propagation": config.propagation, "hrip_reach": 0}
+    return {**modules, "hook": config.hook, **(carried if "lrrf" in groups else {})}
 
 
 def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
-    """The backbone's weights by name or file; "seeded" is a small one with random weights, made on the spot.
+    """The backbone's weights by name or file; "seeded" is a small one with random weights, created here.
 
-    Upscaling with what is trained on "seeded" takes `WORKDIR/backbone.safetensors` as the backbone.
+    To upscale with what was trained on "seeded", give `WORKDIR/backbone.safetensors` as the backbone.
     """
     if name != "seeded":
         return load_weights(name, network=tuple(BACKBONES), progress=progress)
@@ -95,7 +97,7 @@ def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
 
 
 def seeded_backbone() -> Weights:
-    """A BasicVSR of one residual block a branch, of the published width, with random weights."""
+    """A BasicVSR with one residual block per branch, the published width and random weights."""
     network = BasicVSR(num_blocks=1)
     frames = jnp.zeros((1, 2, 8, 8, 3))
     drawn = draw(lambda key: network.init(key, frames)["params"], jax.random.key(0))
@@ -105,13 +107,13 @@ def seeded_backbone() -> Weights:
 
 
 def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
-    """Load the frozen weights and initialise, or load, what is trained.
+    """Load the frozen weights, and initialise or load the trainable components.
 
     Args:
-        workdir: where the backbone "seeded" is kept.
+        workdir: where the backbone "seeded" is stored.
 
     Raises:
-        InputError: weights that cannot be had or do not fit; or a config that asks for what there is not.
+        InputError: weights that cannot be loaded or do not fit; or a config that asks for unknown things.
     """
     trains = tuple(config.trains)
     if trains not in TRAINABLE:
@@ -119,25 +121,31 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         raise InputError(f"config.trains={trains!r}: one of {choices} can be trained at a time")
     backbone = frozen_backbone(config.backbone, workdir, progress)
     have, options = _started(config.init_from, backbone)
-    # LRRF for any scale stands on a head: one that was trained before, or an untrained one.
+    # LRRF for any scale needs a head: one that was trained before, or an untrained one.
     groups = {*trains, *(HEAD if any_scale(config) or "as_head" in have else ())}
     modules = module_config(config, groups)
     if "as_head" in have and "as_head" not in trains:
         modules["as_head"] = options["as_head"]
     try:
-        boxes = trainable_modules(groups, modules, config.band_pixels or None)
-        if "lrrf" in boxes:
-            boxes["lrrf"] = boxes["lrrf"].clone(keep_features=True)
+        components = trainable_modules(groups, modules, config.band_pixels or None)
+        if "lrrf" in components:
+            components["lrrf"] = components["lrrf"].clone(keep_features=True)
     except TypeError as error:
         raise InputError(f"config: {error}") from error
     network = BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None)
-    net = LDIP(network, **boxes, hook=config.hook, remat_frames=config.remat_frames)
+    net = LDIP(
+        network,
+        **components,
+        hook=config.hook,
+        remat_frames=config.remat_frames,
+        propagation=config.propagation,
+    )
     keys = dict(
         zip(INITIALISERS, jax.random.split(jax.random.key(config.seed), len(INITIALISERS)), strict=True)
     )
     params, frozen = {}, {"backbone": backbone.params}
     for name in groups:
-        init = partial(INITIALISERS[name], boxes[name])
+        init = partial(INITIALISERS[name], components[name])
         tree: Any = have[name] if name in have else draw(init, keys[name])
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
@@ -151,7 +159,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
 
 
 def _started(init_from: str, backbone: Weights) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters, and the options of their modules, by box: of all the exports that `init_from` names."""
+    """Parameters and their modules' options, by component, from all exports that `init_from` names."""
     have: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for path in filter(None, init_from.split(",")):
@@ -166,7 +174,7 @@ def _started(init_from: str, backbone: Weights) -> tuple[dict[str, Any], dict[st
 
 
 def _backbones_decoder(backbone: Weights, untrained: Mapping[str, Any], is_trained: bool) -> dict[str, Any]:
-    """The layers that the backbone makes its own image with: features then mean the same to both.
+    """The layers with which the backbone makes its own image: features then mean the same to both.
 
     Raises:
         InputError: the decoder is trained already, or the backbone's has other sizes.

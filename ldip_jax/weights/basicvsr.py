@@ -1,4 +1,4 @@
-"""BasicVSR's checkpoints: names of BasicSR and of mmagic."""
+"""BasicVSR's checkpoints, with the names of BasicSR and of mmagic."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.weights.network import Network, backbone_shapes
 from ldip_jax.weights.rules import conv
 from ldip_jax.weights.spynet import spynet_rules
@@ -15,7 +15,7 @@ _TRUNK = r"(backward|forward)_(?:trunk|resblocks)\.main"
 
 
 def trunk_config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Width and number of residual blocks; what the names do not tell stays the published value."""
+    """Width and number of residual blocks; the published values if the names do not show them."""
     widths = [array.size for name, array in arrays.items() if re.fullmatch(_TRUNK + r"\.0\.bias", name)]
     blocks = {m[2] for name in arrays if (m := re.fullmatch(_TRUNK + r"\.2\.(\d{1,4})\.conv1\.weight", name))}
     return {"mid_channels": max(widths, default=64) or 64, "num_blocks": len(blocks) or 30}

@@ -1,4 +1,4 @@
-"""BasicVSR++'s checkpoints: names of mmagic and of BasicSR, all variants."""
+"""BasicVSR++'s checkpoints, with the names of mmagic and of BasicSR; all variants."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ldip_jax.models.backbone.basicvsr_pp import BasicVSRPlusPlus
+from ldip_jax.models.networks.basicvsr_pp import BasicVSRPlusPlus
 from ldip_jax.weights.network import Network, backbone_shapes
 from ldip_jax.weights.rules import Rule, conv
 from ldip_jax.weights.spynet import spynet_rules
@@ -16,7 +16,7 @@ _ALIGN = r"deform_align\." + _BRANCH
 
 
 def _config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Width, blocks and variant; what the names do not tell stays the published x4 network's value."""
+    """Width, blocks and variant; the values of the published x4 network if the names do not show them."""
     widths = [array.size for name, array in arrays.items() if re.fullmatch(_ALIGN + r"\.bias", name)]
     trunk = rf"backbone\.{_BRANCH}\.main\.2\.(\d{{1,4}})\.conv1\.weight"
     blocks = {m[2] for name in arrays if (m := re.fullmatch(trunk, name))}
@@ -28,7 +28,7 @@ def _config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _trunk(pattern: str, target: str) -> tuple[Rule, ...]:
-    """Rules for a residual trunk; `target` with as many groups as `pattern` has."""
+    """Rules for a residual trunk; `target` uses the groups of `pattern`."""
     group = re.compile(pattern).groups + 1
     return (
         *conv(pattern + r"\.main\.0", target + ".main.0"),

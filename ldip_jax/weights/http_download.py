@@ -1,6 +1,6 @@
-"""A file from a web server, resumed where an earlier try broke off, in place only once it is checked.
+"""Downloads a file from a web server; resumes interrupted downloads and verifies files before use.
 
-Under the user's own proxies and certificates, as Python's `urllib` finds them in the environment.
+Uses the user's own proxies and certificates, as Python's `urllib` finds them in the environment.
 """
 
 import contextlib
@@ -23,32 +23,33 @@ from tqdm import tqdm
 from ldip_jax.weights.pip_download import DownloadError
 
 TIMEOUT = 30.0
-"""Seconds without a byte from the server after which a try is given up."""
+"""An attempt is given up after this many seconds without a byte from the server."""
 TRIES = 100
 BLOCK = 1 << 16
 
 
 class _BrokenError(DownloadError):
-    """A try that broke off; another one may get further."""
+    """An attempt that was interrupted; another one may get further."""
 
 
 def http_download(
     url: str, target: Path, is_right: Callable[[Path], bool], *, limit: int, timeout: float | None = None
 ) -> None:
-    """Download `url` to `target`, whole and checked, or not at all.
+    """Download `url` to `target`, complete and checked, or not at all.
 
-    What a failed try has got stays beside `target` in a hidden `.part` file, with which the next one goes on.
+    A failed attempt leaves what it has received in a hidden `.part` file beside `target`. The next attempt
+    resumes from there.
 
     Args:
-        url: an address; https is never left for http.
+        url: an address; redirects from https to http are refused.
         target: the file, replaced if it exists; its folder must exist.
-        is_right: whether a complete file holds what it should.
-        limit: bytes that the file is surely shorter than.
+        is_right: whether a complete file has the right content.
+        limit: the largest size in bytes that is accepted.
         timeout: seconds without an answer, `TIMEOUT` by default.
 
     Raises:
-        DownloadError: no network, refused, not there, broken off, or another file than the right one.
-        OSError: the disk.
+        DownloadError: no network, access refused, no such file, interrupted, or not the right file.
+        OSError: an error of the disk.
     """
     timeout = TIMEOUT if timeout is None else timeout
     part = _claim(target, timeout)
@@ -57,13 +58,13 @@ def http_download(
         _complete(url, part, limit, timeout)
         right = is_right(part)
         if resumed and not right:
-            # It was begun with something else.
+            # The part was of another file.
             part.write_bytes(b"")
             _complete(url, part, limit, timeout)
             right = is_right(part)
         if not right:
             part.unlink()
-            raise DownloadError("the server sends another file than the right one")
+            raise DownloadError("the server sent a different file than expected")
         os.replace(part, target)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -78,9 +79,9 @@ def _left_over(target: Path) -> Path:
 
 
 def _claim(target: Path, timeout: float) -> Path:
-    """A file to download into, of this process alone, with what an earlier try may have left in it."""
+    """A file to download into, only for this process, with what an earlier attempt may have left."""
     own = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
-    # One that nobody has written to for so long was left by a process that is no more.
+    # A file that has not been written to for this long was left by a process that has ended.
     dead = time.time() - 2 * timeout
     for found in (_left_over(target), *target.parent.glob(f".{target.name}.*.part")):
         with contextlib.suppress(FileNotFoundError):
@@ -92,7 +93,7 @@ def _claim(target: Path, timeout: float) -> Path:
 
 
 def _complete(url: str, part: Path, limit: int, timeout: float) -> None:
-    """Appends what is missing; goes on after a break as long as every try gets further."""
+    """Append what is missing; resume after an interruption as long as every attempt gets further."""
     with part.open("ab") as file:
         for left in reversed(range(TRIES)):
             had = file.tell()
@@ -103,7 +104,7 @@ def _complete(url: str, part: Path, limit: int, timeout: float) -> None:
                 got = file.tell()
                 if got > had and left:
                     continue
-                kept = f"; {got / 1e6:.1f} MB are kept and the next try goes on from there" if got else ""
+                kept = f"; {got / 1e6:.1f} MB are kept, and the next attempt resumes there" if got else ""
                 raise DownloadError(f"{error}{kept}") from None
 
 
@@ -118,7 +119,7 @@ def _append(url: str, file: BinaryIO, limit: int, timeout: float) -> None:
         with _network_errors(timeout):
             reply = opener.open(request, timeout=timeout)
     except _NothingMoreError:
-        # As long as the whole file, or longer: what there is will be checked; a wrong file begins anew.
+        # The part is at least as long as the whole file. It is checked, and downloaded again if it is wrong.
         return
     with reply:
         if start and not (reply.headers.get("Content-Range") or "").startswith(f"bytes {start}-"):
@@ -126,7 +127,7 @@ def _append(url: str, file: BinaryIO, limit: int, timeout: float) -> None:
             file.truncate(0)
             file.seek(0)
             if reply.status != 200:
-                raise DownloadError("the server sends another part than was asked for")
+                raise DownloadError("the server sent another part of the file than requested")
         length = reply.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         if total and shutil.disk_usage(os.path.dirname(file.name)).free < total - start:
@@ -146,7 +147,7 @@ def _append(url: str, file: BinaryIO, limit: int, timeout: float) -> None:
                 bar.update(len(block))
                 if file.tell() > limit:
                     file.truncate(0)
-                    raise DownloadError("the server sends another file than the right one")
+                    raise DownloadError("the server sent a different file than expected")
     if total is not None and file.tell() < total:
         raise _BrokenError("the connection broke off")
 
@@ -157,12 +158,12 @@ def _read(reply: http.client.HTTPResponse, timeout: float) -> bytes:
 
 
 class _NothingMoreError(Exception):
-    """The server has nothing from that place on."""
+    """The server has no data from that position on."""
 
 
 @contextlib.contextmanager
 def _network_errors(timeout: float) -> Iterator[None]:
-    """What can go wrong on the network, in a few words."""
+    """Turn network errors into a `DownloadError` that names the cause in a few words."""
     try:
         yield
     except urllib.error.HTTPError as error:
@@ -183,9 +184,9 @@ def _network_errors(timeout: float) -> Iterator[None]:
 
 
 class _SafeRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not away from an encrypted connection."""
+    """Follows redirects, but not from an encrypted connection to an unencrypted one."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if req.type == "https" and not newurl.startswith("https:"):
-            raise DownloadError("the server leads away from https")
+            raise DownloadError("the server redirects to an address without https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,4 +1,4 @@
-"""IART's checkpoints, in the names of the official repository."""
+"""IART's checkpoints, with the names of the official repository."""
 
 import math
 import re
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ldip_jax.models.backbone.iart import FRAMES, IART
-from ldip_jax.models.backbone.implicit_alignment import CORNERS, corner_codes
+from ldip_jax.models.networks.iart import CORNERS, FRAMES, IART, corner_codes
 from ldip_jax.ops.windows import relative_index
 from ldip_jax.weights.network import Network, backbone_shapes
 from ldip_jax.weights.rules import Rule, conv, dense, norm
@@ -23,7 +22,7 @@ PUBLISHED = {
     "window": 8,
     "mlp_ratio": 2,
 }
-# Beyond these no network is built for a file, whatever it holds; its shapes are then told to be wrong.
+# No larger network is built, whatever a file holds; its shapes are then reported as wrong.
 MOST = {
     "mid_channels": 1024,
     "embed_dim": 1024,
@@ -41,7 +40,7 @@ _INTO = r"swin_backbone_\1.layers.blocks.\3."
 
 
 def iart_config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Widths and numbers of layers from the arrays; the published ones where these fit no network."""
+    """Widths and numbers of layers from the arrays; the published ones if these do not fit any network."""
     block = "swin_backbone.backward_1.layers.0.residual_group.blocks.0."
 
     def shape(name: str) -> tuple[int, ...]:
@@ -80,7 +79,7 @@ def _possible(config: dict[str, Any]) -> bool:
 
 def _skeleton(config: dict[str, Any]) -> Mapping[str, Any]:
     if not _possible(config):
-        raise ValueError("its config is none of IART")
+        raise ValueError("its config is not one of IART")
     return backbone_shapes(IART(**config))
 
 
@@ -104,7 +103,7 @@ IART_NETWORK = Network(
         *spynet_rules(r"spynet\.", "spynet."),
         *conv(r"(conv_first|conv_before_upsample|upconv[12]|conv_hr|conv_last)", r"\1"),
         *dense(r"implicit_warp\.([qkv])", r"implicit_warp.\1"),
-        # Their angles go up to 500: of a float32 sine only the first digits are the same everywhere.
+        # The angles go up to 500, where only the first digits of a float32 sine are the same everywhere.
         Rule(r"implicit_warp\.position_bias", None, value=_codes, tolerance=1e-3),
         Rule(r"implicit_warp\.window_idx_offset", None, value=np.array(CORNERS)),
         *norm(_BRANCH + r"\.patch_embed\.norm", r"swin_backbone_\1.patch_embed_norm"),

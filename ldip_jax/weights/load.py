@@ -1,4 +1,4 @@
-"""Weights by name or file: fetched if need be, read, converted, checked."""
+"""Loads weights by name or file: fetched if necessary, read, converted and checked."""
 
 import json
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ldip_jax.errors import InputError
+from ldip_jax.untrusted import printable
 from ldip_jax.weights.catalogue import CATALOGUE, nearest
 from ldip_jax.weights.fetch import Progress, fetch, file_sha256
 from ldip_jax.weights.formats import Checkpoint, read_checkpoint, write_safetensors
 from ldip_jax.weights.identify import NETWORKS, identify
-from ldip_jax.weights.limits import damage_named, printable
+from ldip_jax.weights.limits import reporting_damage
 from ldip_jax.weights.network import Network
 from ldip_jax.weights.rules import as_params, check_params, convert, flatten, renamed
 
@@ -26,13 +27,13 @@ class Weights:
     """A network's parameters and where they come from.
 
     Attributes:
-        name: the name in the catalogue, or the file's.
-        network: "basicvsr", "spynet", "gmflow".
+        name: the name in the catalogue, or the file's name.
+        network: a name of `NETWORKS`.
         config: the module's hyper-parameters: `BasicVSR(**config)`.
         params: nested dict of float32 NumPy arrays, Flax's names and layout.
-        sha256: of the original checkpoint file, whichever file it was converted to since.
+        sha256: of the original checkpoint file, even if the weights come from a converted file.
         licence: name and holder, as far as known.
-        notes: what was unwrapped, stripped or left out on the way, a line each.
+        notes: what was unwrapped, stripped or left out, one line each.
     """
 
     name: str
@@ -50,13 +51,13 @@ def load_weights(
     """Load a network's weights.
 
     Args:
-        name_or_path: a name of the catalogue, fetched unless it is in the cache; or an official or converted
+        name_or_path: a name in the catalogue, fetched unless it is in the cache; or an official or converted
             checkpoint file of any kind that `read_checkpoint` reads.
-        network: the network, or networks, that will do; by default any that is known.
+        network: the network or networks that are accepted; by default all known ones.
         progress: receives lines of text while fetching.
 
     Raises:
-        InputError: unknown name, no such file, damaged, of another network, or faults in the conversion.
+        InputError: unknown name, no such file, damaged, of another network, or errors in the conversion.
     """
     entry = CATALOGUE.get(str(name_or_path))
     wanted = {network} if isinstance(network, str) else set(network or NETWORKS)
@@ -70,14 +71,14 @@ def load_weights(
     converted = checkpoint.metadata.get("format") == FORMAT
     weights = (_converted if converted else _original)(path, checkpoint, found, config)
     for entry in CATALOGUE.values():
-        # Whatever the file is called by now, and wherever it comes from.
+        # Whatever the file is called, and wherever it comes from.
         if entry.holds(weights.sha256):
             return replace(weights, name=entry.name, licence=entry.licence)
     return weights
 
 
-def look(name_or_path: str | Path) -> tuple[Network, dict[str, Any]]:
-    """Whose weights a name or a file holds, and the network's hyper-parameters; nothing is fetched.
+def network_of(name_or_path: str | Path) -> tuple[Network, dict[str, Any]]:
+    """The network that a name or a file holds weights of, and its hyper-parameters; nothing is fetched.
 
     Raises:
         InputError: no such name or file, damaged, or of an unknown network.
@@ -111,7 +112,7 @@ def is_sha256(text: str) -> bool:
 
 
 def save_weights(path: str | Path, weights: Weights) -> None:
-    """Write weights as a `.safetensors` file that `load_weights` reads back as they are."""
+    """Write weights as a `.safetensors` file that `load_weights` reads back unchanged."""
     metadata = {
         "format": FORMAT,
         "network": weights.network,
@@ -124,14 +125,14 @@ def save_weights(path: str | Path, weights: Weights) -> None:
 
 
 def _described(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, Any]]:
-    """Whose checkpoint it is, and the network's hyper-parameters."""
+    """The network that a checkpoint belongs to, and its hyper-parameters."""
     text = checkpoint.metadata
     if text.get("format") == EXPORT_FORMAT:
         raise InputError(f"{path}: an LRRF export, not a network's checkpoint; give it as --lrrf")
     if text.get("format") != FORMAT:
         network = identify(checkpoint.arrays, str(path))
         return network, network.config(checkpoint.arrays)
-    with damage_named(path):
+    with reporting_damage(path):
         if text["network"] not in NETWORKS:
             raise InputError(
                 f"{path}: holds weights of {printable(text['network'])}, which this version does not know"
@@ -140,7 +141,7 @@ def _described(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, A
         config = dict(json.loads(text["config"]))
         fields = {key: type(value) for key, value in network.config({}).items()}
         if {key: type(value) for key, value in config.items()} != fields:
-            raise ValueError(f"its config is none of {network.title}")
+            raise ValueError(f"its config is not one of {network.title}")
     return network, config
 
 
@@ -150,11 +151,12 @@ def _original(path: Path, checkpoint: Checkpoint, network: Network, config: dict
     notes = checkpoint.notes + renamed(checkpoint.arrays, network.rules)
     notes += _left_out(ignored, checkpoint)
     licence = "unknown: see where the file comes from"
-    return Weights(printable(path.name), network.name, config, params, file_sha256(path), licence, notes)
+    sha256 = checkpoint.sha256 or file_sha256(path)
+    return Weights(printable(path.name), network.name, config, params, sha256, licence, notes)
 
 
 def _left_out(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
-    """A line for each array, or one for many that are left out for the same reason."""
+    """One line for each array, or one line for many that are left out for the same reason."""
     lines = []
     for reason in sorted(set(ignored.values())):
         names = [name for name in ignored if ignored[name] == reason]
@@ -169,12 +171,14 @@ def _left_out(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
 
 def _converted(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
     text = checkpoint.metadata
-    with damage_named(path):
+    with reporting_damage(path):
         name, licence = printable(text["name"]), printable(text["licence"], 500)
         if not is_sha256(text["sha256"]):
-            raise ValueError("its sha256 is none")
+            raise ValueError("its sha256 is not valid")
         skeleton = network.skeleton(config)
         params = as_params(checkpoint.arrays)
     check_params(params, skeleton, f"{path}, as {network.title}")
     notes = [*checkpoint.notes, f"converted from {name}"]
+    if not checkpoint.checked:
+        notes.append("has no checksum of its content, so that damage may go unnoticed; convert it again")
     return Weights(name, network.name, config, params, text["sha256"], licence, notes)

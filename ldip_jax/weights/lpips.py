@@ -1,6 +1,6 @@
 """LPIPS's weights: a classifier's convolutions and the weights of its features, already in Flax's layout."""
 
-from ldip_jax.models.lpips import LEAST, LPIPS
+from ldip_jax.models.networks.lpips import LEAST, LPIPS
 from ldip_jax.weights.network import Network, parameter_shapes
 from ldip_jax.weights.rules import Rule
 

@@ -1,4 +1,4 @@
-"""What has to be known of a network to convert its checkpoints."""
+"""What must be known about a network in order to convert its checkpoints."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from ldip_jax.models.backbone.interface import Backbone
+from ldip_jax.models.networks.backbone import Backbone
 from ldip_jax.weights.rules import Rule
 
 
@@ -18,10 +18,10 @@ class Network:
     """A network whose checkpoints can be converted.
 
     Attributes:
-        name: what the rest of the package calls it: "basicvsr".
+        name: what the rest of the package calls it, such as "basicvsr".
         title: its name in messages.
         signature: regular expression; a checkpoint with a name that matches is taken for this network.
-        config: the module's hyper-parameters, from a checkpoint's arrays; the published ones from none.
+        config: a checkpoint's arrays -> the module's hyper-parameters; no arrays -> the published ones.
         skeleton: hyper-parameters -> nested dict of the parameters' shapes.
         rules: checkpoint names -> Flax names.
     """
@@ -41,11 +41,11 @@ def parameter_shapes(module: nn.Module, *inputs: tuple[int, ...]) -> Mapping[str
 
 
 def backbone_shapes(backbone: Backbone) -> Mapping[str, Any]:
-    """The same of a backbone, from one frame without any scan: that takes a third of the time."""
+    """The same for a backbone, from one frame without a scan, which takes a third of the time."""
     return _shapes(backbone, ((1, 32, 32, 3),), _one_frame)  # type: ignore[arg-type]
 
 
-# Kept: to trace a large network takes seconds.
+# Cached, because tracing a large network takes seconds.
 @lru_cache(maxsize=32)
 def _shapes(
     module: nn.Module, inputs: tuple[tuple[int, ...], ...], method: Callable | None
@@ -55,7 +55,7 @@ def _shapes(
 
 
 def _one_frame(net: Backbone, frame: jax.Array) -> jax.Array:
-    """All parts of a backbone, once."""
+    """Run all parts of a backbone once."""
     flow, inputs = net.flow(frame, frame), (net.encode(frame),)
     for branch in net.branches:
         _, out = net.step(branch, net.carry(frame), inputs, flow)

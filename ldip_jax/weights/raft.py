@@ -1,4 +1,4 @@
-"""RAFT's checkpoints, large and small: names of torchvision and of the original repository."""
+"""RAFT's checkpoints, large and small, with the names of torchvision and of the original repository."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ldip_jax.models.raft.raft import RAFT
+from ldip_jax.models.networks.raft import RAFT
 from ldip_jax.weights.network import Network, parameter_shapes
 from ldip_jax.weights.rules import Rule, conv, norm
 
@@ -15,7 +15,7 @@ _ENCODERS = {"fnet": "feature_encoder", "cnet": "context_encoder"}
 
 
 def _batch_norm(pattern: str, target: str) -> tuple[Rule, ...]:
-    """Rules for a batch normalisation and its statistics."""
+    """Rules for a batch normalisation and its running statistics."""
     running = (Rule(rf"{pattern}\.running_{name}", f"{target}.{name}") for name in ("mean", "var"))
     return (*norm(pattern, target), *running)
 
@@ -62,7 +62,7 @@ def _original() -> tuple[Rule, ...]:
 
 
 def raft_config(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The small variant has one convolution of the similarities."""
+    """The small variant has only one convolution of the similarities."""
     large = any(re.match(r"update_block\..*(convcorr2|convc2)\.", name) for name in arrays)
     return {"small": bool(arrays) and not large}
 
@@ -76,7 +76,7 @@ RAFT_NETWORK = Network(
     rules=(
         *_torchvision(),
         *_original(),
-        # The same in both.
+        # Same names in both.
         *conv(r"(update_block\.flow_head\.conv[12])", r"\1"),
     ),
 )

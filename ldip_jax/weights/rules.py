@@ -1,7 +1,7 @@
-"""Checkpoint names to Flax names by tables of rules, checked both ways.
+"""Converts checkpoint names to Flax names by tables of rules, checked both ways.
 
 Every array of the checkpoint must match exactly one rule, every parameter of the network must be filled, and
-the shapes must agree; all faults are reported together.
+the shapes must agree. All faults are reported together.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ldip_jax.errors import InputError
@@ -18,15 +19,16 @@ MAX_SHOWN = 12
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of the arrays whose whole name matches `pattern`.
+    """What happens to the arrays whose whole name matches `pattern`.
 
     Attributes:
         pattern: regular expression. A group named `layer` is the array's index on a new leading axis.
-        target: where it goes, in PyTorch's manner (`main.0.kernel`), with the pattern's groups as `\\1`;
-            None: it is no parameter and is left out.
+        target: the new name, in PyTorch's notation (`main.0.kernel`), with the pattern's groups as `\\1`;
+            None if the array is not a parameter and is left out.
         axes: the transposition from PyTorch's layout.
-        value: what an array that is left out must hold, if that matters; or what gives that from its shape.
-        tolerance: how far it may be off.
+        value: what an array that is left out must hold, if that matters; or a function of its shape that
+            returns this.
+        tolerance: how far it may differ from `value`, beyond the rounding of a file in half precision.
         reason: why it is left out.
     """
 
@@ -108,7 +110,7 @@ def as_params(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def convert(
     arrays: Mapping[str, np.ndarray], rules: tuple[Rule, ...], skeleton: Mapping[str, Any], what: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The parameters that `arrays` hold, in Flax's names and layout.
+    """The parameters that `arrays` hold, with Flax's names and layout.
 
     Args:
         arrays: a checkpoint, by PyTorch name.
@@ -117,7 +119,7 @@ def convert(
         what: the file and the network, for the message.
 
     Returns:
-        Nested dict of float32 arrays, and what was left out by rule: name -> reason.
+        Nested dict of float32 arrays, and what the rules left out: name -> reason.
 
     Raises:
         InputError: anything does not fit; lists all faults.
@@ -165,7 +167,7 @@ def convert(
 
 
 def renamed(names: Iterable[str], rules: tuple[Rule, ...]) -> list[str]:
-    """A line on the modules that have another name here, with an example of each kind; none without any."""
+    """A line on the modules that have another name here, with an example of each kind; [] if none has."""
     kinds: dict[str, tuple[str, str]] = {}
     modules: set[str] = set()
     for name in names:
@@ -185,7 +187,7 @@ def renamed(names: Iterable[str], rules: tuple[Rule, ...]) -> list[str]:
 
 
 def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: str) -> None:
-    """Check that `params` has the names and shapes of `skeleton`, no fewer and no more, and finite values.
+    """Check that `params` has exactly the names and shapes of `skeleton`, and finite values.
 
     Args:
         params: nested dict of arrays.
@@ -208,7 +210,11 @@ def _same(array: np.ndarray, rule: Rule) -> bool:
     value = rule.value(array.shape) if callable(rule.value) else rule.value
     if value is None or array.dtype.kind != value.dtype.kind or array.shape != value.shape:
         return False
-    return np.allclose(array, value, rtol=0, atol=rule.tolerance)
+    rounded = [value]
+    if value.dtype.kind == "f":
+        # Files in half precision, and files that were widened again since.
+        rounded += [value.astype(np.float32).astype(half) for half in (np.float16, jnp.bfloat16)]
+    return any(np.allclose(array, held.astype(np.float64), rtol=0, atol=rule.tolerance) for held in rounded)
 
 
 def _unusable(array: np.ndarray) -> str | None:
@@ -222,7 +228,7 @@ def _unusable(array: np.ndarray) -> str | None:
 def _stacked(
     target: str, layers: dict[int, np.ndarray], shape: tuple[int, ...], faults: list[str]
 ) -> tuple[np.ndarray] | None:
-    """All layers of a parameter on a leading axis, or None and the faults."""
+    """All layers of a parameter on a leading axis; or None, with what is wrong added to `faults`."""
     wanted = range(shape[0]) if shape else range(len(layers))
     missing = [index for index in wanted if index not in layers]
     wrong = [index for index in layers if index in wanted and shape and layers[index].shape != shape[1:]]

@@ -1,14 +1,14 @@
-"""SPyNet's checkpoints, alone or inside of a backbone: names of BasicSR and of mmagic."""
+"""SPyNet's checkpoints, separate or inside a backbone, with the names of BasicSR and of mmagic."""
 
 import numpy as np
 
-from ldip_jax.models.backbone.spynet import IMAGENET_MEAN, IMAGENET_STD, SPyNet
+from ldip_jax.models.networks.spynet import IMAGENET_MEAN, IMAGENET_STD, SPyNet
 from ldip_jax.weights.network import Network, parameter_shapes
 from ldip_jax.weights.rules import Rule, conv
 
 
 def spynet_rules(pattern: str = "", target: str = "") -> tuple[Rule, ...]:
-    """The table, for names that start with `pattern` in the file and `target` in Flax."""
+    """The rules, for names that start with `pattern` in the file and `target` in Flax."""
     buffers = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     rules = [
         Rule(pattern + name, None, value=np.array(value, np.float32).reshape(1, 3, 1, 1))

@@ -1,9 +1,9 @@
 """Pickles of plain data, interpreted without ever importing or calling what they name.
 
 A pickle is a program for a small stack machine, and Python's own machine lets that program call anything.
-This one knows the instructions that build plain data, and turns a name such as `collections.OrderedDict` into
-what the caller's table gives for it; a name outside of the table, or any other instruction, ends the reading.
-Memory stays within what a pickle of its length can need.
+This one knows only the instructions that build plain data. It replaces a name such as
+`collections.OrderedDict` by the entry of the caller's table. A name outside the table, or any other
+instruction, ends the reading. Memory stays within what a pickle of its length can need.
 """
 
 import io
@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 from ldip_jax.errors import InputError
-from ldip_jax.weights.limits import Room, damage_named, printable
+from ldip_jax.untrusted import printable
+from ldip_jax.weights.limits import ReadBudget, reporting_damage
 
 _MARK = object()
 _CONSTANTS = frozenset(
@@ -25,7 +26,7 @@ _CONSTANTS = frozenset(
 
 
 class Name:
-    """A name in a pickle, with what stands for it; callable from the pickle if that is a function."""
+    """A name in a pickle, and what stands for it; the pickle can call it if that is a function."""
 
     __slots__ = ("name", "value")
 
@@ -43,7 +44,7 @@ class Stateful:
 
 
 def plain_dict(pairs: Any = ()) -> dict:
-    """A dict whose keys are plain, for hashing a tuple nested without end would end the process."""
+    """A dict whose keys are plain, because hashing an endlessly nested tuple would crash the process."""
     result = {}
     for key, value in pairs:
         if not isinstance(key, (str, bytes, int, float, bool, type(None))):
@@ -58,36 +59,36 @@ def unpickle(
     names: Mapping[str, object],
     persistent: Callable[[Any], object] | None = None,
 ) -> Any:
-    """The data that the next pickle of `stream` describes; `stream` is left right behind it.
+    """The data that the next pickle of `stream` describes; `stream` is left right after it.
 
     Args:
         stream: at the start of a pickle.
         what: the file's name, for error messages.
-        names: for each name that the pickle may use, "module.name", a function of ours that makes inert data
-            from the arguments given, or data itself.
+        names: for each name that the pickle may use ("module.name"), a function of ours that makes inert data
+            from the given arguments, or the data itself.
         persistent: what to put in place of a persistent id.
 
     Returns:
-        None, bool, int, float, str, bytes, dict, list, tuple, whatever `names` and `persistent` gave, and
-        `Name` where the pickle holds a name itself.
+        None, bool, int, float, str, bytes, dict, list, tuple, whatever `names` and `persistent` returned, and
+        `Name` if the pickle holds a name itself.
 
     Raises:
-        InputError: the pickle names anything outside of `names`, uses an instruction that plain data does not
+        InputError: the pickle names anything outside `names`, uses an instruction that plain data does not
             need, or is damaged.
     """
-    with damage_named(what):
-        return _Machine(what, names, persistent, Room(stream.getbuffer().nbytes)).run(stream)
+    with reporting_damage(what):
+        return _Machine(what, names, persistent, ReadBudget(stream.getbuffer().nbytes)).run(stream)
 
 
 class _Machine:
-    """The stack machine, as far as protocols 2 to 4 need it for plain data."""
+    """The stack machine, with what plain data needs in protocols 2 to 4."""
 
     def __init__(
         self,
         what: str,
         names: Mapping[str, object],
         persistent: Callable[[Any], object] | None,
-        room: Room,
+        room: ReadBudget,
     ):
         self.what, self.names, self.persistent, self.room = what, names, persistent, room
         self.stack: list[Any] = []
@@ -95,7 +96,7 @@ class _Machine:
 
     def run(self, stream: io.BytesIO) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
-            # An instruction of one byte can make an object of this size.
+            # An instruction of one byte can create an object of this size.
             self.room.spend(64)
             if opcode.name == "STOP":
                 (value,) = self.stack
@@ -104,7 +105,7 @@ class _Machine:
         raise ValueError("no end")
 
     def step(self, opcode: str, argument: Any) -> None:
-        """One instruction."""
+        """Execute one instruction."""
         push = self.stack.append
         match opcode:
             case "PROTO" | "FRAME":
@@ -176,18 +177,18 @@ class _Machine:
 
     def extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise TypeError("items for something that is no list")
+            raise TypeError("items for something that is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict or len(items) % 2:
-            raise TypeError("items for something that is no dict")
+            raise TypeError("items for something that is not a dict")
         self.stack[-1].update(plain_dict(zip(items[::2], items[1::2], strict=True)))
 
     def resolve(self, module: Any, attribute: Any) -> Name:
         """What stands for a name."""
         if type(module) is not str or type(attribute) is not str:
-            raise TypeError("a name that is no text")
+            raise TypeError("a name that is not a string")
         name = f"{module}.{attribute}"
         if name not in self.names:
             raise InputError(
@@ -197,15 +198,15 @@ class _Machine:
         return Name(name, self.names[name])
 
     def call(self, function: Any, arguments: Any) -> Any:
-        """What a function of ours gives."""
+        """The result of a function of ours."""
         if type(function) is not Name or not callable(function.value) or type(arguments) is not tuple:
-            raise TypeError("a call of something that is no function")
+            raise TypeError("a call of something that is not a function")
         self.spend(arguments)
         return function.value(*arguments)
 
     def build(self, target: Any, state: Any) -> None:
-        """Give an object of ours its state."""
-        # An OrderedDict's own attributes, such as a state dict's _metadata, hold no weights.
+        """Set the state of an object of ours."""
+        # An OrderedDict's own attributes, such as a state dict's _metadata, do not hold weights.
         if type(target) is dict:
             return
         if not isinstance(target, Stateful):

@@ -15,10 +15,11 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from ldip_jax.inference import engine
+from ldip_jax.inference import engine, streaming
 from ldip_jax.inference.programs import Programs
 from ldip_jax.weights.load import load_weights
 from ldip_jax.weights.rules import flatten
+from ldip_jax.weights.shards import CHECKSUM
 from tests.cli.clips import listing, random_frames, write_folder
 from tests.media.make import make_video, moving
 from tests.networks import HR, LR
@@ -79,21 +80,28 @@ def test_a_truncated_video(refused, unread, tmp_path, rng):
         assert refused(path, tmp_path / "out").startswith(f"{path}: ")
 
 
-def test_a_video_damaged_in_the_middle(refused, tmp_path, rng):
+def test_a_video_damaged_in_the_middle(upscale, tmp_path, rng):
     path = make_video(tmp_path / "a.mp4", moving(rng, 40, *LR), options={"crf": "1", "g": "5"})
     data = bytearray(path.read_bytes())
     for place in range(len(data) // 4, len(data) // 2):
         data[place] = (data[place] * 7 + 13) % 256
     path.write_bytes(data)
-    for out in ("out", "b.mp4"):
-        assert refused(path, tmp_path / out).startswith(f"{path}: ")
+    for out, partial in (("out", "out.partial"), ("b.mp4", "b.partial.mp4")):
+        done = upscale(path, tmp_path / out)
+        assert done.code == 2
+        assert done.complaint.startswith(f"ldip: {path}: ")
+        assert done.complaint.endswith("--on-error skip or hold passes over it")
+        assert (tmp_path / partial).exists()
+        assert not (tmp_path / out).exists()
 
 
-def test_damaged_images(refused, tmp_path, clip):
+def test_damaged_images(refused, upscale, tmp_path, clip):
     middle = clip / "shot_01.png"
     whole = middle.read_bytes()
     middle.write_bytes(whole[: len(whole) // 2])
-    assert refused(clip, tmp_path / "out").startswith(f"{middle}: cannot be read as an image")
+    done = upscale(clip, tmp_path / "out")
+    assert done.complaint.startswith(f"ldip: {middle}: cannot be read as an image")
+    assert listing(tmp_path / "out.partial").keys() == {"shot_00.png"}
     assert refused(middle, tmp_path / "out.png").startswith(f"{middle}: ")
     middle.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert refused(clip, tmp_path / "out").startswith(f"{middle}: ")
@@ -116,7 +124,8 @@ def test_references_that_cannot_be_read(refused, unread, tmp_path, clip):
         assert refused(clip, out, "--ref", path).startswith(f"{path}: ")
     first, second = clip / "shot_00.png", tmp_path / "shot_00.png"
     shutil.copy(first, second)
-    assert refused(clip, out, "--ref", first, second).startswith(f"{second}: a reference called shot_00")
+    said = refused(clip, out, "--ref", first, second)
+    assert said.startswith(f"{second}: there is another reference named shot_00")
 
 
 def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
@@ -144,7 +153,9 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
         assert said in refused(clip, out, *words), (out, words)
     assert refused(video, video, "--overwrite").startswith(f"{video}: is also an input")
     astray = [tmp_path / "astray", tmp_path / "astray.mp4"]
-    for path, said in zip(astray, ("is a file where a folder is to be", "is no ordinary file"), strict=True):
+    for path, said in zip(
+        astray, ("is a file where a folder is to be", "is not a regular file"), strict=True
+    ):
         path.symlink_to("nowhere")
         assert said in refused(clip, path, "--overwrite")
     link = tmp_path / "link.mp4"
@@ -158,22 +169,27 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
     assert said.startswith(f"{stills}: holds the input 00000000.png")
 
 
-def test_reports_that_cannot_be(refused, unread, tmp_path, clip):
-    out, page = tmp_path / "out", tmp_path / "page.html"
+@pytest.mark.parametrize(
+    ("flag", "suffix", "what"),
+    [("--report", ".html", "a report is an .html file"), ("--profile", ".json", "a profile is a .json file")],
+)
+def test_reports_and_profiles_that_cannot_be(refused, unread, tmp_path, clip, flag, suffix, what):
+    out, page = tmp_path / "out", tmp_path / f"page{suffix}"
     page.write_text("mine")
-    (tmp_path / "folder.html").mkdir()
+    (tmp_path / f"folder{suffix}").mkdir()
     for report, said in [
         (page, "exists already; add --overwrite"),
-        (tmp_path / "page.txt", "a report is an .html file"),
-        (tmp_path / "folder.html", "is a folder"),
-        (tmp_path / "none" / "page.html", f"there is no folder {tmp_path}/none"),
-        (out / "page.html", "is in the output's own place"),
-        ("/proc/page.html", "cannot be written"),
+        (tmp_path / "page.txt", what),
+        (tmp_path / f"folder{suffix}", "is a folder"),
+        (tmp_path / "none" / f"page{suffix}", f"{tmp_path}/none is not an existing folder; create it first"),
+        (out / f"page{suffix}", "is the output or inside it"),
+        (f"/proc/page{suffix}", "cannot be written"),
     ]:
-        complaint = refused(clip, out, "--report", report)
+        complaint = refused(clip, out, flag, report)
         assert complaint.startswith(f"{report}: ")
         assert said in complaint
-    assert "own place" in refused(clip, tmp_path / "same.html", "--report", tmp_path / "same.html")
+    same = tmp_path / f"same{suffix}"
+    assert "is the output or inside it" in refused(clip, same, flag, same)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +213,13 @@ def test_reports_that_cannot_be(refused, unread, tmp_path, clip):
         ("--ref", ""),
         ("--report", ""),
         ("--crf", "-1"),
-        ("--codec", "av1"),
+        ("--codec", "mpeg2"),
+        ("--propagation", "carried"),
+        ("--propagation", ""),
+        ("--cuts", "never"),
+        ("--cuts", "0"),
+        ("--cuts", "3,3"),
+        ("--cuts", ""),
         ("--nonsense",),
         ("--ref",),
     ],
@@ -297,7 +319,7 @@ def test_a_checkpoint_with_a_number_that_is_none(refused, networks, tmp_path, cl
     flat = {name: np.array(leaf) for name, leaf in flatten(weights.params).items()}
     flat["conv_hr/bias"][3] = np.nan
     with safetensors.safe_open(networks.backbone, "numpy") as file:
-        metadata = file.metadata()
+        metadata = {key: text for key, text in file.metadata().items() if key != CHECKSUM}
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(safetensors.numpy.save(flat, metadata))
     said = refused(clip, tmp_path / "out", "--backbone", broken)
@@ -314,7 +336,7 @@ def test_matches_that_are_missing_or_unfit(refused, networks, tmp_path, clip, mo
     np.savez(first, warp=np.zeros((*HR, 2), np.float32), confidence=confidence)
     with monkeypatch.context() as patch:
         # All files are looked for before the first frame is.
-        patch.setattr(engine.WindowFeatures, "__init__", None)
+        patch.setattr(streaming.WindowFeatures, "__init__", None)
         assert refused(clip, tmp_path / "out", *words).startswith(f"{last}: no such file")
     np.savez(last, warp=np.zeros((*LR, 2), np.float32), confidence=confidence)
     assert "'warp' has shape (8, 10, 2)" in refused(clip, tmp_path / "out", *words)
@@ -388,7 +410,7 @@ def test_ctrl_c(networks, tmp_path, rng):
     words = [sys.executable, "-m", "ldip_jax.cli.main", "upscale", source, tmp_path / "new" / "out"]
     words += ["--backbone", networks.backbone, "--lrrf", "none"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not any(tmp_path.glob("new/.*.part/*.png")):
+        while not any(tmp_path.glob("new/.out.ldip/frames/*.png")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)

@@ -50,10 +50,10 @@ def test_what_a_file_holds_is_told(ldip, checkpoint):
     ):
         assert part in done.out
     assert "renamed 32 modules" in done.out
-    boxes = ldip("info", "--backbone", checkpoint)
-    assert boxes.code == 0
+    components = ldip("info", "--backbone", checkpoint)
+    assert components.code == 0
     for part in ("deform_align_backward_1", "backbone_forward_2", "reconstruction"):
-        assert part in boxes.out
+        assert part in components.out
 
 
 @pytest.mark.parametrize(("name", "count"), PARAMETERS.items(), ids=PARAMETERS)
@@ -80,7 +80,7 @@ def test_a_clip_is_upscaled_the_same_by_the_converted_file(upscale, ldip, checkp
     clip = write_folder(tmp_path / "in", frames)
     done = upscale(clip, tmp_path / "out", "--bit-depth", 16, "--backbone", checkpoint)
     assert done.code == 0
-    assert "net.pth alone" in done.out
+    assert "net.pth only" in done.out
     assert ldip("weights", "convert", checkpoint, tmp_path / "net.safetensors").code == 0
     expected = ldip_jax.upscale(np.stack(frames), backbone=tmp_path / "net.safetensors", lrrf="none")
     assert expected.shape == (4, 32, 40, 3)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ldip_jax.cli import compare
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation import lpips
+from ldip_jax.evaluation import metrics
 from ldip_jax.evaluation.metrics import frame_metrics
 
 
@@ -68,7 +68,7 @@ def test_equal_clips_give_valid_json(rng, tmp_path, capsys):
     average = json.loads(target.read_text(), parse_constant=refuse)["average"]
     assert average["psnr_y"] == average["psnr_rgb"] == 100.0
     assert average["ssim_y"] == 1.0
-    assert "stands for" in capsys.readouterr().out
+    assert "means that value or more" in capsys.readouterr().out
 
 
 def test_tiny_frames_have_no_ssim_and_say_so(rng, tmp_path, capsys):
@@ -90,7 +90,7 @@ def test_lpips_is_computed_with_weights_that_are_fetched_once_the_clips_fit(
         asked.append(progress)
         return lambda x, y: float(abs(x - y).mean())
 
-    monkeypatch.setattr(lpips, "load_lpips", load)
+    monkeypatch.setattr(metrics, "load_lpips", load)
     with pytest.raises(InputError, match="can be compared"):
         call(a, write_clip(tmp_path / "c", frames(rng, 1)), lpips=True)
     assert not asked
@@ -108,7 +108,7 @@ def test_without_weights_lpips_is_null_and_one_line_says_why(rng, tmp_path, monk
     def load(*, progress):
         raise InputError("lpips-alex: cannot be fetched (no network)")
 
-    monkeypatch.setattr(lpips, "load_lpips", load)
+    monkeypatch.setattr(metrics, "load_lpips", load)
     assert call(a, a, "--json", tmp_path / "scores.json", lpips=True) == 0
     assert json.loads((tmp_path / "scores.json").read_text())["average"]["lpips_alex"] is None
     assert capsys.readouterr().err == "LPIPS is left out: lpips-alex: cannot be fetched (no network)\n"
@@ -132,7 +132,7 @@ def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(rng, tmp_
     precious.write_bytes(b"video")
     for target, reason in (
         (a, "is a folder"),
-        (tmp_path / "no" / "x.json", "no folder"),
+        (tmp_path / "no" / "x.json", "is not an existing folder; create it first"),
         (precious, "kept"),
         ("/proc/x.json", "cannot be written"),
     ):

@@ -13,9 +13,9 @@ import pytest
 
 from ldip_jax.cli import demo
 from ldip_jax.demo import material, methods
-from ldip_jax.demo.folder import check_folder, replacing
+from ldip_jax.demo.output import check_folder, replacing
 from ldip_jax.errors import InputError
-from ldip_jax.inference import model, upscaler
+from ldip_jax.inference import model, references, upscaler
 from ldip_jax.matching.matcher import Match
 from ldip_jax.media.images import read_image
 from ldip_jax.media.reader import open_clip
@@ -91,7 +91,7 @@ def table(text):
     rows = {name: (float(psnr), float(ssim), took) for name, psnr, ssim, took in TABLE.findall(text)}
     assert list(rows) == [
         "Bicubic",
-        "basicvsr-reds4 alone",
+        "basicvsr-reds4 only",
         "LDIP, no stills",
         "LDIP, 2 stills",
         "LDIP, 5 stills",
@@ -115,16 +115,16 @@ def test_without_weights_ldip_is_called_untrained_and_not_computed(tmp_path, cap
     text = capsys.readouterr().out
     rows = table(text)
     text = " ".join(text.split())
-    backbone = rows["basicvsr-reds4 alone"]
+    backbone = rows["basicvsr-reds4 only"]
     for name in ("LDIP, no stills", "LDIP, 2 stills", "LDIP, 5 stills"):
         assert rows[name] == (*backbone[:2], "untrained")
     assert "No LRRF weights are shipped for basicvsr-reds4 yet" in text
-    assert "nothing was computed" in text
+    assert "without being computed" in text
     assert matcher.asked == []
     report = (tmp_path / "demo" / "report.html").read_text()
     assert report.count("untrained") >= 3
     assert "No LRRF weights are shipped" in report
-    assert slider(report) == ["Bicubic", "basicvsr-reds4 alone", "Original"]
+    assert slider(report) == ["Bicubic", "basicvsr-reds4 only", "Original"]
 
 
 @pytest.mark.usefixtures("small")
@@ -165,6 +165,8 @@ def test_the_files_hold_what_was_worked_on(tmp_path, clip):
 def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsys, matcher, networks):
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: networks.trained)
+    # Images of random networks have nothing in common with stills.
+    monkeypatch.setattr(references, "objection", lambda *_: "")
     call()
     text = capsys.readouterr().out
     rows = table(text)
@@ -190,7 +192,7 @@ def test_the_row_without_stills_has_weights_of_its_own(monkeypatch, capsys, netw
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: kinds.get(kind))
     call()
     rows = table(capsys.readouterr().out)
-    backbone = rows["basicvsr-reds4 alone"][:2]
+    backbone = rows["basicvsr-reds4 only"][:2]
     assert rows["LDIP, no stills"][:2] == backbone
     assert rows["LDIP, 2 stills"][:2] != backbone
 
@@ -199,14 +201,14 @@ def test_the_row_without_stills_has_weights_of_its_own(monkeypatch, capsys, netw
 def test_a_file_of_weights_counts_as_trained(capsys, networks):
     call("--lrrf", networks.trained)
     rows = table(capsys.readouterr().out)
-    assert rows["LDIP, 2 stills"][0] != rows["basicvsr-reds4 alone"][0]
+    assert rows["LDIP, 2 stills"][0] != rows["basicvsr-reds4 only"][0]
 
 
 @pytest.mark.usefixtures("small")
 def test_weights_without_lrrf_are_refused(monkeypatch, tmp_path, networks):
     weights = load_weights(networks.wide)
     monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
-    with pytest.raises(InputError, match=r"head\.safetensors: holds no LRRF"):
+    with pytest.raises(InputError, match=r"head\.safetensors: contains no LRRF weights"):
         call("--lrrf", networks.head)
     assert not (tmp_path / "demo").exists()
 
@@ -241,7 +243,11 @@ def test_other_content_is_refused_before_any_work(monkeypatch, tmp_path, foreign
 
 def test_places_that_cannot_hold_a_folder_are_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"precious")
-    for place, reason in (("file", "is a file"), ("file/demo", "no folder"), ("no/such/demo", "no folder")):
+    for place, reason in (
+        ("file", "is a file"),
+        ("file/demo", "is not an existing folder"),
+        ("no/such/demo", "is not an existing folder"),
+    ):
         with pytest.raises(InputError, match=reason):
             call("--output", tmp_path / place)
     assert (tmp_path / "file").read_bytes() == b"precious"

@@ -21,7 +21,7 @@ def test_a_file_of_iart_all_the_way(ldip, tmp_path, rng):
         out = tmp_path / source.suffix
         done = ldip("upscale", clip, out, "--backbone", source, "--lrrf", "none")
         assert done.code == 0, done.err
-        assert "10x8 to 40x32, IART_REDS_BI_N6.pth alone" in done.out
+        assert "10x8 to 40x32, IART_REDS_BI_N6.pth only" in done.out
     one, other = read_folder(tmp_path / ".pth"), read_folder(tmp_path / ".safetensors")
     np.testing.assert_array_equal(one, other)
     assert one.shape == (3, 32, 40, 3)

@@ -1,5 +1,6 @@
 """`ldip upscale` as it is called: what comes out, under which names, and what is said."""
 
+import json
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -23,7 +24,8 @@ SUMMARY = re.compile(
     r"(?P<out>.*): (?P<count>\d+) frames?, 10x8 to (?P<size>\d+x\d+), (?P<how>.*),"
     r" [\d.]+ s \([\d.]+ s a frame\)\n"
 )
-LRRF = ("--matcher", "flow", "--key-stride", 4, "--exclude", 1, "--self-refs", 2)
+# Stills of noise on random networks are used as they are.
+LRRF = ("--matcher", "flow", "--key-stride", 4, "--exclude", 1, "--self-refs", 2, "--refs-as-given")
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_a_folder_gives_the_frames_of_the_network_under_the_same_names(
         "out": str(tmp_path / "out"),
         "count": "5",
         "size": "40x32",
-        "how": f"{load_weights(networks.backbone).name} alone",
+        "how": f"{load_weights(networks.backbone).name} only",
     }
     expected = ldip_jax.upscale(np.stack(frames), backbone=networks.backbone, lrrf="none")
     # round(65535 y), ties aside.
@@ -114,13 +116,13 @@ def test_lossless_video_holds_the_png_s_values(upscale, clip, tmp_path, name):
         np.testing.assert_array_equal(np.stack(list(video.frames())), read_folder(tmp_path / "out"))
 
 
-def test_a_clip_of_unknown_length(upscale, tmp_path, rng):
-    """Hidden frames of VP8: only decoding tells how many there are."""
+def test_a_clip_with_hidden_frames(upscale, tmp_path, rng):
+    """Frames of VP8 that are never shown: only decoding tells how many the others are."""
     source = make_video(
         tmp_path / "a.webm", moving(rng, 12, *LR), codec="libvpx", options={"crf": "10", "b": "1M"}
     )
     with open_clip(source) as clip:
-        assert clip.count is None
+        assert clip.count == 12
     done = upscale(source, tmp_path / "out", "--report", tmp_path / "page.html")
     assert done.code == 0
     assert names(tmp_path / "out") == [f"{index:08d}.png" for index in range(12)]
@@ -170,26 +172,28 @@ def test_one_image_gives_one_image(upscale, clip, tmp_path):
 def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, still):
     done = upscale(clip, tmp_path / "a", "--lrrf", "default", "--ref", still)
     assert done.code == 0
-    assert "the backbone runs alone" in done.err
-    assert "reference stills are left out: random1 alone has no use for them" in done.err
+    assert "only the backbone runs" in done.err
+    assert "the reference images are ignored, because only LRRF uses them" in done.err
     quiet = upscale(clip, tmp_path / "b", "--lrrf", "none")
-    assert "alone" not in quiet.err
+    assert "random1 only" not in quiet.err
     np.testing.assert_array_equal(read_folder(tmp_path / "a"), read_folder(tmp_path / "b"))
 
 
+@pytest.mark.parametrize("lrrf", ["default", "shipped"])
 def test_where_no_still_matches_the_shipped_weights_leave_the_clip_to_the_backbone(
-    upscale, networks, clip, tmp_path, still, monkeypatch
+    upscale, networks, clip, tmp_path, still, monkeypatch, lrrf
 ):
     shipped = replace(read_export(networks.trained), provenance={"use": "with stills"})
     save_export(tmp_path / "shipped.safetensors", shipped)
     monkeypatch.setattr(model, "shipped_export", lambda backbone, kind: tmp_path / "shipped.safetensors")
+    monkeypatch.setattr("ldip_jax.weights.export.SHIPPED", tmp_path)
     for key in (0, 4):
         matches(tmp_path, key, "photo", 0.0)
-    words = ("--lrrf", "default", "--ref", still, "--matcher", tmp_path, "--key-stride", 4)
+    words = ("--lrrf", lrrf, "--ref", still, "--matcher", tmp_path, "--key-stride", 4)
     done = upscale(clip, tmp_path / "spared", *words)
     assert done.code == 0
-    assert "5 of 5 frames lie where no still matches: the backbone made these alone" in done.err
-    assert "random1 alone, 0 of 1 stills used" in done.out
+    assert "5 of 5 frames lie in shots where no still matches: only the backbone made these" in done.err
+    assert "random1 only, 0 of 1 stills used" in done.out
     assert upscale(clip, tmp_path / "alone").code == 0
     assert listing(tmp_path / "spared") == listing(tmp_path / "alone")
 
@@ -206,8 +210,9 @@ def test_an_untrained_lrrf_gives_the_backbone_s_files_bit_for_bit(upscale, netwo
 def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, networks, clip, tmp_path, still):
     assert upscale(clip, tmp_path / "alone").code == 0
     page = tmp_path / "page.html"
+    profile = tmp_path / "profile.json"
     words = ("--lrrf", networks.trained, "--ref", still, "--verbose", "--report", page, *LRRF)
-    done = upscale(clip, tmp_path / "refined", *words)
+    done = upscale(clip, tmp_path / "refined", *words, "--profile", profile)
     assert done.code == 0
     difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "alone"))
     assert difference.max(axis=(1, 2, 3)).min() > 2 / 255
@@ -217,6 +222,12 @@ def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, netw
     assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", told["4"])
     assert "with LRRF, 1 of 1 stills used" in done.out
     assert f"{page}: report" in done.out
+    assert f"{profile}: profile" in done.out
+    measured = json.loads(profile.read_text())
+    assert {"decode", "features", "matching", "fusion", "hrip", "decoder", "encode"} < set(measured["parts"])
+    assert measured["frames"] == measured["parts"]["encode"]["steps"]["encode"]["calls"] == 5
+    seconds = [part["seconds"] for part in measured["parts"].values()]
+    assert sum(seconds) == pytest.approx(measured["seconds"], abs=0.01)
     text = page.read_text()
     assert "frame 4" in text
     assert "photo" in text
@@ -237,10 +248,11 @@ def test_matches_made_elsewhere_and_the_threshold(upscale, networks, clip, tmp_p
     for key in (0, 4):
         matches(folder, key, "photo", 1.0)
         matches(folder, key, "useless", 0.1)
-    words = ("--lrrf", networks.trained, "--matcher", folder, "--key-stride", 4, "--verbose", "--ref")
+    words = ("--lrrf", networks.trained, "--matcher", folder, "--key-stride", 4, "--verbose")
+    words += ("--refs-as-given", "--ref")
     both = upscale(clip, tmp_path / "both", *words, still, "--ref", useless)
     assert both.code == 0
-    assert "key-frame 0: photo (100 %), useless (0 %, not used)\n" in both.err
+    assert "key-frame 0: photo (100 %), useless (0 %, not used: matches too little)\n" in both.err
     assert "1 of 2 stills used" in both.out
     one = upscale(clip, tmp_path / "one", *words, still)
     assert one.code == 0
@@ -308,18 +320,24 @@ def test_help_says_every_flag_of_the_contract_with_its_default(ldip):
         "--scale": "4",
         "--size WIDTHxHEIGHT": None,
         "--ref": None,
+        "--ref-mask IMAGE=MASK": None,
+        "--refs-as-given": None,
         "--backbone NAME|FILE": "basicvsr-reds4",
         "--lrrf default|none|NAME|FILE": "default",
         "--key-stride": "8",
-        "--self-refs": "5",
+        "--self-refs": "5 frames of the clip if no still matches, else only stills",
         "--exclude": "5",
         "--ref-threshold": "0.05",
         "--matcher gmflow|flow|DIR": "gmflow",
-        "--bit-depth {8,16}": "8",
-        "--crf": "18",
+        "--propagation {hrip,carry,both}": "the one that LRRF was trained for",
+        "--cuts auto|none|FRAME,...": "auto",
+        "--bit-depth {auto,8,16}": "auto",
+        "--codec {h264,h265,vp9,av1,prores,ffv1}": "h264",
+        "--crf": "18, or 24",
         "--lossless": None,
         "--overwrite": None,
         "--report FILE.html": None,
+        "--profile FILE.json": None,
         "--verbose": None,
     }
     options = text[text.index("options:") :]

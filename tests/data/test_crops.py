@@ -1,11 +1,12 @@
 """Crops of records: alignment, masks, distributions, degraded references, distractors."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from ldip_jax.data.crops import CropPlan, RecordCrop, crop, fullest, stack
+from ldip_jax.data.crops import Box, CropPlan, RecordCrop, crop, cut, matched_share, place_crop, stack
 from ldip_jax.data.records import save_record
 from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
@@ -48,7 +49,7 @@ def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
 
 
 def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(record, monkeypatch):
-    monkeypatch.setattr("ldip_jax.data.crops._degrade", lambda image, warp, down, up: (image, warp))
+    monkeypatch.setattr("ldip_jax.data.crops.degrade", lambda image, warp, down, up: (image, warp))
     seen = 0
     for sample in draws(record, PLAN, 20):
         for k, n in zip(*np.nonzero(sample.valid), strict=True):
@@ -102,7 +103,9 @@ def test_what_has_been_drawn_is_used_as_a_whole(record):
     record = record._replace(candidates=candidates)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        sample = crop(record, pictures_of(record), rng, replace(PLAN, frames=5), all_drawn=True)
+        plan = replace(PLAN, frames=5)
+        place = place_crop(record, rng, plan, plan.sides(4.0), partial(matched_share, record))
+        sample = cut(record, place, pictures_of(record), rng, plan)
         filled = dict(zip(sample.key_index.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
         assert filled == {1: 3, 3: 2}
 
@@ -193,13 +196,29 @@ def test_the_same_seed_gives_the_same_sample(record):
             np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize(("confidence", "tries"), [(1.0, 1), (0.0, 4)])
+def test_a_place_is_judged_by_the_references_that_are_there(rng, monkeypatch, confidence, tries):
+    """A lone one of six slots: taken where it is first tried if that matches, else tried again."""
+    record = made_up(rng, size=(24, 28), keys=(1,), candidates=6)
+    candidates = np.array([[-1, -1, -1, 4, -1, -1]], np.int32)
+    sure = np.zeros_like(record.confidence)
+    sure[0, 3] = confidence
+    record = record._replace(candidates=candidates, confidence=sure)
+    tried = []
+    monkeypatch.setattr("ldip_jax.data.crops.Box", lambda *box: tried.append(box) or Box(*box))
+    for seed in range(5):
+        tried.clear()
+        crop(record, pictures_of(record), np.random.default_rng(seed), PLAN)
+        assert len(tried) == tries
+
+
 @pytest.mark.parametrize("scale", [1.5, 2.3, 3.7, 4.5])
 def test_sides_of_any_scale(rng, scale):
     assert CropPlan(hr=0, lr=64).sides(scale)[0] % 32 == 0
     assert 64 * scale - 32 < CropPlan(hr=0, lr=64).sides(scale)[0] <= 64 * scale
     hr, lr = CropPlan(hr=256).sides(scale)
-    assert lr % 16 == 0
-    assert 0 <= lr * scale - hr < 16 * scale
+    assert lr in (64, 96, 128, 192)
+    assert hr <= lr * scale <= 1.5 * hr + 1e-6
     record = made_up(rng, size=(24, 24), scale=scale)
     sample = crop(record, pictures_of(record), rng, replace(PLAN, hr=0, lr=22))
     last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
@@ -216,7 +235,7 @@ def test_without_references_there_are_no_key_frames(record):
 
 def test_a_batch_keeps_the_slots_it_needs(record):
     samples = draws(record, PLAN, 3)
-    k, n = fullest(samples)
+    k, n = PLAN.keys, PLAN.references
     batch = stack(samples, (k, n))
     assert batch.valid.shape == (3, k, n)
     assert batch.valid.sum() == sum(s.valid.sum() for s in samples)
@@ -251,8 +270,9 @@ def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_pat
     crops = RecordCrop.of(files, replace(PLAN, hr=0, lr=8))
     drawn = set()
     for _ in range(20):
-        sides = crops.common(rng)
-        samples = [crops(file, rng, sides) for file in files]
+        common = crops.common(1, rng)
+        sides = common[0]
+        samples = [crops(file, rng, common) for file in files]
         assert {(sample.hr.shape[1], sample.lr.shape[1]) for sample in samples} == {sides}
         drawn.add(sides)
     assert len(drawn) == 2

@@ -4,32 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from ldip_jax.data.clips import choose
+from ldip_jax.data.config import DataConfig
 from ldip_jax.data.datasets import clip_plan, open_clips
-from ldip_jax.data.heldout import read_heldout, why_held_out
-from ldip_jax.data.prepare import prepare
+from ldip_jax.data.packing import prepare
 from ldip_jax.errors import InputError
 from ldip_jax.media.images import write_png
 
 
 def config(**fields):
-    base = {
-        "dataset": "synthetic",
-        "data_dir": "",
-        "heldout": "",
-        "size": (32, 48),
-        "frames": 24,
-        "clip": 12,
-        "key_frames": 3,
-        "references": 5,
-        "fewest_references": 1,
-        "scale": (4.0, 4.0),
-        "augment": True,
-        "crop": 256,
-    }
-    return ConfigDict({**base, **fields})
+    return DataConfig(**{"dataset": "synthetic", "heldout": "", "size": (32, 48), **fields})
 
 
 @pytest.fixture
@@ -57,19 +42,7 @@ def test_synthetic_clips_need_nothing_but_a_size():
     assert (clips[0].frame(0) != open_clips(config(), seed=3)[0].frame(0)).any()
 
 
-@pytest.mark.parametrize(
-    "name", ["walk", "Walk", "Vid4/walk", "walk.mp4", "walk.mp4@0-99", "walk@8-9", "walk/truth"]
-)
-def test_held_out_clips_are_known_by_folder_and_file(name):
-    assert why_held_out(name, {"walk": "a test set"}) == "a test set"
-
-
-@pytest.mark.parametrize("name", ["walking", "walk2", "sidewalk/001", "a walk.mp4"])
-def test_other_clips_are_not(name):
-    assert why_held_out(name, {"walk": "a test set"}) is None
-
-
-def test_held_out_clips_are_refused_for_training_alone(tmp_path, listing):
+def test_held_out_clips_are_refused_only_for_training(tmp_path, listing):
     for clip in ("park", "walk"):
         (tmp_path / "source" / clip).mkdir(parents=True)
         write_png(tmp_path / "source" / clip / "0.png", np.zeros((8, 8, 3), np.float32))
@@ -95,14 +68,3 @@ def test_held_out_stills_are_refused(tmp_path, listing):
     write_png(tmp_path / "stills" / "walk.png", np.zeros((60, 60, 3), np.float32))
     with pytest.raises(InputError, match=r"walk\.png is not for training"):
         open_clips(config(dataset="stills", data_dir=str(tmp_path / "stills"), heldout=listing))
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"clips": ["walk"]}', '{"clips": {"walk": 1}}', "\xff"])
-def test_lists_that_are_none_are_refused(tmp_path, content):
-    (tmp_path / "list.json").write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match=r"list\.json: lists no held-out clips"):
-        read_heldout(tmp_path / "list.json")
-
-
-def test_the_list_of_the_repository_can_be_read(pytestconfig):
-    assert "calendar" in read_heldout(pytestconfig.rootpath / "configs" / "heldout.json")

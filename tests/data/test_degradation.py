@@ -32,7 +32,7 @@ def test_bd_keeps_what_mirrors(frame):
 
 def test_bd_is_for_x4_alone(frame):
     for size in ((12, 13), (9, 14), (18, 26)):
-        with pytest.raises(InputError, match="x4 alone, 52x36"):
+        with pytest.raises(InputError, match="only for x4, 52x36"):
             bd(frame, size)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ldip_jax.data import synthetic
-from ldip_jax.data.layers import corners
 from ldip_jax.data.stills import StillClips, move_over
+from ldip_jax.data.synthetic import corners
 from ldip_jax.errors import InputError
 from ldip_jax.media.images import write_png
 from tests.data.footage import psnr, sample_bilinear

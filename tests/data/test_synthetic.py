@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.data.layers import Layer, LayeredClip, corners, poses
-from ldip_jax.data.synthetic import SyntheticClips
+from ldip_jax.data.synthetic import Layer, LayeredClip, SyntheticClips, corners, poses
 from ldip_jax.errors import InputError
 from tests.data.footage import Coordinates, sample_bilinear
 

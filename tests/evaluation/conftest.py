@@ -3,13 +3,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ldip_jax.evaluation.command import main
+from ldip_jax.cli.main import main
+from ldip_jax.evaluation import runner
+from ldip_jax.evaluation.runner import score_keys
+from ldip_jax.media.color import as_float
 from tests.networks import HR, Networks, write_networks
 from tests.scenes import blocks
 
@@ -17,7 +21,7 @@ COUNT = 8
 
 
 class Result(NamedTuple):
-    """What `eval.py` gave."""
+    """What `ldip eval` gave."""
 
     code: int
     out: str
@@ -52,13 +56,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, networks: Networks, clips: Path
 ) -> Callable[..., Result]:
-    """Runs `eval.py` on the two clips with the random networks, unless the words say otherwise."""
+    """Runs `ldip eval` on the two clips with the random networks, unless the words say otherwise."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
     def run(*words: object) -> Result:
         defaults = {
             "--dataset": "video_folder",
-            "--data_dir": clips,
+            "--data-dir": clips,
             "--backbone": networks.backbone,
             "--checkpoint": "none",
             "--matcher": "flow",
@@ -67,7 +71,7 @@ def evaluate(
         rest = [word for pair in defaults.items() if pair[0] not in words for word in pair]
         capsys.readouterr()
         try:
-            code = main([str(word) for word in [*words, *rest, "--no-lpips"]])
+            code = main([str(word) for word in ["eval", *words, *rest, "--no-lpips"]])
         except SystemExit as end:
             code = end.code
         result = Result(code, *capsys.readouterr())
@@ -75,3 +79,24 @@ def evaluate(
         return result
 
     return run
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """In place of networks: everything is read, LR frames give the scores. What was called for, in order."""
+    made = []
+
+    def stand_in(title, footage, low, case, stills, upscaler, convention, *, lpips, temporal, watch):
+        low = [frame.mean() for frame in low]
+        rows = []
+        for (place, *_), frame, truth in zip(
+            case.outputs, case.scored, footage.truth(case.scored), strict=True
+        ):
+            rows.append({"frame": frame, **dict.fromkeys(score_keys(convention, temporal=False), low[place])})
+            if watch is not None:
+                watch(frame, as_float(truth))
+        made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
+        return {"frames": rows, "key_frames": [], "references": {}, "seconds": 1.0}
+
+    monkeypatch.setattr(runner, "run_unit", stand_in)
+    return made

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation import cases
-from ldip_jax.evaluation.unit import combined
+from ldip_jax.evaluation import protocols
+from ldip_jax.evaluation.runner import combined
 
 
 def test_a_hundred_frames_by_fractions_are_table_5():
-    case = cases.by_fractions(100)
+    case = protocols.by_fractions(100)
     assert case.inputs == case.scored == tuple(range(20, 81))
     assert case.references == (0, 99)
     assert case.outputs[0] == (0,)
@@ -18,29 +18,29 @@ def test_a_hundred_frames_by_fractions_are_table_5():
 
 @pytest.mark.parametrize("count", [8, 9, 13, 41, 240])
 def test_references_are_never_put_in(count):
-    case = cases.by_fractions(count)
+    case = protocols.by_fractions(count)
     assert not set(case.inputs) & set(case.references)
     assert case.references[0] == 0
     assert case.references[1] == count - 1
 
 
 def test_near_references_are_ten_frames_away():
-    case = cases.near(40)
+    case = protocols.near(40)
     assert len(case.inputs) == 12
     assert case.references == (case.inputs[0] - 10, case.inputs[-1] + 10)
-    assert cases.near(32).references == (0, 31)
+    assert protocols.near(32).references == (0, 31)
 
 
 def test_a_pan_has_five_references_which_are_put_in_but_not_scored():
-    case = cases.pan(41)
+    case = protocols.pan(41)
     assert case.references == (0, 10, 20, 30, 40)
     assert case.inputs == tuple(range(41))
     assert set(case.scored) == set(range(41)) - set(case.references)
 
 
 def test_the_middle_of_seven_frames():
-    assert cases.middle(7).scored == (3,)
-    case = cases.mirrored(7)
+    assert protocols.middle(7).scored == (3,)
+    case = protocols.mirrored(7)
     assert case.inputs == (0, 1, 2, 3, 4, 5, 6, 6, 5, 4, 3, 2, 1, 0)
     assert case.scored == (3,)
     # out[t // 4] and out[-1 - t // 4] for t = 14.
@@ -50,7 +50,7 @@ def test_the_middle_of_seven_frames():
 
 @pytest.mark.parametrize(
     ("case", "most"),
-    [(cases.by_fractions, 7), (cases.near, 31), (cases.pan, 5)],
+    [(protocols.by_fractions, 7), (protocols.near, 31), (protocols.pan, 5)],
     ids=["by_fractions", "near", "pan"],
 )
 def test_short_clips_are_refused_up_to_the_length_that_the_message_names(case, most):

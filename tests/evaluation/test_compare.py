@@ -18,8 +18,8 @@ def stub(name: str, images: list[np.ndarray], counted: bool = True) -> tuple[Cli
     """A clip of given frames, and the indices of those that were taken so far."""
     taken = []
 
-    def decode() -> Iterator[np.ndarray]:
-        for index, image in enumerate(images):
+    def decode(first: int) -> Iterator[np.ndarray]:
+        for index, image in enumerate(images[first:], first):
             taken.append(index)
             yield image
 

@@ -1,4 +1,4 @@
-"""`eval.py` from end to end: numbers, resumption, shards, and what it says to bad input."""
+"""`ldip eval` from end to end: numbers, resumption, shards, and what it says to bad input."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ import ldip_jax
 from ldip_jax.data.degradation import DEGRADATIONS, bi
 from ldip_jax.evaluation import runner
 from ldip_jax.evaluation.compare import average, score_frames
-from ldip_jax.evaluation.unit import score_keys
 from ldip_jax.media.color import as_float
 from ldip_jax.media.images import read_image
 from ldip_jax.ops.imresize import imresize
@@ -38,43 +36,23 @@ def columns(folder="out"):
     }
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """In place of networks: everything is read, LR frames give the scores. What was called for, in order."""
-    made = []
-
-    def stand_in(title, footage, low, case, stills, upscaler, convention, *, lpips, temporal, watch):
-        low = [frame.mean() for frame in low]
-        rows = []
-        for (place, *_), frame, truth in zip(
-            case.outputs, case.scored, footage.truth(case.scored), strict=True
-        ):
-            rows.append({"frame": frame, **dict.fromkeys(score_keys(convention, temporal=False), low[place])})
-            if watch is not None:
-                watch(frame, as_float(truth))
-        made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
-        return {"frames": rows, "references": {}, "seconds": 1.0}
-
-    monkeypatch.setattr(runner, "run_unit", stand_in)
-    return made
-
-
-def test_table_5_from_a_plan_and_a_training_run(evaluate, networks, clips, tmp_path):
+def test_table_5_from_a_config_and_a_training_run(evaluate, networks, clips, tmp_path):
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True)
     shutil.copy(networks.trained, run / "export.safetensors")
-    plan = tmp_path / "plan.py"
-    plan.write_text(
+    config = tmp_path / "config.py"
+    config.write_text(
         "from types import SimpleNamespace\n"
         "def get_config(arg):\n"
         f"    return SimpleNamespace(backbone={str(networks.backbone)!r}, matcher=arg)\n"
     )
     result = evaluate(
-        "--protocol", "table5", "--config", f"{plan}:flow", "--checkpoint", run, "--ref-threshold", "0"
+        "--protocol", "table5", "--config", f"{config}:flow", "--checkpoint", run, "--ref-threshold", "0"
         , "--backbone", "", "--matcher", ""
     )  # fmt: skip
     assert result.code == 0
-    assert "Left out, for there are no weights for it: w/o ICA." in result.out
+    assert "Left out because there are no weights for it: w/o ICA." in result.out
+    assert "Left out because other columns propagate detail in this way: full, hrip." in result.out
     found = results()
     (scale,) = found["scales"]
     assert [column["name"] for column in scale["columns"]] == ["backbone", "full", "w/o ref"]
@@ -103,6 +81,10 @@ def test_table_5_from_a_plan_and_a_training_run(evaluate, networks, clips, tmp_p
     used = [choice for choices in full["references"].values() for choice in choices if choice["used"]]
     assert {choice["name"] for choice in used if not choice["own"]} == set(full["stills"])
     assert alone["stills"] == []
+    assert [column["key_frames"] for column in (backbone, full, alone)] == [[], [2, 6], [2, 6]]
+    gain = full["average"]["psnr_y"] - backbone["average"]["psnr_y"]
+    assert full["gain"]["mean"] == pytest.approx(gain)
+    assert [row["frames"] for row in full["gain"]["reach"]] == [2, 2, 1]
     assert full["average"]["psnr_y"] != alone["average"]["psnr_y"] != backbone["average"]["psnr_y"]
 
     rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
@@ -133,7 +115,7 @@ def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkey
     monkeypatch.setattr(runner, "run_unit", interrupted)
     result = evaluate()
     assert result.code == 130
-    assert result.err.splitlines()[-1] == "eval.py: interrupted"
+    assert result.err.splitlines()[-1] == "ldip: interrupted"
     assert not Path("out/results.json").exists()
     monkeypatch.setattr(runner, "run_unit", whole)
     assert evaluate().code == 0
@@ -151,7 +133,7 @@ def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkey
 
 def test_processes_share_the_clips_out_by_themselves(evaluate, networks, clips):
     assert evaluate("--output", "alone").code == 0
-    command = [sys.executable, "eval.py", "--dataset", "video_folder", "--data_dir", clips, "--shard", "auto"]
+    command = [sys.executable, "eval.py", "--dataset", "video_folder", "--data-dir", clips, "--shard", "auto"]
     command += ["--backbone", networks.backbone, "--checkpoint", "none", "--no-lpips"]
     command += ["--output", Path("out").absolute()]
     # Nobody answers at the coordinator's port: evaluation needs no exchange.
@@ -210,7 +192,7 @@ def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate,
     damaged.write_bytes(damaged.read_bytes()[:-100])
     write_clip(folder / "odd", 3, 2)
     Image.new("RGB", (8, 8)).save(folder / "odd" / "00000001.png")
-    result = evaluate("--data_dir", folder)
+    result = evaluate("--data-dir", folder)
     assert result.code == 2
     assert set(results()["failures"]) == {"one", "odd"}
     assert "00000003.png" in results()["failures"]["one"]
@@ -219,7 +201,7 @@ def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate,
     # Mended, it is all that is left to do.
     shutil.copy(clips / "one" / "00000003.png", damaged)
     shutil.rmtree(folder / "odd")
-    assert evaluate("--data_dir", folder).code == 0
+    assert evaluate("--data-dir", folder).code == 0
     assert list(columns()["backbone"]) == ["one", "two"]
     assert [call.title for call in calls] == ["two, x4, backbone", "one, x4, backbone"]
 
@@ -237,6 +219,16 @@ def test_references_of_another_clip_by_the_usual_threshold_and_by_none(evaluate,
     assert not given["one, x4, backbone"][1].model.refined
 
 
+def test_stills_are_calibrated_unless_they_are_to_be_as_given(evaluate, calls, networks):
+    for flags, as_given in (((), False), (("--refs-as-given",), True)):
+        calls.clear()
+        result = evaluate("--protocol", "table5", "--checkpoint", networks.trained, *flags)
+        assert result.code == 0
+        given = {call.title: call.upscaler for call in calls}
+        assert given["one, x4, full"]._finder.rules.as_given is as_given
+        assert ("; stills as they are given" in result.out) is as_given
+
+
 def test_five_references_and_the_two_at_the_ends(evaluate, calls, networks):
     assert evaluate("--protocol", "figure6", "--checkpoint", networks.trained, "--scale", "2.5").code == 0
     given = {call.title: [still.name for still in call.stills] for call in calls}
@@ -252,10 +244,10 @@ def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
         for path in sorted((clips / name).iterdir()):
             Image.fromarray(bi(np.asarray(Image.open(path)), LR)).save(folder / name / path.name)
     assert evaluate("--output", "made").code == 0
-    assert evaluate("--lr_dir", folder).code == 0
+    assert evaluate("--lr-dir", folder).code == 0
     assert [call.low for call in calls[:2]] == [call.low for call in calls[2:]]
     (folder / "one" / "00000007.png").unlink()
-    result = evaluate("--lr_dir", folder)
+    result = evaluate("--lr-dir", folder)
     assert result.code == 2
     assert results()["failures"]["one"].endswith(f"has {COUNT - 1} frames, the ground truth {COUNT}")
 
@@ -265,7 +257,7 @@ def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, ca
     write_clip(folder / "one", 1)
     for path in (folder / "one").iterdir():
         Image.open(path).crop((0, 0, 39, 31)).save(path)
-    words = ("--data_dir", folder)
+    words = ("--data-dir", folder)
     assert evaluate(*words, "--multiple", "16").code == 0
     assert columns()["backbone"]["one"]["hr"] == [16, 32]
     assert evaluate(*words, "--output", "any", "--protocol", "savsr", "--scale", "2.5", "1.5x4").code == 0
@@ -293,19 +285,21 @@ def test_any_scale_is_compared_with_bicubic_interpolation(evaluate, clips):
         (["--protocol", "table6"], "no such protocol; there are bi-x4"),
         (["--columns", "full"], "bi-x4 has backbone, ldip"),
         (["--measure", "psnr"], "no such convention; there are basicsr-y"),
-        (["--data_dir", "nowhere"], "nowhere: no such folder"),
+        (["--data-dir", "nowhere"], "nowhere: no such folder"),
         (["--dataset", "vid4"], "none of the clips calendar"),
         (["--checkpoint", "runs/none"], "runs/none: no such checkpoint"),
         (["--checkpoint", "."], "holds no export.safetensors"),
         (["--cross", "x.safetensors"], "x.safetensors: no such checkpoint"),
-        (["--config", "no.py"], "no.py: no such plan"),
+        (["--config", "no.py"], "no.py: no such config"),
         (["--matcher", "raft"], "raft: no such matcher"),
         (["--backbone", "basicvsr-red4"], "did you mean basicvsr-reds4"),
-        (["--lr_dir", "nowhere"], "--lr_dir nowhere: no such folder"),
+        (["--lr-dir", "nowhere"], "--lr-dir nowhere: no such folder"),
         (["--report-clip", "three"], "no such clip; there is one"),
-        (["--scale", "9"], "'9' is no scale from 1 to 8"),
+        (["--clips", "one", "three"], "--clips three: no such clip; there is one"),
+        (["--propagation", "warp"], "invalid choice: 'warp'"),
+        (["--scale", "9"], "'9' is not a scale from 1 to 8"),
         (["--scale", "2.5"], "whole factors; use savsr"),
-        (["--protocol", "bd-x4", "--scale", "2"], "bd-x4 is for x4 alone"),
+        (["--protocol", "bd-x4", "--scale", "2"], "bd-x4 is only for x4"),
         (["--shard", "2/2"], "'2/2' is not I/N"),
         (["--shard", "auto"], "--shard auto: no other processes are found; start them with srun"),
         (["--ref-threshold", "5"], "reference threshold 5: it is a share"),
@@ -317,19 +311,19 @@ def test_bad_input_is_one_line_and_exit_code_2(evaluate, words, said):
     result = evaluate(*words)
     assert result.code == 2
     assert said in result.err
-    assert result.err.splitlines()[-1].startswith("eval.py: ")
+    assert result.err.splitlines()[-1].startswith(("ldip: ", "ldip eval: error: "))
     assert not Path("out/results.json").exists()
 
 
-def test_plans_that_are_none(evaluate, tmp_path):
-    plan = tmp_path / "plan.py"
+def test_files_that_are_not_configs(evaluate, tmp_path):
+    config = tmp_path / "config.py"
     for text, said in (
-        ("x = 1", "cannot be used as a plan (AttributeError"),
-        ("def get_config(", "cannot be used as a plan (SyntaxError"),
+        ("x = 1", "AttributeError: "),
+        ("def get_config(", "SyntaxError: "),
         ("import no_such_module", "needs no_such_module"),
     ):
-        plan.write_text(text)
-        result = evaluate("--config", plan)
+        config.write_text(text)
+        result = evaluate("--config", config)
         assert result.code == 2
         assert said in result.err
 
@@ -344,5 +338,5 @@ def test_an_output_folder_of_something_else_is_left_alone(evaluate):
 
 
 def test_help_needs_no_jax():
-    code = "import sys, ldip_jax.evaluation.flags as f; f.build_parser(); sys.exit('jax' in sys.modules)"
+    code = "import sys, ldip_jax.cli.main as f; f.build_parser(); sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

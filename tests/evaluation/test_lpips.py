@@ -7,8 +7,8 @@ import pytest
 import safetensors.numpy
 
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation.lpips import lpips
-from ldip_jax.models.lpips import LEAST, VGG16, AlexNet
+from ldip_jax.evaluation.metrics import lpips
+from ldip_jax.models.networks.lpips import LEAST, VGG16, AlexNet
 from ldip_jax.weights.load import load_weights
 from ldip_jax.weights.lpips import LPIPS_WEIGHTS
 from tests.networks import random_like

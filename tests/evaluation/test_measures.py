@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ldip_jax.evaluation.measures import MEASURES, measure
+from ldip_jax.evaluation.metrics import MEASURES, measure
 
 # Of `pair()`, by scikit-image on images that were cropped before: rgb2ycbcr, peak_signal_noise_ratio, and
 # structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255).

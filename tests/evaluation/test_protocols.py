@@ -4,7 +4,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.datasets import DATASETS, find_clips
-from ldip_jax.evaluation.measures import MEASURES
+from ldip_jax.evaluation.metrics import MEASURES
 from ldip_jax.evaluation.protocols import PROTOCOLS, show_scale
 from ldip_jax.evaluation.published import published
 
@@ -69,7 +69,7 @@ def test_vid4_in_its_usual_layout_or_bare(tmp_path):
     touch(tmp_path, "GT/city/0.png", "GT/calendar/0.png", "BIx4/walk/0.png", "GT/other/0.png")
     names, notes = found("vid4", tmp_path)
     assert names == ["calendar", "city"]
-    assert notes == ["2 of 4 clips are not there: foliage, walk"]
+    assert notes == ["2 of 4 clips are missing: foliage, walk"]
     assert found("vid4", tmp_path / "GT")[0] == ["calendar", "city"]
 
 
@@ -91,7 +91,7 @@ def test_vimeo_takes_what_its_list_names(tmp_path):
     (tmp_path / "sep_testlist.txt").write_text("00001/0266\n00002/0001\n00096/0936\n\n")
     names, notes = found("vimeo90k-t", tmp_path)
     assert names == ["00001/0266", "00002/0001"]
-    assert notes == ["1 of the 3 clips of sep_testlist.txt are not there"]
+    assert notes == ["1 of the 3 clips of sep_testlist.txt are missing"]
 
 
 def test_own_clips_are_folders_and_videos_or_one_of_them(tmp_path):

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ldip_jax.evaluation.temporal import TemporalScore
-from ldip_jax.models.backbone.spynet import SPyNet
+from ldip_jax.evaluation.metrics import TemporalScore
+from ldip_jax.models.networks.spynet import SPyNet
 from tests.networks import random_backbone
 from tests.scenes import blocks
 

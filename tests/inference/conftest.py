@@ -2,6 +2,10 @@
 
 import pytest
 
+from ldip_jax.inference import references, upscaler
+from ldip_jax.inference.model import load_model
+from ldip_jax.inference.programs import Programs
+from tests.inference.stubs import TopLeftMatcher
 from tests.networks import Networks, write_networks
 
 
@@ -9,3 +13,24 @@ from tests.networks import Networks, write_networks
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
     """Files of random networks."""
     return write_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="module")
+def model(networks):
+    """A backbone with LRRF, both with random weights."""
+    return load_model(str(networks.backbone), str(networks.trained), native=True)
+
+
+@pytest.fixture(scope="module")
+def programs(model):
+    return Programs(model.net, model.params)
+
+
+@pytest.fixture
+def matcher(monkeypatch):
+    """In place of the matcher that an upscaler is asked for; its stills of noise are taken as they are."""
+    stub = TopLeftMatcher()
+    monkeypatch.setattr(references, "calibrated", lambda pair, match, scale: (pair, None))
+    monkeypatch.setattr(references, "objection", lambda pair, match, scale: "")
+    monkeypatch.setattr(upscaler, "choose_matcher", lambda *args, **kwargs: stub)
+    return stub

@@ -1,12 +1,24 @@
 """`ldip_jax.upscale` with arrays of every kind."""
 
+import math
+
 import numpy as np
 import pytest
 
 import ldip_jax
 from ldip_jax.errors import InputError
 from ldip_jax.inference import api
-from ldip_jax.inference.api import as_float, checked
+from ldip_jax.inference.arguments import (
+    as_cuts,
+    as_float,
+    as_moment,
+    as_stills,
+    check_names,
+    for_each,
+    output_shape,
+    real_number,
+    whole_number,
+)
 from tests.networks import HR, LR
 
 
@@ -66,9 +78,55 @@ def test_references_of_several_types_and_sizes(call, networks, frames, rng):
     assert np.abs(refined - call(frames, lrrf=networks.trained, **options)).max() > 1e-3
 
 
+def test_moments_and_masks_of_references(call, networks, rng):
+    frames = rng.integers(0, 256, (7, *LR, 3), dtype=np.uint8)
+    options = {
+        "matcher": "flow",
+        "self_refs": 0,
+        "exclude": 0,
+        "ref_threshold": 0.0,
+        "lrrf": networks.trained,
+    }
+    options |= {"refs": [rng.uniform(0, 1, (*HR, 3))], "cuts": [3], "propagation": "carry"}
+    alone, everywhere = call(frames), call(frames, **options)
+    first = call(frames, ref_frames=[1], **options)
+    np.testing.assert_array_equal(first[3:], alone[3:])
+    assert np.abs(first - alone)[:3].max(axis=(1, 2, 3)).min() > 1e-3
+    assert np.abs(everywhere - alone).max(axis=(1, 2, 3)).min() > 1e-3
+    for whole in (None, np.ones(HR), np.ones(HR, bool), np.full(HR, 255, np.uint8)):
+        np.testing.assert_array_equal(call(frames, ref_masks=[whole], **options), everywhere)
+    masked = call(frames, ref_masks=[np.zeros(HR)], **options)
+    assert np.abs(masked - everywhere).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ref_frames": [3]}, "ref0: belongs to frame 3, but the clip has frames 0 to 2"),
+        ({"ref_frames": [-1]}, "ref_frames[0] -1: give a whole number, at least 0"),
+        ({"ref_frames": [1, 2]}, "ref_frames: give a list with one entry for each of the 1 refs"),
+        ({"ref_masks": [np.ones((4, 4))]}, "ref_masks[0]: has shape (4, 4); refs[0] needs (32, 40)"),
+        ({"ref_masks": [2.0 * np.ones(HR)]}, "ref_masks[0]: values outside of [0, 1]"),
+    ],
+)
+def test_moments_and_masks_that_cannot_be(call, frames, rng, options, said):
+    with pytest.raises(InputError) as caught:
+        call(frames, refs=[rng.uniform(0, 1, (*HR, 3))], **options)
+    assert said in str(caught.value)
+
+
+def test_moments_of_another_type():
+    with pytest.raises(InputError, match="'00:01': give a whole number"):
+        as_moment("00:01", 0)
+    assert as_moment(np.int64(4), 0) == 4
+    for values in (1, [1, 2], "7"):
+        with pytest.raises(InputError, match="ref_frames: give a list"):
+            for_each("ref_frames", values, [None, None, None])
+
+
 def test_what_the_command_would_say_is_logged(call, frames, caplog):
     call(frames, lrrf="default")
-    assert [record.name for record in caplog.records if "the backbone runs alone" in record.message] == [
+    assert [record.name for record in caplog.records if "only the backbone runs" in record.message] == [
         "ldip_jax"
     ]
 
@@ -81,14 +139,17 @@ def test_a_default_that_is_missing_is_the_backbone_alone(call, frames):
     ("options", "said"),
     [
         ({"scale": 2.0, "size": (16, 20)}, "give scale or size, not both"),
-        ({"scale": 9.0}, "scale 9: it must be between 1 and 8"),
-        ({"scale": np.nan}, "scale nan: it must be between 1 and 8"),
+        ({"scale": 9.0}, "scale 9.0: give a number between 1 and 8"),
+        ({"scale": np.nan}, "scale nan: give a number between 1 and 8"),
         ({"size": (2, 40)}, "size 40x2: "),
-        ({"key_stride": 0}, "key stride 0: it must be at least 1"),
-        ({"self_refs": -1}, "self references and excluded frames"),
-        ({"exclude": -1}, "self references and excluded frames"),
-        ({"ref_threshold": 1.5}, "reference threshold 1.5: "),
+        ({"key_stride": 0}, "key_stride 0: give a whole number, at least 1"),
+        ({"self_refs": -1}, "self_refs -1: give a whole number, at least 0"),
+        ({"exclude": -1}, "exclude -1: give a whole number, at least 0"),
+        ({"ref_threshold": 1.5}, "ref_threshold 1.5: give a number between 0 and 1"),
         ({"matcher": "sift"}, "sift: no such matcher"),
+        ({"propagation": "teleport"}, "propagation teleport: choose from hrip, carry, both"),
+        ({"cuts": "never"}, "cuts 'never': give auto, none, or frames"),
+        ({"cuts": [0, 2]}, "cuts [0, 2]: frames from 1 up"),
         ({"lrrf": "nowhere"}, "nowhere: no such file"),
         ({"backbone": "basicvsr"}, "basicvsr: neither a file nor a name"),
     ],
@@ -101,21 +162,41 @@ def test_arguments_that_cannot_be_used(call, frames, options, said):
 
 
 @pytest.mark.parametrize(
-    ("scale", "size", "refs", "names", "said"),
+    ("check", "said"),
     [
-        (None, 40, (), {}, "size 40: give (height, width), two whole numbers"),
-        (None, (16.0, 20.0), [], {}, "size (16.0, 20.0): give (height, width)"),
-        (None, (16, 20, 3), [], {}, "size (16, 20, 3): give (height, width)"),
-        ("2", None, (), {}, "scale '2': give one number"),
-        ((2, 3), None, (), {}, "scale (2, 3): give one number"),
-        (2, None, None, {}, "refs: NoneType; give a list of images"),
-        (np.float32(2), None, (), {"lrrf": None}, "lrrf None: give a name or a path"),
+        (lambda: output_shape(None, 40), "size 40: give (height, width), two whole numbers"),
+        (lambda: output_shape(None, (16.0, 20.0)), "size (16.0, 20.0): give (height, width)"),
+        (lambda: output_shape(None, (16, 20, 3)), "size (16, 20, 3): give (height, width)"),
+        (lambda: output_shape("2", None), "scale '2': give a number between 1 and 8"),
+        (lambda: output_shape((2, 3), None), "scale (2, 3): give a number"),
+        (lambda: output_shape(True, None), "scale True: give a number"),
+        (lambda: output_shape(math.nan, None), "scale nan: give a number"),
+        (lambda: as_stills(None), "refs: NoneType; give a list of images"),
+        (lambda: as_stills("still.png"), "refs: str; give a list of images"),
+        (lambda: check_names({"lrrf": None}), "lrrf None: give a name or a path"),
+        (lambda: whole_number("key_stride", "a", 1), "key_stride 'a': give a whole number, at least 1"),
+        (lambda: whole_number("key_stride", True, 1), "key_stride True: give a whole number"),
+        (lambda: whole_number("key_stride", 2.5, 1), "key_stride 2.5: give a whole number"),
+        (lambda: whole_number("exclude", math.nan, 0), "exclude nan: give a whole number, at least 0"),
+        (lambda: real_number("share", "0.5", 0.0, 1.0), "share '0.5': give a number between 0 and 1"),
     ],
 )
-def test_arguments_of_another_type(scale, size, refs, names, said):
+def test_arguments_of_another_type(check, said):
     with pytest.raises(InputError) as caught:
-        checked(scale, size, refs, names)
+        check()
     assert str(caught.value).startswith(said)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert output_shape(np.float32(2), None) == (2.0, None)
+    assert output_shape(None, np.array([16, 20])) == (None, (16, 20))
+    assert whole_number("key_stride", np.int64(4), 1) == 4
+
+
+@pytest.mark.parametrize("cuts", [3, [1.5], ["4"], None])
+def test_cuts_of_another_type(cuts):
+    with pytest.raises(InputError, match="give auto, none, or frames"):
+        as_cuts(cuts)
 
 
 def test_frames_of_several_sizes():

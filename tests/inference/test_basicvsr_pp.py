@@ -7,11 +7,12 @@ import pytest
 
 from ldip_jax.inference import upscaler as module
 from ldip_jax.inference.model import load_model
-from ldip_jax.inference.references import Still
+from ldip_jax.inference.references import Rules
+from ldip_jax.inference.stills import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.weights.export import save_export
 from ldip_jax.weights.load import save_weights
-from tests.inference.test_upscaler import TopLeftMatcher
+from tests.inference.stubs import TopLeftMatcher
 from tests.networks import HR, LR, random_backbone, random_export, silent
 
 COUNT = 5
@@ -36,7 +37,7 @@ def images(tmp_path_factory):
         for name in ("none", "untrained", "trained"):
             lrrf = "none" if name == "none" else str(folder / f"{name}.safetensors")
             model = load_model(str(folder / "backbone.safetensors"), lrrf, native=True)
-            upscaler = Upscaler(model, LR, HR, key_stride=2)
+            upscaler = Upscaler(model, LR, HR, key_stride=2, rules=Rules(as_given=True))
             made[name] = np.stack(list(upscaler.frames(frames, [still])))
             if name != "none":
                 used = [choice.used for choices in upscaler.choices.values() for choice in choices]

@@ -1,5 +1,7 @@
 """A window frame by frame is what the whole clip in one program is."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -7,24 +9,16 @@ import numpy as np
 import pytest
 
 from ldip_jax.inference import engine
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames, refine, refined_frames
-from ldip_jax.inference.model import load_model
+from ldip_jax.inference.engine import backbone_frames, refine, refined_frames
 from ldip_jax.inference.programs import Programs, add, subtract, to_size
+from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import KeyFrames
+from ldip_jax.ops.grid import Grid, crop_axis, sample_flow
 from tests.models.build import random_references
+from tests.models.shown import showing
 from tests.networks import HR, LR
 
 COUNT, KEYS = 5, (0, 3)
-
-
-@pytest.fixture(scope="module")
-def model(networks):
-    return load_model(str(networks.backbone), str(networks.trained), native=True)
-
-
-@pytest.fixture(scope="module")
-def programs(model):
-    return Programs(model.net, model.params)
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +44,15 @@ def references_of(stacks, place):
 
 
 def refined(programs, window, stacks, keep=range(COUNT), advance=lambda _: None):
-    made = refined_frames(
-        programs, window, keep, None, lambda place: references_of(stacks, place), set(KEYS), advance
-    )
+    given = partial(references_of, stacks)
+    made = refined_frames(programs, window, range(COUNT), keep, given, KEYS, advance)
     return [np.asarray(image) for image in made]
 
 
 def test_the_backbone_alone_equals_its_whole_program(model, programs, window, frames):
     whole = jax.jit(model.net.backbone.apply)({"params": model.params["backbone"]}, frames[None])[0]
     done = []
-    images = list(backbone_frames(programs, window, range(COUNT), None, done.append))
+    images = list(backbone_frames(window, range(COUNT), done.append))
     assert done == ["decode"] * COUNT
     np.testing.assert_allclose(np.concatenate(images), whole, atol=2e-6)
 
@@ -71,7 +64,7 @@ def test_lrrf_frame_by_frame_equals_its_whole_program(model, programs, window, f
     monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
     monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)
     images = np.concatenate(refined(programs, window, stacks))
-    alone = np.concatenate([*backbone_frames(programs, window, range(COUNT), None, lambda _: None)])
+    alone = np.concatenate([*backbone_frames(window, range(COUNT), lambda _: None)])
     changed = np.abs(images - alone).max()
     assert changed > 0.05
     np.testing.assert_allclose(images, whole, atol=1e-4 * changed)
@@ -81,12 +74,30 @@ def test_lrrf_frame_by_frame_equals_its_whole_program(model, programs, window, f
     assert 0 < np.abs(rounded - images).max() < 0.01 * changed
 
 
+def test_hrip_follows_the_flow_on_the_grid(model, frames):
+    """Of a grid over a part of the frame, where its size alone would not do."""
+    rows, columns = crop_axis(jnp.float32(1.3), jnp.float32(0.4), 13), crop_axis(*jnp.float32([0.7, 0.3]), 17)
+    grid = Grid(rows, columns)
+    programs = Programs(showing(), {"backbone": model.params["backbone"]})
+    window = WindowFeatures(programs, list(frames), lambda _: None, grid)
+    whole = range(COUNT)
+    made = list(refined_frames(programs, window, whole, whole, lambda _: [], (), lambda _: None))
+    for i, shown in enumerate(made):
+        back, on = (sample_flow(window.detail_flow(i, there), grid) for there in (i - 1, i + 1))
+        np.testing.assert_allclose(shown[..., :2], back, rtol=1e-5, atol=1e-7)
+        # What the first pass adds waits as bfloat16.
+        np.testing.assert_allclose(shown[..., 2], on[..., 0], rtol=1e-2, atol=1e-7)
+    assert np.abs(made[1]).max() > 0.01
+
+
 def test_what_is_kept_does_not_change_what_is_made(programs, window, stacks):
     done = []
     whole = refined(programs, window, stacks)
     part = refined(programs, window, stacks, range(1, 4), done.append)
     np.testing.assert_array_equal(np.concatenate(part), np.concatenate(whole[1:4]))
-    assert [done.count(kind) for kind in ("fuse", "backward", "forward")] == [len(KEYS), COUNT, 3]
+    # Forward up to the last frame that is kept.
+    kinds = ("fuse", "backward", "forward", "decode")
+    assert [done.count(kind) for kind in kinds] == [len(KEYS), COUNT, 4, 3]
 
 
 def test_a_key_frame_without_references_keeps_its_features(programs, window):
@@ -106,9 +117,8 @@ def test_references_may_come_in_any_order(programs, window, stacks):
 def test_one_frame_is_a_window(programs, frames, stacks):
     """There is no neighbour to warp from."""
     window = WindowFeatures(programs, [frames[0]], lambda _: None)
-    (image,) = refined_frames(
-        programs, window, range(1), None, lambda place: references_of(stacks, 0), {0}, lambda _: None
-    )
+    given = partial(references_of, stacks)
+    (image,) = refined_frames(programs, window, range(1), range(1), given, (0,), lambda _: None)
     assert np.isfinite(image).all()
     np.testing.assert_array_equal(window.flow(0, 1), 0)
     np.testing.assert_array_equal(window.flow(0, -1), 0)
@@ -133,7 +143,9 @@ def test_residuals_wait_as_bfloat16_in_host_memory(programs, window, stacks, mon
 
     monkeypatch.setattr(engine, "add", remember)
     refined(programs, window, stacks)
-    assert [(array.dtype, array.shape) for array in kept] == [(ml_dtypes.bfloat16, (1, *HR, 64))] * COUNT
+    # Of every frame, and of what Ref-Fusion adds to key-frames.
+    expected = [(ml_dtypes.bfloat16, (1, *HR, 64))] * (COUNT + len(KEYS))
+    assert [(array.dtype, array.shape) for array in kept] == expected
 
 
 def test_no_difference_survives_the_way_through_bfloat16():

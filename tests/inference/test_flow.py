@@ -9,13 +9,14 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference import model as inference_model
-from ldip_jax.inference.engine import WindowFeatures, refined_frames
+from ldip_jax.inference.engine import refined_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
+from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.matching.choice import choose_matcher
 from ldip_jax.matching.matcher import Pair
-from ldip_jax.models.backbone.spynet import SPyNet
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.flow import flow_identity
@@ -49,13 +50,14 @@ def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
     assert np.abs(window.detail_flow(0, 1) - window.flow(0, 1)).max() > 0.2
 
     followed = []
-    programs.propagate = lambda reverse, current, previous, flow: followed.append(flow) or current
-    list(refined_frames(programs, window, range(COUNT), None, lambda _: [], set(), lambda _: None))
+    programs.propagate = lambda reverse, current, previous, flow, grid: followed.append(flow) or current
+    whole = range(COUNT)
+    list(refined_frames(programs, window, whole, whole, lambda _: [], (), lambda _: None))
     pairs = [(2, 3), (1, 2), (0, 1), (0, -1), (1, 0), (2, 1)]
     for flow, (here, there) in zip(followed, pairs, strict=True):
         np.testing.assert_array_equal(flow, window.detail_flow(here, there))
     # In one program likewise; three channels pass for an image.
-    three = lambda self, features, flows, *rest: jnp.concatenate(flows, axis=-1)[..., 1:]  # noqa: E731
+    three = lambda self, features, flows, *_, **__: jnp.concatenate(flows, axis=-1)[..., 1:]  # noqa: E731
     monkeypatch.setattr(LDIP, "restore", three)
     whole = jax.jit(model.net.apply)({"params": model.params}, frames[None])
     np.testing.assert_allclose(whole[:, 1, ..., 0], window.detail_flow(1, 2)[..., 1], atol=1e-5)
@@ -75,7 +77,7 @@ def test_it_leads_the_matcher_flow(model, rng):
 def test_without_lrrf_no_flow_is_loaded(networks):
     model = load_model(str(networks.backbone), "none", native=True, flow="raft-large")
     assert model.net.flow_net is None
-    assert any("raft-large: left out" in note for note in model.notes)
+    assert any("raft-large: ignored" in note for note in model.notes)
     with pytest.raises(InputError, match=r"nowhere\.pth: neither a file nor a name"):
         load_model(str(networks.backbone), "none", native=True, flow="nowhere.pth")
 

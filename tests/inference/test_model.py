@@ -61,7 +61,7 @@ def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):
     assert not model.refined
     assert model.export is None
     (note,) = model.notes
-    assert "the backbone runs alone" in note
+    assert "only the backbone runs" in note
     assert load(networks.backbone, "none").notes == []
 
 

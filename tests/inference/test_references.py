@@ -1,5 +1,7 @@
 """Which references a key-frame gets, by a matcher that says what it is told to."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,15 +9,15 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.inference.references import (
     CANVAS,
+    TOO_LITTLE,
     Choice,
     Clip,
     ReferenceFinder,
     Rules,
-    Still,
     on_canvas,
 )
-from ldip_jax.matching.coordinates import rescale
-from ldip_jax.matching.matcher import Match
+from ldip_jax.inference.stills import Still
+from ldip_jax.matching.matcher import Match, rescale
 
 LR, HR, COUNT, FIRST = (6, 8), (24, 32), 20, 100
 SCALE = (4.0, 4.0)
@@ -70,10 +72,15 @@ def still(name, size=HR):
     return Still(name, np.full((*size, 3), value, np.float32))
 
 
+def as_given(rules):
+    """Stills of one grey are not turned away for being plain."""
+    return replace(rules, as_given=True)
+
+
 def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
     matcher = StubMatcher(shares, default)
     advanced = []
-    finder = ReferenceFinder(matcher, rules or Rules())
+    finder = ReferenceFinder(matcher, as_given(rules or Rules(5)))
     seen = clip(count)
     of_stills = finder.of_stills(seen, place, stills, SCALE, advanced.append)
     references, choices = finder.find(seen, place, of_stills, SCALE, advanced.append)
@@ -99,6 +106,17 @@ def test_stills_come_first_best_first_and_own_frames_fill_up():
     assert [choice.own for choice in choices] == [False] * 3 + [True] * 2
     assert [choice.share for choice in choices[:3]] == pytest.approx([0.75, 0.5, 0.25])
     assert {pair.key for pair in matcher.coarse_calls} == {FIRST + 8}
+
+
+def test_by_default_own_frames_stand_in_only_where_no_still_is_used():
+    stills = [still("a"), still("b")]
+    _, choices, matcher = find({"a": 0.0, "b": 0.5}, stills, Rules())
+    assert names(choices) == ["b"]
+    assert len(matcher.coarse_calls) == 2
+    for shares, given in (({"a": 0.0, "b": 0.0}, stills), ({}, [])):
+        references, choices, _ = find(shares, given, Rules())
+        assert sum(choice.own for choice in choices) == len(references) == 5
+        assert names(choices, used=False) == [image.name for image in given]
 
 
 def test_a_useless_still_is_dropped_and_costs_no_slot():
@@ -134,7 +152,7 @@ def test_slots_are_as_many_as_stills_where_these_are_more():
 
 def test_without_self_references_stills_are_alone_even_if_useless():
     _, choices, matcher = find({"a": 0.0}, [still("a")], Rules(self_refs=0))
-    assert choices == [Choice("a", 0.0, used=False)]
+    assert choices == [Choice("a", 0.0, used=False, reason=TOO_LITTLE)]
     assert len(matcher.coarse_calls) == 1
     references, choices, _ = find({}, [], Rules(self_refs=0))
     assert (references, choices) == ([], [])
@@ -186,71 +204,6 @@ def test_a_dense_still_is_reduced_and_its_places_with_it():
     np.testing.assert_allclose(reference.warp, identity(np.empty((1, *HR, 3))) + 0.25, atol=1e-4)
 
 
-def wide_and_frame():
-    """A still, and a key-frame's image, the middle ninth of it."""
-    image = np.random.default_rng(8).random((9, 12, 3)).repeat(8, 0).repeat(8, 1).astype(np.float32)
-    h, w = image.shape[:2]
-    part = image[h // 3 : h // 3 + h // 3, w // 3 : w // 3 + w // 3]
-    rows, columns = (np.arange(n) * m // n for n, m in zip(HR, part.shape[:2], strict=True))
-    return image, part[rows][:, columns]
-
-
-class SameViewMatcher(StubMatcher):
-    """Finds nothing unless the reference has been cut to the key-frame's view."""
-
-    def coarse(self, pair):
-        self.shares[pair.name] = float(" at " in pair.name)
-        return super().coarse(pair)
-
-
-def test_a_still_that_shows_more_is_cut_to_what_the_key_frame_shows():
-    image, frame = wide_and_frame()
-    matcher = SameViewMatcher({})
-    seen = clip()
-    seen = Clip(seen.first, seen.frames, lambda place: jnp.asarray(frame[None]))
-    finder = ReferenceFinder(matcher, Rules(0))
-    (reference,), choices = finder.of_stills(seen, 8, [Still("wide", image)], SCALE, lambda _: None)
-    assert choices == [Choice("wide", 1.0, used=True)]
-    first, second = matcher.coarse_calls
-    assert first.name == "wide"
-    # A third of the still and a margin around it, then made no denser than the key-frame.
-    assert all(0.38 < a / b < 0.45 for a, b in zip(second.reference.shape[1:3], image.shape, strict=False))
-    assert all(n <= 1.3 * m for n, m in zip(np.asarray(reference.size)[0], HR, strict=True))
-    cut = np.asarray(second.reference[0])
-    assert any(
-        np.array_equal(cut, image[y : y + cut.shape[0], x : x + cut.shape[1]])
-        for y in range(image.shape[0] - cut.shape[0])
-        for x in range(image.shape[1] - cut.shape[1])
-    )
-
-
-def test_a_still_that_shows_less_is_trusted_where_it_is_alone():
-    image, frame = wide_and_frame()
-    matcher = SameViewMatcher({})
-    seen = Clip(FIRST, clip().frames, lambda place: jnp.asarray(image[None]))
-    finder = ReferenceFinder(matcher, Rules(0))
-    (reference,), (choice,) = finder.of_stills(seen, 8, [Still("close", frame)], SCALE, lambda _: None)
-    # A ninth of the key-frame, but for the identity that the stub says: it is what the margin leaves of it.
-    assert 0.04 < choice.share < 0.12
-    sure = np.asarray(reference.confidence)[0, ..., 0] > 0
-    rows, columns = (np.flatnonzero(sure.any(axis)) for axis in (1, 0))
-    assert sure[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-    assert 0 < rows[0] < rows[-1] < image.shape[0] - 1
-    x, y = np.moveaxis(np.asarray(reference.warp)[0][sure], -1, 0)
-    shown = np.asarray(reference.image)[0, np.round(y).astype(int), np.round(x).astype(int)]
-    assert not np.any(np.all(shown == 0.5, axis=-1))
-
-
-def test_a_still_of_something_else_is_matched_once():
-    _, frame = wide_and_frame()
-    matcher = SameViewMatcher({})
-    seen = Clip(FIRST, clip().frames, lambda place: jnp.asarray(frame[None]))
-    other = np.random.default_rng(9).random((200, 300, 3), np.float32)
-    finder = ReferenceFinder(matcher, Rules(0))
-    assert finder.of_stills(seen, 8, [Still("other", other)], SCALE, lambda _: None)[0] == []
-    assert [pair.name for pair in matcher.coarse_calls] == ["other"]
-
-
 def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
     image = jnp.asarray(rng.uniform(0.1, 1, (1, CANVAS + 1, 7, 3)), jnp.float32)
     match = Match(identity(image), confident_rows(0.5))
@@ -264,7 +217,7 @@ def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
 
 def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
     matcher = StubMatcher({"frame 106": 0.5}, default=0.25)
-    finder = ReferenceFinder(matcher, Rules(6, 5, 0.05), remember=True)
+    finder = ReferenceFinder(matcher, as_given(Rules(6, 5, 0.05)), remember=True)
     named = still("frame 106")
     references, choices = both(finder, named)
     again, _ = both(finder, named)
@@ -277,7 +230,7 @@ def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
 def test_matches_are_remembered_only_on_request():
     for remember, expected in ((False, 10), (True, 5)):
         matcher = StubMatcher({})
-        finder = ReferenceFinder(matcher, Rules(), remember=remember)
+        finder = ReferenceFinder(matcher, as_given(Rules(5)), remember=remember)
         first, choices = both(finder, still("a"))
         second, same = both(finder, still("a"))
         assert len(matcher.coarse_calls) == expected
@@ -295,7 +248,19 @@ def test_rules_out_of_range_are_refused(rules):
 
 @pytest.mark.parametrize(
     ("self_refs", "stills", "used", "free"),
-    [(5, 0, 0, 5), (5, 2, 2, 3), (5, 2, 0, 5), (5, 7, 7, 0), (5, 7, 4, 3), (0, 7, 0, 0), (1, 2, 2, 0)],
+    [
+        (None, 0, 0, 5),
+        (None, 3, 0, 5),
+        (None, 3, 1, 0),
+        (None, 1, 1, 0),
+        (5, 0, 0, 5),
+        (5, 2, 2, 3),
+        (5, 2, 0, 5),
+        (5, 7, 7, 0),
+        (5, 7, 4, 3),
+        (0, 7, 0, 0),
+        (1, 2, 2, 0),
+    ],
 )
 def test_free_slots(self_refs, stills, used, free):
     assert Rules(self_refs).free(stills, used) == free

@@ -3,46 +3,23 @@
 from collections import Counter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.inference import streaming as windows_module
 from ldip_jax.inference import upscaler as module
-from ldip_jax.inference import windows as windows_module
 from ldip_jax.inference.keyframes import key_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import to_size
-from ldip_jax.inference.references import Rules, Still
+from ldip_jax.inference.references import Rules
+from ldip_jax.inference.streaming import OVERLAP
 from ldip_jax.inference.upscaler import Upscaler
-from ldip_jax.inference.windows import OVERLAP, SHORTEST
-from ldip_jax.matching.matcher import Match
+from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.ops.grid import whole_grid
+from tests.inference.stubs import stills
 from tests.networks import HR, LR
 
 LONG = 40
-
-
-class TopLeftMatcher:
-    """Every pixel is seen at its own place of the reference; counts what it is asked."""
-
-    def __init__(self):
-        self.asked, self.confidence = [], 1.0
-
-    def coarse(self, pair):
-        self.asked.append((pair.key, pair.name))
-        y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
-        warp = jnp.stack([x, y], axis=-1)[None]
-        return Match(warp, jnp.full((1, *pair.size, 1), self.confidence, jnp.float32))
-
-    def refine(self, pair, match, scale):
-        return match
-
-
-@pytest.fixture
-def matcher(monkeypatch):
-    stub = TopLeftMatcher()
-    monkeypatch.setattr(module, "choose_matcher", lambda *args, **kwargs: stub)
-    return stub
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +35,19 @@ def models(networks):
 
 @pytest.fixture(scope="module")
 def clip():
-    return np.random.default_rng(5).uniform(0, 1, (LONG, *LR, 3)).astype(np.float32)
+    rng = np.random.default_rng(5)
+    # Frames of one scene: detail is carried between frames that agree.
+    scene = rng.uniform(0.1, 0.9, (1, *LR, 3)) + 0.02 * rng.standard_normal((LONG, *LR, 3))
+    return np.clip(scene, 0.0, 1.0).astype(np.float32)
 
 
 def small_windows(monkeypatch):
     monkeypatch.setattr(windows_module, "BUDGET", 1)
 
 
-def stills(count):
-    values = np.random.default_rng(6).uniform(0, 1, (count, *HR, 3)).astype(np.float32)
-    return [Still(f"still{number}", image) for number, image in enumerate(values)]
-
-
-def test_windows_are_seamless(models, clip, monkeypatch):
+def test_windows_are_seamless(models, monkeypatch):
     """What lies beyond the shared frames is forgotten: the further from the cut, the less it shows."""
+    clip = np.random.default_rng(5).uniform(0, 1, (LONG, *LR, 3)).astype(np.float32)
     upscaler = Upscaler(models["alone"], LR, HR)
     whole = np.stack(list(upscaler.frames(clip)))
     monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 30)
@@ -99,22 +75,30 @@ def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, mon
     assert read == []
     for given in range(1, LONG + 1):
         next(stream)
-        assert len(read) <= given + SHORTEST + OVERLAP
+        assert len(read) <= given + 4 * OVERLAP
     assert next(stream, None) is None
     assert read == list(range(LONG))
 
 
 @pytest.mark.parametrize(
-    ("count", "given", "cut"), [(1, 0, False), (1, 2, False), (9, 2, False), (19, 1, True)]
+    ("count", "given", "cut", "propagation"),
+    [
+        (1, 0, False, "hrip"),
+        (1, 2, False, "hrip"),
+        (9, 2, False, "hrip"),
+        (19, 1, True, "hrip"),
+        (19, 1, True, "both"),
+    ],
 )
-def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut):
+def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut, propagation):
     if cut:
         small_windows(monkeypatch)
-    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05))
+    rules = Rules(3, 2, 0.05)
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=rules, propagation=propagation)
     done = Counter()
     frames = list(upscaler.frames(clip[:count], stills(given), lambda kind: done.update([kind])))
     assert len(frames) == count
-    assert dict(done) == {kind: n for kind, n in upscaler.work(count, given).items() if n}
+    assert dict(done) == {kind: n for kind, n in upscaler.work(count, stills(given)).items() if n}
     assert set(upscaler.costs()) >= set(done)
     assert min(upscaler.costs().values()) > 0
 
@@ -130,22 +114,23 @@ def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, 
     upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=Rules(2, 5, 0.05))
     small_windows(monkeypatch)
     list(upscaler.frames(clip[:26], stills(1)))
-    assert sorted(upscaler.choices) == key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24, 25]
+    assert sorted(upscaler.choices) == key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24]
     for key, choices in upscaler.choices.items():
         assert choices[0].name == "still0"
         (own,) = [int(choice.name.removeprefix("frame ")) for choice in choices[1:]]
         assert abs(own - key) > 5
-        # A window before or after would offer other frames.
-        assert abs(own - key) < SHORTEST
+        # The first window ends at frame 24, the second one begins at 8.
+        assert own in (range(24) if key < 16 else range(8, 26))
     list(upscaler.frames(clip[:1]))
     assert upscaler.choices == {0: []}
 
 
-def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models, clip, matcher):
-    short = clip[:7]
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models, clip, matcher, propagation):
+    short, rules = clip[:7], Rules(3, 2, 0.05)
 
     def run(name):
-        upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05))
+        upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=rules, propagation=propagation)
         return np.stack(list(upscaler.frames(short, stills(2))))
 
     alone = run("alone")
@@ -161,23 +146,45 @@ def test_lrrf_is_spared_where_no_still_takes_part(models, clip, matcher):
 
     def run(confidence, spare, given):
         matcher.confidence = confidence
-        upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(3, 2, 0.05), spare=spare)
+        rules = Rules(exclude=2)
+        upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=rules, spare=spare)
         return upscaler, np.stack(list(upscaler.frames(short, stills(given))))
 
     alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
-    spared, frames = run(0.0, True, 2)
+    left, frames = run(0.0, True, 2)
     np.testing.assert_array_equal(frames, alone)
-    assert spared.spared == 7
-    assert sorted(spared.choices) == [0, 4, 6]
-    assert all(not choice.used for choices in spared.choices.values() for choice in choices)
+    assert left.backbone_only_frames == 7
+    assert sorted(left.choices) == [0, 4, 6]
+    assert all(not choice.used for choices in left.choices.values() for choice in choices)
     # A still that matches, or no still at all, and all is as without `spare`.
     for confidence, given in ((1.0, 2), (1.0, 0)):
         kept, frames = run(confidence, True, given)
         always, expected = run(confidence, False, given)
         np.testing.assert_array_equal(frames, expected)
         assert kept.choices == always.choices
-        assert kept.spared == 0
+        assert kept.backbone_only_frames == 0
         assert np.abs(frames - alone).max(axis=(1, 2, 3)).min() > 1e-3
+
+
+def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
+    """The clip's own frames are no references at all, not even where no still matches."""
+    short = clip[:7]
+    alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
+    matcher.blind = {4, 5, 6}
+    upscaler = Upscaler(
+        models["trained"], LR, HR, key_stride=4, rules=Rules(exclude=0), spare=True, cuts=(4,)
+    )
+    frames = np.stack(list(upscaler.frames(short, stills(1))))
+    np.testing.assert_array_equal(frames[4:], alone[4:])
+    assert np.abs(frames - alone)[:4].max(axis=(1, 2, 3)).min() > 1e-3
+    assert upscaler.backbone_only_frames == 3
+    used = {key: [choice.used for choice in choices] for key, choices in upscaler.choices.items()}
+    assert used == {0: [True], 3: [True], 4: [False], 6: [False]}
+    assert {name for _, name in matcher.asked} == {"still0"}
+    # Own frames that are asked for are references all the same.
+    asked = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(1, 0, 0.05), spare=True, cuts=(4,))
+    list(asked.frames(short, stills(1)))
+    assert asked.backbone_only_frames == 0
 
 
 def test_matches_are_made_again_unless_remembered(models, clip, matcher):
@@ -196,7 +203,7 @@ def test_matches_are_made_again_unless_remembered(models, clip, matcher):
 def test_a_folder_of_matches_knows_no_own_frames(models, tmp_path):
     upscaler = Upscaler(models["trained"], LR, HR, rules=Rules(5, 0, 0.05), matcher=str(tmp_path))
     assert "match" not in {kind for kind, n in upscaler.work(9).items() if n}
-    assert upscaler.work(9, 2)["match"] == 2 * 2
+    assert upscaler.work(9, stills(2))["match"] == 2 * 2
 
 
 @pytest.mark.parametrize("out", [(8, 10), (9, 44), (64, 80)])
@@ -223,3 +230,18 @@ def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
     frames = np.stack(list(upscaler.frames(short)))
     whole = jax.jit(model.net.apply)({"params": model.params}, short[None], None, whole_grid(LR, out))[0]
     np.testing.assert_allclose(frames, np.clip(whole, 0, 1), atol=1e-5)
+
+
+def test_a_segment_does_not_depend_on_whether_others_are_made(models, clip, matcher, monkeypatch):
+    """So a run that resumes leaves out the segments that there are already."""
+    monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 20)
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4)
+    whole = [(segment.places, list(segment.images)) for segment in upscaler.segments(clip, stills(1))]
+    choices = dict(upscaler.choices)
+    assert [place for places, _ in whole for place in places] == list(range(LONG))
+    assert len(whole) > 2
+    last = list(upscaler.segments(clip, stills(1)))[-1]
+    np.testing.assert_array_equal(list(last.images), whole[-1][1])
+    assert upscaler.choices == {key: chosen for key, chosen in choices.items() if key in last.places}
+    rest = upscaler.work(LONG, stills(1), done=last.places.start)
+    assert rest["decode"] == len(last.places)

@@ -1,10 +1,13 @@
 """Windows over a clip: every frame once, in order, with context at cuts, read lazily."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from ldip_jax.inference import windows as module
-from ldip_jax.inference.windows import LONGEST, OVERLAP, SHORTEST, window_length, windows
+from ldip_jax.inference import streaming as module
+from ldip_jax.inference.keyframes import key_frames
+from ldip_jax.inference.streaming import LONGEST, MOST, OVERLAP, overlap, window_length, windows
 
 LENGTH, SHARED = 10, 3
 
@@ -60,24 +63,48 @@ def test_a_window_does_not_change_when_the_next_is_read():
 
 
 def test_lengths_follow_the_budget_between_their_bounds(monkeypatch):
-    small, large = (
-        window_length((16, 16), (64, 64), 131, refined=True),
-        window_length((2160, 3840), (8640, 15360), 131, refined=True),
-    )
-    assert (small, large) == (LONGEST, SHORTEST)
+    for propagation in (None, "hrip", "carry", "both"):
+        assert window_length((16, 16), (64, 64), 131, propagation) == LONGEST
+        for shared in (OVERLAP, MOST):
+            assert window_length((2160, 3840), (8640, 15360), 131, propagation, shared) == 3 * shared
     size, out = (180, 320), (720, 1280)
-    refined, alone = (window_length(size, out, 131, refined=refined) for refined in (True, False))
-    assert SHORTEST <= refined < alone <= LONGEST
-    # What is held for a frame: LR features and frame; with LRRF a bfloat16 residual and a float16 image too.
-    held = np.prod(out) * (64 * 2 + 3 * 2) + np.prod(size) * 64 * 4
-    assert refined * held <= module.BUDGET
+    lengths = {
+        propagation: window_length(size, out, 131, propagation)
+        for propagation in (None, "hrip", "carry", "both")
+    }
+    assert 3 * OVERLAP < lengths["hrip"] == lengths["both"] < lengths["carry"] < lengths[None] <= LONGEST
+    # What is held for a frame: LR features and frame; with LRRF a float16 image, with HRIP a residual too.
+    image, residual = np.prod(out) * 3 * 2, np.prod(out) * 64 * 2
+    assert lengths["carry"] * (image + np.prod(size) * 64 * 4) <= module.BUDGET
+    assert lengths["hrip"] * (image + residual + np.prod(size) * 64 * 4) <= module.BUDGET
+    assert window_length(size, out, 600, None) < lengths[None]
     monkeypatch.setattr(module, "BUDGET", module.BUDGET // 2)
-    assert window_length(size, out, 131, refined=True) == max(refined // 2, SHORTEST)
-    assert window_length(size, out, 600, refined=False) < alone
+    assert window_length(size, out, 131, "carry") == pytest.approx(lengths["carry"] / 2, abs=1)
 
 
-def test_even_the_shortest_window_moves_on():
-    assert SHORTEST > 2 * OVERLAP
-    assert [place for w in cut(50, SHORTEST, OVERLAP) for place in (w.frames[i] for i in w.keep)] == list(
-        range(50)
-    )
+@pytest.mark.parametrize("stride", [1, 3, 6, 8, 13, 16, 30])
+def test_a_frame_beside_a_seam_has_the_same_key_frames_in_both_windows(stride):
+    shared = overlap(stride)
+
+    def neighbours(window, frame):
+        keys = key_frames(window.first, len(window.frames), stride, ends=window.last)
+        return max(k for k in keys if k <= frame), min((k for k in keys if k >= frame), default=None)
+
+    cuts = cut(6 * max(shared, 16) + 4, 3 * shared, shared)
+    assert len(cuts) > 2
+    for one, two in pairwise(cuts):
+        seam = one.first + one.keep.stop
+        assert seam == two.first + two.keep.start
+        for frame in (seam - 1, seam):
+            assert neighbours(one, frame) == neighbours(two, frame)
+
+
+def test_windows_share_no_more_than_a_few_frames():
+    assert overlap(1) == OVERLAP
+    assert overlap(1000) == MOST
+
+
+@pytest.mark.parametrize("shared", [OVERLAP, MOST])
+def test_even_the_shortest_window_moves_on(shared):
+    shortest = window_length((2160, 3840), (8640, 15360), 131, "hrip", shared)
+    assert [window.frames[i] for window in cut(80, shortest, shared) for i in window.keep] == list(range(80))

@@ -4,7 +4,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.matching import choice
-from ldip_jax.matching.precomputed import PrecomputedMatcher
+from ldip_jax.matching.choice import PrecomputedMatcher
 
 
 def test_an_unknown_name_is_refused_with_the_ones_that_exist(tmp_path):
@@ -19,6 +19,6 @@ def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
     made = PrecomputedMatcher(tmp_path)
     weights = SimpleNamespace(params={"of": "gmflow"})
     monkeypatch.setattr(choice, "load_weights", lambda name, **options: weights)
-    monkeypatch.setattr(choice, "gmflow_matcher", lambda *params: given.append(params) or made)
+    monkeypatch.setattr(choice, "GMFlowMatcher", lambda *params: given.append(params) or made)
     assert choice.choose_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
     assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]

@@ -1,14 +1,16 @@
 """The mapping around a flow network, with networks that do as they are told."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.matching.coordinates import flow_to_warp, rescale
-from ldip_jax.matching.dense import DenseMatcher, resize_image
-from ldip_jax.matching.matcher import Pair
-from ldip_jax.matching.networks import gmflow_both_ways, gmflow_size
+from ldip_jax.matching.dense import DenseMatcher, gmflow_size, resize_image
+from ldip_jax.matching.gmflow import gmflow_features, gmflow_flows
+from ldip_jax.matching.matcher import Pair, flow_to_warp, rescale
+from ldip_jax.models.networks.gmflow import Encoded, GMFlow
 from ldip_jax.ops.warp import bilinear, pixel_grid
 
 
@@ -79,6 +81,34 @@ def test_another_reference_size_needs_no_new_matching_program(rng):
     assert traced == [(1, 24, 40, 3)]
 
 
+def test_each_image_is_encoded_once(rng):
+    encoded = []
+
+    def encode(params, image):
+        encoded.append(None)
+        return {"copy": image + params["flow"][0]}
+
+    def flow(params, a, b):
+        return shift(params, a["copy"], b["copy"])
+
+    params = {"flow": np.array([2.0, 1.0], np.float32)}
+    with jax.disable_jit():
+        matcher = DenseMatcher(shift, params, lambda size: (24, 40), halves=(encode, flow))
+        one, other = pair((48, 80), (50, 70), rng), pair((48, 80), (50, 70), rng)
+        found = matcher.coarse(one)
+        assert len(encoded) == 2
+        # The same memory, through another view of it; and new images.
+        again = matcher.coarse(replace(one, reference=one.reference[0][None]))
+        assert len(encoded) == 2
+        matcher.coarse(replace(one, reference=other.reference))
+        assert len(encoded) == 3
+        matcher.coarse(replace(one, reference=one.reference.copy()))
+        assert len(encoded) == 4
+    plain = DenseMatcher(shift, params, lambda size: (24, 40)).coarse(one)
+    for match in (found, again):
+        np.testing.assert_allclose(match.warp, plain.warp, atol=1e-4)
+
+
 def test_without_a_refiner_refine_returns_the_match(rng):
     matcher = DenseMatcher(shift, {"flow": np.zeros(2, np.float32)}, lambda size: size)
     images = pair((16, 24), (16, 24), rng)
@@ -125,18 +155,19 @@ def test_gmflow_size_keeps_proportions_within_bounds(size, expected):
 
 
 def test_gmflow_takes_sizes_that_are_no_multiple_of_32(monkeypatch):
-    seen = []
-
     class Recorder:
-        def apply(self, variables, a, b):
-            seen.append((a, b))
+        def apply(self, variables, *inputs, method):
+            if method is GMFlow.encode:
+                return Encoded(inputs[0], inputs[0])
             flow = jnp.stack(jnp.broadcast_arrays(*jnp.meshgrid(jnp.arange(64.0), jnp.arange(32.0))), axis=-1)
             return flow[None], -flow[None]
 
-    monkeypatch.setattr("ldip_jax.matching.networks.GMFlow", Recorder)
+    Recorder.encode, Recorder.compare = GMFlow.encode, GMFlow.compare
+    monkeypatch.setattr("ldip_jax.matching.gmflow.GMFlow", Recorder)
     a = jnp.arange(20 * 50 * 3.0).reshape(1, 20, 50, 3)
-    forward, backward = gmflow_both_ways({}, a, -a)
-    padded, _ = seen[0]
+    features = gmflow_features({}, a)
+    forward, backward = gmflow_flows({}, features, features)
+    padded, _ = features
     assert padded.shape == (1, 32, 64, 3)
     np.testing.assert_array_equal(padded[:, :20, :50], a)
     np.testing.assert_array_equal(padded[0, 31, 63], a[0, 19, 49])

@@ -80,7 +80,7 @@ def test_a_reference_of_the_same_density_is_not_touched(rng):
     assert same_match is match
 
 
-def test_reduced_images_are_kept_by_name_and_the_oldest_are_dropped(rng):
+def test_reduced_images_are_kept_and_the_oldest_are_dropped(rng):
     reduce = ReferenceReducer(kept=2)
     first, match = dense_pair(2.0, rng, "first")
     image = reduce(first, match)[0].reference

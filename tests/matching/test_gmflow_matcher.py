@@ -4,11 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.matching.confidence import confident_share
+from ldip_jax.inference.shortlist import ranked
+from ldip_jax.inference.stills import Still
 from ldip_jax.matching.dense import resize_image
 from ldip_jax.matching.density import median_scale
-from ldip_jax.matching.matcher import Pair
-from ldip_jax.matching.networks import gmflow_matcher
+from ldip_jax.matching.gmflow import GMFlowMatcher
+from ldip_jax.matching.matcher import Pair, confident_share
 from ldip_jax.ops.warp import pixel_grid
 from tests.published import published_params
 from tests.scenes import blocks
@@ -18,7 +19,7 @@ H, W = 192, 256
 
 @pytest.fixture(scope="session")
 def matcher():
-    return gmflow_matcher(published_params("gmflow"), published_params("basicvsr-reds4")["spynet"])
+    return GMFlowMatcher(published_params("gmflow"), published_params("basicvsr-reds4")["spynet"])
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,18 @@ def test_an_enlarged_part_of_the_scene_is_found(matcher, scene):
     # In pixels of the reference, of which two make one of the key-frame.
     for match in (coarse, refined):
         assert np.median(np.linalg.norm(match.warp - true, axis=-1)[sure]) < 0.8
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_stills_of_the_scene_rank_before_others_in_any_order(matcher, scene, seed):
+    soft = resize_image(resize_image(scene[:, :H, :W], (H // 4, W // 4)), (H, W))
+    right = [Still(f"right{x}", np.asarray(scene)[0, x : x + 180, 2 * x : 2 * x + 240]) for x in (12, 36)]
+    wrong = [Still(f"wrong{n}", blocks(seed=10 * (seed + 1) + n, height=180, width=240)) for n in range(6)]
+    stills = right + wrong
+    np.random.default_rng(seed).shuffle(stills)
+    rows = ranked(matcher, soft, stills)
+    assert {row.still.name for row in rows[:2]} == {"right12", "right36"}
+    assert [row.likely for row in rows[:2]] == [True] * 2
 
 
 def test_an_unrelated_reference_is_not_trusted(matcher, scene):

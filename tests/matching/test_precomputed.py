@@ -1,9 +1,12 @@
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
+from ldip_jax.matching.choice import PrecomputedMatcher
 from ldip_jax.matching.matcher import Pair
-from ldip_jax.matching.precomputed import PrecomputedMatcher
 
 H, W = 6, 8
 
@@ -89,3 +92,49 @@ def test_a_missing_file_and_a_missing_folder_are_named(tmp_path, pair):
         PrecomputedMatcher(tmp_path).coarse(pair)
     with pytest.raises(InputError, match="no such folder"):
         PrecomputedMatcher(tmp_path / "nowhere")
+
+
+def member(text, version=1):
+    """A member of an archive whose header is `text`."""
+    size = len(text).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text
+
+
+def hostile(folder, warp, compression=zipfile.ZIP_DEFLATED):
+    path = folder / "00000012_still one.npz"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("warp.npy", warp)
+        archive.writestr("confidence.npy", member(b"{}"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"({", b"'", b"[" * 500, b"{'descr': 'evil'}", b"\xff\xfe", b"{'descr': '|O', }"]
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_header_that_makes_no_sense(tmp_path, pair, text, version):
+    hostile(tmp_path, member(text, version))
+    with pytest.raises(InputError, match=r"00000012_still one\.npz") as caught:
+        PrecomputedMatcher(tmp_path).coarse(pair)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_packing_that_is_not_known(tmp_path, pair):
+    path = hostile(tmp_path, save(tmp_path, arrays()).read_bytes()[:384])
+    data = bytearray(path.read_bytes())
+    for start, field in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        data[data.find(start) + field] = 97
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"cannot be read as an \.npz file \(.*compression"):
+        PrecomputedMatcher(tmp_path).coarse(pair)
+
+
+def test_a_small_file_that_claims_much_is_refused_unread(tmp_path, pair):
+    text = b" " * (100 << 20)
+    path = hostile(tmp_path, member(text, 2))
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    with pytest.raises(InputError, match="'warp' takes 104857612 bytes, not 384"):
+        PrecomputedMatcher(tmp_path).coarse(pair)
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()

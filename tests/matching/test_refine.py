@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.matching.networks import flow_matcher
 from ldip_jax.matching.refine import Refiner
-from ldip_jax.models.backbone.spynet import SPyNet
+from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import bilinear, pixel_grid
 from tests.published import published_params
 from tests.scenes import blocks

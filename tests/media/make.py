@@ -1,15 +1,19 @@
 """Media for the tests, made on the spot."""
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 
 from ldip_jax.media.color import Color
 from ldip_jax.media.frames import plane_view
+from ldip_jax.media.writer import Writer, open_writer
 
 
 def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -123,3 +127,24 @@ def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
         return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def write(path: Path, frames: Sequence[np.ndarray], **options: Any) -> Writer:
+    """The frames as `open_writer` writes them."""
+    height, width = frames[0].shape[:2]
+    with open_writer(path, height=height, width=width, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return writer
+
+
+def interrupt_moves(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int) -> None:
+    """Raise KeyboardInterrupt once so many files have been moved into a folder."""
+    replace, left = os.replace, iter(range(after))
+
+    def die(source: Path, target: Path) -> None:
+        if Path(target).parent == folder and next(left, None) is None:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", die)

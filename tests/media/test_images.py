@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from ldip_jax.errors import InputError
-from ldip_jax.media.images import NotAnImageError, image_info, read_image, write_png
+from ldip_jax.media.image_files import NotAnImageError
+from ldip_jax.media.images import image_info, read_image, write_png
 from tests.media.make import smooth
 
 # First row, first column, and steps of the passes of an interlaced PNG.
@@ -332,3 +333,24 @@ def test_write_png_reports_and_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         write_png(tmp_path / "a.png", frame)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_avif(tmp_path, rng):
+    path = tmp_path / "a.avif"
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3] + bytes(len(data) // 3))
+    with pytest.raises(InputError, match=r"a\.avif: cannot be read as an image \(.*\); it may be") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_small_file_of_a_huge_image_is_refused_unread(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("1", (13000, 13000)).save(path)
+    assert path.stat().st_size < 100_000
+    for read in (image_info, read_image):
+        with pytest.raises(
+            InputError, match=r"a\.png: claims 13000x13000 pixels, far more than its size allows"
+        ):
+            read(path)

@@ -1,5 +1,6 @@
 """What `open_clip` takes and what it refuses."""
 
+import base64
 import subprocess
 import sys
 from fractions import Fraction
@@ -7,10 +8,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from ldip_jax.errors import InputError
+from ldip_jax.media import image_files, images
 from ldip_jax.media.reader import open_clip
+from ldip_jax.media.writer import open_writer
 from tests.media.make import make_video, moving, packets
 
 
@@ -62,15 +66,30 @@ def test_hidden_files_and_folders_are_ignored_others_are_named(folder):
     assert open_clip(folder).notes == []
     (folder / "readme.txt").write_text("x")
     (folder / "list.csv").write_text("x")
-    assert open_clip(folder).notes == ["files that are no images are ignored: list.csv and 1 more"]
+    assert open_clip(folder).notes == ["files that are not images are ignored: list.csv and 1 more"]
 
 
-def test_numbers_without_zeros_are_pointed_out(tmp_path):
+def test_numbers_without_zeros(tmp_path):
     for number in (1, 2, 10):
-        Image.new("RGB", (4, 4)).save(tmp_path / f"f{number}.png")
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"f{number}.png")
     clip = open_clip(tmp_path)
-    assert clip.names == ["f1.png", "f10.png", "f2.png"]
-    assert "f10.png before f2.png" in clip.notes[0]
+    assert clip.names == ["f1.png", "f2.png", "f10.png"]
+    assert clip.notes == ["taken in the order of their numbers: f2.png before f10.png"]
+    assert [round(255 * frame[0, 0, 0]) for frame in clip] == [1, 2, 10]
+
+
+def test_names_of_several_patterns_stay_in_name_order(tmp_path):
+    for name in ("a10.png", "a2.png", "b1.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    clip = open_clip(tmp_path)
+    assert clip.names == ["a10.png", "a2.png", "b1.png"]
+    assert clip.notes == ["name order puts a10.png before a2.png; pad the numbers if that is wrong"]
+
+
+def test_several_numbers_in_a_name(tmp_path):
+    for name in ("s2_t10.png", "s2_t9.png", "s10_t1.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert open_clip(tmp_path).names == ["s2_t9.png", "s2_t10.png", "s10_t1.png"]
 
 
 def test_notes_say_how_many_images_are_meant(tmp_path):
@@ -184,9 +203,133 @@ def test_an_animated_picture_is_a_video(tmp_path, rng):
         np.testing.assert_allclose(frame[..., 0] * 255, np.asarray(wanted), atol=0.01)
 
 
-def test_heic_is_named(tmp_path):
-    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
-    refused(tmp_path / "a.heic", "HEIC")
+def pages(path, rng, **options):
+    frames = [Image.fromarray(np.rint(f * 255).astype(np.uint8)) for f in moving(rng, 4, 16, 24)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    return [np.asarray(frame).astype(np.float32) / 255 for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "worst"),
+    [
+        ("a.webp", {"lossless": True, "duration": 50}, 0.01),
+        ("a.avif", {"duration": 50, "quality": 100, "subsampling": "4:4:4"}, 6),
+        ("a.tif", {"compression": "tiff_lzw"}, 0.01),
+    ],
+)
+def test_pictures_of_one_file_are_frames(tmp_path, rng, name, options, worst):
+    wanted = pages(tmp_path / name, rng, **options)
+    clip = open_clip(tmp_path / name)
+    assert (clip.kind, clip.count, clip.height, clip.width) == ("images", 4, 16, 24)
+    assert (clip.fps, clip.times) == (None if name == "a.tif" else 20, None)
+    assert clip.notes[-1] == "its 4 pictures are the frames"
+    for _ in range(2):
+        for frame, want in zip(clip, wanted, strict=True):
+            np.testing.assert_allclose(255 * frame, 255 * want, atol=worst)
+
+
+def test_pictures_keep_their_times_in_a_video(tmp_path, rng):
+    pages(tmp_path / "a.webp", rng, lossless=True, duration=[100, 100, 300, 200])
+    clip = open_clip(tmp_path / "a.webp")
+    assert clip.times == [0, Fraction(1, 10), Fraction(1, 5), Fraction(1, 2)]
+    with open_writer(tmp_path / "b.mp4", height=16, width=24, like=clip) as writer:
+        for frame in clip:
+            writer.write(frame)
+    made = open_clip(tmp_path / "b.mp4")
+    assert (made.times, made.hold) == (clip.times, Fraction(1, 5))
+
+
+def test_pages_of_several_sizes_are_no_clip(tmp_path):
+    first = Image.new("RGB", (24, 16))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[first.resize((12, 8))])
+    clip = open_clip(tmp_path / "a.tif")
+    assert (clip.kind, clip.count) == ("image", 1)
+    assert clip.notes == ["the first of its 2 pictures"]
+
+
+def test_damaged_pictures_are_found_before_the_work(tmp_path, rng):
+    for name, options in (("a.webp", {"lossless": True}), ("a.tif", {"compression": "tiff_lzw"})):
+        pages(tmp_path / name, rng, **options)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+        refused(tmp_path / name, name)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_default_video_stream_is_taken(tmp_path, rng, first):
+    for name, value in (("one", 0.2), ("two", 0.8)):
+        make_video(tmp_path / f"{name}.mkv", [np.full((32, 32, 3), value, np.float32)] * 3)
+    with (
+        av.open(str(tmp_path / "one.mkv")) as one,
+        av.open(str(tmp_path / "two.mkv")) as two,
+        av.open(str(tmp_path / "a.mkv"), "w") as output,
+    ):
+        for source, default in ((one, first), (two, not first)):
+            stream = output.add_stream_from_template(source.streams.video[0])
+            stream.disposition = Disposition.default if default else Disposition(0)
+        for source, stream in zip((one, two), output.streams.video, strict=True):
+            for packet in source.demux():
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+    clip = open_clip(tmp_path / "a.mkv")
+    assert next(iter(clip)).mean() == pytest.approx(0.2 if first else 0.8, abs=0.02)
+    assert f"the {'first' if first else 'default one'} of 2 video streams is taken" in clip.notes
+
+
+# Quarters of red, green, blue and grey, 64x64.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAD8AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt"
+    "AAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA"
+    "AAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xy"
+    "bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAAEdt"
+    "ZGF0AAAAOygBrwngITl1X//7Cf//+1C8h+lbLZ559z9kf9YC//8F0HCf/4D0QH7+Ft/63eTI//0N1Onx7LC+lDQg"
+)
+
+
+def test_heic_without_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "HEIF_READERS", ())
+    image_files.learn_heif.cache_clear()
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    for path in (tmp_path / "a.heic", tmp_path):
+        refused(path, "a.heic: HEIC images need the extra heif", "pip install 'ldip-jax[heif]'")
+    with pytest.raises(InputError, match="need the extra heif"):
+        images.read_image(tmp_path / "a.heic")
+    image_files.learn_heif.cache_clear()
+
+
+def test_heic(tmp_path):
+    pytest.importorskip("pi_heif")
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    for path in (tmp_path / "a.heic", tmp_path):
+        clip = open_clip(path)
+        assert (clip.count, clip.height, clip.width, clip.notes) == (1, 64, 64, [])
+        (frame,) = clip
+        np.testing.assert_allclose(255 * frame[16, 16], (200, 60, 60), atol=2)
+        np.testing.assert_allclose(255 * frame[48, 48], (220, 220, 220), atol=2)
+    (tmp_path / "a.heic").write_bytes(HEIC[:-40])
+    refused(tmp_path / "a.heic", "a.heic: cannot be read as an image")
+    place = HEIC.find(b"colrnclx") + 8
+    (tmp_path / "a.heic").write_bytes(HEIC[:place] + bytes([0, 9, 0, 16]) + HEIC[place + 4 :])
+    refused(tmp_path / "a.heic", "PQ high dynamic range")
+
+
+def test_an_mpeg_stream_is_no_image(tmp_path, rng):
+    frames = moving(rng, 5, 64, 64)
+    path = make_video(
+        tmp_path / "a.m2v", frames, codec="mpeg2video", container="mpeg2video", options={"b": "3000000"}
+    )
+    clip = open_clip(path)
+    assert (clip.kind, clip.count, len(list(clip))) == ("video", 5, 5)
+
+
+def test_postscript_is_not_run(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.eps")
+    refused(tmp_path / "a.eps", "a.eps", "cannot be read as video or image")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: cannot be read as an image"):
+        images.read_image(tmp_path / "a.png")
 
 
 def test_strange_names(tmp_path, rng):

@@ -13,7 +13,7 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import Color
 from ldip_jax.media.reader import open_clip
-from tests.media.make import make_video, moving, smooth
+from tests.media.make import from_rgb, make_video, moving, smooth
 
 NTSC = Fraction(24000, 1001)
 CONTAINERS = ["a.mp4", "a.mov", "a.mkv", "a.avi", "a.mpg", "a.ts", "a.webm", "f.mp4", "a.flv", "a.m4v"]
@@ -90,7 +90,7 @@ def test_bars_by_their_tags(tmp_path, matrix, layout, name):
 def test_untagged_bars_by_their_size(tmp_path, size, matrix):
     clip = open_clip(make_video(tmp_path / "a.mkv", [bars(matrix, *size)], codec="ffv1"))
     assert clip.color.matrix == matrix
-    assert "is assumed from its size" in clip.notes[0]
+    assert "is assumed from its size" in clip.guesses[0]
     (frame,) = clip
     centres = frame[100, size[1] // 16 :: size[1] // 8]
     np.testing.assert_allclose(centres, RGB, atol=1.2 / 255)
@@ -175,7 +175,7 @@ def test_the_display_matrix_is_applied(tmp_path, rng, matrix, upright):
     assert frame.shape == (clip.height, clip.width, 3)
     assert frame.flags.c_contiguous
     assert clip.sample_aspect == (Fraction(15, 16) if matrix[0] == 0 else Fraction(16, 15))
-    assert clip.notes[1:] == ([] if matrix == (1, 0, 0, 1) else ["turned upright as its display matrix says"])
+    assert clip.notes == ([] if matrix == (1, 0, 0, 1) else ["turned upright as its display matrix says"])
 
 
 def test_variable_frame_rate_keeps_times(tmp_path, rng):
@@ -304,3 +304,31 @@ def test_leaving_early_closes_the_file(tmp_path, rng):
     assert len(os.listdir("/dev/fd")) > before
     frames.close()
     assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_a_change_of_size_is_found_when_a_file_is_opened(tmp_path, rng, suffix):
+    """In one stream and on one clock, as encoders of live video write it."""
+    path, number, stream = tmp_path / f"a{suffix}", 0, None
+    with av.open(str(path), "w") as output:
+        for height, width in ((32, 48), (64, 96)):
+            encoder = av.VideoCodecContext.create("libx264", "w")
+            contexts = [encoder]
+            if stream is None:
+                stream = output.add_stream("libx264", rate=25)
+                contexts.append(stream.codec_context)
+            for context in contexts:
+                context.height, context.width, context.pix_fmt = height, width, "yuv420p"
+                context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
+            output.start_encoding()
+            for pixels in moving(rng, 5, height, width):
+                frame = from_rgb(pixels, "yuv420p")
+                frame.pts, number = number, number + 1
+                coded = list(encoder.encode(frame))
+                for packet in [*coded, *(encoder.encode(None) if number in (5, 10) else [])]:
+                    again = av.Packet(bytes(packet))
+                    again.stream, again.time_base = stream, Fraction(1, 25)
+                    again.pts, again.dts, again.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+                    output.mux(again)
+    with pytest.raises(InputError, match=r"changes from 48x32 to 96x64 at frame 5; split the clip there"):
+        open_clip(path)

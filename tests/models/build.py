@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.models.assemble import draw
-from ldip_jax.models.backbone.basicvsr import BasicVSR
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.ref_align import Reference
+from ldip_jax.models.trainable import draw
 
 NARROW = {"mid_channels": 8, "num_blocks": 2}
 

@@ -10,14 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.models.assemble import draw
-from ldip_jax.models.gmflow.encoder import TridentConv, instance_norm
-from ldip_jax.models.gmflow.gmflow import GMFlow
-from ldip_jax.models.gmflow.matching import global_matching, local_matching, neighbourhood
-from ldip_jax.models.gmflow.propagation import Propagation
-from ldip_jax.models.gmflow.transformer import Transformer, add_position, sine_position
-from ldip_jax.models.gmflow.upsampling import convex_upsample
-from ldip_jax.models.gmflow.windows import merge_windows, shifted_regions, split_windows
+from ldip_jax.models.networks.gmflow import (
+    GMFlow,
+    Propagation,
+    TridentConv,
+    convex_upsample,
+    global_matching,
+    instance_norm,
+    local_matching,
+    neighbourhood,
+)
+from ldip_jax.models.networks.gmflow_transformer import (
+    Transformer,
+    add_position,
+    merge_windows,
+    shifted_regions,
+    sine_position,
+    split_windows,
+)
+from ldip_jax.models.trainable import draw
 from ldip_jax.ops.conv import conv2d
 from tests.published import published_params
 from tests.scenes import blocks

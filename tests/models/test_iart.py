@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames, refined_frames
+from ldip_jax.inference.engine import backbone_frames, refined_frames
 from ldip_jax.inference.model import BAND_PIXELS
 from ldip_jax.inference.programs import Programs
-from ldip_jax.models.backbone.iart import IART
+from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
+from ldip_jax.models.networks.iart import IART
 from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.rules import convert
 from tests.models.build import narrow_ldip, random_references
@@ -39,7 +40,7 @@ def window(programs, frames):
 
 @pytest.fixture(scope="module")
 def alone(programs, window):
-    return np.concatenate(list(backbone_frames(programs, window, range(COUNT), None, lambda _: None)))
+    return np.concatenate(list(backbone_frames(window, range(COUNT), lambda _: None)))
 
 
 def test_frame_by_frame_equals_the_whole_program(programs, frames, alone):
@@ -52,5 +53,6 @@ def test_frame_by_frame_equals_the_whole_program(programs, frames, alone):
 def test_untrained_lrrf_is_the_backbone_bit_for_bit(programs, window, alone, rng):
     stack = random_references(rng, (1, 2), HR)
     references = [jax.tree.map(lambda x, n=n: x[:, n], stack) for n in range(2)]
-    made = refined_frames(programs, window, range(COUNT), None, lambda _: references, {0, 3}, lambda _: None)
+    whole = range(COUNT)
+    made = refined_frames(programs, window, whole, whole, lambda _: references, (0, 3), lambda _: None)
     np.testing.assert_array_equal(np.concatenate(list(made)), alone)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from ldip_jax.models.assemble import quick_jit
-from ldip_jax.models.backbone.basicvsr import BasicVSR
-from ldip_jax.models.backbone.propagation import Flows
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.models.networks.basicvsr import BasicVSR
+from ldip_jax.models.trainable import quick_jit
 from tests.models.build import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
 
 FRAMES, LR, HR = 4, (4, 6), (16, 24)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from ldip_jax.models.swin import SwinBlock
+from ldip_jax.models.networks.swin import SwinBlock
 from ldip_jax.ops.windows import relative_index
 
 

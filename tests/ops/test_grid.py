@@ -1,14 +1,25 @@
 """The arbitrary-scale grid against exact fractions."""
 
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.ops.grid import Grid, crop_axis, sample_bicubic, sample_nearest, whole_axis, whole_grid
+from ldip_jax.models.ldip import flow_on
+from ldip_jax.ops.grid import (
+    Axis,
+    Grid,
+    crop_axis,
+    sample_bicubic,
+    sample_flow,
+    sample_nearest,
+    whole_axis,
+    whole_grid,
+)
 
 
 @pytest.mark.parametrize(("n", "N"), [(4, 6), (5, 5), (7, 28), (8, 28), (9, 31), (64, 96), (3, 24)])
@@ -49,6 +60,51 @@ def test_bicubic_holds_constants_and_identity(rng):
     np.testing.assert_array_equal(sample_bicubic(x, whole_grid((5, 6), (5, 6))), x)
     flat = sample_bicubic(jnp.ones_like(x), whole_grid((5, 6), (17, 13)))
     np.testing.assert_allclose(flat, 1.0, atol=1e-6)
+
+
+SIZES = [((9, 12), (36, 48)), ((8, 10), (28, 20)), ((7, 9), (10, 14)), ((8, 10), (17, 33)), ((6, 5), (6, 5))]
+
+
+@pytest.mark.parametrize(("size", "out"), SIZES)
+def test_a_flow_on_a_whole_grid_is_resized_half_pixel_bilinear(rng, size, out):
+    """Up to the edges; asymmetric too, and where the sizes are no multiples, as of 9 pixels at x1.5."""
+    flow = jnp.asarray(rng.standard_normal((2, *size, 2)), jnp.float32)
+    grid = whole_grid(size, out)
+    np.testing.assert_allclose(flow_on(flow, out, grid), flow_on(flow, out), atol=2e-5)
+    # Float32 whatever the features are.
+    assert sample_flow(flow.astype(jnp.bfloat16), grid).dtype == jnp.float32
+
+
+class Cropped(NamedTuple):
+    """An axis of a frame: its sizes, an HR crop of it, an LR window around that, and the crop's grid."""
+
+    hr: int
+    lr: int
+    crop: slice
+    window: slice
+    axis: Axis
+
+
+def axis_of_crop(rng, scale, side) -> Cropped:
+    lr = int(side / scale) + 40
+    hr = round(lr * scale)
+    step = lr / hr
+    first = int(rng.integers(5, hr - side - 5))
+    begin, end = floor((first + 0.5) * step - 0.5), ceil((first + side - 0.5) * step - 0.5)
+    window = slice(int(rng.integers(0, begin + 1)), int(rng.integers(end + 1, lr + 1)))
+    origin = (first + 0.5) * step - 0.5 - window.start
+    axis = crop_axis(jnp.float32(origin), jnp.float32(step), side)
+    return Cropped(hr, lr, slice(first, first + side), window, axis)
+
+
+@pytest.mark.parametrize("side", [64, 256])
+@pytest.mark.parametrize("scales", [(1.5, 1.5), (2.37, 2.37), (3.9, 3.9), (4.0, 4.0), (3.5, 2.0), (1.7, 4.3)])
+def test_a_flow_on_a_crop_is_that_of_the_whole_frame_cropped(rng, scales, side):
+    rows, columns = (axis_of_crop(rng, scale, side) for scale in scales)
+    flow = jnp.asarray(rng.standard_normal((1, rows.lr, columns.lr, 2)), jnp.float32)
+    whole = flow_on(flow, (rows.hr, columns.hr))[:, rows.crop, columns.crop]
+    got = sample_flow(flow[:, rows.window, columns.window], Grid(rows.axis, columns.axis))
+    np.testing.assert_allclose(got, whole, atol=1e-3)
 
 
 def test_one_program_serves_every_scale():

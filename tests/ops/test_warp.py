@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.ops.warp import bilinear, flow_warp, nearest, pixel_grid
+from ldip_jax.ops.grid import Grid, crop_axis, sample_bicubic
+from ldip_jax.ops.warp import bicubic, bilinear, flow_warp, nearest, pixel_grid
 
 
 def sample(image: np.ndarray, x: float, y: float) -> np.ndarray:
@@ -100,3 +101,48 @@ def test_nearest_has_no_gradient_to_places(rng):
     coords = jnp.asarray(rng.uniform(0, 2, (1, 4, 4, 2)), jnp.float32)
     grad = jax.grad(lambda c: sum(part.sum() for part in nearest(x, c)))(coords)
     assert not grad.any()
+
+
+def test_bicubic_at_whole_pixels_is_the_pixel_bit_for_bit(rng):
+    x = jnp.asarray(rng.standard_normal((2, 6, 7, 3)), jnp.float32)
+    places = jnp.broadcast_to(pixel_grid(6, 7) + jnp.array([2.0, -1.0])[None, None], (2, 6, 7, 2))
+    out = bicubic(x, places)
+    np.testing.assert_array_equal(out[:, 1:, :-2], x[:, :-1, 2:])
+    # Edges are held.
+    np.testing.assert_array_equal(out[:, 0], out[:, 1])
+    np.testing.assert_array_equal(out[:, :, -1], out[:, :, -3])
+
+
+def test_bicubic_equals_sampling_along_both_axes(rng):
+    x = jnp.asarray(rng.standard_normal((2, 9, 11, 3)), jnp.float32)
+    rows, columns = (
+        crop_axis(jnp.float32(-2.3), jnp.float32(0.37), 37),
+        crop_axis(*jnp.float32([1.7, 0.61]), 16),
+    )
+    where = [np.asarray(axis.index) + np.asarray(axis.offset) for axis in (rows, columns)]
+    places = np.stack(np.meshgrid(where[1], where[0]), -1).astype(np.float32)
+    out = bicubic(x, jnp.broadcast_to(jnp.asarray(places), (2, *places.shape)))
+    np.testing.assert_allclose(out, sample_bicubic(x, Grid(rows, columns)), atol=2e-5)
+
+
+def test_bicubic_far_outside_is_the_nearest_edge(rng):
+    x = jnp.asarray(rng.standard_normal((1, 4, 5, 2)), jnp.float32)
+    out = bicubic(x, jnp.array([[[[3e9, 3e9], [-3e9, 1.0], [2.0, -3e9]]]]))
+    np.testing.assert_allclose(out[0, 0], jnp.stack([x[0, 3, 4], x[0, 1, 0], x[0, 0, 2]]), atol=1e-6)
+
+
+def test_bicubic_gradient_is_the_transpose_and_places_get_none(rng):
+    shape, coords = (2, 5, 6, 3), jnp.asarray(rng.uniform(-2, 8, (2, 4, 7, 2)), jnp.float32)
+    x, other = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for _ in range(2))
+    g = jnp.asarray(rng.standard_normal((2, 4, 7, 3)), jnp.float32)
+    _, back = jax.vjp(bicubic, x, coords)
+    to_x, to_coords = back(g)
+    np.testing.assert_allclose(jnp.sum(bicubic(other, coords) * g), jnp.sum(other * to_x), rtol=1e-4)
+    assert not to_coords.any()
+
+
+def test_bicubic_gradient_counts_readers_in_float32():
+    x = jnp.ones((1, 2, 2, 1), jnp.bfloat16)
+    grad = jax.grad(lambda x: bicubic(x, jnp.zeros((1, 10, 100, 2))).astype(jnp.float32).sum())(x)
+    assert grad.dtype == jnp.bfloat16
+    assert grad.astype(jnp.float32).sum() == 1000

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import torch
 
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames
+from ldip_jax.inference.engine import backbone_frames
 from ldip_jax.inference.programs import Programs
+from ldip_jax.inference.streaming import WindowFeatures
 
 # Frames, height, width: odd sides, sides under 32 and under 64; only the last are multiples of 32.
 CLIPS = [(1, 20, 28), (2, 8, 8), (5, 37, 53), (2, 64, 32)]
@@ -82,7 +83,7 @@ def run_frame_by_frame(programs: Programs, frames, features: str):
     named["to_previous"] = [window.flow(i, i - 1) for i in places[1:]]
     named[features] = window.features
     named["hr_pre"] = [programs.upscale(features, None) for features in window.features]
-    named["output"] = list(backbone_frames(programs, window, places, None, lambda _: None))
+    named["output"] = list(backbone_frames(window, places, lambda _: None))
     return named
 
 

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames
+from ldip_jax.inference.engine import backbone_frames
 from ldip_jax.inference.programs import Programs
-from ldip_jax.models.backbone.basicvsr import BasicVSR
-from ldip_jax.models.backbone.spynet import SPyNet
+from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks.basicvsr import BasicVSR
+from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")
@@ -68,7 +69,7 @@ def test_every_stage_equals_torch(twin, programs, size):
 def test_a_scanned_clip_equals_frame_by_frame(weights, programs):
     frames = clip(2, 5, 20, 28)
     window = WindowFeatures(programs, list(frames), lambda _: None)
-    one_by_one = np.concatenate(list(backbone_frames(programs, window, range(5), None, lambda _: None)))
+    one_by_one = np.concatenate(list(backbone_frames(window, range(5), lambda _: None)))
     whole = jax.jit(BasicVSR(**weights.config).apply)({"params": weights.params}, frames[None])[0]
     np.testing.assert_allclose(whole, one_by_one, rtol=0, atol=1e-5)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ldip_jax.inference.engine import WindowFeatures
 from ldip_jax.inference.programs import Programs
-from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks.basicvsr import BasicVSR
 from tests.published import published_params
 
 GOLDEN = Path(__file__).parents[1] / "golden"

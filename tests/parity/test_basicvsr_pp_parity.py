@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.inference.engine import WindowFeatures, backbone_frames
+from ldip_jax.inference.engine import backbone_frames
 from ldip_jax.inference.model import build
 from ldip_jax.inference.programs import Programs
-from ldip_jax.models.backbone.basicvsr_pp import BasicVSRPlusPlus
+from ldip_jax.inference.streaming import WindowFeatures
+from ldip_jax.models.networks.basicvsr_pp import BasicVSRPlusPlus
 from ldip_jax.ops.deform_conv import deform_conv
 from ldip_jax.weights.load import load_weights
 
@@ -97,7 +98,7 @@ def test_a_scanned_clip_equals_frame_by_frame(x4):
     _, weights, programs = x4
     frames = clip(2, 4, 37, 53)
     window = WindowFeatures(programs, list(frames), lambda _: None)
-    one_by_one = np.concatenate(list(backbone_frames(programs, window, range(4), None, lambda _: None)))
+    one_by_one = np.concatenate(list(backbone_frames(window, range(4), lambda _: None)))
     whole = jax.jit(BasicVSRPlusPlus(**weights.config).apply)({"params": weights.params}, frames[None])[0]
     np.testing.assert_allclose(whole, one_by_one, rtol=0, atol=1e-5)
 

@@ -10,8 +10,7 @@ import pytest
 
 from ldip_jax.inference.model import build
 from ldip_jax.inference.programs import Programs
-from ldip_jax.models.backbone.iart import SwinIRFM
-from ldip_jax.models.backbone.implicit_alignment import ImplicitAlignment
+from ldip_jax.models.networks.iart import ImplicitAlignment, SwinIRFM
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.models.backbone.basicvsr import BasicVSR
-from ldip_jax.models.backbone.propagation import Flows
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.lrrf import LRRF, init_lrrf
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.warp import pixel_grid
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from ldip_jax.models.raft.raft import RAFT
+from ldip_jax.models.networks.raft import RAFT
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from ldip_jax.models.backbone.propagation import Flows
-from ldip_jax.models.ldip import KeyFrames, hr_flow
+from ldip_jax.models.ldip import KeyFrames
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.ops.resize import hr_flow
 
 PAIRS, WINDOW, HEADS, LAYERS = 4, 8, 4, 2
 

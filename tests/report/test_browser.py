@@ -33,7 +33,10 @@ def report(tmp_path_factory):
         methods=methods,
         crops=[Crop(0, 10, 10, 32)],
         key_frames=[KeyFrame(LONG, [Reference(LONG, 0.7, True, methods[0].images[0])])],
-        tables=[Table(LONG, [LONG] * 3, [[LONG, "1", "2"]], [LONG])],
+        tables=[
+            Table(LONG, [LONG] * 3, [[LONG, "1", "2"]], [LONG]),
+            Curves(LONG, "Gain", [0, 3], [("Red", [None, None]), (LONG, [1.5, -0.25])], "distance"),
+        ],
         curves=Curves(LONG, "PSNR", [4, 5, 6], [("Red", [30.0, 31.5, 29.0]), (LONG, [None, 20.0, 28.25])]),
         figures=[Figures(LONG, LONG, [(LONG, [(LONG, methods[0].images[0])])])],
     )
@@ -103,10 +106,10 @@ def test_the_slider_moves_by_keyboard(page):
 
 def test_the_slider_is_reached_with_tab(page):
     reached = set()
-    for _ in range(7):
+    for _ in range(8):
         page.press("Tab", 9)
         reached.add(page.js("document.activeElement.id"))
-    assert {"curves", "left-method", "right-method", "zoom", "cut", "frame"} <= reached
+    assert {"table-1", "curves", "left-method", "right-method", "zoom", "cut", "frame"} <= reached
 
 
 def test_the_line_is_dragged(page):
@@ -133,13 +136,13 @@ def test_scrubbing_shows_other_frames(page):
 
 def test_the_curves_cursor_moves_by_keyboard_and_pointer(page):
     def shown():
-        return [page.js(f"document.getElementById('curve-value-{number}').textContent") for number in (0, 1)]
+        return [page.js(f"document.getElementById('curves-value-{number}').textContent") for number in (0, 1)]
 
     assert shown() == ["30.00", "\N{EN DASH}"]
     page.js("curves.focus()")
     page.press(*RIGHT)
     assert shown() == ["31.50", "20.00"]
-    assert page.js("document.getElementById('curve-frame').textContent") == "PSNR, frame 5"
+    assert page.js("document.getElementById('curves-at').textContent") == "PSNR, frame 5"
     page.press(*END)
     page.press(*RIGHT)
     assert shown() == ["29.00", "28.25"]
@@ -147,8 +150,24 @@ def test_the_curves_cursor_moves_by_keyboard_and_pointer(page):
     left, top, width, height = box(page, "curves")
     page.drag((left + 5, top + height / 2), (left + width / 2, top + height / 2))
     assert shown() == ["31.50", "20.00"]
-    line = box(page, "curve-cursor")
+    line = box(page, "curves-cursor")
     assert line[0] - left == pytest.approx(width / 2, abs=0.05 * width)
+
+
+def test_curves_over_another_axis_have_their_own_cursor_and_leave_out_what_has_no_value(page):
+    def text(name):
+        return page.js(f"document.getElementById('{name}')?.textContent")
+
+    assert page.js("document.querySelectorAll('svg.curves').length") == 2
+    assert (text("table-1-value-0"), text("table-1-value-1")) == (None, "1.50")
+    # As the second of all, though it stands alone; and its two points are marked.
+    assert page.js("document.querySelectorAll('#table-1 .curve.c1').length") == 1
+    assert page.js("document.querySelectorAll('#table-1 .curve').length") == 1
+    assert page.js("document.querySelectorAll('#table-1 .dot.c1').length") == 2
+    page.js("document.getElementById('table-1').focus()")
+    page.press(*RIGHT)
+    assert (text("table-1-value-1"), text("table-1-at")) == ("-0.25", "Gain, distance 3")
+    assert text("curves-at") == "PSNR, frame 4"
 
 
 def test_methods_are_chosen(page):

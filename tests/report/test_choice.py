@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.report.choice import choose_crops, shown_frames
+from ldip_jax.report.comparison import choose_crops, shown_frames
 from ldip_jax.report.content import Crop
 
 

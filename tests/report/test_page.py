@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ldip_jax.errors import InputError
-from ldip_jax.report.choice import choose_crops
+from ldip_jax.report.comparison import choose_crops
 from ldip_jax.report.content import Crop, KeyFrame, Method, Reference
 from ldip_jax.report.page import write_report
 
@@ -68,7 +68,11 @@ def test_all_parts_are_there(rng, tmp_path):
         Method("LDIP, 2 stills", b, 30.98765, 0.912345, 61.25, "untrained"),
         Method("Table only", psnr_y=1.0),
     ]
-    references = [Reference("still.png", 0.834, True, a[0]), Reference("bad.png", 0.004, False)]
+    references = [
+        Reference("still.png", 0.834, True, a[0], "calibrated: exposure +0.71 stops"),
+        Reference("bad.png", 0.004, False),
+        Reference("soft.png", 0.4, False, None, "not used: <blurred>"),
+    ]
     keys = [KeyFrame("frame 0", references)]
     crop = Crop(2, 10, 20, 16)
     write_report(
@@ -85,7 +89,8 @@ def test_all_parts_are_there(rng, tmp_path):
     for text in ("A title", "Scale", "Bicubic", "20.1234", "0.9123", "61.2", "untrained", "A note."):
         assert text in page.text
     assert "83\N{NO-BREAK SPACE}%" in page.text
-    assert "not used" in page.text
+    for text in ("not used", "calibrated: exposure +0.71 stops", "not used: <blurred>"):
+        assert text in page.text
     where = "00000002.png, 16 \N{MULTIPLICATION SIGN} 16 pixels from (10, 20)"
     details = [image for image in page.all("img") if "src" in image]
     assert [image["alt"] for image in details] == [f"Bicubic: {where}", f"LDIP, 2 stills: {where}"]
@@ -213,9 +218,9 @@ def test_quality_falls_first_and_then_the_number_of_frames(rng, tmp_path):
 @pytest.mark.parametrize(
     ("methods", "reason"),
     [
-        ([("a", 2, 8), ("a", 2, 8)], "name of its own"),
+        ([("a", 2, 8), ("a", 2, 8)], "needs its own name"),
         ([("a", 2, 8), ("b", 1, 8)], "b has 1 images for 2"),
-        ([("a", 2, 8), ("b", 2, 9)], "one size"),
+        ([("a", 2, 8), ("b", 2, 9)], "the same size"),
     ],
 )
 def test_contradictions_are_refused(rng, tmp_path, methods, reason):

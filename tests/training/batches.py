@@ -1,4 +1,4 @@
-"""Training batches out of noise."""
+"""Training batches of noise, exact records of synthetic clips, and the shapes of a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from tests.data.record import made_up, pictures_of
 
 
 def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
-    """A batch of crops of made-up records, all slots kept."""
+    """A batch of crops of synthetic records, with all slots kept."""
     frames = max(plan.frames, 5)
     drawn = []
     for _ in range(samples):
@@ -24,7 +24,7 @@ def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
 
 
 def exact_work(clip: ClipSample) -> Record:
-    """The record of a made-up clip without any network: no features, exact matches."""
+    """The record of a synthetic clip without any network: no features, exact matches."""
     assert clip.flows is not None
     assert clip.warps is not None
     assert clip.confidence is not None
@@ -36,15 +36,16 @@ def exact_work(clip: ClipSample) -> Record:
         to_next=clip.flows[0],
         to_previous=clip.flows[1],
         keys=clip.keys,
-        references=clip.hr,
+        references=clip.hr if clip.references is None else clip.references,
         candidates=clip.candidates,
         warps=clip.warps,
         confidence=clip.confidence,
+        low_references=clip.lr if clip.damage or clip.references is not None else None,
     )
 
 
 def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int = 64) -> Sample:
-    """The shapes of a batch of a plan, however large."""
+    """The shapes of a batch of a crop plan, however large."""
     hr, lr = plan.sides(scale)
     b, t, k, n, r = batch_size, plan.frames, plan.keys, plan.references, plan.window
     shapes = Sample(
@@ -62,5 +63,7 @@ def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int 
         warps=((b, k, n, hr, hr, 2), np.float32),
         confidence=((b, k, n, hr, hr, 1), np.float32),
         valid=((b, k, n), np.float32),
+        route_warps=((b, t, k, hr, hr, 2), np.float32) if plan.routes else None,
+        route_sure=((b, t, k, hr, hr, 1), np.float32) if plan.routes else None,
     )
-    return Sample(*(jax.ShapeDtypeStruct(*entry) for entry in shapes))
+    return Sample(*(entry and jax.ShapeDtypeStruct(*entry) for entry in shapes))

@@ -30,9 +30,9 @@ def train_tiny(workdir: Path, steps: int, pause: float) -> None:
 
 
 def train_config(workdir: Path, steps: int, path: str, *overrides: str) -> None:
-    """The run of `train.py` with this config, checkpoints after every other step."""
+    """The run of `ldip train` with this config, checkpoints after every other step."""
+    from ldip_jax.training.config_flags import read_config
     from ldip_jax.training.loop import train
-    from ldip_jax.training.make_records import read_config
 
     config = read_config(path, overrides)
     config.steps, config.log_every, config.checkpoint_every = steps, 1, 2
@@ -40,13 +40,13 @@ def train_config(workdir: Path, steps: int, path: str, *overrides: str) -> None:
 
 
 def steps_done(workdir: Path) -> int:
-    """Entries in the log, whole ones."""
+    """The number of complete entries in the log."""
     path = workdir / "metrics.jsonl"
     return path.read_text().count("\n") if path.exists() else 0
 
 
 def wait_for_step(workdir: Path, go_on: Callable[[], bool]) -> None:
-    """Return when the run has logged another step. It starts by taking back what it will do again."""
+    """Return when the run has logged another step. It first removes entries of steps that it will repeat."""
     before = steps_done(workdir)
     while go_on() and (now := steps_done(workdir)) <= before:
         before = now
@@ -54,7 +54,7 @@ def wait_for_step(workdir: Path, go_on: Callable[[], bool]) -> None:
 
 
 def losses(workdir: Path) -> dict[int, float]:
-    """Losses by step, as logged; no step is there twice."""
+    """Losses by step, as logged; no step is logged twice."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     entries = [line for line in lines if "loss" in line]
     assert len({entry["step"] for entry in entries}) == len(entries)
@@ -62,7 +62,7 @@ def losses(workdir: Path) -> dict[int, float]:
 
 
 def assert_same(expected: Path, found: Path) -> None:
-    """Same losses, and the same newest checkpoint, bit for bit."""
+    """The losses are the same, and so is the newest checkpoint, bit for bit."""
     assert losses(found) == losses(expected)
     stored = [ocp.load(str(max(run.glob("checkpoints/0*"))))["arrays"] for run in (expected, found)]
     assert stored[0].keys() == stored[1].keys()
@@ -72,13 +72,13 @@ def assert_same(expected: Path, found: Path) -> None:
 
 
 def typical_step(workdir: Path) -> float:
-    """Seconds a step, in the median."""
+    """The median number of seconds per step."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return 1.0 / statistics.median(line["steps_per_second"] for line in lines if "steps_per_second" in line)
 
 
 class Trials:
-    """Processes of one kind of run, forked from one that has imported everything already."""
+    """Processes of one kind of run, forked from a process that has already imported everything."""
 
     def __init__(self, target: Callable[..., None], steps: int, *options: Any, seed: int = 0):
         self._context = multiprocessing.get_context("forkserver")
@@ -99,9 +99,9 @@ class Trials:
         assert process.exitcode == 0, process.exitcode
 
     def kill_once(self, workdir: Path, step_seconds: float) -> bool:
-        """Train, and kill at a random moment; False where the run was done before that moment.
+        """Train, and kill at a random moment; False if the run was done before that moment.
 
-        One in five may be killed while it starts; the others make one step to two thirds of all.
+        One in five may be killed while it starts; the others complete between one step and two thirds of all.
         """
         process = self.begin(workdir)
         if self._random.random() > 0.2:
@@ -133,7 +133,7 @@ def main() -> int:
         step_seconds = typical_step(reference)
         print(f"never stopped: {args.steps} steps, {step_seconds:.2f} s each", flush=True)
         kills = runs = 0
-        # Three kills to a run at most, so that runs get on.
+        # At most three kills per run, so that runs make progress.
         while kills < args.trials:
             runs += 1
             workdir = Path(folder, f"run{runs}")

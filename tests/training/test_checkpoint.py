@@ -1,4 +1,4 @@
-"""Checkpoints: kept, restored bit for bit, damaged, refused."""
+"""Checkpoints: which are kept, restored bit for bit, damaged or refused."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ FROZEN = {"basicvsr-reds4": "ab" * 32}
 
 @flax.struct.dataclass
 class Toy:
-    """What a state of training is made of."""
+    """The parts of a training state."""
 
     step: jax.Array
     params: dict[str, Any]
@@ -150,7 +150,7 @@ def test_any_damage_to_the_newest_checkpoint_falls_back_or_does_no_harm(tmp_path
         with opened(workdir, tell=told.append) as checkpoints:
             state, data = checkpoints.restore_latest(toy(0))
             step = int(state.step)
-            # Some files hold nothing that is needed: then nothing is lost. Never is anything else returned.
+            # Some files hold nothing that is needed, so nothing is lost. No other state is ever returned.
             assert_same(state, toy(step))
             assert data == {"next_index": 10 * step}
             assert step == (1 if told else 2)
@@ -238,7 +238,7 @@ def test_a_file_in_the_folders_place_is_one_line(tmp_path):
 
 @pytest.fixture
 def no_root():
-    """Permissions hold for this process as they do for a user."""
+    """Permissions apply to this process as they do to a user."""
     if os.geteuid():
         yield
         return
@@ -255,7 +255,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path, no_root):
     assert "\n" not in str(caught.value)
 
 
-# Where several files fail at once, the library that writes them tells of one and leaves the others' errors.
+# If several files fail at once, the library that writes them reports one and leaves the other errors.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_failed_write_is_one_line_and_the_checkpoint_before_it_stays(tmp_path):
     store(tmp_path, 1)
@@ -274,7 +274,7 @@ def test_a_failed_write_is_one_line_and_the_checkpoint_before_it_stays(tmp_path)
 
 @contextmanager
 def no_large_files():
-    """Stands in for a disk that fails while it is written, which takes root."""
+    """Stands in for a disk that fails while it is written; a real one would need root."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:

@@ -1,4 +1,4 @@
-"""One device, eight, or two processes: the same run."""
+"""One device, eight devices and two processes give the same run."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,29 +18,24 @@ from tests.training import tiny_run
 from tests.training.kill_and_resume import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
-# Seconds; a machine that is busy with other things may need many.
+# In seconds; a busy machine may need many.
 PATIENCE = float(os.environ.get("LDIP_TEST_PATIENCE", "200"))
 
 
 def losses(workdir: Path) -> dict[int, float]:
-    """Losses by step, as logged; no step is there twice."""
+    """Losses by step, as logged; no step is logged twice."""
     entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert len({entry["step"] for entry in entries}) == len(entries)
     return {entry["step"]: entry["loss"] for entry in entries}
 
 
 def begin(workdir: Path, steps: int, pause: float = 0.0, **environment: str) -> subprocess.Popen:
+    return begin_module("tests.training.tiny_run", str(workdir), str(steps), str(pause), **environment)
+
+
+def begin_module(name: str, *arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-W",
-            "error",
-            "-m",
-            "tests.training.tiny_run",
-            str(workdir),
-            str(steps),
-            str(pause),
-        ],
+        [sys.executable, "-W", "error", "-m", name, *arguments],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,7 +44,7 @@ def begin(workdir: Path, steps: int, pause: float = 0.0, **environment: str) -> 
 
 
 def two() -> list[dict[str, str]]:
-    """What tells two processes that they belong together."""
+    """The environment variables that connect two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -59,7 +55,7 @@ def two() -> list[dict[str, str]]:
 
 
 def begin_train(workdir: Path, networks: Networks, **environment: str) -> subprocess.Popen:
-    """`train.py` itself, three steps of key-frames alone: HRIP takes long to compile and adds no exchange."""
+    """`train.py` itself, three steps of only key-frames: HRIP is slow to compile and adds no exchange."""
     given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False, "steps": 3}
     given |= {"log_every": 1, "validate_every": 2, "checkpoint_every": 2, "validation_samples": 1}
     given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
@@ -79,6 +75,11 @@ def ended(process: subprocess.Popen, code: int = 0) -> str:
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, output
     return output
+
+
+def told(process: subprocess.Popen) -> dict[str, Any]:
+    """The JSON that it printed; the library that connects processes prints too."""
+    return json.loads(next(line for line in ended(process).splitlines() if line.startswith("{")))
 
 
 def wait_for_step(workdir: Path, step: int) -> None:
@@ -115,7 +116,7 @@ def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alo
     wait_for_step(tmp_path, 2)
     processes[1].send_signal(signal.SIGTERM)
     outputs = [ended(process, 143) for process in processes]
-    # The first process alone tells and logs.
+    # Only the first process prints and logs.
     assert "step 1/10" in outputs[0]
     assert "step 1/10" not in outputs[1]
     stopped = max(losses(tmp_path))
@@ -123,6 +124,36 @@ def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alo
     assert f"stopping after step {stopped}" in outputs[0]
     assert tiny_run.run(tmp_path, 10) == 0
     assert_same_losses(tmp_path, alone)
+
+
+def test_a_killed_process_ends_the_others_within_a_minute_and_the_run_resumes(tmp_path, alone):
+    processes = [begin(tmp_path, 10, 0.5, **environment) for environment in two()]
+    wait_for_step(tmp_path, 3)
+    processes[1].kill()
+    output, _ = processes[0].communicate(timeout=60)
+    assert processes[0].returncode not in (0, None)
+    assert output.strip()
+    processes[1].communicate()
+    assert 2 <= max(losses(tmp_path)) < 10
+    assert tiny_run.run(tmp_path, 10) == 0
+    assert_same_losses(tmp_path, alone)
+
+
+def test_a_loss_on_features_is_the_same_on_one_device_and_two():
+    """Its divisor is computed from all samples, although each device sees only its own."""
+    flags = f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=2"
+    found = told(begin_module("tests.training.agreement", "loss", XLA_FLAGS=flags))
+    assert found["1"]["loss"] > 1.0
+    for name, value in found["1"].items():
+        np.testing.assert_allclose(found["2"][name], value, rtol=1e-4)
+
+
+def test_processes_agree_on_the_scale_of_features():
+    """Each of them measures another scale."""
+    both = [begin_module("tests.training.agreement", "scale", **environment) for environment in two()]
+    found = [told(process) for process in both]
+    assert found[0]["own"] != found[1]["own"]
+    assert found[0]["scale"] == found[1]["scale"] == found[0]["own"]
 
 
 def test_two_processes_of_train_py_validate_and_store_as_one(tmp_path):

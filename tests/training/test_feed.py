@@ -1,4 +1,6 @@
-"""Live training data: what is drawn is what is matched and used, and the same for any number of processes."""
+"""Live training data: all that is drawn is matched and used; it is the same for any number of processes."""
+
+from functools import partial
 
 import jax
 import numpy as np
@@ -6,11 +8,12 @@ import pytest
 
 from configs.common import base, finish
 from ldip_jax.data.clips import unrelated
-from ldip_jax.models.backbone.basicvsr import BasicVSR
+from ldip_jax.data.crops import cut, matched_share, place_crop
 from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.training import feed
+from ldip_jax.training.config import crop_plan
 from ldip_jax.training.feed import Feed, validation_samples
-from ldip_jax.training.frozen import FrozenWork
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
 from tests.data.footage import Coordinates
@@ -19,15 +22,23 @@ from tests.training.batches import exact_work
 RUN = Run(LDIP(BasicVSR()), Weights("seeded", "basicvsr", {}, {}, "0" * 64, "", []), {}, {}, {})
 
 
-class Exact(FrozenWork):
-    """Stands in for the frozen networks; notes how many candidates each clip had matched."""
+class Exact:
+    """Stands in for the frozen networks; records how many of each clip's candidates were matched."""
 
-    def __init__(self, pairs):
-        self.pairs = pairs
+    def __init__(self, plan, pairs):
+        self.plan, self.pairs = plan, pairs
 
-    def __call__(self, clip):
-        self.pairs.append(int((clip.candidates >= 0).sum()))
-        return exact_work(clip)
+    def __call__(self, clips, rngs, others, sides):
+        samples = []
+        for clip, rng, other in zip(clips, rngs, others, strict=True):
+            self.pairs.append(int((clip.candidates >= 0).sum()))
+            record = exact_work(clip)
+            place = place_crop(record, rng, self.plan, sides, partial(matched_share, record))
+            samples.append(cut(record, place, other, rng, self.plan))
+        return samples
+
+    def takes(self, sizes):
+        return True
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def config():
 @pytest.fixture(autouse=True)
 def matched(monkeypatch):
     pairs = []
-    monkeypatch.setattr(feed, "frozen_work", lambda config, run: Exact(pairs))
+    monkeypatch.setattr(feed, "live_work", lambda config, *_: Exact(crop_plan(config), pairs))
     return pairs
 
 
@@ -59,20 +70,26 @@ def test_nothing_is_matched_in_vain(config, matched):
     assert [int(batch.valid.sum()) for batch in held] == matched
 
 
-def test_numbers_are_those_of_the_paper(config):
+def test_all_numbers_of_the_paper_occur(config):
+    """How often each does is tested with `draw_numbers`."""
     config.data.references, config.data.fewest_references = 2, 1
-    drawn = [
-        (keys.sum(), *valid.sum(axis=1)[keys > 0])
-        for batch in batches(config, 25)
-        for keys, valid in zip(batch.key_valid, batch.valid, strict=True)
-    ]
-    keys = np.bincount([int(sample[0]) for sample in drawn], minlength=4)
-    assert keys[0] == 0
-    # A third of 100 each.
-    assert (abs(keys[1:] - 33) < 18).all()
-    references = [n for sample in drawn for n in sample[1:]]
-    assert set(references) == {1, 2}
-    assert abs(np.mean(references) - 1.5) < 0.15
+    config.batch_size = 2
+    keys, references = set(), set()
+    for batch in batches(config, 14):
+        for found, valid in zip(batch.key_valid, batch.valid, strict=True):
+            keys.add(int(found.sum()))
+            references |= set(valid.sum(axis=1)[found > 0].astype(int).tolist())
+    assert keys == {1, 2, 3}
+    assert references == {1, 2}
+
+
+def test_slots_have_two_sizes_and_the_largest_comes_first(config):
+    config.batch_size = 2
+    found = [batch.valid.shape[1:] for batch in batches(config, 6)]
+    assert found[0] == (3, 4)
+    assert set(found) == {(2, 2), (3, 4)}
+    config.data.scale = (2.0, 4.0)
+    assert batches(config, 1)[0].step.tolist() == [[0.5, 0.5]] * 2
 
 
 def test_samples_are_the_same_whatever_the_number_of_processes_and_where_it_began(config):
@@ -80,14 +97,11 @@ def test_samples_are_the_same_whatever_the_number_of_processes_and_where_it_bega
     alone = batches(config)
     shares = [batches(config, process=(index, 2)) for index in range(2)]
     for number, whole in enumerate(alone):
-        k, n = whole.valid.shape[1:]
         for index, share in enumerate(shares):
             part = share[number]
-            assert not part.valid[:, k:].any()
-            assert not part.valid[:, :, n:].any()
             np.testing.assert_array_equal(part.hr, whole.hr[index::2])
-            np.testing.assert_array_equal(part.images[:, :k, :n], whole.images[index::2])
-            np.testing.assert_array_equal(part.confidence[:, :k, :n], whole.confidence[index::2])
+            np.testing.assert_array_equal(part.images, whole.images[index::2])
+            np.testing.assert_array_equal(part.confidence, whole.confidence[index::2])
     (again,) = batches(config, 1, next_index=4)
     jax.tree.map(np.testing.assert_array_equal, again, alone[1])
 
@@ -99,5 +113,5 @@ def test_an_unrelated_image_is_of_another_clip_and_another_still():
             clip.decoded.clear()
         unrelated(clips, "a move 1", np.random.default_rng(seed))
         assert [len(clip.decoded) for clip in clips] == [0, 0, 1]
-    # One clip alone has to do.
+    # If there is only one clip, it has to do.
     assert unrelated(clips[:1], "a move 0", np.random.default_rng(0)).shape == (24, 36, 3)

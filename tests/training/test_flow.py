@@ -1,4 +1,4 @@
-"""Another optical flow than the backbone's own: in samples, records, checkpoints and exports."""
+"""An optical flow other than the backbone's own: in samples, records, checkpoints and exports."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from ldip_jax.data.clips import ClipPlan, draw
 from ldip_jax.data.records import record_provenance, save_record
 from ldip_jax.errors import InputError
 from ldip_jax.inference.model import load_model
-from ldip_jax.models.backbone import BACKBONES
-from ldip_jax.models.backbone.spynet import SPyNet
-from ldip_jax.models.flows import OneWayGMFlow
 from ldip_jax.models.ldip import LDIP
-from ldip_jax.training import feed, make_records, setup
-from ldip_jax.training.feed import check_records, frozen_work
-from ldip_jax.training.provenance import made_with
+from ldip_jax.models.networks import BACKBONES
+from ldip_jax.models.networks.gmflow import OneWayGMFlow
+from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.training import frozen, records, setup
+from ldip_jax.training.frozen import frozen_networks
+from ldip_jax.training.records import check_records, made_with
 from ldip_jax.training.setup import Run, make_run
 from ldip_jax.weights.export import read_export
 from ldip_jax.weights.flow import load_flow
@@ -46,10 +46,10 @@ def run_with(flow):
 def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monkeypatch):
     config.data.dataset = "reds"
     asked = []
-    monkeypatch.setattr(feed, "choose_matcher", lambda *args, flow: asked.append(flow))
+    monkeypatch.setattr(frozen, "choose_matcher", lambda *args, flow: asked.append(flow))
     plan = ClipPlan(frames=3, clip=3, key_frames=1, references=0)
     clip = draw(plan, Coordinates((32, 40), 3), np.random.default_rng(0))
-    own, other = (frozen_work(config, run_with(name))(clip) for name in ("spynet", flow))
+    own, other = (frozen_networks(config, run_with(name))(clip) for name in ("spynet", flow))
     np.testing.assert_array_equal(own.features, other.features)
     params = load_weights(flow).params
     frames = jnp.asarray(clip.lr, jnp.float32) / 255.0
@@ -59,7 +59,7 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
     assert not other.to_next[2].any()
     assert not other.to_previous[0].any()
     assert other.to_previous[1:].any()
-    # The matcher "flow" follows it too.
+    # The matcher "flow" uses it too.
     assert asked[0] is None
     assert asked[1][0] == SPyNet()
 
@@ -72,7 +72,7 @@ def test_records_say_it_and_go_with_no_other(flow, tmp_path):
     assert check_records(tmp_path, other, "")
     with pytest.raises(InputError, match=r"made with the optical flow flow\.pth, not spynet; prepare"):
         check_records(tmp_path, own, "")
-    # Records from before there was a choice.
+    # Records that were made before there was a choice.
     save_record(tmp_path / "a.safetensors", record, {"backbone_sha256": own.backbone.sha256})
     assert check_records(tmp_path, own, "")
     with pytest.raises(InputError, match=r"made with the optical flow spynet, not flow\.pth"):
@@ -82,13 +82,13 @@ def test_records_say_it_and_go_with_no_other(flow, tmp_path):
 def test_records_are_made_with_it_and_not_mixed(config, flow, tmp_path, monkeypatch):
     record = made_up(np.random.default_rng(0), (8, 8))
     backbone = random_backbone(1)
-    monkeypatch.setattr(make_records, "frozen_backbone", lambda name, folder: backbone)
-    monkeypatch.setattr(make_records, "frozen_work", lambda config, run: lambda clip: record)
-    make_records.make_records(config, tmp_path, 1)
+    monkeypatch.setattr(records, "frozen_backbone", lambda name, folder: backbone)
+    monkeypatch.setattr(records, "frozen_networks", lambda config, run: lambda clip: record)
+    records.make_records(config, tmp_path, 1)
     config.flow = str(flow)
     with pytest.raises(InputError, match=r"made with the optical flow spynet, not flow\.pth.*--output"):
-        make_records.make_records(config, tmp_path, 2)
-    make_records.make_records(config, tmp_path / "other", 1)
+        records.make_records(config, tmp_path, 2)
+    records.make_records(config, tmp_path / "other", 1)
     found = record_provenance(tmp_path / "other" / "000000.safetensors")
     assert found["flow_sha256"] == load_weights(flow).sha256
 

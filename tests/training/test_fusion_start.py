@@ -1,4 +1,4 @@
-"""Ref-Fusion's start as a transfer of detail."""
+"""Ref-Fusion's initialisation as a transfer of detail."""
 
 from functools import cache, partial
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.models.assemble import quick_jit
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.ref_align import Reference
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.warp import pixel_grid
-from ldip_jax.training.detail_maps import GAIN, DetailMaps, Example, detail, fit_detail_maps
+from ldip_jax.training.features import GAIN, DetailMaps, Example, detail, fit_detail_maps
 from ldip_jax.training.fusion_start import transfer_start
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
@@ -34,7 +34,7 @@ def started(attention="ica"):
 
 @cache
 def fusing(attention="ica"):
-    """Ref-Fusion from that start: of key-frames' features and references."""
+    """Ref-Fusion with this initialisation: a function of key-frames' features and references."""
     lrrf, params = started(attention)
     return partial(quick_jit(partial(lrrf.apply, method=LRRF.refine)), {"params": params})
 
@@ -50,7 +50,7 @@ def texture(rng):
 
 
 def reference(image, confidence=1.0, warp=None):
-    """The image as two references, the second one empty: at the key-frame's own places by default."""
+    """The image as the first of two references, the second empty; by default warped by the identity."""
     warp = pixel_grid(SIDE, SIDE)[None] if warp is None else warp
     twice = lambda x: jnp.stack([x, jnp.zeros_like(x)], axis=1)  # noqa: E731
     sure = jnp.full((1, SIDE, SIDE, 1), confidence, jnp.float32)
@@ -59,7 +59,7 @@ def reference(image, confidence=1.0, warp=None):
 
 
 def features(own):
-    """HR features of an image with that detail."""
+    """HR features of an image with this detail."""
     return SCALE * jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, 61)))
 
 
@@ -90,7 +90,7 @@ def test_doubt_takes_most_of_it_away_and_none_comes_without_confidence(fusion, t
 
 
 def test_a_coarse_reference_gives_little(texture):
-    """Its detail is of another size; sampling offsets that move from pixel to pixel tell."""
+    """Its detail has another size, which shows in sampling offsets that change from pixel to pixel."""
     fusion, blank = fusing(), jnp.zeros_like(texture)
     quarter = texture[:, :10, :10]
     coarse = handed_on(fusion, blank, reference(quarter, warp=(pixel_grid(SIDE, SIDE)[None] + 0.5) / 4 - 0.5))
@@ -99,7 +99,7 @@ def test_a_coarse_reference_gives_little(texture):
 
 
 def test_every_layer_can_still_learn():
-    """Wired or not, no layer is cut off: after a first step everything but key biases has a gradient."""
+    """No layer is cut off, built in or not: after a first step, everything but key biases has a gradient."""
     lrrf, params = started()
     rng = np.random.default_rng(0)
     hr = jnp.asarray(SCALE * rng.standard_normal((1, SIDE, SIDE, 64)), jnp.float32)
@@ -125,7 +125,7 @@ def test_it_is_for_the_start_alone():
 
 
 def test_the_maps_are_those_of_the_frozen_decoder(rng):
-    """What is read is the detail of the decoded image; what is written comes out of the decoder."""
+    """`read` gives the detail of the decoded image; what `write` adds appears in the decoder's output."""
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
     clips = [

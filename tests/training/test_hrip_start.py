@@ -1,4 +1,4 @@
-"""HRIP's start from the difference between neighbours."""
+"""HRIP's initialisation with the difference between neighbouring frames."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def test_features_go_some_way_towards_a_previous_frame_that_holds_more(cells, rn
     params, step = cells
     smooth = np.repeat(np.repeat(rng.standard_normal((1, 4, 4, 64)), 4, 1), 4, 2).astype(np.float32)
     detail = 0.3 * rng.standard_normal((1, 16, 16, 64)).astype(np.float32)
-    # Features in the backbone's scale, 0.5 here.
+    # The features are in the backbone's scale, 0.5 here.
     moved = np.asarray(step(params, 0.5 * smooth, 0.5 * (smooth + detail))) - np.asarray(
         step(params, 0.5 * smooth, 0.5 * smooth)
     )

@@ -1,4 +1,4 @@
-"""What a run tells: written once each, across resumed runs, by the first process; and the contact sheet."""
+"""What a run logs: every step once, even if the run is resumed, by the first process; and contact sheets."""
 
 import json
 
@@ -8,8 +8,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.images import KeyPictures, contact_sheet
-from ldip_jax.training.log import RunLog
+from ldip_jax.training.log import KeyPictures, RunLog, contact_sheet
 
 
 def curve(folder, name):
@@ -53,7 +52,7 @@ def test_a_resumed_run_tells_no_step_twice(tmp_path):
     with RunLog(tmp_path, steps=9, batch_size=1) as log:
         for step in range(1, 7):
             log.metrics(step, {"loss": float(step)})
-    # Killed while it wrote a line.
+    # Killed while writing a line.
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 7, "lo')
     with RunLog(tmp_path, steps=9, batch_size=1, first_step=4) as log:
@@ -107,7 +106,7 @@ def test_a_contact_sheet_shows_every_picture_where_it_says(rng):
         corners = np.argwhere((windows[..., 0, 0] == image[0, 0]).all(axis=-1))
         return sum(np.array_equal(sheet[y : y + height, x : x + width], image) for y, x in corners)
 
-    # The output equals the target here: each is there twice.
+    # The output equals the target here, so each is shown twice.
     assert shown(target[2]) == 2
     assert shown(target[1]) == 2
     assert shown(np.kron(lr[2], np.ones((4, 4, 1), np.uint8))) == 1

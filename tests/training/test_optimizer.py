@@ -44,7 +44,7 @@ def test_hrip_may_learn_faster(factor):
 
 
 def test_clipping_bounds_the_norm_over_all_that_is_trained():
-    """Adam's first update has the size of the rate whatever the gradient's; its moments tell."""
+    """Adam's first update is as large as the learning rate, whatever the gradient; moments show the norm."""
     config = base()
     config.clip_norm = 1.0
     optimizer = make_optimizer(config)

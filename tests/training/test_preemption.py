@@ -1,4 +1,4 @@
-"""Signals end training after a step; losses that are no numbers end it after several."""
+"""Signals end training after a step; non-finite losses end it after several."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.preemption import NonFiniteGuard, Preemption
+from ldip_jax.training.loop import NonFiniteGuard, Preemption
 
 
 @pytest.mark.parametrize(

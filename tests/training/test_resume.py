@@ -1,4 +1,4 @@
-"""A run that is killed and started again ends where one that was never stopped does, bit for bit."""
+"""A run that is killed and resumed ends with the same result as one that was never stopped, bit for bit."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
 
 
 def test_lrrf_training_was_killed_and_resumed():
-    """Key-frames alone, which compile quickly; the program runs the whole plan likewise."""
+    """Only key-frames, which compile quickly; the program can run the whole config in the same way."""
     command = "-m tests.training.kill_and_resume --trials 2 --steps 6 --config.propagate=False"
     done = subprocess.run(
         [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug"],

@@ -1,6 +1,7 @@
-"""What a run starts from: exports of its boxes, the backbone's own decoder."""
+"""What a run starts from: exports of its components, the backbone's own decoder."""
 
 import importlib
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -21,8 +22,7 @@ def networks(tmp_path_factory) -> Networks:
 
 def plan(name, networks, **fields):
     config = importlib.import_module(f"configs.{name}").get_config("debug")
-    config.update({"backbone": str(networks.wide), **fields})
-    return config
+    return replace(config, backbone=str(networks.wide), **fields)
 
 
 def test_the_decoder_starts_as_the_backbones(networks, tmp_path):
@@ -32,7 +32,7 @@ def test_the_decoder_starts_as_the_backbones(networks, tmp_path):
     plain = make_run(plan("as_basicvsr", networks, decoder_start="plain"), tmp_path)
     kernels = [r.params["as_decoder"]["conv_last"]["kernel"] for r in (run, plain)]
     assert np.any(kernels[0] != kernels[1])
-    # What is trained goes on as it is, and is not thrown away unnoticed.
+    # A trained decoder is kept as it is, and is not silently replaced.
     started = {"init_from": str(networks.head), "decoder_start": "plain"}
     trained = make_run(plan("as_basicvsr", networks, **started), tmp_path).params["as_decoder"]
     head = load_export(networks.head, backbone=run.backbone).groups["as_decoder"]

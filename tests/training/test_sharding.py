@@ -1,4 +1,4 @@
-"""Which processes belong together, and what does not divide."""
+"""Which processes are connected, how samples are spread, and which batch sizes are refused."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""One step: what learns when, what stays, and what happens to numbers that are none."""
+"""One step: what learns when, what stays unchanged, and what happens to non-finite values."""
 
 from functools import cache, partial
 
@@ -11,14 +11,14 @@ from jax.sharding import AbstractMesh, AxisType
 
 from ldip_jax.data.crops import CropPlan
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder, init_decoder
-from ldip_jax.models.assemble import draw, quick_jit
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
+from ldip_jax.models.trainable import draw, quick_jit
 from ldip_jax.ops.grid import whole_grid
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.sharding import AXES
 from ldip_jax.training.state import start_state, trained_params, update_average
-from ldip_jax.training.step import features_apart, restored, train_step, validation_step
+from ldip_jax.training.step import features_apart, restored_images, train_step, validation_step
 from tests.models.build import narrow_ldip, shaken
 from tests.training.batches import noise_batch
 
@@ -42,7 +42,7 @@ def parts():
 @cache
 def program(net, propagate):
     """Traced and compiled once for all tests that run it on the same shapes."""
-    return quick_jit(partial(restored, net, propagate=propagate))
+    return quick_jit(partial(restored_images, net, propagate=propagate))
 
 
 def run(net, params, batch, propagate=True):
@@ -50,7 +50,7 @@ def run(net, params, batch, propagate=True):
 
 
 def images_and_warps(batch):
-    """The references of a batch, the first of its samples."""
+    """The references of a batch."""
     images = batch.images.astype(jnp.float32) / 255.0
     return Reference(images, batch.sizes, batch.warps, batch.confidence, batch.valid)
 
@@ -73,7 +73,7 @@ def test_an_untrained_run_starts_at_the_backbones_own_frames(parts):
 
 
 def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
-    """No layer may fall back to its parameters' type: HRIP's carry would change type, and memory double."""
+    """No layer may return its parameters' type: HRIP's carry would change type, and memory would double."""
     net, frozen, state, batch, _ = parts
     loud = {**frozen, "lrrf": shaken(state.params["lrrf"], np.random.default_rng(1))}
     half = jax.eval_shape(
@@ -86,7 +86,7 @@ def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
     )
     assert half.dtype == jnp.bfloat16
     exact = run(net, loud, batch)
-    near = np.asarray(quick_jit(partial(restored, net, propagate=True, dtype="bfloat16"))(loud, batch))
+    near = np.asarray(quick_jit(partial(restored_images, net, propagate=True, dtype="bfloat16"))(loud, batch))
     alone = run(net.clone(lrrf=None), loud, batch)
     assert np.abs(near - exact).mean() < 0.1 * np.abs(exact - alone).mean()
     step = quick_jit(partial(train_step, net, optax.adamw(1e-5), STEP._replace(dtype="bfloat16")))
@@ -98,7 +98,7 @@ def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
 def test_silent_layers_wake_first_and_the_rest_follows(parts):
     _, _, state, batch, step = parts
     first, metrics = step(state, batch)
-    # Kernels move by weight decay too: the first moment tells what had a gradient.
+    # Weight decay moves kernels too, but the first moment shows what had a gradient.
     had = moved(jax.tree.map(jnp.zeros_like, state.params), first.opt_state[0].mu)
     assert {name for name, hit in had.items() if hit} == {
         f"lrrf/{layer}/{leaf}"
@@ -107,7 +107,7 @@ def test_silent_layers_wake_first_and_the_rest_follows(parts):
     }
     second, again = step(first, batch)
     still = {name for name, hit in moved(first.opt_state[0].mu, second.opt_state[0].mu).items() if not hit}
-    # A key's bias shifts all scores of a softmax alike.
+    # A key's bias shifts all scores of a softmax equally.
     assert all(name.endswith("/k/bias") for name in still), still
     assert float(again["loss"]) < float(metrics["loss"])
     assert int(second.step) == 2
@@ -157,14 +157,14 @@ def test_without_propagation_only_key_frames_change(parts):
 
 
 def test_devices_exchange_gradients_once_and_nothing_else(parts):
-    """The compiler would bring every sample's maps to every device for each warp, inside of loops too."""
+    """The compiler would copy every sample's maps to every device for each warp, even inside loops."""
     net, frozen, state, batch, _ = parts
     mesh = AbstractMesh((2, 1), AXES, axis_types=(AxisType.Auto,) * 2)
     two = jax.tree.map(lambda x: np.concatenate([x, x]), batch)
     step = partial(train_step, net, optax.adamw(1e-5), STEP, mesh=mesh)
     (shared,) = (e for e in jax.make_jaxpr(step)(state, frozen, two).eqns if e.primitive.name == "shard_map")
     own = shared.params["jaxpr"]
-    samples = {var.aval.shape[0] for var in own.invars[-len(batch) :]}
+    samples = {var.aval.shape[0] for var in own.invars[-len(jax.tree.leaves(batch)) :]}
     assert samples == {1}
     exchanged = [equation for equation in own.eqns if equation.primitive.name == "psum"]
     assert sum(len(equation.invars) for equation in exchanged) == 1 + len(jax.tree.leaves(state.params))

@@ -1,6 +1,6 @@
-"""A training run in seconds, with everything of a real one but the network; as a program, or called.
+"""A training run of seconds, with everything of a real one except the network; as a program or a function.
 
-python -m tests.training.tiny_run WORKDIR STEPS [SECONDS a step]
+python -m tests.training.tiny_run WORKDIR STEPS [SECONDS per step]
 """
 
 import sys
@@ -17,7 +17,7 @@ import optax
 
 from ldip_jax.training.checkpoint import open_checkpoints
 from ldip_jax.training.log import RunLog
-from ldip_jax.training.preemption import Preemption
+from ldip_jax.training.loop import Preemption
 from ldip_jax.training.sharding import (
     by_sample,
     join_processes,
@@ -102,7 +102,7 @@ def run(workdir: Path, steps: int, pause: float = 0.0) -> int:
         with RunLog(workdir, steps=steps, batch_size=BATCH, first_step=first) as log:
             log.tell(f"from step {first}")
             for step in range(first + 1, steps + 1):
-                # As a loader shares samples out: every count-th one.
+                # As a loader distributes samples: every count-th one.
                 taken = [data["next_index"] + count * n + index for n in range(size)]
                 batch = spread(mesh, tuple(map(np.stack, zip(*map(sample, taken), strict=True))))
                 data = {"next_index": data["next_index"] + BATCH}

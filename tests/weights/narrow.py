@@ -182,3 +182,51 @@ def _conv(
 ) -> None:
     arrays[f"{name}.weight"] = rng.normal(size=(outer, inner, size, size)).astype(np.float32)
     arrays[f"{name}.bias"] = rng.normal(size=outer).astype(np.float32)
+
+
+def mrefsr_shapes(blocks: int = 16) -> dict[str, tuple[int, ...]]:
+    """MRefSR's restoration network, whose widths are fixed, in the names of its official code."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def conv(name: str, inner: int, outer: int, side: int = 3) -> None:
+        shapes[f"{name}.weight"] = (outer, inner, side, side)
+        shapes[f"{name}.bias"] = (outer,)
+
+    def body(name: str) -> None:
+        for block in range(blocks):
+            conv(f"{name}.{block}.conv1", 64, 64)
+            conv(f"{name}.{block}.conv2", 64, 64)
+
+    conv("content_extractor.conv_first", 3, 64)
+    body("content_extractor.body")
+    level = "dyn_agg_restore."
+    for size, c in (("small", 256), ("medium", 128), ("large", 64)):
+        conv(f"{level}{size}_offset_conv1", 64 + c, c)
+        conv(f"{level}{size}_offset_conv2", c, c)
+        conv(f"{level}{size}_dyn_agg", c, c)
+        conv(f"{level}{size}_dyn_agg.conv_offset_mask", c, 27 * 8)
+        head = f"{level}head_{size}."
+        conv(head + "conv_emb1.0", 64, c, 1)
+        conv(head + "conv_emb2.0", c, c)
+        shapes[head + "conv_emb1.1.weight"] = shapes[head + "conv_emb2.1.weight"] = (1,)
+        conv(head + "conv_ass", c, 2 * c)
+        conv(head + "feat_fusion", 64 + 2 * c, 64, 1)
+        conv(head + "spatial_attn", 64 + 2 * c, 2 * c, 1)
+        for name in ("mul1", "mul2", "add1", "add2"):
+            conv(f"{head}spatial_attn_{name}", 2 * c, 2 * c)
+        body(f"{level}body_{size}")
+    conv(f"{level}tail_small.0", 64, 256)
+    conv(f"{level}tail_medium.0", 64, 256)
+    conv(f"{level}tail_large.0", 64, 32)
+    conv(f"{level}tail_large.2", 32, 3)
+    return shapes
+
+
+def vgg_arrays(seed: int = 0, naming: str = "{layer}") -> dict[str, np.ndarray]:
+    """VGG's first five convolutions; `naming` may use the layer's name and torchvision's number of it."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, np.ndarray] = {}
+    layers = (("conv1_1", 0, 3, 64), ("conv1_2", 2, 64, 64), ("conv2_1", 5, 64, 128))
+    for layer, number, inner, outer in (*layers, ("conv2_2", 7, 128, 128), ("conv3_1", 10, 128, 256)):
+        _conv(arrays, rng, naming.format(layer=layer, number=number), inner, outer, 3)
+    return arrays

@@ -96,6 +96,24 @@ def test_the_whole_lrrf(tmp_path):
     assert loaded.config == {"lrrf": {"feature_scale": 0.5}}
 
 
+@pytest.mark.parametrize(
+    ("config", "propagation", "reach"),
+    [
+        ({}, "hrip", 2),
+        ({"propagation": "carry"}, "carry", 0),
+        ({"propagation": "both"}, "both", 0),
+        ({"propagation": "carry", "hrip_reach": 3}, "carry", 3),
+        ({"hrip_reach": 0}, "hrip", 0),
+    ],
+)
+def test_how_detail_is_propagated_comes_back(head, tmp_path, config, propagation, reach):
+    """Files from before there was a choice mean HRIP, and their detail stands only after it."""
+    save_export(tmp_path / "a", dataclasses.replace(head, config=config))
+    loaded = load_export(tmp_path / "a", backbone=BACKBONE)
+    assert loaded.config == config
+    assert (loaded.propagation, loaded.hrip_reach) == (propagation, reach)
+
+
 def test_device_arrays_and_odd_memory_layouts(head, tmp_path):
     def moved(leaf):
         return np.asfortranarray(leaf) if leaf.ndim > 1 else jax.device_put(leaf)
@@ -155,6 +173,15 @@ def test_a_converted_backbone_still_fits(head, backbone, tmp_path):
         ({"config": '{"flow": {"name": 3, "sha256": "%s"}}' % ("0" * 64)}, "flow in its config"),
         ({"config": '{"flow": {"name": "raft-small", "sha256": ""}}'}, "flow in its config"),
         ({"config": '{"flow": {"name": "raft-small", "sha256": 3}}'}, "damaged"),
+        ({"config": '{"propagation": "teleport"}'}, "its propagation teleport is unknown to this version"),
+        ({"config": r'{"propagation": "\u001b[2J"}'}, r"its propagation \x1b[2J is unknown"),
+        ({"config": '{"propagation": null}'}, "its propagation None is unknown"),
+        ({"config": '{"propagation": ["carry"]}'}, "unknown to this version"),
+        ({"config": '{"hrip_reach": -1}'}, "hrip_reach"),
+        ({"config": '{"hrip_reach": true}'}, "hrip_reach"),
+        ({"config": '{"hrip_reach": "2"}'}, "hrip_reach"),
+        ({"config": '{"hrip_reach": 2.0}'}, "hrip_reach"),
+        ({"config": '{"hrip_reach": 1000000000}'}, "hrip_reach"),
         ({"backbone": None}, "backbone"),
         ({"backbone_sha256": None}, "backbone_sha256"),
         ({"backbone_sha256": "ab"}, "description"),

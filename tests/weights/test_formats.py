@@ -249,8 +249,26 @@ X, Y = np.ones(2, np.float32), np.zeros(2, np.float32)
             ],
         ),
         ({"module.x": X, "y": Y}, ["module.x", "y"], []),
+        (
+            {"model_state_dict": {"x": X}, "optimizer_state_dict": {"state": {"0": {"step": 3, "avg": Y}}}},
+            ["x"],
+            ["unwrapped 'model_state_dict', left out optimizer_state_dict"],
+        ),
+        (
+            {"state_dict": {"model.x": X, "loss.y": Y}, "optimizer_states": [{"state": {}}], "epoch": 3},
+            ["x"],
+            [
+                "unwrapped 'state_dict', left out epoch, optimizer_states",
+                "stripped 'model.', left out 1 other entries",
+            ],
+        ),
+        ({"net_g": {"x": X}, "net_d": {"x": Y}}, ["x"], ["unwrapped 'net_g', left out net_d"]),
+        ({"net_g.x": X, "net_d.x": Y}, ["x"], ["stripped 'net_g.', left out 1 other entries"]),
+        ({"_orig_mod.x": X, "_orig_mod.y.z": Y}, ["x", "y.z"], ["stripped '_orig_mod.'"]),
+        ({"module._orig_mod.x": X}, ["x"], ["stripped '_orig_mod.'", "stripped 'module.'"]),
+        ({"x": X, "part._orig_mod.y": Y}, ["x", "part.y"], ["stripped '_orig_mod.'"]),
         ({"module.x": X, "generator.y": Y}, ["module.x", "generator.y"], []),
-        ({"x": X, "deep": {"y": Y}, "epoch": 3}, ["x", "deep/y"], ["left out epoch, which is no array"]),
+        ({"x": X, "deep": {"y": Y}, "epoch": 3}, ["x", "deep/y"], ["left out epoch, which is not an array"]),
     ],
 )
 def test_wrappers_and_prefixes(tmp_path, content, names, notes):
@@ -295,3 +313,67 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(InputError, match="cannot be written"):
         write_safetensors(tmp_path / "none" / "a.safetensors", ONE, {})
+
+
+def test_a_checksum_finds_every_flipped_bit(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": np.arange(8, dtype=np.float32), "b": np.ones(3, np.int8)}, {"key": "value"})
+    read = read_checkpoint(path)
+    assert read.checked
+    assert read.metadata == {"key": "value"}
+    data = path.read_bytes()
+    # A file that does not say that it has one is read, and nothing vouches for it.
+    own = data.index(b"content_sha256")
+    for place in range(len(data)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        put(path, bytes(flipped))
+        if own <= place < own + len("content_sha256"):
+            assert not read_checkpoint(path).checked
+        else:
+            refused(path)
+    put(path, data.replace(b"value", b"other"))
+    assert "its content does not match its checksum" in refused(path)
+
+
+def test_files_without_a_checksum_are_read(tmp_path):
+    safetensors.numpy.save_file(ONE, tmp_path / "a.safetensors", {"key": "value"})
+    read = read_checkpoint(tmp_path / "a.safetensors")
+    assert not read.checked
+    assert read.metadata == {"key": "value"}
+
+
+def sharded(folder, shards, **files):
+    """Weights in several files, and their index."""
+    where = {}
+    for name, arrays in shards.items():
+        safetensors.numpy.save_file(arrays, folder / name)
+        where |= dict.fromkeys(arrays, name)
+    index = {"metadata": {"total_size": 1}, "weight_map": where | files}
+    return put(folder / "model.safetensors.index.json", json.dumps(index).encode())
+
+
+def test_weights_in_several_files(tmp_path):
+    shards = {"1.safetensors": {"model.x": X, "model.y.z": Y}, "2.safetensors": {"model.a": ONE["a"]}}
+    index = sharded(tmp_path, shards)
+    read = read_checkpoint(index)
+    assert set(read.arrays) == {"x", "y.z", "a"}
+    np.testing.assert_array_equal(read.arrays["a"], ONE["a"])
+    assert read.layout == "safetensors"
+    before = read.sha256
+    safetensors.numpy.save_file({"model.a": ONE["a"] + 1}, tmp_path / "2.safetensors")
+    assert read_checkpoint(index).sha256 != before
+    (tmp_path / "2.safetensors").unlink()
+    assert "2.safetensors is missing" in refused(index)
+
+
+def test_an_index_that_points_elsewhere(tmp_path):
+    (tmp_path / "in").mkdir()
+    safetensors.numpy.save_file(ONE, tmp_path / "out.safetensors")
+    for name in ("../out.safetensors", str(tmp_path / "out.safetensors"), "/etc/passwd", ""):
+        assert "not a file beside it" in refused(sharded(tmp_path / "in", {}, a=name))
+    assert "arrays are missing" in refused(
+        sharded(tmp_path / "in", {"1.safetensors": ONE}, b="1.safetensors")
+    )
+    refused(sharded(tmp_path / "in", {}, a=3))
+    refused(sharded(tmp_path / "in", {}))

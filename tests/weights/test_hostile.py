@@ -194,11 +194,11 @@ def test_names_are_shown_without_what_a_terminal_would_obey():
 
 def test_only_functions_of_the_table_are_called():
     names = {"a.data": 5, "a.make": dict}
-    with pytest.raises(InputError, match="no function"):
+    with pytest.raises(InputError, match="not a function"):
         interpreted(call("a.data"), names)
-    with pytest.raises(InputError, match="no function"):
+    with pytest.raises(InputError, match="not a function"):
         interpreted(plain("a.make") + b")R", names)
-    with pytest.raises(InputError, match="no function"):
+    with pytest.raises(InputError, match="not a function"):
         interpreted(name("a.make") + b"]R", names)
     assert interpreted(call("a.make"), names) == {}
     assert interpreted(name("a.data"), names).name == "a.data"

@@ -221,13 +221,13 @@ def test_a_server_that_knows_no_ranges(serve):
 
 def test_another_file_than_the_right_one_leaves_nothing(serve):
     serve("other")
-    refused("the server sends another file")
+    refused("the server sent a different file")
     assert left() == []
 
 
 def test_an_endless_file_is_not_read_to_its_end(serve):
     serve("endless")
-    refused("the server sends another file")
+    refused("the server sent a different file")
     assert left() == []
 
 
@@ -264,7 +264,7 @@ def test_redirects_are_followed(serve):
 def test_no_redirect_leads_away_from_https():
     request = module.urllib.request.Request("https://somewhere.example/file")
     handler = module._SafeRedirect()
-    with pytest.raises(DownloadError, match="away from https"):
+    with pytest.raises(DownloadError, match="without https"):
         handler.redirect_request(request, None, 302, "Found", {}, "http://somewhere.example/file")
     followed = handler.redirect_request(request, None, 302, "Found", {}, "https://other.example/file")
     assert followed.full_url == "https://other.example/file"
@@ -284,7 +284,7 @@ def test_a_wrong_file_that_was_brought_is_named(serve):
     lines = []
     with pytest.raises(InputError, match="cannot be reached"):
         fetch("tiny", progress=lines.append)
-    assert f"{cache_dir() / FILE}: not the file that belongs there" in lines[0]
+    assert f"{cache_dir() / FILE}: not the expected file" in lines[0]
     assert left() == [FILE]
 
 

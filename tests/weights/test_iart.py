@@ -45,7 +45,7 @@ def test_every_weight_finds_its_place(arrays, tmp_path):
 def test_a_converted_file_describes_a_possible_network(arrays, tmp_path, change):
     weights = load_weights(write_pth(tmp_path / "a.pth", arrays))
     save_weights(tmp_path / "a.safetensors", replace(weights, config=IART | change))
-    with pytest.raises(InputError, match="config is none of IART"):
+    with pytest.raises(InputError, match="config is not one of IART"):
         load_weights(tmp_path / "a.safetensors")
 
 

@@ -5,8 +5,10 @@ import hashlib
 import json
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from ldip_jax.errors import InputError
 from ldip_jax.weights import load
@@ -264,3 +266,32 @@ def test_a_file_name_that_is_no_text(tmp_path):
     assert weights.name == r"a\udcff.pth"
     save_weights(tmp_path / "a.safetensors", weights)
     assert json.loads(json.dumps(load_weights(tmp_path / "a.safetensors").name)) == weights.name
+
+
+@pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("widened", [False, True])
+def test_half_precision_is_compared_in_its_own_precision(arrays, tmp_path, half, widened):
+    rounded = {name: array.astype(half) for name, array in arrays.items()}
+    stored = {name: a.astype(np.float32) for name, a in rounded.items()} if widened else rounded
+    write_safetensors(tmp_path / "half.safetensors", stored, {})
+    weights = load_weights(tmp_path / "half.safetensors")
+    bias = flatten(weights.params)["conv_hr/bias"]
+    np.testing.assert_array_equal(bias, rounded["conv_hr.bias"].astype(np.float32))
+    wrong = stored["spynet.mean"].copy()
+    wrong[0, 1] *= np.asarray(1.02, half)
+    write_safetensors(tmp_path / "half.safetensors", stored | {"spynet.mean": wrong}, {})
+    assert "spynet.mean: holds other values" in refused(tmp_path / "half.safetensors")
+
+
+def test_a_converted_file_says_if_nothing_vouches_for_it(converted, tmp_path):
+    weights, path = converted
+    assert not any("checksum" in note for note in load_weights(path).notes)
+    checkpoint = read_checkpoint(path)
+    safetensors.numpy.save_file(checkpoint.arrays, tmp_path / "a.safetensors", checkpoint.metadata)
+    old = load_weights(tmp_path / "a.safetensors")
+    assert any("has no checksum of its content" in note for note in old.notes)
+    assert_same(old.params, weights.params)
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    (tmp_path / "b.safetensors").write_bytes(data)
+    assert "does not match its checksum" in refused(tmp_path / "b.safetensors")

@@ -1,0 +1,254 @@
+"""Upscales one clip for `ldip upscale`, step by step, so that another run can resume."""
+
+import argparse
+import base64
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ldip_jax.cli.dry_run import dry_run
+from ldip_jax.cli.stills import read_stills, split_masks
+from ldip_jax.cli.upscale_identity import identity
+from ldip_jax.cli.upscale_networks import Networks
+from ldip_jax.cli.upscale_profile import write_profile
+from ldip_jax.cli.upscale_report import Samples, check_page
+from ldip_jax.cli.upscale_say import Reporter, choice_lines, methods
+from ldip_jax.cli.upscale_source import Source, part_of
+from ldip_jax.errors import InputError
+from ldip_jax.inference.api import backbone_only_note
+from ldip_jax.inference.references import read_choice
+from ldip_jax.inference.stills import Still
+from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.media.clip import Clip, cut
+from ldip_jax.media.outputs import check_output
+from ldip_jax.media.reader import open_clip
+from ldip_jax.media.run_folder import run_folder_path
+from ldip_jax.media.writer import Writer, open_writer
+from ldip_jax.media.y4m import PIPE, PipeWriter, open_pipe
+from ldip_jax.profiling import Profile, part, timed_items
+from ldip_jax.progress import Progress
+
+
+def is_complete(out: Path) -> bool:
+    """Whether an output is there and no run has left a part of it."""
+    there = any(out.iterdir()) if out.is_dir() else out.exists()
+    return there and not run_folder_path(out).exists()
+
+
+def upscale_clip(
+    args: argparse.Namespace, source: Path, out: Path, networks: Networks, reporter: Reporter
+) -> None:
+    """Upscale one clip.
+
+    Raises:
+        InputError: something that the user gave cannot be used.
+    """
+    if args.resume and is_complete(out):
+        reporter.result(f"{out}: complete already, nothing to do")
+        return
+    masks = [path for _, path in split_masks(args.ref, args.ref_mask)]
+    given = [source, *(still.path for still in args.ref), *masks]
+    from_pipe = source == PIPE
+    if from_pipe and args.resume:
+        raise InputError("--resume: frames from standard input cannot be read again; give a file")
+    with open_pipe() if from_pipe else open_clip(source, lenient=args.on_error != "stop") as whole:
+        first, stop = part_of(args, whole)
+        clip = cut(whole, first, stop)
+        if out != PIPE:
+            check_output(
+                out, overwrite=args.overwrite, inputs=given, names=clip.names if clip.count else None
+            )
+        if args.report is not None:
+            check_page(args.report, out, (".html", ".htm"), "report", overwrite=args.overwrite or args.resume)
+        if args.profile is not None:
+            check_page(args.profile, out, (".json",), "profile", overwrite=args.overwrite or args.resume)
+        for note in [*clip.notes, *(clip.guesses if reporter.verbose else [])]:
+            reporter.note(f"{clip.path}: {note}")
+        stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
+        if first:
+            stills = [
+                still if still.moment is None else replace(still, moment=still.moment - first)
+                for still in stills
+            ]
+        if args.dry_run:
+            if args.json is not None:
+                check_page(args.json, out, (".json",), "report", overwrite=args.overwrite)
+            upscaler = networks.upscaler(clip, stills=bool(stills), first=first)
+            assert isinstance(upscaler, Upscaler), "MRefSR has no dry run"
+            dry_run(args, clip, stills, upscaler)
+            return
+        _Run(args, clip, out, stills, networks, reporter, first).run()
+
+
+class _Run:
+    """One clip on its way."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        clip: Clip,
+        out: Path,
+        stills: Sequence[Still],
+        networks: Networks,
+        reporter: Reporter,
+        first: int,
+    ):
+        self._args, self._clip, self._out, self._stills = args, clip, out, list(stills)
+        self._reporter = reporter
+        height, width = networks.size(clip)
+        # The output's settings are checked before weights are fetched.
+        self._open(height, width, None)
+        self._upscaler = networks.upscaler(clip, stills=bool(stills), first=first)
+        self._size = height, width
+        self._notes = list(self._upscaler.notes)
+        self._samples = None if args.report is None else Samples(args.report, clip.count)
+        self._profile = None if args.profile is None else Profile()
+        self._source = Source(clip, args.on_error)
+
+    def _open(self, height: int, width: int, made_from: dict[str, Any] | None) -> Writer | PipeWriter:
+        args = self._args
+        if self._out == PIPE:
+            if args.crf is not None or args.lossless or args.codec != "h264":
+                raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave it out")
+            deep = args.bit_depth == 16 or (args.bit_depth == "auto" and self._clip.color.bits > 8)
+            return PipeWriter(height, width, self._clip, deep=deep)
+        return open_writer(
+            self._out,
+            height=height,
+            width=width,
+            like=self._clip,
+            bit_depth=args.bit_depth,
+            crf=args.crf,
+            lossless=args.lossless,
+            codec=args.codec,
+            overwrite=args.overwrite,
+            identity=made_from,
+            resume=args.resume,
+        )
+
+    def _note(self, line: str) -> None:
+        self._notes.append(line)
+        self._reporter.note(line)
+
+    def run(self) -> None:
+        clip, upscaler, reporter = self._clip, self._upscaler, self._reporter
+        for note in self._notes:
+            reporter.note(note)
+        if clip.count is not None:
+            # Beyond a part of the clip, moments of stills may be anything.
+            upscaler.check(clip.count, [s for s in self._stills if 0 <= (s.moment or 0) < clip.count])
+        made_from = None
+        if PIPE not in (clip.path, self._out):
+            made_from = identity(self._args, clip.path, upscaler, self._stills)
+        writer = self._open(*self._size, made_from)
+        began = time.perf_counter()
+        try:
+            with self._profile or nullcontext(), writer:
+                if writer.complete:
+                    reporter.result(f"{self._out}: complete already, nothing to do")
+                    return
+                done = self._make(writer)
+                if self._source.error is not None and self._out != PIPE:
+                    writer.path = self._out.with_name(f"{self._out.stem}.partial{self._out.suffix}")
+        except BaseException:
+            if writer.kept is not None:
+                done = writer.finished
+                reporter.failure(
+                    f"{writer.kept}: holds the {done} frame{'s' * (done != 1)} finished so far; give the"
+                    " same command with --resume to continue"
+                )
+            raise
+        self._report(writer, done, time.perf_counter() - began)
+
+    def _make(self, writer: Writer | PipeWriter) -> int:
+        """Write all frames that there are not yet; returns how many the output has."""
+        clip, upscaler, samples = self._clip, self._upscaler, self._samples
+        done = writer.finished
+        if writer.replaced:
+            self._reporter.note(
+                f"{self._out}: {writer.replaced} frames of an unfinished run are thrown away;"
+                " --resume would continue it"
+            )
+        if done:
+            self._reporter.note(f"{self._out}: continues after {done} finished frames")
+        work = None if clip.count is None else upscaler.work(clip.count, self._stills, done)
+        choices, backbone_only_frames = {}, 0
+        for step in writer.steps:
+            backbone_only_frames += step.extra["backbone_only_frames"]
+            choices |= {int(key): list(map(read_choice, made)) for key, made in step.extra["choices"].items()}
+            if samples is not None:
+                samples.restore(step.extra.get("samples", {}))
+        title = f"{clip.path.name}"
+        with Progress(title, work, upscaler.costs(), quiet=self._reporter.quiet) as progress:
+
+            def advance(kind: str) -> None:
+                progress.advance(kind)
+                self._reporter.progress(progress.share, done)
+
+            frames = timed_items("decode", "", self._source.frames())
+            if samples is not None:
+                frames = samples.watch_input(frames)
+            for segment in upscaler.segments(frames, self._stills, advance):
+                if segment.places.stop <= done:
+                    continue
+                backbone_only_before = upscaler.backbone_only_frames
+                writer.begin(len(segment.places))
+                shown: dict[int, str] = {}
+                for place, image in zip(segment.places, segment.images, strict=True):
+                    with part("encode"):
+                        writer.write(image, self._source.numbers[place])
+                    if samples is not None and (data := samples.output(place, image)) is not None:
+                        shown[place] = base64.b64encode(data).decode()
+                made = {key: upscaler.choices[key] for key in upscaler.choices if key in segment.places}
+                extra = {
+                    "choices": {key: list(map(asdict, chosen)) for key, chosen in made.items()},
+                    "backbone_only_frames": upscaler.backbone_only_frames - backbone_only_before,
+                    **({"samples": shown} if shown else {}),
+                }
+                writer.end(extra)
+                backbone_only_frames += upscaler.backbone_only_frames - backbone_only_before
+                choices |= made
+                done = segment.places.stop
+        upscaler.choices.update(choices)
+        upscaler.backbone_only_frames = backbone_only_frames
+        return done
+
+    def _report(self, writer: Writer | PipeWriter, done: int, seconds: float) -> None:
+        clip, upscaler, source = self._clip, self._upscaler, self._source
+        for still in self._stills:
+            if still.moment is not None and still.moment >= done and clip.count is None:
+                self._note(f"{still.name}: belongs to frame {still.moment}, after the clip's last one")
+        if self._reporter.verbose:
+            for line in choice_lines(upscaler):
+                self._reporter.note(line)
+        for note in writer.notes:
+            self._reporter.note(note)
+        for note in source.notes:
+            self._note(note)
+        if isinstance(upscaler, Upscaler) and upscaler.backbone_only_frames:
+            self._note(backbone_only_note(upscaler, done))
+        height, width = self._size
+        self._reporter.result(
+            f"{writer.path}: {done} frame{'s' * (done != 1)}, {clip.width}x{clip.height} to {width}x{height},"
+            f" {methods(upscaler, len(self._stills), done)}, {seconds:.1f} s"
+            f" ({seconds / max(done - writer.restored, 1):.2f} s a frame)",
+            output=str(writer.path),
+            frames=done,
+            seconds=round(seconds, 3),
+        )
+        if self._samples is not None and self._samples.empty:
+            self._reporter.note(f"{self._samples.path}: left out, since an earlier run has made all frames")
+        elif self._samples is not None and isinstance(upscaler, Upscaler):
+            self._samples.write(upscaler, self._stills, clip, seconds, self._notes)
+            self._reporter.result(f"{self._samples.path}: report")
+        if self._profile is not None:
+            write_profile(self._args.profile, self._profile, upscaler, done)
+            self._reporter.result(f"{self._args.profile}: profile")
+        if source.error is not None:
+            raise InputError(
+                f"{source.error}; the {done} frames before it are in {writer.path}, and --on-error skip or"
+                " hold passes over it"
+            )

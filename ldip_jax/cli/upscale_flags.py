@@ -1,0 +1,268 @@
+"""The options of `ldip upscale`, one function for each group of `--help`."""
+
+import argparse
+from fractions import Fraction
+
+from ldip_jax.cli.stills import parse_moment, parse_still
+from ldip_jax.command import add_reference_flags, count, file_or_folder, memory_size, parse_cuts, parse_shard
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT as (height, width)."""
+    width, cross, height = text.lower().partition("x")
+    if not cross or not (width.isdecimal() and height.isdecimal()) or 0 in (int(width), int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1920x1080")
+    return int(height), int(width)
+
+
+def _bit_depth(text: str) -> int | str:
+    return int(text) if text in ("8", "16") else text
+
+
+def _moment(text: str) -> int | Fraction:
+    moment = parse_moment(text)
+    if moment is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a frame, such as 37, nor a time, such as 00:12.5"
+        )
+    return moment
+
+
+def add_clip(parser: argparse.ArgumentParser) -> None:
+    """IN and OUT, and the size of OUT."""
+    add = parser.add_argument
+    add(
+        "paths",
+        metavar="IN OUT",
+        nargs="*",
+        type=file_or_folder,
+        help="IN: a video file, a folder of images in the order of their numbers, or one image, animated or"
+        " not; - reads YUV4MPEG2 (y4m) from standard input. OUT: a video file, one .png, or a folder for PNG;"
+        " - writes y4m to standard output",
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--scale",
+        type=float,
+        metavar="FACTOR",
+        help="1 to 8, also fractional: OUT has round(FACTOR x height) rows and round(FACTOR x width) columns;"
+        " 1 for backbones that only restore (default: 4)",
+    )
+    size.add_argument(
+        "--size", type=_size, metavar="WIDTHxHEIGHT", help="of OUT; each side 1 to 8 times that of IN"
+    )
+
+
+def add_part(group: argparse._ArgumentGroup) -> None:
+    """Which part of the clip is upscaled."""
+    add = group.add_argument
+    add(
+        "--start",
+        type=_moment,
+        metavar="MOMENT",
+        help="begin with this frame, counted from 0, or at this time, MM:SS.S or HH:MM:SS.S. Sound and"
+        " subtitles are cut accordingly; moments of reference images are still those of the whole clip",
+    )
+    end = group.add_mutually_exclusive_group()
+    end.add_argument("--end", type=_moment, metavar="MOMENT", help="end before this frame or time")
+    end.add_argument("--frames", type=count(1), metavar="N", help="upscale at most N frames")
+    add(
+        "--preview",
+        type=count(1),
+        metavar="N",
+        help="only N frames from across the clip, as PNG files in the folder OUT or on the page of --report"
+        " (then without OUT), and which references matched there",
+    )
+    add(
+        "--on-error",
+        choices=("stop", "skip", "hold"),
+        default="stop",
+        help="at a damaged frame, or one of another size. stop: what comes before it goes to OUT.partial, and"
+        " the exit code is 2; skip: it is left out; hold: the frame before it takes its place"
+        " (default: %(default)s)",
+    )
+
+
+def add_run(group: argparse._ArgumentGroup) -> None:
+    """Interrupted runs, several clips, and what is reported."""
+    add = group.add_argument
+    add(
+        "--resume",
+        action="store_true",
+        help="continue a run that was interrupted, from its folder .OUT.ldip; begin if there is none, and do"
+        " nothing if OUT is complete",
+    )
+    add(
+        "--output-dir",
+        type=file_or_folder,
+        metavar="DIR",
+        help="upscale several clips, each IN, to files of the same names in DIR. A folder of videos means all"
+        " videos in it",
+    )
+    add(
+        "--format",
+        choices=("mp4", "m4v", "mov", "mkv", "png"),
+        help="of the files in --output-dir; png: a folder for each clip (default: as IN, or mkv)",
+    )
+    add(
+        "--shard",
+        type=parse_shard,
+        metavar="I/N|auto",
+        help="with --output-dir: begin with every N-th clip from the I-th, counted from 0; auto: as srun, a"
+        " job array, or COORDINATOR, NUM_PROCESSES and PROCESS_ID say. Then do what other processes have"
+        " left. Implies --resume",
+    )
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add(
+        "--verbose",
+        action="store_true",
+        help="report what is assumed about the colours of IN, which references each key-frame gets, how much"
+        " of it they match, how they were calibrated, and why some are not used",
+    )
+    add(
+        "--log-json",
+        type=file_or_folder,
+        metavar="FILE",
+        help="also append what is reported, and progress, to FILE: a JSON object a line",
+    )
+
+
+def add_model(parser: argparse._ArgumentGroup) -> None:
+    """Weights, references, and how these are used."""
+    add = parser.add_argument
+    add(
+        "--ref",
+        type=parse_still,
+        metavar="IMAGE[@MOMENT]",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="reference images (stills): sharp images of the same scene, of any size, whose view is half to"
+        " four times as wide as that of the frames. Their detail is used where they match. Give them after"
+        " IN and OUT. They are calibrated to the exposure, gamma and white balance of the clip; images no"
+        " sharper than the upscaled frame are not used. Of more than four, those most like a"
+        " key-frame are matched with it. MOMENT binds an image to a frame, as a.png@37"
+        " (counted from 0), or to a time, as a.png@00:12.5: that frame becomes a key-frame, and the image is"
+        " used for the key-frames of its shot up to the next image with a moment",
+    )
+    add(
+        "--ref-mask",
+        metavar="IMAGE=MASK",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="images of the same size as reference images; white marks what is used of these, black what is"
+        " left out. IMAGE is the file of a --ref, or its name without the extension",
+    )
+    add(
+        "--backbone",
+        metavar="NAME|FILE",
+        default="basicvsr-reds4",
+        help="the network that upscales: a name from `ldip weights list` or a checkpoint (default:"
+        " %(default)s)",
+    )
+    add(
+        "--lrrf",
+        metavar="default|none|NAME|FILE",
+        default="default",
+        help="weights of LRRF, the module that uses references. default: the weights shipped for the"
+        " backbone; only the backbone if there are none, or if they gain nothing without --ref. none: only"
+        " the backbone. NAME: from `ldip weights list` (default: %(default)s)",
+    )
+    add_reference_flags(parser)
+    add(
+        "--matcher",
+        metavar="gmflow|flow|DIR",
+        default="gmflow",
+        help="how references are matched. gmflow; flow: faster, for small motion; DIR: precomputed matches,"
+        " one KEYFRAME_STILL.npz for each pair, such as 00000008_photo.npz; the clip's own frames are then"
+        " not used as references (default: %(default)s)",
+    )
+    add(
+        "--flow",
+        metavar="spynet|raft-large|raft-small|gmflow|FILE",
+        help="the optical flow for LRRF and for --matcher flow. spynet: the backbone's own; otherwise weights"
+        " of RAFT, GMFlow or SPyNet (default: the flow that LRRF was trained with)",
+    )
+    add(
+        "--propagation",
+        choices=("hrip", "carry", "both"),
+        help="how detail gets from key-frames to the other frames. carry: warped once from the key-frames on"
+        " either side; hrip: from frame to frame, as in the paper; both: carry, then hrip (default: the one"
+        " that LRRF was trained for)",
+    )
+    add(
+        "--cuts",
+        type=parse_cuts,
+        metavar="auto|none|FRAME,...",
+        default="auto",
+        help="where new shots begin; detail never crosses a cut. auto: detected; none: no cuts; FRAME,...:"
+        " the first frames of new shots, counted from 0 (default: %(default)s)",
+    )
+
+
+def add_output(parser: argparse._ArgumentGroup) -> None:
+    """How OUT is written, and what is reported."""
+    add = parser.add_argument
+    add(
+        "--bit-depth",
+        type=_bit_depth,
+        choices=("auto", 8, 16),
+        default="auto",
+        help="of PNG; for video, 16 gives 10 bits. auto: 8, but 10 for video where IN has more than 8"
+        " (default: %(default)s)",
+    )
+    add(
+        "--codec",
+        choices=("h264", "h265", "vp9", "av1", "prores", "ffv1"),
+        default="h264",
+        help="of video. h264, h265: any file; vp9, av1: .mp4, .m4v, .mkv; prores, always of 10 bits: .mov,"
+        " .mkv; ffv1, as --lossless: .mkv (default: %(default)s)",
+    )
+    quality = parser.add_mutually_exclusive_group()
+    quality.add_argument(
+        "--crf",
+        type=count(0),
+        metavar="N",
+        help="quality of video, 0 (best) to 51 (smallest), 63 for vp9 and av1; prores and ffv1 have none"
+        " (default: 18, or 24)",
+    )
+    quality.add_argument(
+        "--lossless",
+        action="store_true",
+        help="lossless video, whatever --codec says: FFV1 in .mkv, otherwise RGB H.264",
+    )
+    add("--overwrite", action="store_true", help="replace an existing OUT, report or profile")
+    add(
+        "--report",
+        type=file_or_folder,
+        metavar="FILE.html",
+        help="also write a page with frames before and after, and the references that were used",
+    )
+    add(
+        "--profile",
+        type=file_or_folder,
+        metavar="FILE.json",
+        help="also write how many seconds each part took: decode, features, matching, fusion, carry, hrip,"
+        " decoder, encode, compile. Parts wait for each other while this is measured",
+    )
+
+
+def add_memory(parser: argparse._ArgumentGroup) -> None:
+    """Memory, and what is said before the work."""
+    add = parser.add_argument
+    add(
+        "--memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="memory to keep to, such as 1500M or 8G: on a CPU that of the whole process, on a GPU that of"
+        " the device. Large frames are cut into tiles, and what waits is kept in a temporary file (in TMPDIR)"
+        " (default: three quarters of what is free)",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="only report windows, tiles, memory and the expected time, measured on a small part of a few"
+        " frames, and write nothing; exit code 0 if the clip can be upscaled, 2 if not",
+    )
+    add("--json", type=file_or_folder, metavar="FILE", help="with --dry-run: also write the report as JSON")

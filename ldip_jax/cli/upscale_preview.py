@@ -1,0 +1,141 @@
+"""`ldip upscale --preview`: a few frames from across a clip, and which references matched there."""
+
+import argparse
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ldip_jax.cli.stills import read_stills
+from ldip_jax.cli.upscale_networks import Networks
+from ldip_jax.cli.upscale_report import Samples, check_page
+from ldip_jax.cli.upscale_say import Reporter, choice_lines
+from ldip_jax.cli.upscale_source import Source, part_of
+from ldip_jax.errors import InputError
+from ldip_jax.inference.streaming import overlap
+from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.media.clip import Clip, cut
+from ldip_jax.media.outputs import check_output, output_kind
+from ldip_jax.media.reader import open_clip
+from ldip_jax.media.writer import open_writer
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A frame to show, and the frames `first` to `stop - 1` from which it is made."""
+
+    shown: int
+    first: int
+    stop: int
+
+
+def _targets(count: int, wanted: int, stride: int) -> list[_Target]:
+    """Evenly spread frames; around each, the frames that it would share with its neighbours in a long run.
+
+    They begin at a multiple of the stride, so that key-frames are those of the whole clip.
+    """
+    wanted = min(wanted, count)
+    reach = overlap(stride)
+    shown = [(2 * number + 1) * count // (2 * wanted) for number in range(wanted)]
+    return [
+        _Target(place, max(0, (place - reach) // stride * stride), min(count, place + reach + 1))
+        for place in shown
+    ]
+
+
+def _pieces(clip: Clip, targets: list[_Target], on_error: str) -> Iterator[tuple[_Target, list[np.ndarray]]]:
+    """Each target with its frames, read in one pass."""
+    held: deque[tuple[int, np.ndarray]] = deque()
+    waiting = deque(targets)
+    for place, frame in enumerate(Source(clip, on_error).frames()):
+        held.append((place, frame))
+        while held and held[0][0] < waiting[0].first:
+            held.popleft()
+        while waiting and place == waiting[0].stop - 1:
+            target = waiting.popleft()
+            yield target, [kept for number, kept in held if number >= target.first]
+        if not waiting:
+            return
+
+
+def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) -> None:
+    """Upscale `args.preview` frames into the folder `args.output`, if there is one, and onto a page.
+
+    Raises:
+        InputError: something that the user gave cannot be used.
+    """
+    out: Path | None = args.output
+    if out is not None and output_kind(out) != "folder":
+        raise InputError(f"{out}: a preview is a folder of PNG files, or a page by --report; name a folder")
+    if args.matcher not in ("gmflow", "flow"):
+        raise InputError(f"--preview: --matcher {args.matcher} has matches for whole clips only; take gmflow")
+    if not isinstance(args.cuts, str):
+        raise InputError("--preview: detects cuts around each frame; give --cuts auto or none")
+    began = time.perf_counter()
+    with open_clip(args.input, lenient=args.on_error != "stop") as whole:
+        first, stop = part_of(args, whole)
+        clip = cut(whole, first, stop)
+        if clip.count is None:
+            raise InputError(f"{clip.path}: its length is not known; give a file for --preview")
+        names = {place: clip.names[place] for place in range(clip.count)}
+        if out is not None:
+            check_output(out, overwrite=args.overwrite, inputs=[clip.path], names=list(names.values()))
+        if args.report is not None:
+            check_page(
+                args.report, out or args.report / "-", (".html", ".htm"), "report", overwrite=args.overwrite
+            )
+        stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
+        upscaler = networks.upscaler(clip, stills=bool(stills))
+        for note in upscaler.notes:
+            reporter.note(note)
+        targets = _targets(clip.count, args.preview, args.key_stride)
+        samples = None
+        if args.report is not None:
+            samples = Samples(args.report, clip.count, [target.shown for target in targets])
+        height, width = upscaler.out
+        chosen = [names[target.shown] for target in targets]
+        writer = None
+        if out is not None:
+            writer = open_writer(
+                out,
+                height=height,
+                width=width,
+                names=chosen,
+                bit_depth=args.bit_depth,
+                overwrite=args.overwrite,
+            )
+        choices = {}
+        with writer or nullcontext():
+            for target, frames in _pieces(clip, targets, args.on_error):
+                moved = [
+                    still
+                    if still.moment is None
+                    else replace(still, moment=still.moment - first - target.first)
+                    for still in stills
+                ]
+                made = upscaler.frames(frames, moved)
+                image = next(islice(made, target.shown - target.first, None))
+                if writer is not None:
+                    writer.write(image)
+                if samples is not None:
+                    samples.input(target.shown, frames[target.shown - target.first])
+                    samples.output(target.shown, image)
+                reporter.note(f"frame {first + target.shown}")
+                for line in choice_lines(upscaler, first + target.first):
+                    reporter.note(f"  {line}")
+                choices |= {target.first + key: found for key, found in upscaler.choices.items()}
+        seconds = time.perf_counter() - began
+        if out is not None:
+            reporter.result(
+                f"{out}: {len(targets)} frames of {clip.count}, {seconds:.1f} s", frames=len(targets)
+            )
+        if samples is not None and isinstance(upscaler, Upscaler):
+            upscaler.choices.clear()
+            upscaler.choices.update(choices)
+            samples.write(upscaler, stills, clip, seconds, upscaler.notes)
+            reporter.result(f"{samples.path}: report")

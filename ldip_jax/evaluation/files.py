@@ -1,0 +1,149 @@
+"""The files of results: `results.json`, `results.csv` and `results.md`."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ldip_jax.atomic import atomic_open
+from ldip_jax.evaluation.gains import Gains
+from ldip_jax.evaluation.protocols import Scale, show_scale
+from ldip_jax.evaluation.results import Results
+from ldip_jax.evaluation.runner import average_unit
+from ldip_jax.evaluation.tables import average_title, clip_table, gain_tables, notes, scale_table
+
+
+def as_json(results: Results, settings: dict[str, str]) -> dict[str, Any]:
+    """All results, frame by frame, for `results.json`."""
+    plan, scales = results.plan, []
+    for scale in results.scales:
+        columns = [
+            {
+                "name": column,
+                "average": results.average(scale, column),
+                "gain": _gain_json(results.gains(scale, column)),
+                "clips": [
+                    {
+                        "name": unit["clip"],
+                        "average": average_unit(unit),
+                        "gain": _gain_json(results.gains(scale, column, unit["clip"])),
+                        "lr": unit["lr"],
+                        "hr": unit["hr"],
+                        "stills": unit["stills"],
+                        "propagation": unit["propagation"],
+                        "key_frames": unit["key_frames"],
+                        "references": unit["references"],
+                        "seconds": unit["seconds"],
+                        "frames": unit["frames"],
+                    }
+                    for unit in results.units(scale, column)
+                ],
+            }
+            for column in results.columns
+        ]
+        figures = [figure._asdict() for figure in results.published(scale)]
+        averaged = results.clips(scale)
+        scales.append({"scale": list(scale), "averaged": averaged, "columns": columns, "published": figures})
+    return {
+        "settings": settings,
+        "convention": results.plan.convention,
+        "input_codec": str(plan.codec) if plan.codec else None,
+        "ref_alter": [alteration.text for alteration in plan.alterations],
+        "scales": scales,
+        "failures": results.outcome.failures,
+        "without_weights": results.outcome.absent,
+        "repeated": results.outcome.repeated,
+        "waiting": results.outcome.waiting,
+    }
+
+
+def _gain_json(gains: Gains | None) -> dict[str, Any] | None:
+    return gains.as_json() if gains is not None else None
+
+
+_MEANS = ("pulsing", "worst_gain", "frames_worse")
+
+
+def as_csv(results: Results) -> str:
+    """A row for each frame, then for each clip ("mean"), then for each column ("mean", "mean").
+
+    Rows of frames have the gain over the backbone and the distance from the nearest key-frame. Rows of means
+    have the mean gain and the columns `_MEANS`.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = (*results.keys, "gain", "key_distance", *_MEANS)
+    writer.writerow(["scale", "column", "clip", "frame", *keys])
+
+    def row(scale: Scale, column: str, clip: str, frame: str, scores: dict[str, Any]) -> None:
+        writer.writerow([show_scale(scale), column, clip, frame, *(_cell(scores.get(key)) for key in keys)])
+
+    for scale in results.scales:
+        for column in results.columns:
+            for unit in results.units(scale, column):
+                gains = results.gains(scale, column, unit["clip"])
+                each = {gain.frame: gain for gain in gains.frames} if gains else {}
+                for scores in unit["frames"]:
+                    gain = each.get(scores["frame"])
+                    more = {"gain": gain.gain, "key_distance": gain.distance} if gain else {}
+                    row(scale, column, unit["clip"], str(scores["frame"]), {**scores, **more})
+                row(scale, column, unit["clip"], "mean", {**average_unit(unit), **_means(gains)})
+            means = _means(results.gains(scale, column))
+            row(scale, column, "mean", "mean", {**results.average(scale, column), **means})
+    return text.getvalue()
+
+
+def _means(gains: Gains | None) -> dict[str, float | int | None]:
+    if gains is None:
+        return {}
+    values = (gains.pulsing, gains.worst.gain, gains.worse)
+    return {"gain": gains.mean, **dict(zip(_MEANS, values, strict=True))}
+
+
+def _cell(value: float | int | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return "" if value is None else str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns are also aligned as plain text."""
+    cells = [[cell.replace("|", "/") for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def as_markdown(results: Results, settings: dict[str, str]) -> str:
+    """Averages beside published figures, gains over the backbone, then each clip."""
+    lines = [f"# {results.plan.dataset.title}, {results.plan.protocol.name}", ""]
+    lines += [f"- {name}: {value}" for name, value in settings.items()]
+    lines += [f"- {note}" for note in notes(results)]
+    for scale in results.scales:
+        lines += ["", f"## {average_title(results, scale)}", ""]
+        lines += _table(*scale_table(results, scale))
+        for heading, head, rows, told in gain_tables(results, scale):
+            lines += ["", f"### {heading}", "", *_table(head, rows)]
+            lines += ["", *(f"- {note}" for note in told)] if told else []
+        lines += ["", f"### x{show_scale(scale)}, each clip", ""]
+        lines += _table(*clip_table(results, scale))
+    return "\n".join(lines) + "\n"
+
+
+def write_results(results: Results, settings: dict[str, str], folder: Path) -> str:
+    """Write `results.json`, `results.csv` and `results.md` to a folder; returns the text of `results.md`."""
+    markdown = as_markdown(results, settings)
+    content = {
+        "results.json": json.dumps(as_json(results, settings), indent=1, allow_nan=False) + "\n",
+        "results.csv": as_csv(results),
+        "results.md": markdown,
+    }
+    for name, text in content.items():
+        with atomic_open(folder / name) as file:
+            file.write(text.encode("utf-8", "replace"))
+    return markdown

@@ -1,0 +1,229 @@
+"""Plans how frames are cut into tiles, and what waits on disk, so that a run keeps to its memory.
+
+The figures below were measured with the compiler's memory analysis and checked against the peak of whole
+processes; see docs/performance.md. They count float32, on a CPU.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import jax
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference.engine import KEPT
+from ldip_jax.inference.streaming import Layout
+from ldip_jax.inference.tiles import Size, Tiling, tilings, whole
+from ldip_jax.memory import SHARE, free_memory, resident, show_size
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.networks.spynet import SPyNet
+
+# What compiling and compiled programs take on a CPU: only the backbone; with LRRF and a matcher.
+COMPILED, COMPILED_LRRF = 350 * 2**20, 700 * 2**20
+# Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
+FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 48 * 2**20
+# Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
+# backbone. LOOK: matching, refinement and carry of whole images. LRRF, LRRF_TILE: Ref-Fusion or HRIP, of
+# whole frames, and of tiles, which read more of references than they show. WAITING: of each reference.
+# DETAIL: of each key-frame, and of each frame that HRIP passes. IMAGE: of each frame.
+PICTURE, HEAD, LOOK, LRRF, LRRF_TILE = 48, 380, 190, 1700, 2600
+WAITING, DETAIL, IMAGE = 24, 128, 6
+# Halos, in pixels of LR features. The recurrence has no finite reach: what HALO leaves of its error is in
+# docs/performance.md. After it, convolutions reach no further than DETAIL_HALO, and HRIP HRIP_HALO.
+HALO, DETAIL_HALO, HRIP_HALO = 32, 4, 24
+# Tiles begin at multiples of this, in pixels of LR features, and keep at least LEAST pixels along a side.
+MULTIPLE, LEAST = 8, 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a clip is processed.
+
+    Attributes:
+        layout: tiles, and whether what waits is kept on disk.
+        length: frames of a window.
+        budget: bytes of memory that the run may use.
+        memory: bytes of memory that it is expected to use.
+        disk: bytes of the temporary folder that it is expected to use.
+    """
+
+    layout: Layout
+    length: int
+    budget: int
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What decides how much memory a run takes.
+
+    Attributes:
+        net: the networks.
+        lr: (height, width) of LR features.
+        frame: (height, width) of the frames.
+        hr: (height, width) of HR features.
+        length: frames of a window.
+        stride: frames from one key-frame to the next.
+        references: at most so many at a key-frame.
+        base: bytes that the process holds before it begins.
+    """
+
+    net: LDIP
+    lr: Size
+    frame: Size
+    hr: Size
+    length: int
+    stride: int
+    references: int
+    base: int
+
+    @property
+    def refined(self) -> bool:
+        return self.net.lrrf is not None
+
+    @property
+    def passes(self) -> bool:
+        """Whether HRIP passes detail through all frames."""
+        return self.refined and self.net.propagation != "carry"
+
+    @property
+    def halo(self) -> int:
+        """Of the tiles after the recurrence."""
+        return HRIP_HALO if self.passes or (self.refined and self.net.hrip_reach) else DETAIL_HALO
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
+
+
+def _flow_bytes(task: Task) -> int:
+    """The flow of a pair of whole frames."""
+    pixels = _area(task.lr)
+    need = FLOW_NETWORK * pixels + min(FLOW_BANDS, 200 * pixels)
+    if task.net.flow_net is not None and not isinstance(task.net.flow_net, SPyNet):
+        # All pixels are compared with each other, at an eighth of the size.
+        need += 16 * (pixels // 64) ** 2
+    return need
+
+
+def _memory(task: Task, layout: Layout) -> int:
+    """Peak memory of a run."""
+    net, n = task.net, task.length
+    lr, hr = _area(task.lr), _area(task.hr)
+    # On a device, frames are held twice: as they were read, and on the device.
+    common = task.base + FRAME * _area(task.frame) * n * (1 if layout.spill else 2)
+    step = net.backbone.step_bytes * layout.recurrence.pixels
+    tile = hr * layout.detail.pixels // lr
+    cut = layout.detail.count > 1
+    detail = (LRRF_TILE if cut else LRRF) if task.refined else HEAD
+    after = max(detail * tile, PICTURE * hr)
+    if task.refined:
+        # Routes to the key-frames on both sides wait in memory.
+        common += 12 * lr * 2 * min(n, task.stride)
+        after = max(after, LOOK * hr)
+    if layout.spill:
+        return common + max(_flow_bytes(task), step, after)
+    flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
+    held = 4 * net.backbone.mid_channels * lr * n
+    if task.refined:
+        held += IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * task.references
+        held += DETAIL * hr * n if task.passes else 0
+        held += KEPT
+    recurrence = 4 * net.backbone.held_channels * lr * n + max(step, _flow_bytes(task))
+    return common + flows + max(recurrence, held + after)
+
+
+def _disk(task: Task, layout: Layout) -> int:
+    """Bytes on disk at the peak of a run."""
+    if not layout.spill:
+        return 0
+    net, n = task.net, task.length
+    lr, hr = _area(task.lr), _area(task.hr)
+    flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
+    features = 4 * net.backbone.mid_channels * lr * n
+    recurrence = 4 * net.backbone.held_channels * layout.recurrence.pixels * n
+    after = 0
+    if task.refined:
+        keys = n // task.stride + 2 if task.passes else 2
+        after = IMAGE * hr * n + DETAIL * hr * keys + (WAITING + 12) * hr * (task.references + 2)
+        after += 2 * FRAME * hr * n if task.passes else 0
+    return flows + features + max(recurrence, after)
+
+
+def _layouts(task: Task) -> Iterator[Layout]:
+    """The ways to lay out a run, the fastest first."""
+    yield Layout(whole(task.lr), whole(task.lr))
+    recurrence = list(tilings(task.lr, HALO, MULTIPLE, LEAST))
+    detail = list(tilings(task.lr, task.halo, MULTIPLE, LEAST))
+    # Memory grows with each of the two by itself, so each is as large as it can be beside the smallest other.
+    yield from (Layout(one, _smallest(detail), True) for one in recurrence)
+    yield from (Layout(_smallest(recurrence), one, True) for one in detail)
+
+
+def _smallest(ways: list[Tiling]) -> Tiling:
+    return min(ways, key=lambda tiling: tiling.pixels)
+
+
+def make_plan(task: Task, budget: int, disk: int | None = None) -> Plan:
+    """The fastest plan within a budget of memory.
+
+    Args:
+        budget: bytes of memory.
+        disk: bytes free in the temporary folder; None: those that are.
+
+    Raises:
+        InputError: even the smallest tiles need more memory, or there is too little room on the disk.
+    """
+    plain, *spilled = _layouts(task)
+    if _memory(task, plain) <= budget:
+        return Plan(plain, task.length, budget, _memory(task, plain), 0)
+    least = min(_memory(task, layout) for layout in spilled)
+    if least > budget:
+        h, w = task.frame
+        smaller = f"; {advice}" if (advice := _advice(task, budget)) else ""
+        raise InputError(
+            f"memory {show_size(budget)}: frames of {w}x{h} need at least {show_size(least)}{smaller}"
+        )
+    disk = shutil.disk_usage(tempfile.gettempdir()).free if disk is None else disk
+    fits = [layout for layout in spilled if _memory(task, layout) <= budget]
+    roomy = [layout for layout in fits if _disk(task, layout) <= disk]
+    if not roomy:
+        need = min(_disk(task, layout) for layout in fits)
+        raise InputError(
+            f"{tempfile.gettempdir()}: {show_size(disk)} free of the {show_size(need)} that this clip needs"
+            f" on disk with memory {show_size(budget)}; set TMPDIR to a larger disk, or give more memory"
+        )
+    recurrence, detail = (
+        min(roomy, key=lambda layout: (part(layout).overhead, part(layout).pixels))
+        for part in (lambda layout: layout.recurrence, lambda layout: layout.detail)
+    )
+    layout = Layout(recurrence.recurrence, detail.detail, True)
+    return Plan(layout, task.length, budget, _memory(task, layout), _disk(task, layout))
+
+
+def _advice(task: Task, budget: int) -> str:
+    """An option that makes the run fit, or ""."""
+    if task.refined:
+        alone = replace(task, net=task.net.clone(parent=None, name=None, lrrf=None))
+        if min(_memory(alone, layout) for layout in _layouts(alone)) <= budget:
+            return "only the backbone (--lrrf none) fits"
+    return ""
+
+
+def usable_memory() -> int:
+    """Bytes that a run may use by default: what the device or the machine has free, less a margin."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return int(0.9 * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return resident() + int(SHARE * free_memory())
+
+
+def base_memory(refined: bool) -> int:
+    """Bytes that are taken before the first frame: the process itself and its programs."""
+    if jax.local_devices()[0].platform != "cpu":
+        return 0
+    return resident() + (COMPILED_LRRF if refined else COMPILED)

@@ -1,0 +1,89 @@
+"""Measures whether a match is genuine, and whether a reference has detail to give.
+
+Only pixels with a confident match count.
+
+A matching network returns a match everywhere, and is sometimes confident on a plain wall. Below the bandwidth
+of the input video, the likeness of both images shows whether they show the same thing. Far above it, the
+energy of a reference shows whether it is sharper than what the backbone has already made.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ldip_jax.matching import CONFIDENT
+from ldip_jax.matching.matcher import Match
+from ldip_jax.models.carry import BANDWIDTH
+from ldip_jax.ops.blur import gaussian_blur
+from ldip_jax.ops.warp import bilinear
+
+# Standard deviation, in LR pixels, of the blurred image that is subtracted: STRUCTURE to get structure below
+# the bandwidth, FINE to get fine detail, of which true stills have clearly more than a backbone makes.
+STRUCTURE, FINE = 2.0, 0.25
+# Mean square of luma that counts as noise.
+NOISE = 1e-7
+
+
+class Evidence(NamedTuple):
+    """Measured for one reference at one key-frame.
+
+    Attributes:
+        likeness: correlation of the structure that the input video can show, -1 to 1; 0 if one is plain.
+        sharpness: energy of fine detail divided by that of the key-frame's image; 1: equally sharp.
+    """
+
+    likeness: float
+    sharpness: float
+
+
+@jax.jit
+def warped(reference: Float[Array, "b h w 3"], warp: Float[Array, "b H W 2"]) -> Float[Array, "b H W 3"]:
+    """A reference sampled at the key-frame's pixels, bilinear, float32."""
+    return bilinear(reference.astype(jnp.float32), warp, padding="border")
+
+
+def find_evidence(
+    anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"],
+    shown: Float[Array, "b H W 3"],
+    match: Match,
+    scale: tuple[float, float],
+) -> Evidence:
+    """The evidence for a reference.
+
+    Args:
+        anchor: the backbone's image of the key-frame, in [0, 1].
+        shown: the reference, sampled by `warped` at the key-frame's pixels.
+        match: its match; only pixels with confidence above 0.5 count.
+        scale: (H, W) divided by the size of the input video's frames.
+    """
+    likeness, sharpness = _evidence(jnp.asarray(anchor, jnp.float32), shown, match.confidence, scale)
+    return Evidence(float(likeness), float(sharpness))
+
+
+@partial(jax.jit, static_argnums=3)
+def _evidence(
+    anchor: Float[Array, "b H W 3"],
+    shown: Float[Array, "b H W 3"],
+    confidence: Float[Array, "b H W 1"],
+    scale: tuple[float, float],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def blur(x: Array, reach: float) -> Array:
+        return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
+
+    sure = (confidence > CONFIDENT).astype(jnp.float32)
+    count = jnp.maximum(jnp.sum(sure), 1.0)
+
+    def mean(x: Array) -> Array:
+        return jnp.sum(sure * x) / count
+
+    lumas = [jnp.mean(x, axis=-1, keepdims=True) for x in (anchor, shown)]
+    low = [blur(luma, BANDWIDTH) for luma in lumas]
+    a, b = (x - blur(x, STRUCTURE) for x in low)
+    power = [mean(jnp.square(x)) + NOISE for x in (a, b)]
+    likeness = mean(a * b) / jnp.sqrt(power[0] * power[1])
+    fine = [mean(jnp.square(luma - blur(luma, FINE))) + NOISE for luma in lumas]
+    return likeness, fine[1] / fine[0]

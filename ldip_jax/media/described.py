@@ -1,0 +1,83 @@
+"""What the frames of a video say beside their pixels: HDR10 grading, stereo views."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from av import VideoFrame
+from av.video.stream import VideoStream
+
+# The Matroska name of a way of packing two views, and x264's number.
+STEREO = {"side_by_side": ("left_right", 3), "top_bottom": ("top_bottom", 4)}
+_STEREO_TYPES = {0: None, 1: "side_by_side", 2: "top_bottom"}
+_NAMES = {"mono": None, "left_right": "side_by_side", "top_bottom": "top_bottom"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the first frame says beside its pixels.
+
+    Attributes:
+        mastering: the display on which an HDR clip was graded, as x264 and x265 write it; None: not said.
+        light: the brightest pixel and the brightest frame on average, in candela per square metre.
+        stereo: "side_by_side" or "top_bottom" for two views in one frame, or Matroska's name of another way.
+        dynamic: there are Dolby Vision or HDR10+ data, which belong to the old pixels.
+    """
+
+    mastering: str | None = None
+    light: tuple[int, int] | None = None
+    stereo: str | None = None
+    dynamic: bool = False
+
+
+def describe(frame: VideoFrame, stream: VideoStream) -> Described:
+    """Read it."""
+    held: Any = frame.side_data
+    data = {entry.type.name: bytes(entry) for entry in held}
+    stereo = stream.metadata.get("stereo_mode")
+    if stereo is not None:
+        stereo = _NAMES.get(stereo, stereo)
+    elif len(data.get("STEREO3D", b"")) >= 4:
+        (kind,) = struct.unpack_from("=i", data["STEREO3D"])
+        stereo = _STEREO_TYPES.get(kind, f"kind {kind}")
+    light = data.get("CONTENT_LIGHT_LEVEL", b"")
+    return Described(
+        _mastering(data.get("MASTERING_DISPLAY_METADATA", b"")),
+        struct.unpack_from("=2I", light) if len(light) >= 8 else None,
+        stereo,
+        bool(data.keys() & {"DYNAMIC_HDR_PLUS", "DOVI_METADATA", "DOVI_RPU_BUFFER"}),
+    )
+
+
+def _mastering(data: bytes) -> str | None:
+    """The library's structure: ten fractions, and whether primaries and luminance are known."""
+    if len(data) < 88:
+        return None
+    numbers = struct.unpack_from("=22i", data)
+    if not (numbers[20] and numbers[21]) or 0 in numbers[1:20:2]:
+        return None
+    values = [numbers[i] / numbers[i + 1] for i in range(0, 20, 2)]
+    red, green, blue, white = (
+        f"({round(values[i] * 50000)},{round(values[i + 1] * 50000)})" for i in (0, 2, 4, 6)
+    )
+    luminance = f"({round(values[9] * 10000)},{round(values[8] * 10000)})"
+    return f"G{green}B{blue}R{red}WP{white}L{luminance}"
+
+
+def encoder_settings(encoder: str, described: Described) -> tuple[dict[str, str], list[str]]:
+    """Options of the encoder that carry what the frames say, and notes on what it cannot carry."""
+    settings: list[str] = []
+    lost: list[str] = []
+    own = {"libx265": ("master-display", "max-cll"), "libx264": ("mastering-display", "cll")}.get(encoder)
+    if described.mastering or described.light:
+        if own is None:
+            lost.append("HDR10 mastering data")
+        else:
+            settings += [f"{own[0]}={described.mastering}"] if described.mastering else []
+            settings += [f"{own[1]}={','.join(map(str, described.light))}"] if described.light else []
+    if encoder == "libx264" and described.stereo in STEREO:
+        settings.append(f"frame-packing={STEREO[described.stereo][1]}")
+    if described.dynamic:
+        lost.append("Dolby Vision or HDR10+ data")
+    key = "x265-params" if encoder == "libx265" else "x264-params"
+    return ({key: ":".join(settings)} if settings else {}), lost

@@ -1,0 +1,283 @@
+"""Carry: a key-frame's detail is brought to each frame around it by a single warp.
+
+This is ours, not the paper's. HRIP passes detail from frame to frame, and most of it is lost within two
+frames. Here the flows between neighbours are composed into one flow from a frame to its key-frame. A flow
+network then corrects that flow (`second_look`), and the detail is sampled once, bicubically. Pixels that
+forward-backward consistency does not confirm receive no detail; most of these are hidden in one of the two
+frames.
+
+Nothing here has parameters. Flows are (x, y) in pixels of their own maps, in float32.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float, Int
+
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.ops.bands import map_bands
+from ldip_jax.ops.blur import blur_reach, gaussian_blur
+from ldip_jax.ops.resize import hr_flow, resize_bilinear
+from ldip_jax.ops.warp import bicubic, bilinear, flow_warp, forward_backward_confidence, inside, pixel_grid
+
+PROPAGATIONS = ("hrip", "carry", "both")
+"""How detail gets from key-frames to the other frames: by HRIP, as in the paper; carried; or carried, then
+HRIP."""
+# Forward-backward error that is still trusted, in LR pixels.
+SIGMA = 0.375
+# Standard deviation of the low-pass before a second look, in LR pixels.
+BANDWIDTH = 0.4
+# For `texture` and `as_sharp`: standard deviation of the averaging window, in LR pixels, and the variance
+# that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK before
+# it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
+# sharpness, stands for the whole frame; the share falls with FRAME_POWER.
+TEXTURE_REACH, TEXTURE_NOISE = 4.0, 1e-5
+PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 8, 0.75, 16
+# For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
+# variance that counts as noise; and the share of differing texture that is still trusted.
+LOCAL_MEAN, COMPARED, IMAGE_NOISE, UNLIKE = 1.0, 0.75, 2e-4, 0.3
+# Larger images are compared in bands of rows.
+BAND_PIXELS = 2**18
+
+
+class Route(NamedTuple):
+    """Where a frame's pixels are found in a key-frame, at LR size.
+
+    Attributes:
+        flow: from each pixel of the frame to its place in the key-frame.
+        sure: confidence of that place, in [0, 1].
+    """
+
+    flow: Float[Array, "b h w 2"]
+    sure: Float[Array, "b h w 1"]
+
+
+class Routes(NamedTuple):
+    """Where the pixels of all frames of a clip are found in all its key-frames, at HR size; never trained.
+
+    Attributes:
+        warp: places (x, y) in the key-frame's HR pixels.
+        sure: confidence of these places, in [0, 1].
+    """
+
+    warp: Float[Array, "b t k H W 2"]
+    sure: Float[Array, "b t k H W 1"]
+
+
+def no_way(height: int, width: int, batch: int = 1) -> Route:
+    """The route from a key-frame to itself, at LR size."""
+    return Route(jnp.zeros((batch, height, width, 2)), jnp.ones((batch, height, width, 1)))
+
+
+def extend(route: Route, towards: Float[Array, "b h w 2"], back: Float[Array, "b h w 2"]) -> Route:
+    """The route of a frame, from the route of its neighbour on the key-frame's side.
+
+    Args:
+        route: from the neighbour to the key-frame, in LR pixels.
+        towards: flow from the frame to the neighbour.
+        back: flow from the neighbour to the frame.
+    """
+    places = pixel_grid(*towards.shape[1:3])[None] + towards
+    flow = towards + bilinear(route.flow, places, padding="border")
+    sure = forward_backward_confidence(towards, back, SIGMA) * bilinear(route.sure, places, padding="border")
+    return Route(flow, sure)
+
+
+def to_hr(route: Route, size: tuple[int, int]) -> tuple[Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
+    """A whole frame's route as places (x, y) in HR pixels of the key-frame, and their confidence."""
+    return pixel_grid(*size)[None] + hr_flow(route.flow, size), resize_bilinear(route.sure, size)
+
+
+def second_look(
+    find_flow: Callable[[Array, Array], Array],
+    anchor: Float[Array, "b H W 3"],
+    warped: Float[Array, "b H W 3"],
+    warp: Float[Array, "b H W 2"],
+    scale: tuple[float, float] | tuple[Float[Array, "b"], Float[Array, "b"]],
+    reduce: int = 1,
+    radius: int = 0,
+) -> Float[Array, "b H W 2"]:
+    """Correct a warp: W'(x) = W(x + r(x)), where r is the flow from an image to the other one, warped to it.
+
+    Above the bandwidth of the input video, an upscaled image shows invented detail. Both images are
+    low-passed first; otherwise the flow locks onto that detail.
+
+    Args:
+        find_flow: a flow network: takes two images and returns the flow between them.
+        anchor: the image whose pixels are looked for, in [0, 1].
+        warped: the other image, sampled at `warp`.
+        warp: places (x, y) in pixels of the other image.
+        scale: (H, W) divided by the size of the input video's frames; sets the low-pass.
+        reduce: the flow is found in images smaller by this factor; the low-pass permits up to scale / 2.
+        radius: of the low-pass, if the scales are arrays (see `gaussian_blur`).
+    """
+    sigma: Any = (BANDWIDTH * scale[0], BANDWIDTH * scale[1])
+    pair = [gaussian_blur(image, sigma, radius) for image in (anchor, warped)]
+    if reduce > 1:
+        size = (anchor.shape[1], anchor.shape[2])
+        small = (size[0] // reduce, size[1] // reduce)
+        pair = [resize_bilinear(image, small) for image in pair]
+        return flow_warp(warp, hr_flow(find_flow(*pair), size), padding="border")
+    return flow_warp(warp, find_flow(*pair), padding="border")
+
+
+def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
+    """Mean squared differences of luma along four directions, near each pixel of an LR frame.
+
+    Blur from motion or focus reduces these first; motion blur reduces them along its own direction.
+    """
+    luma = jnp.mean(frame.astype(jnp.float32), axis=-1, keepdims=True)
+    padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    h, w = luma.shape[1:3]
+    ends = [(0, 1), (1, 0), (1, 1), (1, -1)]
+    steps = [
+        padded[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
+        - padded[:, 1 - dy : 1 - dy + h, 1 - dx : 1 - dx + w]
+        for dy, dx in ends
+    ]
+    return gaussian_blur(jnp.square(jnp.concatenate(steps, axis=-1)), (TEXTURE_REACH, TEXTURE_REACH))
+
+
+def as_sharp(own: Float[Array, "b h w 4"], other: Float[Array, "b h w 4"]) -> Float[Array, "b h w 1"]:
+    """How much of another frame's detail a frame can show, in [0, 1]; the more blurred it is, the less.
+
+    Detail lies above the input's bandwidth. Blur that halves the texture below it leaves almost no detail.
+
+    Args:
+        own: `texture` of the frame.
+        other: `texture` of the other frame, at the same places.
+    """
+    ratio = jnp.min((own + TEXTURE_NOISE) / (other + TEXTURE_NOISE), axis=-1, keepdims=True)
+    # A frame is blurred as a whole if even its sharper places are.
+    whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
+    place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
+    return place * jnp.minimum(1.0, whole) ** FRAME_POWER
+
+
+def agreement(
+    image: Float[Array, "b H W 3"], warped: Float[Array, "b H W 3"], scale: tuple[float, float]
+) -> Float[Array, "b H W 1"]:
+    """How well two images agree in texture below the input's bandwidth, in [0, 1]; exposure is ignored.
+
+    Args:
+        image, warped: the two images, aligned.
+        scale: (H, W) divided by the size of the input video's frames.
+    """
+
+    def blur(x: Array, reach: float) -> Array:
+        return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
+
+    def compare(image: Array, warped: Array) -> Array:
+        lumas = [blur(jnp.mean(x, axis=-1, keepdims=True), BANDWIDTH) for x in (image, warped)]
+        a, b = (luma - blur(luma, LOCAL_MEAN) for luma in lumas)
+        unlike = blur(jnp.square(a - b), COMPARED)
+        usual = blur(jnp.square(a) + jnp.square(b), COMPARED) / 2.0 + IMAGE_NOISE
+        return jnp.exp(-jnp.square(unlike / usual / UNLIKE))
+
+    halo = sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, LOCAL_MEAN, COMPARED))
+    return map_bands(compare, (image, warped), BAND_PIXELS, halo)
+
+
+def neighbour_weights(
+    index: Int[Array, "b k"], valid: Float[Array, "b k"], count: int
+) -> Float[Array, "b t k"]:
+    """How much each of `count` frames takes from each key-frame, by distance in time only.
+
+    A frame takes from the key-frames before and after it, with weights that are linear in distance. If it
+    has only one of them, that one gets all the weight. A key-frame takes only from itself.
+    """
+    time = jnp.arange(count)[None, :, None]
+    place = jnp.where(valid > 0, index, 2 * count)[:, None]
+    before = jnp.max(jnp.where(place <= time, place, -1), axis=-1, keepdims=True)
+    after = jnp.min(jnp.where(place >= time, place, 2 * count), axis=-1, keepdims=True)
+    gap = jnp.maximum(after - before, 1)
+    whole = (before < 0) | (after >= 2 * count) | (after == before)
+    is_before, is_after = (place == before) & (place <= time), (place == after) & (place < 2 * count)
+    shares = jnp.where(is_before, (after - time) / gap, 0.0) + jnp.where(is_after, (time - before) / gap, 0.0)
+    return jnp.where(whole, (is_before | is_after).astype(jnp.float32), shares)
+
+
+def blend(shares: Float[Array, "*n k"], sure: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+    """Weights of the key-frames' details in a frame, from time and confidence; their sum is at most 1.
+
+    Args:
+        shares: from `neighbour_weights`.
+        sure: confidence of the routes.
+    """
+    weighted = shares * sure
+    total = jnp.sum(weighted, axis=-1, keepdims=True)
+    most = jnp.max(jnp.where(shares > 0, sure, 0.0), axis=-1, keepdims=True)
+    return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), 0.0) * most
+
+
+def within(warp: Float[Array, "b H W 2"], sure: Float[Array, "b H W 1"]) -> Float[Array, "b H W 1"]:
+    """`sure`, set to 0 where the place lies outside the key-frame."""
+    return sure * inside(warp, jnp.array([warp.shape[2], warp.shape[1]], jnp.float32))
+
+
+def carry(
+    detail: Float[Array, "b k H W c"],
+    routes: Routes,
+    index: Int[Array, "b k"],
+    valid: Float[Array, "b k"],
+) -> Float[Array, "b t H W c"]:
+    """Bring the key-frames' detail to all frames of a clip; gradients reach only `detail`.
+
+    Args:
+        detail: the key-frames' refined features minus the backbone's.
+        routes: from every frame to every key-frame.
+        index: the key-frames' places in the clip.
+        valid: 0 for an empty slot.
+    """
+    warp, sure = jax.lax.stop_gradient(routes)
+    # In a crop, detail is known only inside it.
+    flat = within(*(rearrange(x, "b t k ... -> (b t k) ...") for x in (warp, sure)))
+    sure = rearrange(flat, "(b t k) H W 1 -> b t H W k", b=warp.shape[0], t=warp.shape[1])
+    shares = neighbour_weights(index, valid, warp.shape[1])[:, :, None, None]
+    weights = blend(jnp.broadcast_to(shares, sure.shape), sure)
+
+    def frame(_, inputs):
+        warp, weight = inputs
+        parts = [
+            bicubic(detail[:, k], warp[:, k]) * weight[..., k, None].astype(detail.dtype)
+            for k in range(detail.shape[1])
+        ]
+        return None, sum(parts[1:], parts[0])
+
+    _, carried = jax.lax.scan(frame, None, (jnp.moveaxis(warp, 1, 0), jnp.moveaxis(weights, 1, 0)))
+    return jnp.moveaxis(carried, 0, 1)
+
+
+def clip_routes(flows: Flows, index: Int[Array, "b k"]) -> Route:
+    """The LR routes from all frames of a short clip to all its key-frames, leaves `b t k h w ...`."""
+    b, t, h, w, _ = flows.to_next.shape
+
+    def one_way(flow: Array, back: Array, reverse: bool) -> Route:
+        def step(route: Route, inputs):
+            time, towards, back = inputs
+            here = (index == time)[:, :, None, None, None]
+
+            def each(route: Route) -> Route:
+                return extend(route, towards, back)
+
+            route = jax.vmap(each, 1, 1)(route)
+            at_key = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), no_way(h, w, b))
+            route = jax.tree.map(lambda own, x: jnp.where(here, own, x), at_key, route)
+            return route, route
+
+        def route_shape(x: Array) -> tuple[int, ...]:
+            return (b, index.shape[1], *x.shape[1:])
+
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), no_way(h, w, b))
+        inputs = jnp.arange(t), jnp.moveaxis(flow, 1, 0), jnp.moveaxis(back, 1, 0)
+        _, routes = jax.lax.scan(step, start, inputs, reverse=reverse)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), routes)
+
+    # Each frame's flow to its neighbour, and the neighbour's flow back.
+    before = one_way(flows.to_previous, jnp.roll(flows.to_next, 1, axis=1), reverse=False)
+    after = one_way(flows.to_next, jnp.roll(flows.to_previous, -1, axis=1), reverse=True)
+    is_after = (jnp.arange(t)[None, :, None] >= index[:, None])[..., None, None, None]
+    return jax.tree.map(lambda a, b: jnp.where(is_after, a, b), before, after)

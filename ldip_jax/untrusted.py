@@ -1,0 +1,43 @@
+"""One guard for everything that reads files from elsewhere: whatever a decoder raises is the file's fault."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ldip_jax.errors import InputError
+
+LONGEST_REASON = 120
+
+
+def printable(text: str, limit: int = LONGEST_REASON) -> str:
+    """The beginning of `text`, safe to print: on one line, without what a terminal would obey."""
+    text = text[:limit]
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def reason(error: BaseException) -> str:
+    """What an error of a decoder says, on one line, or its kind if it says nothing."""
+    said = getattr(error, "strerror", None) or str(error)
+    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    return printable(lines[0]).rstrip(". ") if lines else type(error).__name__
+
+
+@contextmanager
+def reading(what: object, failure: str, way_out: str) -> Iterator[None]:
+    """Turns any error of a decoder into an `InputError` about the file.
+
+    Decoders meet bytes that nobody foresaw, and raise what nobody documents.
+
+    Args:
+        what: the file.
+        failure: "cannot be read as an image".
+        way_out: what to do then.
+
+    Raises:
+        InputError: anything was raised; an `InputError` stays as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: {failure} ({reason(error)}); {way_out}") from error

@@ -1,0 +1,207 @@
+"""`ldip upscale` for parts of a clip, for several clips, for damaged ones, and for pipes."""
+
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldip_jax.media.reader import open_clip
+from ldip_jax.media.run_folder import RunFolder
+from tests.cli.clips import listing, random_frames, read_folder, write_folder
+from tests.media.make import make_video, moving, packets
+from tests.networks import HR, LR
+
+COUNT = 12
+
+
+@pytest.fixture
+def video(tmp_path, rng):
+    return make_video(tmp_path / "a.mp4", moving(rng, COUNT, *LR), sound=COUNT / 25, options={"bf": "0"})
+
+
+@pytest.fixture
+def images(tmp_path, rng):
+    return write_folder(tmp_path / "in", random_frames(rng, COUNT))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "stop"),
+    [
+        (("--start", 3, "--end", 7), 3, 7),
+        (("--start", "00:00.2", "--frames", 4), 5, 9),
+        (("--end", "00:00:00.24"), 0, 6),
+        (("--frames", 100), 0, COUNT),
+    ],
+)
+def test_a_part_of_a_clip(upscale, video, tmp_path, words, first, stop):
+    assert upscale(video, tmp_path / "out", *words).code == 0
+    assert names(tmp_path / "out") == [f"{number:08d}.png" for number in range(first, stop)]
+    assert upscale(video, tmp_path / "b.mp4", *words).code == 0
+    with open_clip(tmp_path / "b.mp4") as part:
+        assert part.count == stop - first
+    times = [seconds for seconds, _ in packets(tmp_path / "b.mp4", "audio")]
+    assert -0.03 < times[0] < 0.03
+    assert (stop - first) / 25 - 0.05 < times[-1] < (stop - first) / 25 + 0.05 * (stop == COUNT)
+    given = {data: seconds for seconds, data in packets(video, "audio")}
+    for seconds, data in packets(tmp_path / "b.mp4", "audio"):
+        # Pictures and sound stay together.
+        assert abs(given[data] - seconds - first / 25) < 0.002
+
+
+def test_a_part_that_is_not_there(upscale, video, images, tmp_path):
+    out = tmp_path / "out"
+    assert "has only 12 frames" in upscale(video, out, "--start", 12).complaint
+    assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).complaint
+    assert "images have no times" in upscale(images, out, "--start", "00:00.1").complaint
+    assert "is neither a frame" in upscale(video, out, "--start", "x").err
+
+
+def test_a_preview_shows_frames_from_across_the_clip(upscale, networks, images, tmp_path, rng):
+    still = tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 256, (38, 46, 3), dtype=np.uint8)).save(still)
+    words = ("--lrrf", networks.trained, "--matcher", "flow", "--key-stride", 4, "--refs-as-given")
+    words += ("--report", tmp_path / "page.html", "--ref", f"{still}@9")
+    done = upscale(images, tmp_path / "out", "--preview", 2, *words)
+    assert done.code == 0
+    assert names(tmp_path / "out") == ["shot_03.png", "shot_09.png"]
+    assert "key-frame 9: photo" in done.err
+    assert (tmp_path / "page.html").stat().st_size > 0
+    done = upscale(images, "--preview", 1, "--report", tmp_path / "other.html")
+    assert done.code == 0
+    assert upscale(images, tmp_path / "b.mp4", "--preview", 1).code == 2
+
+
+def test_several_clips_into_a_folder(upscale, video, images, tmp_path, rng):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    make_video(folder / "b.avi", moving(rng, 3, *LR), codec="mpeg4")
+    make_video(folder / "c.mov", moving(rng, 3, *LR))
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    (folder / "notes.txt").write_text("x")
+    log = tmp_path / "log.jsonl"
+    out = tmp_path / "out"
+    done = upscale(video, images, folder, "--output-dir", out, "--log-json", log)
+    assert done.code == 2
+    assert names(out) == ["a.mp4", "b.mkv", "c.mov", "in"]
+    assert f"ldip: {folder}/broken.mp4: " in done.err
+    assert done.out.splitlines()[-1] == f"{out}: 4 of 5 clips are done, 1 failed"
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {event["clip"] for event in events if event["event"] == "failure"} == {f"{folder}/broken.mp4"}
+    # All at once again: nothing is made twice.
+    before = listing(out)
+    again = upscale(video, images, folder / "c.mov", "--output-dir", out, "--resume", "--quiet")
+    assert (again.code, again.out, again.err) == (0, "", "")
+    assert listing(out) == before
+
+
+def test_processes_share_clips_and_take_over_those_of_a_dead_one(upscale, tmp_path, rng):
+    sources = [write_folder(tmp_path / f"clip{number}", random_frames(rng, 2)) for number in range(4)]
+    out = tmp_path / "out"
+    out.mkdir()
+    held = RunFolder(out / "clip1")
+    held.open({}, resume=False, intact=len)
+    done = upscale(*sources, "--output-dir", out, "--shard", "0/2")
+    assert done.code == 0
+    assert names(out) == [".clip1.ldip", "clip0", "clip2", "clip3"]
+    assert "3 of 4 clips are done, 1 are being made by other processes" in done.out
+    # Its process dies: the folder stays, the lock does not.
+    held.close()
+    done = upscale(*sources, "--output-dir", out, "--shard", "1/2")
+    assert done.code == 0
+    assert names(out) == ["clip0", "clip1", "clip2", "clip3"]
+
+
+def test_what_does_not_go_together(upscale, video, images, tmp_path):
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "a.mp4").write_bytes(video.read_bytes())
+    Image.new("RGB", (8, 8)).save(mixed / "a.png")
+    out = ("--output-dir", tmp_path / "out")
+    assert "holds videos (a.mp4) and images (a.png)" in upscale(mixed, *out).complaint
+    assert "would share its output a.mp4" in upscale(video, mixed / "a.mp4", *out).complaint
+    assert "give --output-dir too" in upscale(video, tmp_path / "b.mp4", "--shard", "0/2").complaint
+    assert "leave --output-dir out" in upscale(video, *out, "--preview", 1).complaint
+    done = upscale(video, video, video)
+    assert done.code == 2
+    assert "for several clips, give --output-dir DIR" in done.err
+    done = upscale("--ref", "x.png", video, tmp_path / "b.mp4")
+    assert done.code == 2
+    assert f"--ref took {video}, {tmp_path / 'b.mp4'}: give IN and OUT first" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_in_and_out_may_stand_among_options(upscale, images, tmp_path):
+    assert upscale("--scale", 2, images, "--bit-depth", 16, tmp_path / "out").code == 0
+    assert read_folder(tmp_path / "out").shape == (COUNT, 2 * LR[0], 2 * LR[1], 3)
+
+
+@pytest.fixture
+def damaged(tmp_path, rng):
+    """A clip of JPEG frames, of which one in the middle is damaged."""
+    source = make_video(tmp_path / "whole.mov", moving(rng, COUNT, *LR), codec="png", layout="rgb24")
+    path = tmp_path / "damaged.mov"
+    data = source.read_bytes()
+    with av.open(str(source)) as container:
+        frame = [bytes(packet) for packet in container.demux(video=0) if packet.size][7]
+    place = data.index(frame) + len(frame) // 2
+    path.write_bytes(data[:place] + bytes(byte ^ 255 for byte in data[place : place + 4]) + data[place + 4 :])
+    return path
+
+
+def test_a_damaged_frame_stops_the_clip_or_is_passed_over(upscale, damaged, tmp_path):
+    done = upscale(damaged, tmp_path / "stop.mkv")
+    assert done.code == 2
+    assert "at frame 7; " in done.complaint
+    assert f"the 7 frames before it are in {tmp_path / 'stop.partial.mkv'}" in done.complaint
+    assert not (tmp_path / "stop.mkv").exists()
+    with open_clip(tmp_path / "stop.partial.mkv") as part:
+        assert part.count == 7
+    done = upscale(damaged, tmp_path / "skip", "--on-error", "skip")
+    assert done.code == 0
+    assert "1 damaged frame left out" in done.err
+    assert names(tmp_path / "skip") == [f"{number:08d}.png" for number in range(COUNT) if number != 7]
+    done = upscale(damaged, tmp_path / "hold.mkv", "--on-error", "hold")
+    assert done.code == 0
+    assert "1 damaged frame replaced" in done.err
+    with open_clip(tmp_path / "hold.mkv") as held, open_clip(damaged, lenient=True) as into:
+        assert (held.count, held.times) == (into.count, None) == (COUNT, None)
+
+
+def test_a_damaged_image_in_a_folder(upscale, images, tmp_path):
+    (images / "shot_04.png").write_bytes((images / "shot_04.png").read_bytes()[:-90])
+    assert upscale(images, tmp_path / "stop").code == 2
+    assert len(names(tmp_path / "stop.partial")) == 4
+    assert upscale(images, tmp_path / "hold", "--on-error", "hold").code == 0
+    assert len(names(tmp_path / "hold")) == COUNT
+
+
+def test_pipes_carry_y4m(networks, video, tmp_path):
+    words = [sys.executable, "-m", "ldip_jax.cli.start", "upscale", "-", "-", "--backbone", networks.backbone]
+    with av.open(str(video)) as container:
+        planes = [frame.reformat(format="yuv420p") for frame in container.decode(video=0)]
+    head = f"YUV4MPEG2 W{LR[1]} H{LR[0]} F25:1 Ip A1:1 C420mpeg2\n".encode()
+    frames = [b"FRAME\n" + frame.to_ndarray().tobytes() for frame in planes]
+    done = subprocess.run([*words, "--lrrf", "none"], input=head + b"".join(frames), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"YUV4MPEG2 W{HR[1]} H{HR[0]} F25:1 Ip A1:1 C420mpeg2 ".encode())
+    (tmp_path / "out.y4m").write_bytes(done.stdout)
+    with open_clip(tmp_path / "out.y4m") as clip:
+        assert (clip.count, clip.height, clip.width, clip.fps) == (COUNT, *HR, 25)
+    bad = subprocess.run([*words, "--lrrf", "none"], input=b"no video", capture_output=True)
+    assert bad.returncode == 2
+    assert b"pipe YUV4MPEG2 into it" in bad.stderr
+
+
+def test_quiet_says_nothing_and_colours_are_guessed_silently(upscale, video, tmp_path):
+    done = upscale(video, tmp_path / "b.mp4", "--quiet")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert "is assumed from its size" not in upscale(video, tmp_path / "c.mp4").err
+    assert "is assumed from its size" in upscale(video, tmp_path / "d.mp4", "--verbose").err

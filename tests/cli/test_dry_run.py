@@ -1,0 +1,50 @@
+"""`ldip upscale --memory` and `--dry-run`: what is said before the work, and that nothing is written."""
+
+import json
+
+import pytest
+
+from tests.cli.clips import random_frames, write_folder
+
+
+@pytest.fixture
+def clip(tmp_path, rng):
+    return write_folder(tmp_path / "in", random_frames(rng, 5))
+
+
+def test_a_dry_run_tells_what_a_run_takes_and_writes_only_the_report(upscale, tmp_path, clip):
+    report = tmp_path / "plan.json"
+    before = sorted(tmp_path.iterdir())
+    done = upscale(clip, tmp_path / "out", "--dry-run", "--memory", "64G", "--json", report)
+    assert done.code == 0, done.err
+    assert sorted(tmp_path.iterdir()) == sorted([*before, report])
+    lines = done.out.splitlines()
+    assert lines[0] == f"{clip}: 5 frames, 10x8 to 40x32"
+    assert lines[1:3] == [
+        "windows: 1 window of at most 5 frames",
+        "tiles: 1 for the backbone, 1 for references and decoding",
+    ]
+    assert lines[3].startswith("memory: ")
+    assert " of 64G, 0M on disk" in lines[3]
+    assert lines[4].startswith("time: about ")
+    made = json.loads(report.read_text())
+    assert made["frames"] == 5
+    assert made["output_size"] == [40, 32]
+    assert made["memory"] <= made["memory_allowed"] == 64 * 2**30
+    assert made["seconds"] >= 0.0
+    assert "exists already" in upscale(clip, tmp_path / "out", "--dry-run", "--json", report).complaint
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_what_cannot_fit_is_said_at_once(upscale, tmp_path, clip, words):
+    done = upscale(clip, tmp_path / "out", "--memory", "64M", *words)
+    assert done.code == 2
+    assert done.complaint.startswith("ldip: memory 64M: frames of 10x8 need at least ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_size_and_its_report_are_checked(upscale, tmp_path, clip):
+    assert upscale(clip, tmp_path / "out", "--memory", "lots").code == 2
+    done = upscale(clip, tmp_path / "out", "--json", tmp_path / "plan.json")
+    assert done.code == 2
+    assert "needs --dry-run" in done.complaint

@@ -1,0 +1,184 @@
+"""Interrupted runs of `ldip upscale`: what stays, what `--resume` makes of it, and when it refuses."""
+
+import json
+
+import pytest
+
+from ldip_jax.inference import upscaler as inference
+from ldip_jax.media import writer as writing
+from ldip_jax.media.run_folder import RunFolder
+from tests.cli.clips import listing, random_frames, write_folder
+from tests.media.make import interrupt_moves, make_video, moving
+from tests.networks import LR
+
+COUNT = 40
+
+
+@pytest.fixture(autouse=True)
+def short_windows():
+    # Not the test's own monkeypatch, which tests undo.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "window_length", lambda *args, **kwargs: 18)
+        yield
+
+
+@pytest.fixture
+def video(tmp_path, rng):
+    return make_video(tmp_path / "a.mp4", moving(rng, COUNT, *LR), sound=COUNT / 25)
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Interrupts the run at a frame that is written."""
+    write = writing.Writer.write
+
+    def prepare(frame):
+        left = iter(range(frame))
+
+        def interrupted(self, *args):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write(self, *args)
+
+        monkeypatch.setattr(writing.Writer, "write", interrupted)
+
+    return prepare
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "out"])
+@pytest.mark.parametrize("frame", [20, 39])
+def test_a_resumed_run_gives_the_bytes_of_one_that_was_not_interrupted(
+    upscale, video, tmp_path, stop_at, monkeypatch, name, frame
+):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "again").mkdir()
+    assert upscale(video, tmp_path / "whole" / name).code == 0
+    out = tmp_path / "again" / name
+    with monkeypatch.context():
+        stop_at(frame)
+        done = upscale(video, out)
+    monkeypatch.undo()
+    assert done.code == 130
+    folder = out.parent / f".{name}.ldip"
+    assert done.err.splitlines()[-2].startswith(f"{folder}: holds the ")
+    assert "--resume" in done.err
+    assert [path.name for path in out.parent.iterdir()] == [folder.name]
+    made = []
+    write = writing.Writer.write
+    monkeypatch.setattr(writing.Writer, "write", lambda self, *args: made.append(write(self, *args)))
+    done = upscale(video, out, "--resume")
+    assert done.code == 0
+    assert f"{COUNT} frames" in done.out
+    assert 0 < len(made) < COUNT
+    assert listing(tmp_path / "again") == listing(tmp_path / "whole")
+    done = upscale(video, out, "--resume")
+    assert (done.code, done.err) == (0, "")
+    assert "complete already" in done.out
+
+
+def interrupted(upscale, source, out, stop_at, monkeypatch, *words):
+    with monkeypatch.context():
+        stop_at(30)
+        assert upscale(source, out, *words).code == 130
+    monkeypatch.undo()
+    return out.parent / f".{out.name}.ldip"
+
+
+@pytest.fixture
+def images(tmp_path, rng):
+    return write_folder(tmp_path / "in", random_frames(rng, COUNT))
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--scale", 2), "size of the output (40x32, now 20x16)"),
+        (("--bit-depth", 16), "bit depth (8, now 16)"),
+        (("--cuts", "none"), "--cuts (auto, now none)"),
+        (("--backbone", "other"), "choice of weights"),
+        ((), "input"),
+    ],
+)
+def test_a_run_with_anything_else_does_not_resume(
+    upscale, networks, images, tmp_path, stop_at, monkeypatch, words, what
+):
+    out = tmp_path / "out"
+    folder = interrupted(upscale, images, out, stop_at, monkeypatch)
+    before = listing(folder)
+    if not words:
+        (images / "shot_00.png").write_bytes((images / "shot_01.png").read_bytes())
+    words = [networks.other if word == "other" else word for word in words]
+    done = upscale(images, out, "--resume", *words)
+    assert done.code == 2
+    assert f"{folder}: was made with another {what}" in done.complaint
+    assert listing(folder) == before
+    assert not out.exists()
+
+
+def test_without_resume_a_run_begins_again(upscale, images, tmp_path, stop_at, monkeypatch):
+    out = tmp_path / "out"
+    folder = interrupted(upscale, images, out, stop_at, monkeypatch)
+    done = upscale(images, out)
+    assert done.code == 0
+    assert "of an unfinished run are thrown away; --resume would continue it" in done.err
+    assert not folder.exists()
+    assert len(list(out.iterdir())) == COUNT
+
+
+def test_steps_whose_files_are_damaged_are_made_again(upscale, images, tmp_path, stop_at, monkeypatch):
+    whole, out = tmp_path / "whole.mp4", tmp_path / "b.mp4"
+    assert upscale(images, whole).code == 0
+    folder = interrupted(upscale, images, out, stop_at, monkeypatch)
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    assert len(steps) > 1
+    kept = sorted(folder.glob("*.pictures"))[-1]
+    kept.write_bytes(kept.read_bytes()[:-1] + b"?")
+    # As a process that dies while it writes leaves it.
+    with open(folder / "steps.jsonl", "a") as file:
+        file.write('{"first": 1')
+    done = upscale(images, out, "--resume")
+    assert done.code == 0
+    assert f"continues after {steps[-1]['first']} finished frames" in done.err
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_an_output_that_another_process_makes_is_left_to_it(upscale, images, tmp_path):
+    out = tmp_path / "out"
+    folder = RunFolder(out)
+    folder.open({}, resume=False, intact=len)
+    done = upscale(images, out)
+    assert done.code == 2
+    assert "another process is making it" in done.complaint
+    folder.remove()
+    assert upscale(images, out).code == 0
+
+
+def test_a_run_that_dies_while_the_output_moves_to_its_place(upscale, images, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    interrupt_moves(monkeypatch, out, after=COUNT // 2)
+    assert upscale(images, out).code == 130
+    monkeypatch.undo()
+    assert 0 < len(list(out.iterdir())) < COUNT
+    done = upscale(images, out, "--resume", "--overwrite")
+    assert done.code == 0
+    assert len(list(out.iterdir())) == COUNT
+    assert not (tmp_path / ".out.ldip").exists()
+
+
+def test_a_resumed_report_shows_all_frames_and_references(
+    upscale, networks, images, tmp_path, stop_at, monkeypatch
+):
+    words = ("--lrrf", networks.trained, "--matcher", "flow", "--verbose", "--report", tmp_path / "page.html")
+    done = upscale(images, tmp_path / "whole", *words)
+    assert done.code == 0
+    keys = [line for line in done.err.splitlines() if line.startswith("key-frame")]
+    page = (tmp_path / "page.html").read_text()
+    (tmp_path / "page.html").unlink()
+    interrupted(upscale, images, tmp_path / "out", stop_at, monkeypatch, *words)
+    done = upscale(images, tmp_path / "out", "--resume", *words)
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if line.startswith("key-frame")] == keys
+    assert listing(tmp_path / "out") == listing(tmp_path / "whole")
+    # But for the time that it took.
+    assert abs(len((tmp_path / "page.html").read_text()) - len(page)) < 100

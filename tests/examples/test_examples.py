@@ -1,0 +1,67 @@
+"""The scripts of `examples/`, with tiny random networks in place of published weights."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.networks import LR, write_networks
+
+FOLDER = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    return write_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture
+def run(networks, monkeypatch, capsys):
+    """Runs a script by its name; returns what it prints."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    flags = ["--backbone", networks.backbone, "--lrrf", networks.trained, "--size", *LR, "--frames", 5]
+
+    def run(name, *more):
+        importlib.import_module(name).main([*map(str, flags), *map(str, more)])
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_every_script_is_tested():
+    shared = {"scene", "flags"}
+    # train_debug takes minutes: a job of CI runs it.
+    tested = {"export_program", "features_and_stages", "frames_to_frames", "own_matcher", "train_debug"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == shared | tested
+
+
+def test_frames_to_frames(run):
+    said = run("frames_to_frames")
+    assert len(re.findall(r"\d+\.\d\d dB", said)) == 2
+    assert "key-frame 0: ref0" in said
+
+
+def test_features_and_stages(run):
+    said = run("features_and_stages")
+    assert "(1, 32, 40, 64)" in said
+    assert "(1, 32, 40, 3)" in said
+    changed = re.search(r"Ref-Fusion: +(\S+)", said)
+    assert changed is not None
+    assert float(changed[1]) > 0
+
+
+def test_own_matcher(run):
+    said = run("own_matcher")
+    backbone, matched = re.findall(r"(\S+) dB", said)
+    assert backbone != matched
+    assert "key-frames:       0, 4" in said
+
+
+def test_export_program(run, tmp_path):
+    pytest.importorskip("flatbuffers")
+    said = run("export_program", tmp_path)
+    gaps = [float(gap) for gap in re.findall(r"differs by (\S+)", said)]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["decode.jaxexport", "step.jaxexport"]

@@ -1,0 +1,30 @@
+"""A matcher without a network, and stills of noise."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from ldip_jax.inference.stills import Still
+from ldip_jax.matching.matcher import Match
+from tests.networks import HR
+
+
+class TopLeftMatcher:
+    """Every pixel is seen at its own place of the reference, but for `blind` key-frames; counts its work."""
+
+    def __init__(self):
+        self.asked, self.confidence, self.blind = [], 1.0, set()
+
+    def coarse(self, pair):
+        self.asked.append((pair.key, pair.name))
+        y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
+        warp = jnp.stack([x, y], axis=-1)[None]
+        confidence = 0.0 if pair.key in self.blind else self.confidence
+        return Match(warp, jnp.full((1, *pair.size, 1), confidence, jnp.float32))
+
+    def refine(self, pair, match, scale):
+        return match
+
+
+def stills(count):
+    values = np.random.default_rng(6).uniform(0, 1, (count, *HR, 3)).astype(np.float32)
+    return [Still(f"still{number}", image) for number, image in enumerate(values)]

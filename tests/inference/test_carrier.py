@@ -1,0 +1,156 @@
+"""Carried detail, frame by frame: what the whole clip in one program is, in any order, from any side."""
+
+from copy import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.inference import engine
+from ldip_jax.inference.engine import Carrier, backbone_frames, refined_frames
+from ldip_jax.inference.streaming import WindowFeatures
+from ldip_jax.models.ldip import KeyFrames
+from ldip_jax.models.trainable import quick_jit
+from tests.models.build import random_references
+from tests.networks import HR, LR
+from tests.scenes import blocks
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """A still scene with a little noise: detail is carried between frames that agree."""
+    noise = np.random.default_rng(9).standard_normal((COUNT, *LR, 3))
+    return np.clip(blocks(3, *LR) + 0.02 * noise, 0.0, 1.0).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def window(programs, frames):
+    return WindowFeatures(programs, list(frames), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def alone(window):
+    return np.concatenate(list(backbone_frames(window, range(COUNT), lambda _: None)))
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    """Three references for each frame, the last slot empty."""
+    references = random_references(np.random.default_rng(4), (1, COUNT, 3), HR)
+    return references._replace(valid=references.valid.at[:, :, 2].set(0.0))
+
+
+def spreading(programs, propagation, reach=0):
+    """The same programs, for none of them depends on how detail is propagated."""
+    others = copy(programs)
+    others.net = programs.net.clone(parent=None, name=None, propagation=propagation, hrip_reach=reach)
+    return others
+
+
+def made(programs, window, stacks, keys, served=None, keep=range(COUNT), done=None):
+    """Images with references at the `served` of the key-frames."""
+
+    def references(place):
+        if place not in (keys if served is None else served):
+            return []
+        return [jax.tree.map(lambda x: x[:, place, n], stacks) for n in range(2)]  # noqa: B023
+
+    done = [] if done is None else done
+    images = refined_frames(programs, window, range(COUNT), keep, references, keys, done.append)
+    return np.concatenate([np.asarray(image) for image in images])
+
+
+@pytest.mark.parametrize(
+    ("propagation", "reach", "keys"),
+    [("carry", 0, (0, 3)), ("carry", COUNT, (2,)), ("both", 0, (1, 4))],
+)
+def test_frame_by_frame_equals_the_whole_program(
+    model, programs, window, frames, stacks, alone, monkeypatch, propagation, reach, keys
+):
+    programs = spreading(programs, propagation, reach)
+    references = jax.tree.map(lambda x: x[:, np.array(keys)], stacks)
+    given = KeyFrames(jnp.array([keys]), jnp.ones((1, len(keys))), references)
+    whole = quick_jit(programs.net.apply)({"params": model.params}, frames[None], given)[0]
+    # Apart from what waits in half precision nothing differs but rounding.
+    monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
+    monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)
+    monkeypatch.setattr(
+        WindowFeatures, "image", lambda self, place: jnp.clip(self.decode(self.hr(place), place), 0, 1)
+    )
+    images = made(programs, window, stacks, keys)
+    changed = np.abs(images - alone).max(axis=(1, 2, 3))
+    assert changed.min() > 0.01
+    np.testing.assert_allclose(images, whole, atol=1e-4 * changed.max())
+    # As it runs, that is the only difference.
+    monkeypatch.undo()
+    rounded = made(programs, window, stacks, keys)
+    assert 0 < np.abs(rounded - images).max() < 0.02 * changed.max()
+
+
+@pytest.mark.parametrize("propagation", ["carry", "both"])
+def test_a_key_frame_without_references_is_passed_over(programs, window, stacks, propagation):
+    programs, done = spreading(programs, propagation), []
+    images = made(programs, window, stacks, (0, 3, 5), served=(0, 5), done=done)
+    assert done.count("fuse") == 2
+    np.testing.assert_array_equal(images, made(programs, window, stacks, (0, 5)))
+    differences = np.abs(images - made(programs, window, stacks, (0, 3, 5))).max(axis=(1, 2, 3))
+    assert differences[1:5].min() > 1e-3
+
+
+def test_without_any_reference_carry_leaves_the_backbone_alone(programs, window, stacks, alone):
+    for keys in ((0, 3, 5), ()):
+        images = made(spreading(programs, "carry", 2), window, stacks, keys, served=())
+        np.testing.assert_array_equal(images, alone)
+
+
+def test_what_is_kept_does_not_change_what_is_made(programs, window, stacks):
+    for propagation, work in (("carry", (2, 0, 0, 2, 2)), ("both", (3, COUNT, 4, COUNT, 2))):
+        programs, done = spreading(programs, propagation), []
+        whole = made(programs, window, stacks, (0, 3, 5))
+        part = made(programs, window, stacks, (0, 3, 5), keep=range(2, 4), done=done)
+        np.testing.assert_array_equal(part, whole[2:4])
+        kinds = ("fuse", "backward", "forward", "carry", "decode")
+        assert tuple(map(done.count, kinds)) == work
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_the_reach_of_hrip_around_a_key_frame_ends_with_the_shot(programs, window, stacks, reach):
+    programs, done = spreading(programs, "carry", reach), []
+    made(programs, window, stacks, (0, 3), done=done)
+    near = [range(reach + 1), range(3 - reach, min(4 + reach, COUNT))]
+    assert done.count("backward") == sum(map(len, near))
+    assert done.count("forward") == sum(key + 1 - span.start for key, span in zip((0, 3), near, strict=True))
+
+
+def test_frames_may_be_asked_for_in_either_order(programs, window, rng):
+    keys = (1, 3, 4)
+    details = {key: jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.bfloat16) for key in keys}
+    asked = []
+
+    def detail(key):
+        asked.append(key)
+        return details[key]
+
+    up, down = (Carrier(programs, window, keys, detail) for _ in range(2))
+    ascending = [up.at(place) for place in range(COUNT)]
+    descending = [down.at(place) for place in reversed(range(COUNT))][::-1]
+    for one, two in zip(ascending, descending, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert jnp.any(one)
+    # Once each, when it is first needed.
+    assert asked == [1, 3, 4, 4, 3, 1]
+    for key in keys:
+        np.testing.assert_array_equal(ascending[key], details[key].astype(jnp.float32))
+
+
+def test_a_key_frame_far_off_is_told_by_its_neighbours_alone(programs, window, rng):
+    """Between two key-frames nothing comes from beyond them."""
+    details = {key: jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32) for key in (0, 2, 5)}
+    all_three = Carrier(programs, window, (0, 2, 5), details.get)
+    two = Carrier(programs, window, (2, 5), details.get)
+    for place in (3, 4):
+        np.testing.assert_array_equal(all_three.at(place), two.at(place))
+    assert np.abs(all_three.at(1) - two.at(1)).max() > 0.1

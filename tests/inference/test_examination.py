@@ -1,0 +1,150 @@
+"""What becomes of stills as cameras make them, by a matcher that knows where everything is."""
+
+import json
+from dataclasses import asdict
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.inference.examination import BLURRED, UNLIKE, calibrated, objection
+from ldip_jax.inference.references import Choice, Clip, ReferenceFinder, Rules, read_choice
+from ldip_jax.inference.stills import Still
+from ldip_jax.matching.calibration import Calibration
+from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.ops.blur import gaussian_blur
+from ldip_jax.ops.warp import pixel_grid
+from tests.scenes import blocks
+
+HR, SCALE = (96, 128), (4.0, 4.0)
+# Away from black and white, so that no alteration clips.
+SCENE = (0.1 + 0.6 * blocks(9, *HR)).astype(np.float32)
+ALTERED = {
+    "exposure": 0.8 * SCENE,
+    "brighter": 1.25 * SCENE,
+    "gamma": SCENE**1.3,
+    "white": SCENE * np.array([1.1, 1.0, 0.85], np.float32),
+}
+
+
+def blurred(image, sigma):
+    return np.asarray(gaussian_blur(jnp.asarray(image)[None], (sigma, sigma)))[0]
+
+
+ANCHOR = jnp.asarray(blurred(SCENE, 1.5))[None]
+
+
+class SamePlaceMatcher:
+    """Everything is where it was, and sure."""
+
+    def coarse(self, pair):
+        h, w = pair.reference.shape[1:3]
+        size = jnp.array([w / HR[1], h / HR[0]])[None, None, None]
+        return Match((pixel_grid(*HR)[None] + 0.5) * size - 0.5, jnp.ones((1, *HR, 1)))
+
+    def refine(self, pair, match, scale):
+        return match
+
+
+def find(image, rules=None, mask=None):
+    finder = ReferenceFinder(SamePlaceMatcher(), rules or Rules(0))
+    clip = Clip(0, [ANCHOR[:, ::4, ::4]], lambda place: ANCHOR)
+    given = Still("still", np.clip(image, 0, 1).astype(np.float32), mask=mask)
+    references, (choice,) = finder.of_stills(clip, 0, [given], SCALE, lambda _: None)
+    assert len(references) == choice.used
+    return references, choice
+
+
+def image_of(reference):
+    h, w = np.asarray(reference.size)[0]
+    return np.asarray(reference.image)[0, :h, :w]
+
+
+def test_a_true_still_is_used_bit_for_bit():
+    (reference,), choice = find(SCENE)
+    assert choice == Choice("still", 1.0, used=True)
+    assert choice.note == ""
+    np.testing.assert_array_equal(image_of(reference), SCENE)
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_an_altered_still_is_brought_back(how):
+    (reference,), choice = find(ALTERED[how])
+    assert choice.used
+    assert choice.calibration is not None
+    assert choice.note.startswith("calibrated: exposure ")
+    error = np.abs(image_of(reference) - SCENE).mean()
+    assert error < 0.2 * np.abs(ALTERED[how] - SCENE).mean()
+
+
+def test_stills_as_given_are_left_alone():
+    for image in (ALTERED["exposure"], blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
+        (reference,), choice = find(image, Rules(0, as_given=True))
+        assert choice == Choice("still", 1.0, used=True)
+        np.testing.assert_array_equal(image_of(reference), image)
+
+
+@pytest.mark.parametrize("how", ["", "exposure"])
+def test_a_blurred_still_is_turned_away(how):
+    _, choice = find(blurred(ALTERED.get(how, SCENE), 2.0))
+    assert (choice.used, choice.reason) == (False, BLURRED)
+    assert choice.note == f"not used: {BLURRED}"
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_plain_still_matches_nothing(rng, value, noise):
+    _, choice = find(value + noise / 255 * rng.standard_normal(SCENE.shape))
+    assert (choice.used, choice.share, choice.reason) == (False, 0.0, UNLIKE)
+
+
+def test_a_threshold_of_0_turns_nothing_away():
+    for image in (blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
+        assert find(image, Rules(0, threshold=0.0))[1].used
+
+
+def test_a_mask_counts_before_the_threshold():
+    mask = np.zeros(HR, np.float32)
+    mask[:4] = 1.0
+    _, choice = find(SCENE, mask=mask)
+    assert choice.share == pytest.approx(4 / 96)
+    assert choice.note == "not used: matches too little"
+    mask[:24] = 1.0
+    (reference,), choice = find(SCENE, mask=mask)
+    assert choice.share == pytest.approx(0.25)
+    np.testing.assert_array_equal(np.asarray(reference.confidence)[0, ..., 0], mask)
+
+
+def test_a_masked_part_tells_nothing_about_exposure():
+    """A half that somebody painted over."""
+    painted = 0.8 * SCENE
+    painted[:, :64] = np.sqrt(SCENE[:, :64])
+    mask = np.zeros(HR, np.float32)
+    mask[:, 64:] = 1.0
+    (reference,), choice = find(painted, mask=mask)
+    assert choice.calibration is not None
+    assert choice.calibration.stops == pytest.approx(0.71, abs=0.1)
+    assert np.abs(image_of(reference) - SCENE)[:, 72:].mean() < 0.015
+
+
+def test_a_smaller_still_is_calibrated_too():
+    small = SCENE.reshape(48, 2, 64, 2, 3).mean((1, 3))
+    pair = Pair(ANCHOR, 0.8 * small[None])
+    made, found = calibrated(pair, SamePlaceMatcher().coarse(pair), SCALE)
+    assert found is not None
+    assert found.stops == pytest.approx(0.71, abs=0.08)
+    assert np.abs(np.asarray(made.reference)[0] - small).mean() < 0.02
+
+
+def test_a_pair_of_equals_has_nothing_to_give_but_no_other_fault():
+    pair = Pair(ANCHOR, np.asarray(ANCHOR))
+    assert objection(pair, SamePlaceMatcher().coarse(pair), SCALE) == ""
+
+
+def test_choices_survive_json():
+    for choice in (
+        Choice("a", 0.5, used=True, calibration=Calibration((1.25, 1.0, 0.5), 0.8)),
+        Choice("frame 3", 0.25, used=True, own=True),
+        Choice("b", 0.0, used=False, reason=UNLIKE),
+    ):
+        assert read_choice(json.loads(json.dumps(asdict(choice)))) == choice

@@ -1,0 +1,120 @@
+"""Which of many stills a key-frame is matched with, by a matcher that does as it is told."""
+
+import numpy as np
+import pytest
+
+from ldip_jax.inference import references, shortlist
+from ldip_jax.inference.references import LESS_ALIKE, NOT_ALIKE, TOO_LITTLE, ReferenceFinder, Rules
+from ldip_jax.inference.shortlist import FAILED_FIRST, FAILED_LATER, FEW, MOST
+from ldip_jax.inference.stills import Still
+from ldip_jax.matching.view import View
+from tests.inference.test_references import HR, SCALE, StubMatcher, clip, names, still
+
+RIGHT = {f"right{number}": 0.3 + 0.1 * number for number in range(5)}
+
+
+class RankingMatcher(StubMatcher):
+    """Stills named "right..." look like the frame, others do not."""
+
+    def __init__(self, shares):
+        super().__init__(shares, default=0.1)
+        self.compared = []
+
+    def likeness(self, pair):
+        self.compared.append(pair.name)
+        return 0.75 + self.shares[pair.name] / 10 if pair.name.startswith("right") else 0.7
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    """Stills of one grey are not examined, and no view is found in them."""
+    monkeypatch.setattr(references, "calibrated", lambda pair, match, scale: (pair, None))
+    monkeypatch.setattr(references, "objection", lambda pair, match, scale: "")
+    monkeypatch.setattr(shortlist, "find_view", lambda frame, image: None)
+
+
+def find(shares, stills, rules=None):
+    matcher = RankingMatcher(shares)
+    finder = ReferenceFinder(matcher, rules or Rules())
+    advanced = []
+    found, choices = finder.of_stills(clip(), 8, stills, SCALE, advanced.append)
+    assert advanced == ["match"] * len(stills)
+    assert len(choices) == len(stills)
+    assert len(found) == sum(choice.used for choice in choices)
+    return choices, [pair.name for pair in matcher.coarse_calls], matcher
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_right_few_of_fifty_are_found_in_any_order_and_the_rest_is_hardly_looked_at(seed):
+    stills = [still(name) for name in RIGHT] + [still(f"wrong{number}") for number in range(45)]
+    np.random.default_rng(seed).shuffle(stills)
+    choices, matched, _ = find(RIGHT, stills)
+    assert names(choices) == sorted(RIGHT, reverse=True)
+    assert set(RIGHT) <= set(matched)
+    assert len(matched) == len(RIGHT) + FAILED_LATER
+    # What was matched and looks different needs more than the usual share.
+    reasons = [choice.reason for choice in choices if not choice.used]
+    assert (reasons.count(TOO_LITTLE), reasons.count(NOT_ALIKE)) == (FAILED_LATER, 45 - FAILED_LATER)
+
+
+def test_if_none_looks_like_the_frame_a_few_are_tried_and_one_that_matches_clearly_is_used():
+    stills = [still(f"wrong{number}") for number in range(20)]
+    choices, matched, _ = find({}, stills)
+    assert names(choices) == []
+    assert len(matched) == FAILED_FIRST
+    choices, matched, _ = find({"wrong0": 0.3, "wrong1": 0.2}, stills)
+    assert names(choices) == ["wrong0", "wrong1"]
+    assert len(matched) == 2 + FAILED_LATER
+
+
+def test_no_more_than_the_most_are_matched():
+    shares = {f"right{number}": 0.5 for number in range(3 * MOST)}
+    choices, matched, _ = find(shares, [still(name) for name in shares])
+    assert len(matched) == len(names(choices)) == MOST
+    assert [choice.reason for choice in choices if not choice.used] == [LESS_ALIKE] * 2 * MOST
+
+
+def test_a_few_stills_are_all_matched_without_a_comparison():
+    stills = [still(f"wrong{number}") for number in range(FEW)]
+    choices, matched, matcher = find({}, stills)
+    assert len(matched) == FEW
+    assert matcher.compared == []
+    assert names(choices) == [one.name for one in stills]
+
+
+@pytest.mark.parametrize("rules", [Rules(threshold=0.0), Rules(as_given=True)])
+def test_stills_that_are_not_to_be_rejected_are_all_matched(rules):
+    stills = [still(f"wrong{number}") for number in range(12)]
+    choices, matched, _ = find({}, stills, rules)
+    assert len(matched) == len(names(choices)) == 12
+
+
+def test_a_still_with_a_moment_is_matched_whatever_it_looks_like():
+    bound = Still("wrong-bound", np.full((*HR, 3), 0.4, np.float32), moment=108)
+    stills = [still(f"wrong{number}") for number in range(10)] + [bound]
+    choices, matched, matcher = find({}, stills)
+    assert matched[0] == "wrong-bound"
+    assert "wrong-bound" not in matcher.compared
+    assert names(choices) == ["wrong-bound"]
+
+
+def test_a_still_in_which_the_view_is_found_looks_like_the_frame(monkeypatch):
+    wide = still("wide", (HR[0] + 2, HR[1]))
+    stills = [still(f"wrong{number}") for number in range(10)] + [wide]
+
+    def find_view(frame, image):
+        return View(0, 0, *HR, 0.9) if image is wide.image else View(0, 0, *HR, 0.65)
+
+    monkeypatch.setattr(shortlist, "find_view", find_view)
+    choices, matched, _ = find({"wide": 0.1}, stills)
+    assert matched[0] == "wide"
+    assert names(choices) == ["wide"]
+
+
+def test_own_frames_fill_only_the_places_of_stills_that_were_matched():
+    stills = [still(name) for name in RIGHT] + [still(f"wrong{number}") for number in range(15)]
+    matcher = RankingMatcher(RIGHT)
+    finder = ReferenceFinder(matcher, Rules(self_refs=2))
+    of_stills = finder.of_stills(clip(), 8, stills, SCALE, lambda _: None)
+    _, choices = finder.find(clip(), 8, of_stills, SCALE, lambda _: None)
+    assert sum(choice.own for choice in choices) == FAILED_LATER

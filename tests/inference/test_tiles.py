@@ -1,0 +1,216 @@
+"""Frames in tiles, with what waits on disk: the same pictures as whole frames, but for the recurrence."""
+
+import gc
+import os
+from dataclasses import replace
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.inference import plan as plans
+from ldip_jax.inference import upscaler as module
+from ldip_jax.inference.crops import reference_part, surroundings
+from ldip_jax.inference.model import load_model
+from ldip_jax.inference.plan import make_plan
+from ldip_jax.inference.references import Rules
+from ldip_jax.inference.spill import Holder, Spilled, load, part
+from ldip_jax.inference.stills import Still
+from ldip_jax.inference.streaming import Layout
+from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
+from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.models.carry import PROPAGATIONS
+from ldip_jax.models.ref_align import Reference
+from tests.scenes import blocks
+
+SIZE = (40, 48)
+COUNT = 4
+
+
+@pytest.mark.parametrize(
+    ("size", "halo", "multiple"), [((200, 321), 32, 8), ((64, 65), 4, 8), ((7, 90), 3, 2)]
+)
+def test_tiles_cover_a_map_once_and_read_a_halo_around_what_they_keep(size, halo, multiple):
+    ways = list(tilings(size, halo, multiple, 8))
+    assert ways[0] == Tiling(size, size, halo, multiple)
+    assert len(ways) > 3
+    for tiling in ways:
+        seen = np.zeros(size, int)
+        assert len(tiling.tiles) == tiling.count
+        for read, keep in tiling.tiles:
+            seen[keep.index[1:]] += 1
+            assert read.size == tiling.tile
+            for r, k, n in zip(read, keep, size, strict=True):
+                assert r.start % multiple == 0
+                assert 0 <= r.start <= k.start < k.stop <= r.stop <= n
+                assert k.start - r.start >= halo or r.start == 0
+                assert r.stop - k.stop >= halo or r.stop == n
+        np.testing.assert_array_equal(seen, 1)
+
+
+@pytest.mark.parametrize("out", [(160, 192), (61, 97)])
+def test_tiles_cover_a_larger_map_too(out):
+    tiling = Tiling(SIZE, (24, 32), 4, 8)
+    seen, sizes = np.zeros(out, int), set()
+    for tile in tiling.tiles:
+        read, keep = scaled_read(tile.read, SIZE, out), scaled_box(tile.keep, SIZE, out)
+        seen[keep.index[1:]] += 1
+        sizes.add(read.size)
+        assert all(r.start <= k.start < k.stop <= r.stop for r, k in zip(read, keep, strict=True))
+    np.testing.assert_array_equal(seen, 1)
+    assert len(sizes) == 1
+
+
+def test_what_waits_on_disk_comes_back_and_leaves_no_file(rng, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    holder = Holder(spill=True)
+    maps = [jnp.asarray(rng.standard_normal((1, 9, 11, 3)), dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+    held = [holder.hold(values) for values in maps]
+    box = Box(range(2, 7), range(3, 9))
+    for values, spilled in zip(maps, held, strict=True):
+        assert isinstance(spilled, Spilled)
+        np.testing.assert_array_equal(load(spilled), values)
+        np.testing.assert_array_equal(part(spilled, box), values[box.index])
+        np.testing.assert_array_equal(part(values, box), values[box.index])
+    assert held[1].dtype == ml_dtypes.bfloat16
+    assert os.listdir(tmp_path) == []
+    # Places are used again.
+    offset = held[0]._offset
+    del held, spilled
+    gc.collect()
+    assert holder.hold(maps[0])._offset == offset
+    plain = Holder(spill=False)
+    assert plain.hold(maps[0]) is maps[0]
+
+
+def test_a_tile_gets_the_surroundings_of_its_places(rng):
+    detail = jnp.asarray(rng.standard_normal((1, 300, 280, 2)), jnp.float32)
+    y, x = np.mgrid[100:140, 90:140].astype(np.float32)
+    warp = jnp.asarray(np.stack([x + 7.25, y - 3.5], axis=-1))[None]
+    weight = jnp.ones((1, 40, 50, 1))
+    # One place is far away, and is left out.
+    warp = warp.at[0, 0, 0].set(jnp.array([5.0, 290.0]))
+    cropped, places, weights = surroundings(detail, warp, weight)
+    assert cropped.shape == (1, 128, 128, 2)
+    assert weights[0, 0, 0, 0] == 0.0
+    assert weights.sum() == weight.sum() - 1
+    corner = np.asarray(warp - places)[0, 5, 5].astype(int)
+    np.testing.assert_array_equal(
+        cropped[0], detail[0, corner[1] : corner[1] + 128, corner[0] : corner[0] + 128]
+    )
+    # A whole frame gets all of it.
+    everywhere = jnp.zeros((1, 300, 280, 2))
+    assert surroundings(detail, everywhere, everywhere[..., :1])[0] is detail
+
+
+def test_a_reference_is_cropped_to_what_a_tile_shows(rng):
+    image = jnp.asarray(rng.uniform(0, 1, (1, 256, 320, 3)), jnp.float32)
+    y, x = np.mgrid[:200, :240].astype(np.float32)
+    warp = jnp.asarray(np.stack([x + 50, y + 40], axis=-1))[None]
+    reference = Reference(image, jnp.array([[250, 300]]), warp, jnp.ones((1, 200, 240, 1)), jnp.ones(1))
+    for box in (Box(range(0, 56), range(0, 56)), Box(range(144, 200), range(184, 240))):
+        cropped = reference_part(reference, box)
+        assert cropped.image.shape == (1, 128, 128, 3)
+        places = np.round(np.asarray(cropped.warp)[0]).astype(int)
+        expected = np.asarray(image)[0, box.rows.start + 40 :, box.columns.start + 50 :][:56, :56]
+        inside = np.asarray(cropped.confidence)[0, ..., 0] > 0
+        shown = np.asarray(cropped.image)[0, places[..., 1].clip(0), places[..., 0].clip(0)]
+        np.testing.assert_array_equal(shown[inside], expected[inside])
+        # The second box reaches to the image's end, which ends the crop too.
+        assert inside.mean() > 0.9
+        height, width = np.asarray(cropped.size)[0]
+        assert max(places[..., 1].max() - height, places[..., 0].max() - width) < 0 or not inside.all()
+
+
+@pytest.fixture(scope="module")
+def clip():
+    scene = blocks(3, SIZE[0], SIZE[1] + COUNT)
+    return np.stack([scene[:, place : place + SIZE[1]] for place in range(COUNT)])
+
+
+def laid_out(monkeypatch, layout):
+    real = make_plan
+    monkeypatch.setattr(module, "make_plan", lambda *args: replace(real(*args), layout=layout))
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_frames_in_tiles_are_those_of_whole_frames(model, clip, matcher, monkeypatch, propagation):
+    stills = [Still("a", np.repeat(np.repeat(clip[2], 4, axis=0), 4, axis=1), moment=2)]
+    # Without HRIP around key-frames, nothing after the recurrence reaches further than the halo.
+    model = replace(model, net=model.net.clone(parent=None, name=None, hrip_reach=0))
+
+    def run(layout):
+        laid_out(monkeypatch, layout)
+        rules, out = Rules(0), (4 * SIZE[0], 4 * SIZE[1])
+        upscaler = Upscaler(model, SIZE, out, key_stride=2, rules=rules, propagation=propagation, cuts="none")
+        upscaler.check(COUNT, stills)
+        done = []
+        frames = np.stack(list(upscaler.frames(clip, stills, done.append)))
+        if propagation != "carry":
+            expected = upscaler.work(COUNT, stills)
+            assert {kind: done.count(kind) for kind in done} == {k: n for k, n in expected.items() if n}
+        return frames
+
+    one = run(Layout(whole(SIZE), whole(SIZE)))
+    spilled = run(Layout(whole(SIZE), whole(SIZE), True))
+    np.testing.assert_allclose(spilled, one, atol=1e-6)
+    halo = 4 if propagation == "carry" else 16
+    tile = (24, 32) if propagation == "carry" else (40, 40)
+    detail = run(Layout(whole(SIZE), Tiling(SIZE, tile, halo, 8), True))
+    worst = np.abs(detail - one).max()
+    # Convolutions reach no further than the halo; HRIP does, a little.
+    assert worst < (1e-3 if propagation == "carry" else 2e-2)
+    everything = run(Layout(Tiling(SIZE, (32, 40), 8, 8), Tiling(SIZE, tile, halo, 8), True))
+    assert 0.0 < np.abs(everything - one).max() < 0.1
+    assert np.sqrt(np.mean(np.square(everything - one))) < 2e-3
+
+
+def test_the_arbitrary_scale_head_works_in_tiles(networks, clip, monkeypatch):
+    model, out = load_model(str(networks.wide), str(networks.head), native=False), (61, 97)
+
+    def run(layout):
+        laid_out(monkeypatch, layout)
+        return np.stack(list(Upscaler(model, SIZE, out).frames(clip[:2])))
+
+    one = run(Layout(whole(SIZE), whole(SIZE)))
+    # The head's convolutions reach 9 pixels of the output, and the tiles' halo is as wide.
+    tiles = run(Layout(whole(SIZE), Tiling(SIZE, (32, 40), 8, 8), True))
+    np.testing.assert_allclose(tiles, one, atol=1e-5)
+
+
+def test_a_plan_keeps_to_its_budget_and_names_the_least(model, monkeypatch):
+    monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
+    upscaler = Upscaler(model, (540, 960), (2160, 3840))
+    roomy = upscaler.plan(100, 2)
+    upscaler.memory = 2**40
+    assert upscaler.plan(100, 2).layout.spill is False
+    budgets = [n * 2**30 for n in (64, 16, 8, 4, 3)]
+    counts = []
+    for budget in budgets:
+        upscaler.memory = budget
+        made = upscaler.plan(100, 2)
+        assert made.memory <= budget == made.budget
+        assert (made.disk > 0) == made.layout.spill
+        counts.append((made.layout.recurrence.count, made.layout.detail.count))
+    assert counts == sorted(counts)
+    assert counts[0] == (1, 1) != counts[-1]
+    assert roomy.length == made.length
+    upscaler.memory = 2**30
+    with pytest.raises(InputError, match=r"memory 1024M: frames of 960x540 need at least \d+M") as caught:
+        upscaler.check(100, ())
+    upscaler.memory = int(str(caught.value).split("at least ")[1].split("M")[0]) * 2**20
+    upscaler.check(100, ())
+    with pytest.raises(InputError, match=r"free of the .* that this clip needs on disk"):
+        make_plan(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
+
+
+def task_of(upscaler, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(
+        module, "make_plan", lambda task, budget: tasks.append(task) or make_plan(task, budget)
+    )
+    upscaler.memory += 1  # A plan for the same memory is not made again.
+    upscaler.plan(100)
+    return tasks[0]

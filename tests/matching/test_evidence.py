@@ -1,0 +1,74 @@
+"""Whether a match rests on anything, and whether the reference has anything to give."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.matching.evidence import find_evidence, warped
+from ldip_jax.matching.matcher import Match
+from ldip_jax.ops.blur import gaussian_blur
+from ldip_jax.ops.warp import pixel_grid
+from tests.scenes import blocks
+
+SIZE = (96, 128)
+SCALE = (4.0, 4.0)
+SHARP = jnp.asarray(blocks(4, *SIZE)[None])
+
+
+def blurred(image, sigma):
+    return gaussian_blur(image, (sigma, sigma))
+
+
+ANCHOR = blurred(SHARP, 1.5)
+
+
+def evidence(shown, confidence=None):
+    if confidence is None:
+        confidence = jnp.ones((1, *SIZE, 1))
+    return find_evidence(ANCHOR, shown, Match(pixel_grid(*SIZE)[None], confidence), SCALE)
+
+
+def test_a_true_still_is_alike_and_sharper():
+    found = evidence(SHARP)
+    assert found.likeness > 0.95
+    assert found.sharpness > 2.0
+
+
+@pytest.mark.parametrize(("gain", "shift"), [(0.7, 0.0), (0.6, 0.3)])
+def test_exposure_does_not_matter_for_likeness(gain, shift):
+    assert evidence(gain * SHARP + shift).likeness == pytest.approx(evidence(SHARP).likeness, abs=1e-3)
+
+
+def test_blur_takes_sharpness_only():
+    found = evidence(blurred(SHARP, 2.0))
+    assert found.likeness > 0.9
+    assert found.sharpness < 0.7
+    assert evidence(ANCHOR).sharpness == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.0, 2.0, 8.0])
+def test_a_plain_still_has_nothing_in_common(rng, value, noise):
+    plain = value + noise / 255 * rng.standard_normal((1, *SIZE, 3))
+    assert abs(evidence(jnp.asarray(np.clip(plain, 0, 1), jnp.float32)).likeness) < 0.2
+
+
+def test_an_unrelated_still_has_little_in_common():
+    assert abs(evidence(jnp.asarray(blocks(5, *SIZE)[None])).likeness) < 0.25
+
+
+def test_only_confident_places_count():
+    confidence = np.zeros((1, *SIZE, 1), np.float32)
+    confidence[:, :, :64] = 1.0
+    half = jnp.asarray(np.where(confidence > 0, SHARP, 0.5).astype(np.float32))
+    # But for what the low-pass brings over the edge.
+    assert evidence(half, jnp.asarray(confidence)).likeness > 0.8
+    assert evidence(half, jnp.asarray(1.0 - confidence)).likeness < 0.5
+    nothing = evidence(SHARP, jnp.zeros((1, *SIZE, 1)))
+    assert nothing.likeness == 0.0
+
+
+def test_warped_brings_a_reference_to_the_key_frame():
+    shift = jnp.array([3.0, -2.0])[None, None, None]
+    made = np.asarray(warped(SHARP, pixel_grid(*SIZE)[None] + shift))
+    np.testing.assert_allclose(made[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)

@@ -1,0 +1,246 @@
+"""Carry: detail goes where the motion leads, whole, and nowhere that the motion does not vouch for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from einops import rearrange
+
+from ldip_jax.models.carry import (
+    Route,
+    Routes,
+    as_sharp,
+    blend,
+    carry,
+    clip_routes,
+    neighbour_weights,
+    second_look,
+    texture,
+    to_hr,
+    within,
+)
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.ops.blur import gaussian_blur
+from ldip_jax.ops.warp import bilinear, pixel_grid
+
+COUNT, LR, HR = 4, (12, 16), (48, 64)
+
+
+def moving(x, y, count=COUNT, size=LR):
+    """Flows of a clip in which everything moves by (x, y) LR pixels a frame."""
+    there = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, count, *size, 2))
+    return Flows(there, -there)
+
+
+def lr_routes(flows, index):
+    return jax.jit(clip_routes)(flows, jnp.array([index]))
+
+
+def hr_routes(flows, index, size=HR):
+    """Routes without a second look."""
+    route = lr_routes(flows, index)
+    lead = route.flow.shape[:3]
+    warp, sure = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
+    return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, within(warp, sure))))
+
+
+def carried(rng, flows, index):
+    """Noise at the key-frames, and what of it reaches every frame."""
+    detail = jnp.asarray(rng.standard_normal((1, len(index), *HR, 2)), jnp.float32)
+    routes = hr_routes(flows, index)
+    out = jax.jit(carry)(detail, routes, jnp.array([index]), jnp.ones((1, len(index))))
+    return np.asarray(detail)[0], np.asarray(out)[0]
+
+
+def test_without_motion_detail_arrives_bit_for_bit(rng):
+    for key in (0, 1, COUNT - 1):
+        detail, out = carried(rng, moving(0, 0), [key])
+        np.testing.assert_array_equal(out, np.broadcast_to(detail, out.shape))
+
+
+def test_a_pan_by_whole_pixels_moves_detail_with_it_and_invents_none(rng):
+    key, (dx, dy) = 1, (8, -4)
+    detail, out = carried(rng, moving(dx / 4, dy / 4), [key])
+    y, x = np.mgrid[: HR[0], : HR[1]]
+    for time, image in enumerate(out):
+        # Where a pixel of this frame lies in the key-frame.
+        to_x, to_y = x + (key - time) * dx, y + (key - time) * dy
+        margin = np.minimum.reduce([to_x, HR[1] - 1 - to_x, to_y, HR[0] - 1 - to_y])
+        inside, outside = margin >= 4, margin < 0
+        np.testing.assert_array_equal(image[inside], detail[0][to_y[inside], to_x[inside]])
+        assert not image[outside].any()
+        assert outside.any() == (time != key)
+
+
+def test_what_the_way_back_refutes_gets_nothing_in_any_later_frame(rng):
+    flows = moving(0, 0)
+    # In frame 1 the left half is found 3 pixels away from where that part of frame 0 says it went.
+    to_previous = flows.to_previous.at[:, 1, :, : LR[1] // 2, 0].set(3.0)
+    detail, out = carried(rng, Flows(flows.to_next, to_previous), [0])
+    middle = HR[1] // 2
+    for image in out[1:]:
+        assert np.abs(image[:, : middle - 4]).max() < 1e-6
+        np.testing.assert_array_equal(image[:, middle + 4 :], detail[0][:, middle + 4 :])
+    np.testing.assert_array_equal(out[0], detail[0])
+
+
+def test_composed_flow_of_a_smooth_motion_is_right_to_a_small_part_of_a_pixel():
+    """Rows shift by a sine of their height while everything sinks: displacements have a closed form."""
+    count, size, period, sway, fall = 6, (48, 40), 48.0, 1.5, 0.6
+    x, y = np.moveaxis(np.asarray(pixel_grid(*size)), -1, 0)
+
+    def place(steps):
+        """Where a pixel is after so many frames, also before it."""
+        sway_at = [
+            np.sin(2 * np.pi * (y + step * fall) / period) for step in range(min(steps, 0), max(steps, 0))
+        ]
+        return np.stack([x + np.sign(steps) * sway * sum(sway_at, np.zeros(size)), y + steps * fall], -1)
+
+    here = np.stack([x, y], -1)
+    both = [
+        jnp.broadcast_to(jnp.asarray(place(n) - here, jnp.float32), (1, count, *size, 2)) for n in (1, -1)
+    ]
+    keys = [0, count - 1]
+    flow, sure = (np.asarray(leaf[0]) for leaf in lr_routes(Flows(*both), keys))
+    furthest = 0.0
+    for time in range(count):
+        for slot, key in enumerate(keys):
+            true = place(key - time)
+            margin = np.minimum.reduce([true, np.array([size[1], size[0]]) - 1 - true]).min(-1)
+            inside = margin > count
+            assert inside.mean() > 0.4
+            error = np.linalg.norm(flow[time, slot] + here - true, axis=-1)[inside]
+            assert error.max() < 0.04
+            assert sure[time, slot, ..., 0][inside].min() > 0.98
+            furthest = max(furthest, np.abs(true - here)[inside].max())
+    assert furthest > 4.0
+
+
+def test_shares_are_linear_between_key_frames_and_whole_beyond_them():
+    shares = neighbour_weights(jnp.array([[2, 6]]), jnp.ones((1, 2)), 9)[0]
+    first = [1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0]
+    np.testing.assert_allclose(shares, np.stack([first, 1 - np.array(first)], -1), atol=1e-6)
+
+
+def test_empty_slots_never_count_wherever_they_are():
+    alone = neighbour_weights(jnp.array([[2, 6]]), jnp.ones((1, 2)), 9)[0]
+    index, valid = jnp.array([[6, 4, 2, 2, 0]]), jnp.array([[1.0, 0.0, 0.0, 1.0, 0.0]])
+    shares = neighbour_weights(index, valid, 9)[0]
+    np.testing.assert_array_equal(shares[:, [3, 0]], alone)
+    assert not shares[:, [1, 2, 4]].any()
+    assert not neighbour_weights(index, jnp.zeros((1, 5)), 9).any()
+
+
+def test_shares_of_any_key_frames(rng):
+    count, draws, slots = 12, 50, 4
+    index = np.stack([rng.permutation(count)[:slots] for _ in range(draws)])
+    valid = (rng.random((draws, slots)) < 0.7).astype(np.float32)
+    shares = np.asarray(neighbour_weights(jnp.asarray(index), jnp.asarray(valid), count))
+    assert shares.min() >= 0.0
+    np.testing.assert_allclose(
+        shares.sum(-1), np.broadcast_to(valid.max(-1, keepdims=True), (draws, count)), atol=1e-6
+    )
+    for draw in range(draws):
+        there = index[draw][valid[draw] > 0]
+        for time in range(count):
+            taken = set(index[draw][shares[draw, time] > 0].tolist())
+            nearest = {max(there[there <= time], default=-1), min(there[there >= time], default=-1)} - {-1}
+            assert taken == ({time} if time in there else {int(key) for key in nearest})
+
+
+def test_weights_are_by_time_and_trust_and_never_more_than_the_most_trusted(rng):
+    shares = rng.random((200, 2)).astype(np.float32)
+    shares = jnp.asarray(np.stack([shares[:, 0], 1 - shares[:, 0]], -1))
+    sure = jnp.asarray(rng.random((200, 2)), jnp.float32)
+    weights = blend(shares, sure)
+    np.testing.assert_allclose(weights.sum(-1), sure.max(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        weights[:, 0] * shares[:, 1] * sure[:, 1], weights[:, 1] * shares[:, 0] * sure[:, 0], atol=1e-5
+    )
+    np.testing.assert_allclose(blend(shares, jnp.ones_like(sure)), shares, atol=1e-6)
+
+
+def test_one_side_stands_in_for_the_other_and_nobody_for_both():
+    shares = jnp.array([[0.9, 0.1], [0.9, 0.1], [0.0, 1.0], [0.0, 0.0]])
+    sure = jnp.array([[0.0, 0.6], [0.0, 0.0], [1.0, 0.3], [1.0, 1.0]])
+    np.testing.assert_allclose(blend(shares, sure), [[0, 0.6], [0, 0], [0, 0.3], [0, 0]], atol=1e-6)
+
+
+def test_gradients_reach_the_detail_that_is_taken_and_never_the_routes(rng):
+    index, valid = jnp.array([[0, 3, 2]]), jnp.array([[1.0, 1.0, 0.0]])
+    routes = hr_routes(moving(0.3, -0.2), [0, 3, 2])
+    probe = jnp.asarray(rng.standard_normal((1, *HR, 2)), jnp.float32)
+
+    def score(detail, warp, sure):
+        return jnp.sum(carry(detail, Routes(warp, sure), index, valid)[:, 1] * probe)
+
+    detail = jnp.asarray(rng.standard_normal((1, 3, *HR, 2)), jnp.float32)
+    value, grads = jax.jit(jax.value_and_grad(score, (0, 1, 2)))(detail, *routes)
+    of_detail, *of_routes = grads
+    assert [bool(jnp.any(of_detail[:, slot])) for slot in range(3)] == [True, True, False]
+    assert not any(jnp.any(grad) for grad in of_routes)
+    # Carrying is linear: the gradient says all.
+    np.testing.assert_allclose(jnp.sum(of_detail * detail), value, rtol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [(1.5, 1.5), (2.0, 0.0), (0.0, 2.0)])
+def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
+    frame = jnp.asarray(rng.random((1, 32, 40, 3)), jnp.float32)
+    blurred = gaussian_blur(frame, sigma)
+    sharp, soft = texture(frame), texture(blurred)
+    np.testing.assert_array_equal(as_sharp(sharp, sharp), 1.0)
+    assert as_sharp(soft, sharp).max() < 0.01
+    np.testing.assert_array_equal(as_sharp(sharp, soft), 1.0)
+
+
+def test_frames_without_texture_are_not_blurred(rng):
+    noise = jnp.asarray(rng.standard_normal((2, 1, 32, 40, 3)), jnp.float32)
+    flat, other = texture(0.4 + 3e-4 * noise[0]), texture(0.7 + 3e-4 * noise[1])
+    np.testing.assert_allclose(as_sharp(flat, other), 1.0, atol=0.05)
+
+
+def test_blur_counts_where_it_is(rng):
+    frame = jnp.asarray(rng.random((1, 32, 80, 3)), jnp.float32)
+    half = frame.at[:, :, 40:].set(gaussian_blur(frame, (1.5, 1.5))[:, :, 40:])
+    share = as_sharp(texture(half), texture(frame))[0, ..., 0]
+    assert share[:, :20].min() > 0.99
+    assert share[:, 60:].max() < 0.01
+
+
+def test_a_second_look_in_smaller_images_finds_the_same(rng):
+    """The network is a stub that knows the motion, in pixels of whatever images it is given."""
+    size, seen = (48, 64), []
+
+    def motion(places):
+        x, y = places[..., 0], places[..., 1]
+        return jnp.stack([1.5 * jnp.sin(y / 9.0) + 0.5, 1.2 * jnp.cos(x / 11.0)], -1)
+
+    def find_flow(ref, supp):
+        seen.append((ref, supp))
+        shrink = jnp.array([size[1] / ref.shape[2], size[0] / ref.shape[1]])[None, None]
+        places = (pixel_grid(*ref.shape[1:3]) + 0.5) * shrink - 0.5
+        return (motion(places) / shrink)[None]
+
+    def start(places):
+        return 0.9 * places + jnp.array([3.0, 2.0])[None, None]
+
+    grid = pixel_grid(*size)
+    anchor, other = (jnp.asarray(rng.random((1, *size, 3)), jnp.float32) for _ in range(2))
+    warp = start(grid)[None]
+    warped = bilinear(other, warp, padding="border")
+    full, half = (second_look(find_flow, anchor, warped, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
+    true = start(grid + motion(grid))
+    inner = (slice(4, -4), slice(4, -4))
+    np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)
+    np.testing.assert_allclose(half[0][inner], true[inner], atol=0.03)
+    assert np.abs(true - warp[0])[inner].max() > 1.0
+    # What it is shown is the pair without the noise.
+    for (ref, supp), n in zip(seen, (1, 2), strict=True):
+        assert ref.shape == supp.shape == (1, size[0] // n, size[1] // n, 3)
+        assert ref.std() < 0.2 * anchor.std()
+        assert (
+            np.corrcoef(supp[0, ..., 1].ravel(), gaussian_blur(warped, (1.6, 1.6))[0, ::n, ::n, 1].ravel())[
+                0, 1
+            ]
+            > 0.8
+        )

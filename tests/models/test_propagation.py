@@ -1,0 +1,108 @@
+"""What LDIP does with detail beyond the key-frames, on an LRRF of two parameters."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.models.carry import PROPAGATIONS, Routes
+from ldip_jax.models.ldip import LDIP
+from ldip_jax.models.lrrf import LRRF
+from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.models.networks.basicvsr import BasicVSR
+from ldip_jax.ops.warp import pixel_grid
+from tests.models.build import NARROW, random_keys
+from tests.networks import random_backbone
+
+COUNT, LR, HR = 4, (4, 6), (16, 24)
+
+
+class Dab(LRRF):
+    """Adds `amount` at key-frames, and `share` of a neighbour's features to a frame's."""
+
+    def setup(self):
+        self.amount = self.param("amount", nn.initializers.ones, (1, 1, 1, 64))
+        self.share = self.param("share", nn.initializers.ones, ())
+
+    def refine(self, hr, references):
+        return hr + self.amount * references.confidence[:, 0]
+
+    def propagate(self, reverse, current, previous, flow):
+        return current + self.share * previous
+
+
+@pytest.fixture(scope="module")
+def params():
+    lrrf = {"amount": jnp.full((1, 1, 1, 64), 0.3), "share": jnp.float32(0.2)}
+    return {"backbone": random_backbone(1).params, "lrrf": lrrf}
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """LR features, flows, frames, a key-frame at 0 and an empty slot, and routes of no motion."""
+    rng = np.random.default_rng(2)
+    features, frames = (
+        jnp.asarray(rng.uniform(0, 1, (1, COUNT, *LR, channels)), jnp.float32) for channels in (8, 3)
+    )
+    flow = jnp.zeros((1, COUNT, *LR, 2))
+    keys = random_keys(rng, [[0, 2]], HR)._replace(valid=jnp.array([[1.0, 0.0]]))
+    warp = jnp.broadcast_to(pixel_grid(*HR), (1, COUNT, 2, *HR, 2))
+    return features, Flows(flow, flow), frames, keys, Routes(warp, jnp.ones((*warp.shape[:-1], 1)))
+
+
+def restore(net, params, routes, scene):
+    features, flows, frames, keys, _ = scene
+    return net.apply({"params": params}, features, flows, frames, keys, routes=routes, method=LDIP.restore)
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_a_frame_beyond_trains_what_makes_the_detail_and_no_route(params, scene, propagation):
+    net = LDIP(BasicVSR(**NARROW), Dab(), propagation=propagation)
+
+    def score(params, routes):
+        return jnp.mean(jnp.square(restore(net, params, routes, scene)[:, 3]))
+
+    of_params, of_routes = jax.jit(jax.grad(score, (0, 1)))(params, scene[4])
+    assert float(jnp.abs(of_params["lrrf"]["amount"]).min()) > 0.0
+    # Carried alone, nothing goes through HRIP.
+    assert bool(of_params["lrrf"]["share"] != 0.0) == (propagation != "carry")
+    assert not any(jnp.any(leaf) for leaf in of_routes)
+
+
+def test_carry_brings_the_same_detail_to_all_frames(params, scene):
+    """Decoding is convolutions: the same detail in the same frame four times over is the same change."""
+    features, flows, frames, keys, routes = scene
+    still = [jnp.broadcast_to(x[:, :1], x.shape) for x in (features, frames)]
+    scene = still[0], flows, still[1], keys, routes
+    run = jax.jit(partial(restore, LDIP(BasicVSR(**NARROW), Dab(), propagation="carry"), scene=scene))
+    made = run(params, routes)
+    silent = run({**params, "lrrf": {**params["lrrf"], "amount": jnp.zeros((1, 1, 1, 64))}}, routes)
+    np.testing.assert_array_equal(made, jnp.broadcast_to(made[:, :1], made.shape))
+    assert np.abs(made - silent).max(axis=(2, 3, 4)).min() > 1e-3
+    # By a route that is not trusted nothing arrives.
+    refuted = run(params, Routes(routes.warp, routes.sure.at[:, 1].set(0.0)))
+    np.testing.assert_array_equal(refuted[:, 1], silent[:, 1])
+    np.testing.assert_array_equal(refuted[:, 2], made[:, 2])
+
+
+@pytest.mark.parametrize("propagation", ["carry", "both"])
+def test_a_whole_clip_keeps_its_key_frames_as_they_were_refined(params, scene, propagation):
+    """The network's flow from a frame to itself is not zero here, and does not matter."""
+    _, _, frames, keys, _ = scene
+    # A clip without motion: detail goes only where frames agree.
+    frames = jnp.broadcast_to(frames[:, :1], frames.shape)
+    silenced = {**params, "lrrf": {**params["lrrf"], "share": jnp.float32(0.0)}}
+    made = jax.jit(LDIP(BasicVSR(**NARROW), Dab(), propagation=propagation).apply)(
+        {"params": silenced}, frames, keys
+    )
+    expected = jax.jit(LDIP(BasicVSR(**NARROW), Dab()).apply)({"params": silenced}, frames, keys)
+    np.testing.assert_allclose(made[:, 0], expected[:, 0], atol=1e-5)
+    assert np.abs(made - expected)[:, 1:].max(axis=(2, 3, 4)).min() > 1e-3
+
+
+def test_without_routes_nothing_is_carried(params, scene):
+    with pytest.raises(ValueError, match="carry needs routes"):
+        restore(LDIP(BasicVSR(**NARROW), Dab(), propagation="carry"), params, None, scene)

@@ -1,0 +1,170 @@
+"""MRefSR's three networks against PyTorch twins with random weights, stage by stage, on awkward sizes.
+
+The weights take the user's way: `.pth` files, the restricted reader, the rule tables. The JAX side runs in
+bands.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.models.networks.mrefsr import SIZES, Extractor, MRefSR
+from ldip_jax.models.networks.vgg import VGG, VGGMaps
+from ldip_jax.models.trainable import quick_jit
+from ldip_jax.ops.patch_match import match_patches, tap_offsets
+from ldip_jax.weights.load import load_weights
+
+torch = pytest.importorskip("torch")
+from tests.parity import torch_mrefsr as twins  # noqa: E402
+from tests.parity.stages import channels_last, clip  # noqa: E402
+
+BLOCKS, REFERENCES = 2, 2
+# LR sides; no multiples of 4, so that attention pads.
+SIZE = (26, 9)
+
+
+def randomised(net, seed):
+    """Weights that keep signals at their size, and offsets of a pixel or so."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, (1.5 / parameter[0].numel()) ** 0.5)
+            elif parameter.numel() == 1:
+                parameter.fill_(0.3)
+            else:
+                parameter.normal_(0, 0.1)
+            if "conv_offset_mask" in name:
+                parameter *= 0.5
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """The twins: restoration, extractor, features of references."""
+    made = twins.MRefSR(blocks=BLOCKS), twins.Extractor(), twins.Map()
+    return [randomised(net, seed) for seed, net in enumerate(made)]
+
+
+@pytest.fixture(scope="module")
+def weights(nets, tmp_path_factory):
+    """The twins' as a user would bring them, wrapped as each of the official files is."""
+    folder, (net, extractor, features) = tmp_path_factory.mktemp("weights"), nets
+    vgg = features.vgg.vgg_net
+    numbers = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
+    torchvision = {
+        f"features.{numbers[name]}.{kind}": getattr(layer, kind)
+        for name, layer in vgg.items()
+        for kind in ("weight", "bias")
+    }
+    torchvision |= {"features.34.weight": torch.zeros(4, 4, 3, 3), "classifier.6.weight": torch.zeros(2, 2)}
+    files = {
+        "net_g": {"params": net.state_dict()},
+        "extractor": {f"module.{name}": array for name, array in extractor.state_dict().items()},
+        "vgg19": torchvision,
+    }
+    for name, content in files.items():
+        torch.save(content, folder / f"{name}.pth")
+    return {name: load_weights(folder / f"{name}.pth") for name in files}
+
+
+@pytest.fixture(scope="module")
+def images():
+    """An LR image, its upscaled form, and references."""
+    h, w = SIZE
+    references = clip(3, REFERENCES, 4 * h, 4 * w)
+    low = torch.nn.functional.avg_pool2d(to_torch(references[:1]), 4)
+    up = torch.nn.functional.interpolate(low, scale_factor=4, mode="bicubic").clamp(0, 1)
+    return channels_last(low), channels_last(up), references[::-1].copy()
+
+
+def to_torch(x):
+    return torch.tensor(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def assert_near(ours, theirs, name=""):
+    np.testing.assert_allclose(ours, channels_last(theirs), rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_the_files_are_told_apart(weights):
+    assert [weights[name].network for name in ("net_g", "extractor", "vgg19")] == [
+        *("mrefsr", "c2-matching", "vgg19")
+    ]
+    assert weights["net_g"].config == {"blocks": BLOCKS, "encoder": "vgg19", "matches": "c2-matching"}
+    assert any("after conv3_1" in note for note in weights["vgg19"].notes)
+
+
+def test_features_equal_torch(nets, weights, images):
+    expected = nets[2](to_torch(images[2]))
+    net = VGG(band_pixels=25 * SIZE[1])
+    maps = jax.jit(lambda p, x: net.apply(p, x, method="maps"))(
+        {"params": weights["vgg19"].params}, images[2]
+    )
+    for name, ours in maps._asdict().items():
+        assert_near(ours, expected[name], name)
+
+
+def test_matches_equal_torch(nets, weights, images):
+    """The same patch, unless two are equally good to the rounding of float32."""
+    _, up, references = images
+    extractor, params = Extractor(band_pixels=25 * SIZE[1]), {"params": weights["extractor"].params}
+    ours = jax.jit(extractor.apply)(params, up, references[:1])
+    first, other = nets[1](to_torch(up), to_torch(references[:1]))
+    stem = jax.jit(VGG().apply)({"params": params["params"]["feature_extraction_image1"]}, up)
+    assert_near(stem, first, "conv3_1")
+    place, scores = twins.match(first[0], other[0])
+    expected = twins.pre_offsets(place, 1)
+    rows, columns = place.shape
+    own = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1)
+    got = np.asarray(ours[0, :rows, :columns] + own).astype(int)
+    found = scores[np.arange(rows * columns), torch.tensor(got[..., 1] * columns + got[..., 0]).flatten()]
+    np.testing.assert_allclose(found, scores.max(1).values, rtol=0, atol=1e-5)
+    best = scores.topk(2).values
+    sure = (best[:, 0] - best[:, 1] > 1e-4).reshape(rows, columns).numpy()
+    assert sure.mean() > 0.9
+    np.testing.assert_array_equal(
+        np.asarray(ours[0, :rows, :columns])[sure], expected[0, :rows, :columns].numpy()[sure]
+    )
+
+
+def test_offsets_of_taps_equal_torch(rng):
+    features, other = rng.standard_normal((2, 1, 7, 9, 5)).astype(np.float32)
+    offsets, _ = jax.jit(match_patches)(features, other)
+    place, _ = twins.match(to_torch(features)[0], to_torch(other)[0])
+    for _, (step, _) in SIZES.items():
+        ours = step * np.repeat(np.repeat(tap_offsets(offsets), step, 1), step, 2)
+        np.testing.assert_array_equal(np.moveaxis(ours[0], 2, 0), twins.pre_offsets(place, step).numpy())
+
+
+def stages(net, image, maps, offsets):
+    """The stages as the twin names them."""
+    matches = jnp.stack([tap_offsets(offsets[:, n]) for n in range(offsets.shape[1])], axis=1)
+    matches = matches.reshape(*matches.shape[:-2], -1)
+    x = net.content_extractor(image)
+    seen = {"content": x}
+    for (name, level), features in zip(net.dyn_agg_restore.items(), reversed(maps), strict=True):
+        aligned = level.aggregate(x, features, matches)
+        fused = level.head(x, aligned)
+        x = level.finish(x, fused)
+        seen |= {f"{name} aligned": aligned[0], f"{name} fused": fused, name: x}
+    return seen | {"output": net(image, maps, offsets)}
+
+
+def test_every_stage_equals_torch(nets, weights, images, rng):
+    low, _, references = images
+    features = [nets[2](to_torch(reference[None])) for reference in references]
+    # Any match will do: far ones, too.
+    places = [torch.tensor(rng.integers(0, 24 * 7, (SIZE[0] - 2, SIZE[1] - 2))) for _ in references]
+    expected = nets[0].stages(to_torch(low), features, places)
+    offsets = np.stack([twins.pre_offsets(place, 1)[0].numpy() for place in places])[None]
+    maps = VGGMaps(
+        *(np.stack([channels_last(f[name])[0] for f in features])[None] for name in VGGMaps._fields)
+    )
+    net = MRefSR(blocks=BLOCKS, band_pixels=25 * SIZE[1])
+    run = quick_jit(lambda p, *x: net.apply(p, *x, method=stages))
+    got = run({"params": weights["net_g"].params}, low, maps, offsets)
+    assert got.keys() == expected.keys()
+    for name, stage in expected.items():
+        assert stage.abs().max() > 0.05, name
+        assert_near(got[name], stage, name)

@@ -1,0 +1,51 @@
+"""Sizes of memory, as users write them and as the system tells them."""
+
+import pytest
+
+from ldip_jax import memory
+from ldip_jax.errors import InputError
+from ldip_jax.memory import free_memory, parse_size, resident, show_size
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("1500M", 1500 * 2**20), ("8G", 8 * 2**30), ("1.5g", 3 * 2**29), ("8 GiB", 8 * 2**30), ("512", 512)],
+)
+def test_sizes_are_read(text, count):
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "8X", "0M", "eight", "8GG", "1e3M"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(InputError, match="give a size, such as 1500M or 8G"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("count", [1, 2**20, 2**20 + 1, 1500 * 2**20, 10 * 2**30, 12345678901])
+def test_a_shown_size_is_enough(count):
+    assert count <= parse_size(show_size(count)) <= count + 2**20 + count // 50
+
+
+def test_this_process_holds_some_of_what_the_machine_has():
+    assert resident() > 2**20
+    assert free_memory() > 2**20
+
+
+def test_the_tightest_control_group_counts(tmp_path):
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    inner = root / "jobs" / "one"
+    inner.mkdir(parents=True)
+    own.write_text("0::/jobs/one\n")
+    (inner / "memory.max").write_text("max\n")
+    (inner / "memory.current").write_text("5\n")
+    assert memory._group_limits(root, own) == []
+    (inner.parent / "memory.max").write_text("1000\n")
+    (inner.parent / "memory.current").write_text("600\n")
+    (inner.parent / "memory.stat").write_text("anon 400\ninactive_file 150\n")
+    assert memory._group_limits(root, own) == [550]
+    own.write_text("4:memory:/jobs\n")
+    old = root / "memory" / "jobs"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("900\n")
+    (old / "memory.usage_in_bytes").write_text("100\n")
+    assert memory._group_limits(root, own) == [800]

@@ -1,0 +1,115 @@
+"""The routes along which detail is carried, from a clip to a training step."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.data.crops import CropPlan, crop, stack
+from ldip_jax.data.records import load_record, save_record
+from ldip_jax.errors import InputError
+from ldip_jax.models.carry import Route, Routes, carry, to_hr
+from ldip_jax.training.config import check_same_run
+from ldip_jax.training.step import restored_images
+from tests.data.record import made_up, pictures_of
+from tests.models.build import narrow_ldip, shaken
+
+PLAN = CropPlan(frames=3, hr=32, lr=8, window=48, jitter=4, keys=2, references=2, routes=True)
+
+
+def with_routes(record, rng):
+    """A pan: routes move 3 pixels to the right for each frame from t to the key-frame."""
+    t, (h, w) = len(record.hr), record.hr.shape[1:3]
+    x, y = np.meshgrid(np.arange(w), np.arange(h))
+    grid = np.stack([x, y], axis=-1).astype(np.float32)
+    apart = (record.keys[None] - np.arange(t)[:, None])[..., None, None]
+    warps = np.broadcast_to(grid, (t, len(record.keys), h, w, 2)).copy()
+    warps[..., 0] += 3.0 * apart
+    sure = rng.uniform(0, 1, (t, len(record.keys), h, w, 1)).astype(np.float16)
+    return record._replace(route_warps=warps, route_sure=sure)
+
+
+def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
+    plain = made_up(rng)
+    save_record(tmp_path / "plain.safetensors", plain, {})
+    assert load_record(tmp_path / "plain.safetensors").route_warps is None
+    record = with_routes(plain, rng)
+    save_record(tmp_path / "routes.safetensors", record, {})
+    found = load_record(tmp_path / "routes.safetensors")
+    np.testing.assert_allclose(found.route_warps, record.route_warps, atol=1e-2)
+    np.testing.assert_array_equal(found.route_sure, record.route_sure)
+    np.testing.assert_array_equal(found.hr, record.hr)
+
+
+def test_a_crop_s_routes_are_in_its_own_pixels(rng):
+    record = with_routes(made_up(rng), rng)
+    sample = crop(record, pictures_of(record), np.random.default_rng(5), PLAN)
+    x = np.arange(32, dtype=np.float32)
+    for slot in np.flatnonzero(sample.key_valid):
+        for t in range(PLAN.frames):
+            moved = 3.0 * (sample.key_index[slot] - t)
+            np.testing.assert_allclose(sample.route_warps[t, slot, 7, :, 0], x + moved, atol=1e-4)
+            np.testing.assert_allclose(sample.route_warps[t, slot, :, 7, 1], x, atol=1e-4)
+    assert stack([sample], (1, 2)).route_warps.shape == (1, 3, 1, 32, 32, 2)
+    plain = crop(record, pictures_of(record), np.random.default_rng(5), replace(PLAN, routes=False))
+    assert plain.route_warps is None
+    np.testing.assert_array_equal(plain.warps, sample.warps)
+
+
+def test_a_record_without_routes_is_named(rng):
+    record = made_up(rng)
+    with pytest.raises(InputError, match=r"a record: .*config.propagation=hrip"):
+        crop(record, pictures_of(record), rng, PLAN, "a record")
+
+
+@pytest.mark.parametrize("propagation", ["carry", "both"])
+def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
+    record = with_routes(made_up(rng), rng)
+    record = record._replace(features=record.features[..., :8].astype(np.float32))
+    batch = jax.tree.map(jnp.asarray, stack([crop(record, pictures_of(record), rng, PLAN)], (2, 2)))
+    net, params = narrow_ldip()
+    net = net.clone(propagation=propagation)
+    silent = restored_images(net, params, batch, propagate=True)
+    backbone = restored_images(net.clone(lrrf=None), params, batch, propagate=False)
+    np.testing.assert_array_equal(silent, backbone)
+    trained = {**params, "lrrf": shaken(params["lrrf"], rng)}
+
+    def loss(lrrf):
+        return jnp.mean(jnp.abs(restored_images(net, {**trained, "lrrf": lrrf}, batch, propagate=True)))
+
+    gradient = jax.jit(jax.grad(loss))(trained["lrrf"])
+    sizes = {
+        name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+        for name, tree in gradient.items()
+    }
+    assert sizes["ref_fusion"] > 0
+    assert sizes["ref_align"] > 0
+    assert (sizes["hrip"] > 0) == (propagation == "both")
+
+
+def test_a_crop_gets_nothing_from_beyond_it(rng):
+    """Detail beyond a crop's edge is unknown: it is not filled in from the edge."""
+    detail = jnp.asarray(rng.standard_normal((1, 1, 8, 10, 4)), jnp.float32)
+    x, y = np.meshgrid(np.arange(10.0), np.arange(8.0))
+    warp = np.stack([x + 3, y - 2], axis=-1)[None, None, None].repeat(2, axis=1).astype(np.float32)
+    routes = Routes(jnp.asarray(warp), jnp.ones((1, 2, 1, 8, 10, 1)))
+    carried = carry(detail, routes, jnp.array([[0]]), jnp.ones((1, 1)))
+    np.testing.assert_array_equal(carried[0, 1, 2:, :7], detail[0, 0, :6, 3:])
+    assert not np.asarray(carried[0, 1, :2]).any()
+    assert not np.asarray(carried[0, 1, :, 7:]).any()
+
+
+def test_a_whole_frame_s_route_is_in_hr_pixels():
+    flow = jnp.broadcast_to(jnp.array([1.5, -0.5]), (1, 6, 8, 2))
+    warp, sure = to_hr(Route(flow, jnp.ones((1, 6, 8, 1))), (24, 32))
+    np.testing.assert_allclose(warp[0, 3, 5], [5 + 6.0, 3 - 2.0], atol=1e-5)
+    np.testing.assert_array_equal(sure, 1.0)
+
+
+def test_a_run_from_before_carry_was_hrip(tmp_path):
+    old = {"config": {"seed": 0}, "frozen": {}}
+    check_same_run(old, {"config": {"seed": 0, "propagation": "hrip"}, "frozen": {}}, tmp_path)
+    with pytest.raises(InputError, match=r"propagation \(hrip there, carry now\)"):
+        check_same_run(old, {"config": {"seed": 0, "propagation": "carry"}, "frozen": {}}, tmp_path)
