@@ -91,13 +91,13 @@ def runners(path: Path) -> dict[str, Callable]:
     import torch
 
     from ldip_jax.inference.engine import WindowFeatures, backbone_frames
-    from ldip_jax.inference.model import build
+    from ldip_jax.inference.model import make_network
     from ldip_jax.inference.programs import Programs
     from ldip_jax.weights.formats import read_checkpoint
     from ldip_jax.weights.load import load_weights
 
     weights = load_weights(path, network=NETWORKS)
-    programs = Programs(build(None, weights), {"backbone": weights.params})
+    programs = Programs(make_network(None, weights), {"backbone": weights.params})
     net = twin(weights.network, weights.config)
     arrays = read_checkpoint(path).arrays.items()
     # The twins use the names of BasicSR.

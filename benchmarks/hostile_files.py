@@ -208,7 +208,7 @@ def read(kind: str, path: Path) -> None:
         from ldip_jax.matching.matcher import Pair
 
         frame = np.zeros((1, 8, 8, 3), np.float32)
-        PrecomputedMatcher(path.parent).coarse(Pair(frame, frame, key=0, name="a"))
+        PrecomputedMatcher(path.parent).coarse(Pair(frame, frame, key_frame=0, name="a"))
 
 
 def write_anew(path: Path) -> None:

@@ -42,16 +42,16 @@ def main() -> None:
     from ldip_jax.evaluation.datasets import DATASETS, Footage, find_clips
     from ldip_jax.evaluation.linear_transfer import transferred, warped
     from ldip_jax.evaluation.protocols import PROTOCOLS
-    from ldip_jax.inference.keyframes import self_references
+    from ldip_jax.inference.keyframes import select_self_references
     from ldip_jax.inference.model import load_model
-    from ldip_jax.inference.references import Rules
+    from ldip_jax.inference.references import ReferenceRules
     from ldip_jax.inference.upscaler import Upscaler
-    from ldip_jax.matching.choice import choose_matcher
+    from ldip_jax.matching.choice import load_matcher
     from ldip_jax.media.color import as_float
     from ldip_jax.media.reader import open_clip
 
     model = load_model(args.backbone, "none", native=True, progress=print)
-    matcher = choose_matcher(args.matcher, model.params["backbone"]["spynet"])
+    matcher = load_matcher(args.matcher, model.params["backbone"]["spynet"])
     dataset, protocol = DATASETS["video_folder"], PROTOCOLS[args.protocol]
     rows = []
     print(f"{'clip':20} backbone  transfer      gain", flush=True)
@@ -71,7 +71,7 @@ def main() -> None:
         for frame, places in list(zip(case.scored, case.outputs, strict=True))[:: args.stride]:
             image = images[places[0]]
             if args.own:
-                far = self_references(places[0], 0, len(images), Rules().exclude, args.own)
+                far = select_self_references(places[0], 0, len(images), ReferenceRules().exclude, args.own)
                 stills = [images[place] for place in far]
             references = [warped(matcher, image, still, (4.0, 4.0)) for still in stills]
             made = transferred(image, truths[frame], references)

@@ -28,7 +28,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from ldip_jax.matching.dense import gmflow_both_ways, resize_image  # noqa: E402
+from ldip_jax.matching.dense import gmflow_bidirectional, resize_image  # noqa: E402
 from ldip_jax.matching.matcher import SIGMA  # noqa: E402
 from ldip_jax.media.images import read_image  # noqa: E402
 from ldip_jax.models.networks import BACKBONES  # noqa: E402
@@ -111,7 +111,7 @@ def main() -> int:
 def matches(params, decode, whole, lr, hr, key: int) -> float:
     """The share of confident pixels that agree, over references before and after the key-frame."""
     gmflow = load_weights("gmflow", network="gmflow").params
-    flow = jax.jit(gmflow_both_ways)
+    flow = jax.jit(gmflow_bidirectional)
     size = gmflow_size(hr.shape[1:3])
     anchors = [resize_image(lr[:, key], size), resize_image(decode(params, whole[:, key], lr[:, key]), size)]
     shares = []

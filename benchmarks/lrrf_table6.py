@@ -72,11 +72,11 @@ def run_case(width: int, height: int, n: int, repeat: int) -> dict[str, float | 
     from ldip_jax.models.lrrf import LRRF, init_lrrf
     from ldip_jax.models.networks.basicvsr import BasicVSR
     from ldip_jax.models.ref_align import Reference
-    from ldip_jax.models.trainable import draw
+    from ldip_jax.models.trainable import initialise
     from ldip_jax.ops.warp import pixel_grid
 
     lrrf = LRRF(band_pixels=BAND_PIXELS)
-    params = draw(partial(init_lrrf, lrrf), jax.random.key(0))
+    params = initialise(partial(init_lrrf, lrrf), jax.random.key(0))
     programs = Programs(LDIP(BasicVSR(), lrrf), {"lrrf": params})
     before = resident()
 

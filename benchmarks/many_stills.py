@@ -31,8 +31,8 @@ from ldip_jax.command import count  # noqa: E402
 from ldip_jax.errors import InputError  # noqa: E402
 from ldip_jax.evaluation.metrics import psnr  # noqa: E402
 from ldip_jax.inference.api import make_upscaler  # noqa: E402
-from ldip_jax.inference.references import Rules  # noqa: E402
-from ldip_jax.inference.stills import Still  # noqa: E402
+from ldip_jax.inference.reference_images import Still  # noqa: E402
+from ldip_jax.inference.references import ReferenceRules  # noqa: E402
 from ldip_jax.inference.upscaler import Upscaler  # noqa: E402
 from ldip_jax.media.images import SUFFIXES  # noqa: E402
 from ldip_jax.ops.imresize import imresize  # noqa: E402
@@ -115,7 +115,7 @@ def clip_is_good(name: str, args: argparse.Namespace) -> bool:
         backbone="basicvsr-reds4",
         lrrf="default",
         key_stride=args.key_stride,
-        rules=Rules(),
+        rules=ReferenceRules(),
         matcher="gmflow",
     )
     # Compiles everything.

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ldip_jax.matching.dense import gmflow_both_ways
+from ldip_jax.matching.dense import gmflow_bidirectional
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks import BACKBONES
@@ -165,7 +165,7 @@ def match(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     small = shape(1, 64, 96, 3)
     params = jax.eval_shape(lambda a: GMFlow().init(jax.random.key(0), a, a)["params"], small)
     images = (shape(PAIRS, *size, 3, dtype=np.uint8),) * 2
-    run = partial(programs.match, gmflow_both_ways)
+    run = partial(programs.match, gmflow_bidirectional)
     return jax.jit(run), (placed(params, mesh), placed(images, mesh))
 
 

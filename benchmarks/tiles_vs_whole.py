@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ldip_jax.runtime import configure
 
 configure()
-from ldip_jax.inference import plan as plans  # noqa: E402
+from ldip_jax.inference import memory_plan as plans  # noqa: E402
 from ldip_jax.inference import upscaler as module  # noqa: E402
 from ldip_jax.inference.api import make_upscaler  # noqa: E402
-from ldip_jax.inference.references import Rules  # noqa: E402
-from ldip_jax.inference.stills import Still  # noqa: E402
-from ldip_jax.inference.streaming import Layout  # noqa: E402
+from ldip_jax.inference.reference_images import Still  # noqa: E402
+from ldip_jax.inference.references import ReferenceRules  # noqa: E402
+from ldip_jax.inference.streaming import TileLayout  # noqa: E402
 from ldip_jax.inference.tiles import Tiling, whole  # noqa: E402
 
 MOST_PSNR, MOST_BLOCK, MOST_STEP = 0.02, 0.2, 0.02
@@ -92,16 +92,16 @@ def main() -> int:
         size=None,
         backbone="basicvsr-reds4",
         lrrf=args.lrrf,
-        stills=bool(stills),
+        has_stills=bool(stills),
         key_stride=8,
-        rules=Rules(),
+        rules=ReferenceRules(),
         matcher="gmflow",
         cuts="none",
     )
-    real = module.make_plan
+    real = module.plan_memory
 
-    def run(layout: Layout) -> np.ndarray:
-        module.make_plan = lambda *rest: replace(real(*rest), layout=layout)
+    def run(layout: TileLayout) -> np.ndarray:
+        module.plan_memory = lambda *rest: replace(real(*rest), layout=layout)
         return np.stack(list(upscaler.frames(frames, stills)))
 
     def tiling(halo: int) -> Tiling:
@@ -111,12 +111,12 @@ def main() -> int:
     halo = plans.HRIP_HALO if upscaler.propagation not in (None, "carry") else plans.DETAIL_HALO
     one, parts = whole(size), {"recurrence": tiling(args.halo), "what follows": tiling(halo)}
     ways = {
-        "recurrence": Layout(parts["recurrence"], one, True),
-        "what follows": Layout(one, parts["what follows"], True),
-        "both": Layout(parts["recurrence"], parts["what follows"], True),
+        "recurrence": TileLayout(parts["recurrence"], one, True),
+        "what follows": TileLayout(one, parts["what follows"], True),
+        "both": TileLayout(parts["recurrence"], parts["what follows"], True),
     }
     target = np.stack(truth)
-    base = run(Layout(one, one))
+    base = run(TileLayout(one, one))
     base_error = (base - target) ** 2
     print(f"{upscaler.model.title}; {args.size}, {len(frames)} frames, {len(stills)} stills; tiles of")
     print(f"{args.tile} LR pixels, halo {args.halo} and {halo}; whole: {psnr(base_error.mean()):.3f} dB\n")

@@ -35,7 +35,7 @@ from ldip_jax.models.lrrf import LRRF, init_lrrf  # noqa: E402
 from ldip_jax.models.networks.backbone import Flows  # noqa: E402
 from ldip_jax.models.networks.basicvsr import BasicVSR  # noqa: E402
 from ldip_jax.models.ref_align import Reference  # noqa: E402
-from ldip_jax.models.trainable import draw  # noqa: E402
+from ldip_jax.models.trainable import initialise  # noqa: E402
 from ldip_jax.ops.warp import pixel_grid  # noqa: E402
 
 MB = 1e6
@@ -143,7 +143,7 @@ def main() -> None:
             updates, moments = optimizer.update(grads, moments, params)
             return optax.apply_updates(params, updates), moments, value
 
-        params = draw(partial(init_lrrf, lrrf), jax.random.key(0))
+        params = initialise(partial(init_lrrf, lrrf), jax.random.key(0))
         moments = jax.jit(optimizer.init)(params)
         data = jax.jit(lambda key: batch(args, key))(jax.random.key(1))
         in_torch = torch_step(params, *data) if args.torch else None

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from ldip_jax import __version__
     from ldip_jax.cache import cache_dir
     from ldip_jax.inference import mrefsr_model
-    from ldip_jax.inference.model import components
+    from ldip_jax.inference.model import list_components
 
     # Whatever can fail comes first.
     title, network, params = ("", "", {}) if args.method == "mrefsr" else _backbone(args.backbone)
@@ -50,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
     print(f"cache: {cache_dir()}")
     if args.method == "mrefsr":
         print("method: MRefSR; its authors publish no trained restoration network\n")
-        rows = mrefsr_model.components()
+        rows = mrefsr_model.list_mrefsr_components()
     else:
         print(f"backbone: {title}\n")
-        rows = components(network, params)
+        rows = list_components(network, params)
     width = max(len(row.name) + 2 * row.level for row in rows)
     for row in rows:
         name = "  " * row.level + row.name
-        print(f"{name:{width}}  {row.count:>10,}  {row.what}".rstrip())
+        print(f"{name:{width}}  {row.parameters:>10,}  {row.description}".rstrip())
     return 0
 
 

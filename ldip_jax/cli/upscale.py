@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         from ldip_jax.processes import own_shard
 
         args.shard = own_shard()
-    from ldip_jax.cli.upscale_say import Reporter
+    from ldip_jax.cli.upscale_reporter import Reporter
 
     with Reporter(args) as reporter:
         if args.output_dir is not None:
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
 
             return upscale_many(args, reporter)
         from ldip_jax.cli.upscale_clip import upscale_clip
-        from ldip_jax.cli.upscale_networks import Networks
+        from ldip_jax.cli.upscaler_cache import UpscalerCache
 
-        networks = Networks(args, reporter.note)
+        networks = UpscalerCache(args, reporter.note)
         if args.preview is not None:
             from ldip_jax.cli.upscale_preview import preview
 

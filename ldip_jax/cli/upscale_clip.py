@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ldip_jax.cli.dry_run import dry_run
-from ldip_jax.cli.stills import read_stills, split_masks
-from ldip_jax.cli.upscale_identity import identity
-from ldip_jax.cli.upscale_networks import Networks
+from ldip_jax.cli.frame_source import FrameSource, requested_part
+from ldip_jax.cli.reference_arguments import read_stills, split_masks
+from ldip_jax.cli.upscale_identity import describe_run
 from ldip_jax.cli.upscale_profile import write_profile
-from ldip_jax.cli.upscale_report import Samples, check_page
-from ldip_jax.cli.upscale_say import Reporter, choice_lines, methods
-from ldip_jax.cli.upscale_source import Source, part_of
+from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
+from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, summarise_method
+from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.api import backbone_only_note
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import read_choice
-from ldip_jax.inference.stills import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip, cut
 from ldip_jax.media.outputs import check_output
@@ -39,7 +39,7 @@ def is_complete(out: Path) -> bool:
 
 
 def upscale_clip(
-    args: argparse.Namespace, source: Path, out: Path, networks: Networks, reporter: Reporter
+    args: argparse.Namespace, source: Path, out: Path, networks: UpscalerCache, reporter: Reporter
 ) -> None:
     """Upscale one clip.
 
@@ -50,21 +50,25 @@ def upscale_clip(
         reporter.result(f"{out}: complete already, nothing to do")
         return
     masks = [path for _, path in split_masks(args.ref, args.ref_mask)]
-    given = [source, *(still.path for still in args.ref), *masks]
+    input_files = [source, *(still.path for still in args.ref), *masks]
     from_pipe = source == PIPE
     if from_pipe and args.resume:
         raise InputError("--resume: frames from standard input cannot be read again; give a file")
     with open_pipe() if from_pipe else open_clip(source, lenient=args.on_error != "stop") as whole:
-        first, stop = part_of(args, whole)
+        first, stop = requested_part(args, whole)
         clip = cut(whole, first, stop)
         if out != PIPE:
             check_output(
-                out, overwrite=args.overwrite, inputs=given, names=clip.names if clip.count else None
+                out, overwrite=args.overwrite, inputs=input_files, names=clip.names if clip.count else None
             )
         if args.report is not None:
-            check_page(args.report, out, (".html", ".htm"), "report", overwrite=args.overwrite or args.resume)
+            check_report_file(
+                args.report, out, (".html", ".htm"), "report", overwrite=args.overwrite or args.resume
+            )
         if args.profile is not None:
-            check_page(args.profile, out, (".json",), "profile", overwrite=args.overwrite or args.resume)
+            check_report_file(
+                args.profile, out, (".json",), "profile", overwrite=args.overwrite or args.resume
+            )
         for note in [*clip.notes, *(clip.guesses if reporter.verbose else [])]:
             reporter.note(f"{clip.path}: {note}")
         stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
@@ -75,15 +79,15 @@ def upscale_clip(
             ]
         if args.dry_run:
             if args.json is not None:
-                check_page(args.json, out, (".json",), "report", overwrite=args.overwrite)
-            upscaler = networks.upscaler(clip, stills=bool(stills), first=first)
+                check_report_file(args.json, out, (".json",), "report", overwrite=args.overwrite)
+            upscaler = networks.upscaler(clip, has_stills=bool(stills), first=first)
             assert isinstance(upscaler, Upscaler), "MRefSR has no dry run"
             dry_run(args, clip, stills, upscaler)
             return
-        _Run(args, clip, out, stills, networks, reporter, first).run()
+        _ClipRun(args, clip, out, stills, networks, reporter, first).run()
 
 
-class _Run:
+class _ClipRun:
     """One clip on its way."""
 
     def __init__(
@@ -92,23 +96,23 @@ class _Run:
         clip: Clip,
         out: Path,
         stills: Sequence[Still],
-        networks: Networks,
+        networks: UpscalerCache,
         reporter: Reporter,
         first: int,
     ):
         self._args, self._clip, self._out, self._stills = args, clip, out, list(stills)
         self._reporter = reporter
-        height, width = networks.size(clip)
+        height, width = networks.output_size(clip)
         # The output's settings are checked before weights are fetched.
         self._open(height, width, None)
-        self._upscaler = networks.upscaler(clip, stills=bool(stills), first=first)
+        self._upscaler = networks.upscaler(clip, has_stills=bool(stills), first=first)
         self._size = height, width
         self._notes = list(self._upscaler.notes)
-        self._samples = None if args.report is None else Samples(args.report, clip.count)
+        self._samples = None if args.report is None else ReportFrames(args.report, clip.count)
         self._profile = None if args.profile is None else Profile()
-        self._source = Source(clip, args.on_error)
+        self._source = FrameSource(clip, args.on_error)
 
-    def _open(self, height: int, width: int, made_from: dict[str, Any] | None) -> Writer | PipeWriter:
+    def _open(self, height: int, width: int, identity: dict[str, Any] | None) -> Writer | PipeWriter:
         args = self._args
         if self._out == PIPE:
             if args.crf is not None or args.lossless or args.codec != "h264":
@@ -125,7 +129,7 @@ class _Run:
             lossless=args.lossless,
             codec=args.codec,
             overwrite=args.overwrite,
-            identity=made_from,
+            identity=identity,
             resume=args.resume,
         )
 
@@ -140,17 +144,17 @@ class _Run:
         if clip.count is not None:
             # Beyond a part of the clip, moments of stills may be anything.
             upscaler.check(clip.count, [s for s in self._stills if 0 <= (s.moment or 0) < clip.count])
-        made_from = None
+        run_identity = None
         if PIPE not in (clip.path, self._out):
-            made_from = identity(self._args, clip.path, upscaler, self._stills)
-        writer = self._open(*self._size, made_from)
+            run_identity = describe_run(self._args, clip.path, upscaler, self._stills)
+        writer = self._open(*self._size, run_identity)
         began = time.perf_counter()
         try:
             with self._profile or nullcontext(), writer:
                 if writer.complete:
                     reporter.result(f"{self._out}: complete already, nothing to do")
                     return
-                done = self._make(writer)
+                done = self._write_frames(writer)
                 if self._source.error is not None and self._out != PIPE:
                     writer.path = self._out.with_name(f"{self._out.stem}.partial{self._out.suffix}")
         except BaseException:
@@ -163,7 +167,7 @@ class _Run:
             raise
         self._report(writer, done, time.perf_counter() - began)
 
-    def _make(self, writer: Writer | PipeWriter) -> int:
+    def _write_frames(self, writer: Writer | PipeWriter) -> int:
         """Write all frames that there are not yet; returns how many the output has."""
         clip, upscaler, samples = self._clip, self._upscaler, self._samples
         done = writer.finished
@@ -190,27 +194,29 @@ class _Run:
 
             frames = timed_items("decode", "", self._source.frames())
             if samples is not None:
-                frames = samples.watch_input(frames)
+                frames = samples.keep_inputs(frames)
             for segment in upscaler.segments(frames, self._stills, advance):
                 if segment.places.stop <= done:
                     continue
                 backbone_only_before = upscaler.backbone_only_frames
                 writer.begin(len(segment.places))
-                shown: dict[int, str] = {}
+                sample_pngs: dict[int, str] = {}
                 for place, image in zip(segment.places, segment.images, strict=True):
                     with part("encode"):
                         writer.write(image, self._source.numbers[place])
-                    if samples is not None and (data := samples.output(place, image)) is not None:
-                        shown[place] = base64.b64encode(data).decode()
-                made = {key: upscaler.choices[key] for key in upscaler.choices if key in segment.places}
+                    if samples is not None and (data := samples.keep_output(place, image)) is not None:
+                        sample_pngs[place] = base64.b64encode(data).decode()
+                segment_choices = {
+                    key: upscaler.choices[key] for key in upscaler.choices if key in segment.places
+                }
                 extra = {
-                    "choices": {key: list(map(asdict, chosen)) for key, chosen in made.items()},
+                    "choices": {key: list(map(asdict, chosen)) for key, chosen in segment_choices.items()},
                     "backbone_only_frames": upscaler.backbone_only_frames - backbone_only_before,
-                    **({"samples": shown} if shown else {}),
+                    **({"samples": sample_pngs} if sample_pngs else {}),
                 }
                 writer.end(extra)
                 backbone_only_frames += upscaler.backbone_only_frames - backbone_only_before
-                choices |= made
+                choices |= segment_choices
                 done = segment.places.stop
         upscaler.choices.update(choices)
         upscaler.backbone_only_frames = backbone_only_frames
@@ -233,7 +239,7 @@ class _Run:
         height, width = self._size
         self._reporter.result(
             f"{writer.path}: {done} frame{'s' * (done != 1)}, {clip.width}x{clip.height} to {width}x{height},"
-            f" {methods(upscaler, len(self._stills), done)}, {seconds:.1f} s"
+            f" {summarise_method(upscaler, len(self._stills), done)}, {seconds:.1f} s"
             f" ({seconds / max(done - writer.restored, 1):.2f} s a frame)",
             output=str(writer.path),
             frames=done,

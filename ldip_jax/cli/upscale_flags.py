@@ -3,7 +3,7 @@
 import argparse
 from fractions import Fraction
 
-from ldip_jax.cli.stills import parse_moment, parse_still
+from ldip_jax.cli.reference_arguments import parse_moment, parse_reference
 from ldip_jax.command import add_reference_flags, count, file_or_folder, memory_size, parse_cuts, parse_shard
 
 
@@ -132,7 +132,7 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
     add = parser.add_argument
     add(
         "--ref",
-        type=parse_still,
+        type=parse_reference,
         metavar="IMAGE[@MOMENT]",
         action="extend",
         nargs="+",

@@ -13,7 +13,7 @@ import numpy as np
 
 import ldip_jax
 from ldip_jax.inference.mrefsr import MRefSRUpscaler
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Upscaler
 
 # Bytes at either end of a file, and at places between, that stand for its content.
@@ -32,7 +32,7 @@ _OPTIONS = (
 _OPTIONS += ("propagation", "cuts", "start", "end", "frames", "on_error")
 
 
-def identity(
+def describe_run(
     args: argparse.Namespace, path: Path, upscaler: Upscaler | MRefSRUpscaler, stills: Sequence[Still]
 ) -> dict[str, Any]:
     """What decides the bytes of the output, by names for messages."""
@@ -41,13 +41,13 @@ def identity(
         "version of ldip_jax": ldip_jax.__version__,
         "version of av": av.__version__,
         "input": _content(path),
-        "size of the output": f"{upscaler.out[1]}x{upscaler.out[0]}",
+        "size of the output": f"{upscaler.out_size[1]}x{upscaler.out_size[0]}",
         "choice of weights": _weights(upscaler.model.params),
         "set of references": [_still(still) for still in stills],
         **options,
     }
     if isinstance(upscaler, Upscaler):
-        found["size of tiles (--memory)"] = upscaler.tiles(len(stills))
+        found["size of tiles (--memory)"] = upscaler.describe_tiles(len(stills))
     if args.matcher not in ("gmflow", "flow"):
         found["folder of matches"] = _content(Path(args.matcher))
     return found

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ldip_jax.cli.upscale_clip import is_complete, upscale_clip
-from ldip_jax.cli.upscale_networks import Networks
-from ldip_jax.cli.upscale_say import Reporter
+from ldip_jax.cli.upscale_reporter import Reporter
+from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.media.image_files import NotAnImageError
 from ldip_jax.media.images import SUFFIXES, image_info
@@ -26,20 +26,20 @@ class Job:
     out: Path
 
 
-def find_jobs(paths: list[Path], folder: Path, form: str | None) -> list[Job]:
+def find_jobs(paths: list[Path], folder: Path, output_format: str | None) -> list[Job]:
     """The clips that these paths mean, each with its output in `folder`.
 
     Args:
         paths: clips, or folders of videos.
-        form: the format of all outputs; None: that of each input.
+        output_format: the format of all outputs; None: that of each input.
 
     Raises:
         InputError: a folder holds both videos and images, or two outputs would have the same name.
     """
     jobs: dict[Path, Path] = {}
     for path in paths:
-        for source in _clips(path):
-            out = folder / _name(source, form)
+        for source in _clips_in(path):
+            out = folder / _output_name(source, output_format)
             if out in jobs:
                 raise InputError(
                     f"{source}: would share its output {out.name} with {jobs[out]}; rename one of them"
@@ -48,7 +48,7 @@ def find_jobs(paths: list[Path], folder: Path, form: str | None) -> list[Job]:
     return [Job(source, out) for out, source in jobs.items()]
 
 
-def _clips(path: Path) -> list[Path]:
+def _clips_in(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     try:
@@ -65,18 +65,18 @@ def _clips(path: Path) -> list[Path]:
     return videos or [path]
 
 
-def _name(source: Path, form: str | None) -> str:
+def _output_name(source: Path, output_format: str | None) -> str:
     if source.is_dir():
         name = source.resolve().name
-        return name if form in (None, "png") else f"{name}.{form}"
+        return name if output_format in (None, "png") else f"{name}.{output_format}"
     if source.suffix.lower() in SUFFIXES:
-        return _image_name(source, form)
-    if form is not None:
-        return source.stem if form == "png" else f"{source.stem}.{form}"
+        return _image_name(source, output_format)
+    if output_format is not None:
+        return source.stem if output_format == "png" else f"{source.stem}.{output_format}"
     return source.name if source.suffix.lower() in CONTAINERS else f"{source.stem}.mkv"
 
 
-def _image_name(source: Path, form: str | None) -> str:
+def _image_name(source: Path, output_format: str | None) -> str:
     try:
         info = image_info(source)
         moving = info.animated or info.paged
@@ -84,8 +84,8 @@ def _image_name(source: Path, form: str | None) -> str:
         # Whoever reads it says what is wrong.
         moving = False
     if not moving:
-        return f"{source.stem}.png" if form in (None, "png") else f"{source.stem}.{form}"
-    return source.stem if form == "png" else f"{source.stem}.{form or 'mkv'}"
+        return f"{source.stem}.png" if output_format in (None, "png") else f"{source.stem}.{output_format}"
+    return source.stem if output_format == "png" else f"{source.stem}.{output_format or 'mkv'}"
 
 
 def upscale_many(args: argparse.Namespace, reporter: Reporter) -> int:
@@ -103,18 +103,18 @@ def upscale_many(args: argparse.Namespace, reporter: Reporter) -> int:
     order = list(enumerate(jobs, start=1))
     if args.shard is not None:
         index, count = args.shard
-        own = order[index::count]
-        order = own + [job for job in order if job not in own]
-    networks = Networks(args, reporter.note)
+        own_jobs = order[index::count]
+        order = own_jobs + [job for job in order if job not in own_jobs]
+    networks = UpscalerCache(args, reporter.note)
     outcomes: dict[Path, Outcome] = {}
     for number, job in order:
         if args.shard is not None and is_complete(job.out):
             outcomes[job.out] = "done"
             continue
-        reporter.about(str(job.source))
+        reporter.set_clip(str(job.source))
         reporter.note(f"[{number}/{len(jobs)}] {job.source}")
-        outcomes[job.out] = _one(args, job, networks, reporter)
-    reporter.about(None)
+        outcomes[job.out] = _upscale_one(args, job, networks, reporter)
+    reporter.set_clip(None)
     found = list(outcomes.values())
     done, busy = found.count("done"), found.count("busy")
     failed = len(found) - done - busy
@@ -125,7 +125,7 @@ def upscale_many(args: argparse.Namespace, reporter: Reporter) -> int:
     return 1 if "internal" in found else 2 if failed else 0
 
 
-def _one(args: argparse.Namespace, job: Job, networks: Networks, reporter: Reporter) -> Outcome:
+def _upscale_one(args: argparse.Namespace, job: Job, networks: UpscalerCache, reporter: Reporter) -> Outcome:
     try:
         upscale_clip(args, job.source, job.out, networks, reporter)
         return "done"

@@ -29,7 +29,10 @@ def check_method(args: argparse.Namespace) -> None:
 
 
 def make_mrefsr(
-    args: argparse.Namespace, size: tuple[int, int], out: tuple[int, int], say: Callable[[str], object]
+    args: argparse.Namespace,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    notify: Callable[[str], object],
 ) -> "MRefSRUpscaler":
     """MRefSR's upscaler for frames of `size`, (height, width), as the flags say.
 
@@ -39,5 +42,5 @@ def make_mrefsr(
     from ldip_jax.inference.mrefsr import MRefSRUpscaler
     from ldip_jax.inference.mrefsr_model import load_mrefsr
 
-    model = load_mrefsr(args.mrefsr, extractor=args.extractor, vgg=args.vgg, progress=say)
-    return MRefSRUpscaler(model, size, out)
+    model = load_mrefsr(args.mrefsr, extractor=args.extractor, vgg=args.vgg, progress=notify)
+    return MRefSRUpscaler(model, size, out_size)

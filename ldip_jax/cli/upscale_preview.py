@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ldip_jax.cli.stills import read_stills
-from ldip_jax.cli.upscale_networks import Networks
-from ldip_jax.cli.upscale_report import Samples, check_page
-from ldip_jax.cli.upscale_say import Reporter, choice_lines
-from ldip_jax.cli.upscale_source import Source, part_of
+from ldip_jax.cli.frame_source import FrameSource, requested_part
+from ldip_jax.cli.reference_arguments import read_stills
+from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
+from ldip_jax.cli.upscale_reporter import Reporter, choice_lines
+from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
@@ -26,33 +26,35 @@ from ldip_jax.media.writer import open_writer
 
 
 @dataclass(frozen=True)
-class _Target:
+class _PreviewFrame:
     """A frame to show, and the frames `first` to `stop - 1` from which it is made."""
 
-    shown: int
+    place: int
     first: int
     stop: int
 
 
-def _targets(count: int, wanted: int, stride: int) -> list[_Target]:
+def _preview_frames(count: int, wanted: int, stride: int) -> list[_PreviewFrame]:
     """Evenly spread frames; around each, the frames that it would share with its neighbours in a long run.
 
     They begin at a multiple of the stride, so that key-frames are those of the whole clip.
     """
     wanted = min(wanted, count)
     reach = overlap(stride)
-    shown = [(2 * number + 1) * count // (2 * wanted) for number in range(wanted)]
+    places = [(2 * number + 1) * count // (2 * wanted) for number in range(wanted)]
     return [
-        _Target(place, max(0, (place - reach) // stride * stride), min(count, place + reach + 1))
-        for place in shown
+        _PreviewFrame(place, max(0, (place - reach) // stride * stride), min(count, place + reach + 1))
+        for place in places
     ]
 
 
-def _pieces(clip: Clip, targets: list[_Target], on_error: str) -> Iterator[tuple[_Target, list[np.ndarray]]]:
+def _with_surrounding_frames(
+    clip: Clip, targets: list[_PreviewFrame], on_error: str
+) -> Iterator[tuple[_PreviewFrame, list[np.ndarray]]]:
     """Each target with its frames, read in one pass."""
     held: deque[tuple[int, np.ndarray]] = deque()
     waiting = deque(targets)
-    for place, frame in enumerate(Source(clip, on_error).frames()):
+    for place, frame in enumerate(FrameSource(clip, on_error).frames()):
         held.append((place, frame))
         while held and held[0][0] < waiting[0].first:
             held.popleft()
@@ -63,7 +65,7 @@ def _pieces(clip: Clip, targets: list[_Target], on_error: str) -> Iterator[tuple
             return
 
 
-def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) -> None:
+def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporter) -> None:
     """Upscale `args.preview` frames into the folder `args.output`, if there is one, and onto a page.
 
     Raises:
@@ -78,7 +80,7 @@ def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) ->
         raise InputError("--preview: detects cuts around each frame; give --cuts auto or none")
     began = time.perf_counter()
     with open_clip(args.input, lenient=args.on_error != "stop") as whole:
-        first, stop = part_of(args, whole)
+        first, stop = requested_part(args, whole)
         clip = cut(whole, first, stop)
         if clip.count is None:
             raise InputError(f"{clip.path}: its length is not known; give a file for --preview")
@@ -86,19 +88,19 @@ def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) ->
         if out is not None:
             check_output(out, overwrite=args.overwrite, inputs=[clip.path], names=list(names.values()))
         if args.report is not None:
-            check_page(
+            check_report_file(
                 args.report, out or args.report / "-", (".html", ".htm"), "report", overwrite=args.overwrite
             )
         stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
-        upscaler = networks.upscaler(clip, stills=bool(stills))
+        upscaler = networks.upscaler(clip, has_stills=bool(stills))
         for note in upscaler.notes:
             reporter.note(note)
-        targets = _targets(clip.count, args.preview, args.key_stride)
+        targets = _preview_frames(clip.count, args.preview, args.key_stride)
         samples = None
         if args.report is not None:
-            samples = Samples(args.report, clip.count, [target.shown for target in targets])
-        height, width = upscaler.out
-        chosen = [names[target.shown] for target in targets]
+            samples = ReportFrames(args.report, clip.count, [target.place for target in targets])
+        height, width = upscaler.out_size
+        chosen = [names[target.place] for target in targets]
         writer = None
         if out is not None:
             writer = open_writer(
@@ -111,7 +113,7 @@ def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) ->
             )
         choices = {}
         with writer or nullcontext():
-            for target, frames in _pieces(clip, targets, args.on_error):
+            for target, frames in _with_surrounding_frames(clip, targets, args.on_error):
                 moved = [
                     still
                     if still.moment is None
@@ -119,13 +121,13 @@ def preview(args: argparse.Namespace, networks: Networks, reporter: Reporter) ->
                     for still in stills
                 ]
                 made = upscaler.frames(frames, moved)
-                image = next(islice(made, target.shown - target.first, None))
+                image = next(islice(made, target.place - target.first, None))
                 if writer is not None:
                     writer.write(image)
                 if samples is not None:
-                    samples.input(target.shown, frames[target.shown - target.first])
-                    samples.output(target.shown, image)
-                reporter.note(f"frame {first + target.shown}")
+                    samples.keep_input(target.place, frames[target.place - target.first])
+                    samples.keep_output(target.place, image)
+                reporter.note(f"frame {first + target.place}")
                 for line in choice_lines(upscaler, first + target.first):
                     reporter.note(f"  {line}")
                 choices |= {target.first + key: found for key, found in upscaler.choices.items()}

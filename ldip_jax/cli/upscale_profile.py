@@ -15,20 +15,22 @@ from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.profiling import Profile
 
 
-def write_profile(path: Path, profile: Profile, upscaler: Upscaler | MRefSRUpscaler, frames: int) -> None:
+def write_profile(
+    path: Path, profile: Profile, upscaler: Upscaler | MRefSRUpscaler, frame_count: int
+) -> None:
     """Write a profile as JSON.
 
     Args:
-        frames: how many frames were made.
+        frame_count: how many frames were made.
 
     Raises:
         InputError: the file cannot be written.
     """
     choices = [choice for key in upscaler.choices.values() for choice in key]
     made = {
-        "frames": frames,
+        "frames": frame_count,
         "input": list(upscaler.size),
-        "output": list(upscaler.out),
+        "output": list(upscaler.out_size),
         "model": upscaler.model.title,
         "key_frames": len(upscaler.choices),
         "references_matched": len(choices),

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.images import encode_png
@@ -19,16 +19,18 @@ from ldip_jax.report.comparison import choose_crops, shown_frames
 from ldip_jax.report.content import KeyFrame, Method, Reference
 from ldip_jax.report.page import write_report
 
-MOST_FRAMES = 8
+MAX_FRAMES = 8
 # If the clip's length is not known: the first frames, this far apart.
 UNKNOWN_STRIDE = 25
 
 
-def _bytes(image: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _to_uint8(image: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def check_page(path: Path, output: Path, suffixes: tuple[str, ...], what: str, *, overwrite: bool) -> None:
+def check_report_file(
+    path: Path, output: Path, suffixes: tuple[str, ...], what: str, *, overwrite: bool
+) -> None:
     """Check before the work that a file about it can be written after it.
 
     Args:
@@ -51,7 +53,7 @@ def check_page(path: Path, output: Path, suffixes: tuple[str, ...], what: str, *
     check_place(path)
 
 
-class Samples:
+class ReportFrames:
     """The frames that a report shows, kept while the clip is processed.
 
     Attributes:
@@ -66,28 +68,28 @@ class Samples:
         """
         self.path = path
         if chosen is None:
-            unknown = range(0, MOST_FRAMES * UNKNOWN_STRIDE, UNKNOWN_STRIDE)
-            chosen = shown_frames(count, MOST_FRAMES) if count else unknown
+            unknown = range(0, MAX_FRAMES * UNKNOWN_STRIDE, UNKNOWN_STRIDE)
+            chosen = shown_frames(count, MAX_FRAMES) if count else unknown
         self._chosen = set(chosen)
         self._inputs: dict[int, np.ndarray] = {}
         self._outputs: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
 
-    def watch_input(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def keep_inputs(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields the same frames, and keeps those that will be shown."""
         for index, frame in enumerate(frames):
             if index in self._chosen:
                 self._inputs[index] = frame
             yield frame
 
-    def input(self, index: int, frame: np.ndarray) -> None:
+    def keep_input(self, index: int, frame: np.ndarray) -> None:
         """Keeps the frame that belongs to an output."""
         self._inputs[index] = frame
 
-    def output(self, index: int, frame: Float[np.ndarray, "H W 3"]) -> bytes | None:
+    def keep_output(self, index: int, frame: Float[np.ndarray, "H W 3"]) -> bytes | None:
         """Keeps a finished frame if it will be shown; then also returns it as PNG."""
         if index not in self._chosen:
             return None
-        self._outputs[index] = _bytes(frame)
+        self._outputs[index] = _to_uint8(frame)
         return encode_png(self._outputs[index])
 
     @property
@@ -108,11 +110,11 @@ class Samples:
         from ldip_jax.inference.programs import to_size
 
         shown = sorted(self._outputs.keys() & self._inputs.keys())
-        bicubic = [_bytes(np.asarray(to_size(self._inputs[i][None], upscaler.out))[0]) for i in shown]
+        bicubic = [_to_uint8(np.asarray(to_size(self._inputs[i][None], upscaler.out_size))[0]) for i in shown]
         result = [self._outputs[i] for i in shown]
         model = upscaler.model
         middle = len(shown) // 2
-        images = {still.name: _bytes(still.image) for still in stills}
+        images = {still.name: _to_uint8(still.image) for still in stills}
         keys = [
             KeyFrame(
                 f"frame {key}",
@@ -120,7 +122,7 @@ class Samples:
             )
             for key, choices in sorted(upscaler.choices.items())
         ]
-        height, width = upscaler.out
+        height, width = upscaler.out_size
         write_report(
             self.path,
             title=f"{clip.path.name}, upscaled",

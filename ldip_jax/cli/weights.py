@@ -72,7 +72,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from ldip_jax.inference.model import count
+    from ldip_jax.inference.model import count_parameters
     from ldip_jax.weights.catalogue import CATALOGUE
     from ldip_jax.weights.export import export_file, is_export, read_export
     from ldip_jax.weights.load import load_weights
@@ -85,7 +85,7 @@ def _info(args: argparse.Namespace) -> int:
     if entry is None and is_export(export_file(args.what)):
         export = read_export(export_file(args.what))
         rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
-        rows |= {name: f"{count(group):,} parameters" for name, group in export.groups.items()}
+        rows |= {name: f"{count_parameters(group):,} parameters" for name, group in export.groups.items()}
         rows["checksum"] = "of all its content, matches" if export.checked else "none in the file"
         _table({**rows, "config": json.dumps(export.config), **export.provenance})
         return 0
@@ -94,7 +94,7 @@ def _info(args: argparse.Namespace) -> int:
         {
             "network": weights.network,
             "config": ", ".join(f"{name} {value}" for name, value in weights.config.items()) or "-",
-            "parameters": f"{count(weights.params):,}",
+            "parameters": f"{count_parameters(weights.params):,}",
             "sha256": weights.sha256,
             "licence": weights.licence,
         }

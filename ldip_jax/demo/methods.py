@@ -11,8 +11,8 @@ from ldip_jax.demo.material import SCALE, SIZE, Material, frame_name
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.compare import average, score_frames
 from ldip_jax.inference.api import make_upscaler
-from ldip_jax.inference.references import Choice, Rules
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.color import as_float, quantise
 from ldip_jax.ops.imresize import imresize
@@ -66,7 +66,7 @@ def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
             backbone=BACKBONE,
             lrrf=lrrf,
             key_stride=8,
-            rules=Rules(),
+            rules=ReferenceRules(),
             matcher="gmflow",
             remember=True,
             progress=say,
@@ -128,7 +128,7 @@ def _key_frames(name: str, ldip: Upscaler, material: Material, images: Images) -
     shown = {f"frame {place}": (frame_name(place), image) for place, image in enumerate(material.low)}
     shown |= {name: (f"still, {name}", image) for name, image in material.stills.items()}
 
-    def reference(choice: Choice) -> Reference:
+    def reference(choice: ReferenceChoice) -> Reference:
         title, image = shown[choice.name]
         return Reference(title, choice.share, choice.used, image, choice.note)
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ldip_jax.evaluation.networks import Networks
     from ldip_jax.evaluation.protocols import Protocol
     from ldip_jax.evaluation.runner import Plan
-    from ldip_jax.inference.mrefsr_model import Model as MRefSRModel
-    from ldip_jax.inference.references import Rules
+    from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
+    from ldip_jax.inference.references import ReferenceRules
 
 _X264 = " (libx264, preset medium, GOP 250, yuv420p, 25 frames per second)"
 
@@ -98,7 +98,7 @@ def _protocol(name: str) -> "Protocol":
 
 def _networks(args: argparse.Namespace, config: Any) -> "Networks":
     from ldip_jax.evaluation.networks import Networks, resolve_checkpoint
-    from ldip_jax.inference.references import Rules
+    from ldip_jax.inference.references import ReferenceRules
     from ldip_jax.matching.choice import check_matcher
 
     planned = {"backbone": "basicvsr-reds4", "matcher": "gmflow"}
@@ -106,7 +106,7 @@ def _networks(args: argparse.Namespace, config: Any) -> "Networks":
         value = getattr(args, name) or getattr(config, name, None)
         planned[name] = str(value or planned[name])
     check_matcher(planned["matcher"])
-    rules = Rules(args.self_refs, args.exclude, args.ref_threshold, args.refs_as_given)
+    rules = ReferenceRules(args.self_refs, args.exclude, args.ref_threshold, args.refs_as_given)
     rules.check()
     return Networks(
         backbone=planned["backbone"],
@@ -206,7 +206,7 @@ def _check_output(path: Path) -> None:
     (path / "units").mkdir(parents=True, exist_ok=True)
 
 
-def _own_frames(rules: "Rules") -> str:
+def _own_frames(rules: "ReferenceRules") -> str:
     away = f"more than {rules.exclude} frames away"
     if rules.self_refs is None:
         return f"the clip's own frames, {away}, only where no still is used"

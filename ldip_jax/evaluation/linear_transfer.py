@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from ldip_jax.inference.references import Choice
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.matching.matcher import Matcher, Pair
 from ldip_jax.media.color import as_float
@@ -64,7 +64,7 @@ class LinearTransfer:
 
     Attributes:
         truth: makes the true frames of the inputs, 8 bits, in order.
-        choices, watch: as of an `Upscaler`; not used.
+        choices, on_key_frame: as of an `Upscaler`; not used.
     """
 
     def __init__(self, backbone: Upscaler, matcher: Matcher):
@@ -74,10 +74,10 @@ class LinearTransfer:
             matcher: how references are matched.
         """
         self.truth: Callable[[], Iterable[np.ndarray]] = tuple
-        self.choices: dict[int, list[Choice]] = {}
-        self.watch: Any = None
+        self.choices: dict[int, list[ReferenceChoice]] = {}
+        self.on_key_frame: Any = None
         self._backbone, self._matcher = backbone, matcher
-        self._scale = (backbone.out[0] / backbone.size[0], backbone.out[1] / backbone.size[1])
+        self._scale = (backbone.out_size[0] / backbone.size[0], backbone.out_size[1] / backbone.size[1])
 
     def frames(
         self,

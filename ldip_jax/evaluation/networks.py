@@ -14,11 +14,11 @@ from ldip_jax.evaluation.linear_transfer import LinearTransfer
 from ldip_jax.evaluation.protocols import Column
 from ldip_jax.inference.model import Model, load_model
 from ldip_jax.inference.mrefsr import MRefSRUpscaler
-from ldip_jax.inference.mrefsr_model import Model as MRefSRModel
-from ldip_jax.inference.references import Choice, Rules
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
-from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.choice import load_matcher
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.weights.export import export_file, shipped_names
 from ldip_jax.weights.rules import flatten
@@ -28,8 +28,8 @@ class Bicubic:
     """MATLAB's `imresize` with the interface of an `Upscaler`; references are ignored."""
 
     def __init__(self, out: tuple[int, int]):
-        self.choices: dict[int, list[Choice]] = {}
-        self.watch: Any = None
+        self.choices: dict[int, list[ReferenceChoice]] = {}
+        self.on_key_frame: Any = None
         self._out = out
 
     def frames(
@@ -93,7 +93,7 @@ class Networks:
     cross: str | None = None
     matcher: str = "gmflow"
     key_stride: int = 8
-    rules: Rules = field(default_factory=Rules)
+    rules: ReferenceRules = field(default_factory=ReferenceRules)
     propagation: str | None = None
     mrefsr: MRefSRModel | None = None
 
@@ -197,7 +197,9 @@ class Models:
                 matcher=self._networks.matcher,
                 propagation=propagation,
                 # The same as the default of `ldip upscale`.
-                spare=self._networks.checkpoint == "default" and export is not None and export.wants_stills,
+                backbone_only_if_unmatched=self._networks.checkpoint == "default"
+                and export is not None
+                and export.wants_stills,
                 progress=self._say,
             )
         return self._upscalers[key]
@@ -209,7 +211,7 @@ class Models:
             assert self._networks.mrefsr is not None
             return MRefSRUpscaler(self._networks.mrefsr, lr, hr)
         spynet = model.params["backbone"]["spynet"]
-        matcher = choose_matcher(self._networks.matcher, spynet, progress=self._say)
+        matcher = load_matcher(self._networks.matcher, spynet, progress=self._say)
         return LinearTransfer(Upscaler(model, lr, hr, progress=self._say), matcher)
 
 

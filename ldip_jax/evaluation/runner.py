@@ -28,7 +28,7 @@ from ldip_jax.evaluation.metrics import TemporalScore, measure
 from ldip_jax.evaluation.networks import Method, Models, Networks
 from ldip_jax.evaluation.protocols import Case, Column, Protocol, Scale, show_scale
 from ldip_jax.evaluation.samples import Samples, profile_row
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.color import as_float
 from ldip_jax.media.reader import open_clip
@@ -330,7 +330,7 @@ class Evaluation:
         if source.name == self.shown:
             first = next(footage.truth(case.scored[:1]))
             samples = Samples(self.plan.output / SAMPLES / path.stem, case.scored, profile_row(first))
-        upscaler.watch = samples.references if samples else None
+        upscaler.on_key_frame = samples.references if samples else None
         unit = run_unit(
             title,
             footage,

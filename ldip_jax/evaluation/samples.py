@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ldip_jax.atomic import atomic_open
-from ldip_jax.inference.references import Choice
+from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.media.color import quantise
 from ldip_jax.media.images import write_png
 from ldip_jax.models.ref_align import Reference
@@ -64,11 +64,11 @@ class Samples:
         if place in self._chosen:
             write_png(self._folder / f"{place:08d}.png", image)
 
-    def references(self, key: int, found: Sequence[tuple[Choice, Reference]]) -> None:
+    def references(self, key: int, found: Sequence[tuple[ReferenceChoice, Reference]]) -> None:
         """Save the references of a key-frame; `key` is its place among the inputs."""
         self._keys[key] = []
         for number, (choice, reference) in enumerate(found):
-            row = {"name": choice.name, "share": choice.share, "own": choice.own}
+            row = {"name": choice.name, "share": choice.share, "own": choice.is_self_reference}
             for what, image in pictures(reference).items():
                 row[what] = f"key{key:08d}_{number}_{what}.jpg"
                 self._write_small(row[what], image)

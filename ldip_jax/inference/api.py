@@ -23,8 +23,8 @@ from ldip_jax.inference.arguments import (
     whole_number,
 )
 from ldip_jax.inference.model import Model, load_model, native_scale, output_size
-from ldip_jax.inference.references import Choice, Rules
-from ldip_jax.inference.seeking import SeekableFrames
+from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
+from ldip_jax.inference.seekable import SeekableFrames
 from ldip_jax.inference.upscaler import Upscaler as ClipUpscaler
 from ldip_jax.matching.choice import check_matcher
 from ldip_jax.weights.export import is_ours
@@ -76,7 +76,7 @@ class Upscaler:
         check_matcher(matcher)
         if self_refs is not None:
             self_refs = whole_number("self_refs", self_refs, 0)
-        rules = Rules(
+        rules = ReferenceRules(
             self_refs,
             whole_number("exclude", exclude, 0),
             real_number("ref_threshold", ref_threshold, 0.0, 1.0),
@@ -94,7 +94,7 @@ class Upscaler:
         }
         self._models: dict[tuple[bool, bool], Model] = {}
         self._upscalers: dict[tuple[tuple[int, int], bool], ClipUpscaler] = {}
-        self.choices: dict[int, list[Choice]] = {}
+        self.choices: dict[int, list[ReferenceChoice]] = {}
 
     def __call__(
         self,
@@ -107,13 +107,13 @@ class Upscaler:
         """Upscale a clip; see `ldip_jax.upscale`."""
         frames = as_float(frames, "frames", 4)
         stills = as_stills(refs, ref_frames, ref_masks)
-        upscaler = self._for(frames.shape[1:3], bool(stills))
+        upscaler = self._upscaler_for(frames.shape[1:3], bool(stills))
         upscaler.check(len(frames), stills)
-        made = np.stack(list(upscaler.frames(frames, stills)))
+        upscaled = np.stack(list(upscaler.frames(frames, stills)))
         self.choices = dict(upscaler.choices)
         if upscaler.backbone_only_frames:
-            logging.getLogger("ldip_jax").warning(backbone_only_note(upscaler, len(made)))
-        return made
+            logging.getLogger("ldip_jax").warning(backbone_only_note(upscaler, len(upscaled)))
+        return upscaled
 
     def seekable(
         self,
@@ -141,24 +141,24 @@ class Upscaler:
         count = whole_number("count", count, 1)
         stills = as_stills(refs, ref_frames, ref_masks)
         # One of its own: reading moves the shots that an upscaler knows.
-        upscaler = self._made(frame_size, bool(stills))
+        upscaler = self._make_upscaler(frame_size, bool(stills))
         upscaler.check(count, stills)
         return SeekableFrames(upscaler, read, count, stills, whole_number("kept", kept, 2))
 
-    def _for(self, frame_size: tuple[int, int], stills: bool) -> ClipUpscaler:
+    def _upscaler_for(self, frame_size: tuple[int, int], has_stills: bool) -> ClipUpscaler:
         """The upscaler for frames of this size, with or without reference images."""
-        if (frame_size, stills) not in self._upscalers:
-            self._upscalers[frame_size, stills] = self._made(frame_size, stills)
-        return self._upscalers[frame_size, stills]
+        if (frame_size, has_stills) not in self._upscalers:
+            self._upscalers[frame_size, has_stills] = self._make_upscaler(frame_size, has_stills)
+        return self._upscalers[frame_size, has_stills]
 
-    def _made(self, frame_size: tuple[int, int], stills: bool) -> ClipUpscaler:
+    def _make_upscaler(self, frame_size: tuple[int, int], has_stills: bool) -> ClipUpscaler:
         upscaler = make_upscaler(
             frame_size,
             scale=self._scale,
             size=self._size,
             backbone=self._backbone,
             lrrf=self._lrrf,
-            stills=stills,
+            has_stills=has_stills,
             flow=self._flow,
             models=self._models,
             **self._options,
@@ -275,9 +275,9 @@ def make_upscaler(
     size: tuple[int, int] | None,
     backbone: str | Path,
     lrrf: str | Path,
-    stills: bool = True,
+    has_stills: bool = True,
     key_stride: int,
-    rules: Rules,
+    rules: ReferenceRules,
     matcher: str | Path,
     flow: str | Path | None = None,
     propagation: str | None = None,
@@ -290,7 +290,7 @@ def make_upscaler(
     """An upscaler for frames of `frame_size` (height, width); other arguments as for `upscale`.
 
     Args:
-        stills: whether there will be stills; see `load_model`.
+        has_stills: whether there will be stills; see `load_model`.
         remember: keep all matches for another run over the same clip.
         models: keeps the loaded models for further calls with the same weights.
         memory: bytes of memory to keep to; None: what is free, less a margin.
@@ -303,16 +303,16 @@ def make_upscaler(
         raise InputError(f"key stride {key_stride}: it must be at least 1")
     rules.check()
     check_matcher(matcher)
-    own = native_scale(backbone)
-    out = output_size(frame_size, scale, size, own)
-    native = out == (frame_size[0] * own, frame_size[1] * own)
+    own_scale = native_scale(backbone)
+    out = output_size(frame_size, scale, size, own_scale)
+    native = out == (frame_size[0] * own_scale, frame_size[1] * own_scale)
     models = {} if models is None else models
-    if (native, stills) not in models:
-        model = load_model(backbone, lrrf, native=native, stills=stills, flow=flow, progress=progress)
-        if stills and not model.refined:
+    if (native, has_stills) not in models:
+        model = load_model(backbone, lrrf, native=native, has_stills=has_stills, flow=flow, progress=progress)
+        if has_stills and not model.refined:
             model.notes.append("the reference images are ignored, because only LRRF uses them")
-        models[native, stills] = model
-    model = models[native, stills]
+        models[native, has_stills] = model
+    model = models[native, has_stills]
     return ClipUpscaler(
         model,
         frame_size,
@@ -322,7 +322,7 @@ def make_upscaler(
         matcher=matcher,
         propagation=propagation,
         cuts=cuts,
-        spare=is_ours(lrrf) and model.export is not None and model.export.wants_stills,
+        backbone_only_if_unmatched=is_ours(lrrf) and model.export is not None and model.export.wants_stills,
         remember=remember,
         memory=memory,
         progress=progress,

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.memory import parse_size
 
 Frames = Float[np.ndarray, "t h w 3"] | UInt8[np.ndarray, "t h w 3"] | UInt16[np.ndarray, "t h w 3"]
@@ -42,31 +42,31 @@ def as_float(images: np.ndarray | Sequence, what: str, ndim: int) -> np.ndarray:
     return images.astype(np.float32)
 
 
-def whole_number(name: str, value: object, least: int) -> int:
+def whole_number(name: str, value: object, minimum: int) -> int:
     """
     Raises:
-        InputError: `value` is not a whole number, or below `least`.
+        InputError: `value` is not a whole number, or below `minimum`.
     """
     try:
         number = None if isinstance(value, bool | np.bool_) else operator.index(cast(SupportsIndex, value))
     except TypeError:
         number = None
-    if number is None or number < least:
-        raise InputError(f"{name} {value!r}: give a whole number, at least {least}")
+    if number is None or number < minimum:
+        raise InputError(f"{name} {value!r}: give a whole number, at least {minimum}")
     return number
 
 
-def real_number(name: str, value: object, low: float, high: float) -> float:
+def real_number(name: str, value: object, minimum: float, maximum: float) -> float:
     """
     Raises:
-        InputError: `value` is not a number, or outside [`low`, `high`].
+        InputError: `value` is not a number, or outside [`minimum`, `maximum`].
     """
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
         number = float(cast(float, value))
         # Not a number lies nowhere.
-        if low <= number <= high:
+        if minimum <= number <= maximum:
             return number
-    raise InputError(f"{name} {value!r}: give a number between {low:g} and {high:g}")
+    raise InputError(f"{name} {value!r}: give a number between {minimum:g} and {maximum:g}")
 
 
 def output_shape(scale: object, size: object) -> tuple[float | None, tuple[int, int] | None]:
@@ -108,14 +108,17 @@ def as_stills(refs: object, ref_frames: object = None, ref_masks: object = None)
     if not isinstance(refs, Sequence | np.ndarray) or isinstance(refs, str):
         raise InputError(f"refs: {type(refs).__name__}; give a list of images")
     images = [as_float(ref, f"refs[{i}]", 3) for i, ref in enumerate(refs)]
-    moments, masks = for_each("ref_frames", ref_frames, refs), for_each("ref_masks", ref_masks, refs)
+    moments, masks = (
+        one_per_reference("ref_frames", ref_frames, refs),
+        one_per_reference("ref_masks", ref_masks, refs),
+    )
     return [
         Still(f"ref{i}", image, as_moment(moments[i], i), as_mask(masks[i], i, image.shape[:2]))
         for i, image in enumerate(images)
     ]
 
 
-def for_each(name: str, values: object, refs: Sequence | np.ndarray) -> Sequence:
+def one_per_reference(name: str, values: object, refs: Sequence | np.ndarray) -> Sequence:
     """One value for each reference.
 
     Raises:

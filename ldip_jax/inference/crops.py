@@ -8,25 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.spill import Held, part
+from ldip_jax.inference.spill import Held, crop
 from ldip_jax.inference.tiles import Box, Size
 from ldip_jax.models.ref_align import Reference
 
 # Sides of a crop are multiples of this, so that few programs are compiled.
-STEP = 64
+SIDE_MULTIPLE = 64
 # How far bicubic sampling reads beyond a place; and pixels on which a reference's features depend.
-REACH, FEATURES_REACH = 3, 9
+BICUBIC_REACH, FEATURES_REACH = 3, 9
 # Places with less confidence or weight do not decide what is cropped.
-LEAST = 1e-3
+MIN_WEIGHT = 1e-3
 
 
-def _window(low: float, high: float, length: int, size: int) -> range:
+def _centred_range(low: float, high: float, length: int, size: int) -> range:
     """`length` pixels of `size`, around those from `low` to `high`."""
     start = round((low + high + 1 - length) / 2)
     return range(max(0, min(start, size - length)), max(0, min(start, size - length)) + length)
 
 
-def _around(places: np.ndarray, weights: np.ndarray, size: Size, reach: int, tile: Size) -> Box:
+def _crop_around(places: np.ndarray, weights: np.ndarray, size: Size, reach: int, tile: Size) -> Box:
     """The part of a map of `size` that holds the places with weight, or most of them.
 
     Args:
@@ -36,60 +36,63 @@ def _around(places: np.ndarray, weights: np.ndarray, size: Size, reach: int, til
         tile: (height, width) of the tile.
     """
     limit = np.array(size[::-1], np.float32) - 1
-    seen = (weights[..., 0] > LEAST) & ((places >= -1) & (places <= limit + 1)).all(axis=-1)
+    seen = (weights[..., 0] > MIN_WEIGHT) & ((places >= -1) & (places <= limit + 1)).all(axis=-1)
     chosen = np.clip(places[seen], 0, limit) if seen.any() else np.clip(places.reshape(-1, 2), 0, limit)
     spans = []
     for axis, (whole, own) in enumerate(zip(size, tile, strict=True)):
         values = chosen[:, 1 - axis]
         low, high = float(values.min()), float(values.max())
-        most = min(whole, -(-2 * own // STEP) * STEP)
-        length = min(whole, -(-int(high - low + 1 + 2 * reach) // STEP) * STEP)
+        most = min(whole, -(-2 * own // SIDE_MULTIPLE) * SIDE_MULTIPLE)
+        length = min(whole, -(-int(high - low + 1 + 2 * reach) // SIDE_MULTIPLE) * SIDE_MULTIPLE)
         if length > most:
             low, high = (float(np.percentile(values, q)) for q in (5, 95))
-        spans.append(_window(low, high, most, whole))
+        spans.append(_centred_range(low, high, most, whole))
     return Box(*spans)
 
 
-def surroundings(
+def detail_crop(
     detail: Held, warp: Float[Array, "1 h w 2"], weight: Float[Array, "1 h w 1"]
 ) -> tuple[Array, Float[Array, "1 h w 2"], Float[Array, "1 h w 1"]]:
     """The part of a key-frame's detail that a tile shows, the places in that part, and their weights."""
     size: Size = (detail.shape[1], detail.shape[2])
     tile: Size = (warp.shape[1], warp.shape[2])
     if size == tile:
-        return part(detail, Box(range(size[0]), range(size[1]))), warp, weight
-    box = _around(np.asarray(warp)[0], np.asarray(weight)[0], size, REACH, tile)
-    places, seen = _moved(warp, box, size, REACH)
-    return part(detail, box), places, weight * seen
+        return crop(detail, Box(range(size[0]), range(size[1]))), warp, weight
+    box = _crop_around(np.asarray(warp)[0], np.asarray(weight)[0], size, BICUBIC_REACH, tile)
+    places, seen = _relative_to(warp, box, size, BICUBIC_REACH)
+    return crop(detail, box), places, weight * seen
 
 
-def reference_part(reference: Reference, box: Box) -> Reference:
+def reference_crop(reference: Reference, box: Box) -> Reference:
     """A reference for the key-frame's pixels in a box.
 
     Args:
         reference: its warp and confidence are those of the whole key-frame, maybe on disk.
     """
-    warp, confidence = part(reference.warp, box), part(reference.confidence, box)
+    warp, confidence = crop(reference.warp, box), crop(reference.confidence, box)
     canvas: Size = (reference.image.shape[1], reference.image.shape[2])
-    most = tuple(min(whole, -(-2 * own // STEP) * STEP) for whole, own in zip(canvas, box.size, strict=True))
+    most = tuple(
+        min(whole, -(-2 * own // SIDE_MULTIPLE) * SIDE_MULTIPLE)
+        for whole, own in zip(canvas, box.size, strict=True)
+    )
     if box.size == tuple(reference.warp.shape[1:3]) or most == canvas:
-        image = part(reference.image, Box(range(canvas[0]), range(canvas[1])))
+        image = crop(reference.image, Box(range(canvas[0]), range(canvas[1])))
         return reference._replace(image=image, warp=warp, confidence=confidence)
     height, width = (int(n) for n in np.asarray(reference.size)[0])
     size = (max(height, most[0]), max(width, most[1]))
-    crop = _around(np.asarray(warp)[0], np.asarray(confidence)[0], size, FEATURES_REACH, box.size)
-    places, seen = _moved(warp, crop, size, FEATURES_REACH)
-    left = [max(1, min(n - x.start, len(x))) for n, x in zip((height, width), crop, strict=True)]
+    region = _crop_around(np.asarray(warp)[0], np.asarray(confidence)[0], size, FEATURES_REACH, box.size)
+    places, seen = _relative_to(warp, region, size, FEATURES_REACH)
+    covered = [max(1, min(n - x.start, len(x))) for n, x in zip((height, width), region, strict=True)]
     return reference._replace(
-        image=part(reference.image, crop),
-        size=jnp.array([left], jnp.int32),
+        image=crop(reference.image, region),
+        size=jnp.array([covered], jnp.int32),
         # Places beyond the crop are outside the image.
         warp=jnp.where(seen > 0, places, -2.0),
         confidence=confidence * seen,
     )
 
 
-def _moved(
+def _relative_to(
     warp: Float[Array, "1 h w 2"], box: Box, size: Size, reach: int
 ) -> tuple[Float[Array, "1 h w 2"], Float[Array, "1 h w 1"]]:
     """Places in a box of a map of `size`; 1 where all that is needed around them is inside it, else 0."""

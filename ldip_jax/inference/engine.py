@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.crops import reference_part, surroundings
+from ldip_jax.inference.crops import detail_crop, reference_crop
 from ldip_jax.inference.programs import Programs, add, blend_sides, extend_route, subtract
-from ldip_jax.inference.spill import Held, Spilled, part
+from ldip_jax.inference.spill import Held, Spilled, crop
 from ldip_jax.inference.streaming import Advance, WindowFeatures
 from ldip_jax.inference.tiles import Tile
-from ldip_jax.models.carry import Route, no_way
+from ldip_jax.models.carry import Route, identity_route
 from ldip_jax.models.ref_align import Reference
 
 Features = Float[Array, "1 H W 64"]
 Image = Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"]
 # Bytes of references' features that are kept from layer to layer; others are extracted once per layer.
-KEPT = 2**28
+MAX_CACHED_BYTES = 2**28
 References = Callable[[int], list[Reference]]
 """From a key-frame's place in the window to its references; without any, the key-frame stays as it is."""
 
@@ -32,11 +32,11 @@ References = Callable[[int], list[Reference]]
 def backbone_frames(window: WindowFeatures, keep: range, advance: Advance) -> Iterator[Image]:
     """Images of the frames in `keep`, without LRRF."""
     for i in keep:
-        yield _picture(window, i, lambda tile, i=i: window.hr(i, tile))
+        yield _decode_frame(window, i, lambda tile, i=i: window.hr(i, tile))
         advance("decode")
 
 
-def _picture(window: WindowFeatures, place: int, features: Callable[[Tile], Features]) -> Image:
+def _decode_frame(window: WindowFeatures, place: int, features: Callable[[Tile], Features]) -> Image:
     """A frame's image from the HR features of its tiles; a single tile's stays on the device."""
     if len(window.tiles) == 1:
         (tile,) = window.tiles
@@ -54,8 +54,8 @@ def refined_frames(
     window: WindowFeatures,
     shot: range,
     keep: range,
-    references: References,
-    keys: Sequence[int],
+    references_of: References,
+    key_frames: Sequence[int],
     advance: Advance,
 ) -> Iterator[Image]:
     """Images of the frames in `keep`, with LRRF; no detail comes from outside the shot.
@@ -63,22 +63,22 @@ def refined_frames(
     Args:
         shot: the part of the shot in this window, as places in the window.
         keep: the frames to make, within the shot.
-        references: called once for each key-frame that is needed.
-        keys: the shot's key-frames, as places in the window, ascending.
+        references_of: called once for each key-frame that is needed.
+        key_frames: the shot's key-frames, as places in the window, ascending.
     """
     net = programs.net
     reach = net.hrip_reach if net.propagation == "carry" else 0
 
     def detail(key: int) -> Held | None:
         """A key-frame's detail, ready to be carried."""
-        found = references(key)
+        found = references_of(key)
         if not found:
             return None
 
         def of(tile: Tile) -> Array:
             own, box = window.hr(key, tile), window.hr_tile(tile).read
-            parts = [reference_part(one, box) for one in found]
-            features = refine(programs, own, parts, 0 if window.holder.spills else KEPT)
+            parts = [reference_crop(one, box) for one in found]
+            features = refine(programs, own, parts, 0 if window.holder.spills else MAX_CACHED_BYTES)
             if reach:
                 near = range(max(shot.start, key - reach), min(shot.stop, key + reach + 1))
                 current = {key: features}
@@ -93,9 +93,9 @@ def refined_frames(
     # HRIP finishes one tile in all frames before the next, so the details of all key-frames are kept.
     by_tile = net.propagation != "carry" and len(window.tiles) > 1
     if net.propagation == "hrip":
-        details = Details(window, keys, detail)
+        details = KeyFrameDetails(window, key_frames, detail)
     else:
-        details = Carrier(programs, window, keys, detail, keep_all=by_tile)
+        details = Carrier(programs, window, key_frames, detail, keep_all=by_tile)
 
     def refined(place: int, tile: Tile) -> Features | None:
         found = details.at(place, tile)
@@ -108,7 +108,7 @@ def refined_frames(
                 features = refined(i, tile)
                 return window.hr(i, tile) if features is None else features
 
-            image = _picture(window, i, carried)
+            image = _decode_frame(window, i, carried)
             advance("carry")
             advance("decode")
             yield image
@@ -144,8 +144,8 @@ def refined_frames(
 def hrip(
     programs: Programs,
     window: WindowFeatures,
-    span: range,
-    current: Callable[[int], Features | None],
+    frames: range,
+    features_of: Callable[[int], Features | None],
     stop: int,
     advance: Advance,
     tile: Tile | None = None,
@@ -153,9 +153,9 @@ def hrip(
     """HRIP over consecutive frames, as if there were no others: its features of the frames before `stop`.
 
     Args:
-        span: the frames, as places in the window.
-        current: gives a frame's features before HRIP; None: the backbone's own. Called once for each frame,
-            from the last to the first.
+        frames: the frames, as places in the window.
+        features_of: gives a frame's features before HRIP; None: the backbone's own. Called once for each
+            frame, from the last to the first.
         stop: the first frame whose features are not needed.
         tile: the part of the frames; None: all of it.
     """
@@ -163,33 +163,36 @@ def hrip(
     grid = window.grid_of(tile)
     residuals: dict[int, np.ndarray] = {}
     previous = None
-    for i in reversed(span):
+    for i in reversed(frames):
         own = window.hr(i, tile)
-        features = current(i)
+        features = features_of(i)
         features = own if features is None else features
         # Outside the span, flow and features are zero.
-        flow = window.detail_flow(i, i + 1 if i + 1 in span else -1, tile)
+        flow = window.detail_flow(i, i + 1 if i + 1 in frames else -1, tile)
         previous = jnp.zeros_like(own) if previous is None else previous
         previous = programs.propagate(True, features, previous, flow, grid)
         residuals[i] = np.asarray(subtract(previous, own))
         advance("backward")
     assert previous is not None, "a span holds frames"
     previous = jnp.zeros_like(previous)
-    for i in range(span.start, stop):
+    for i in range(frames.start, stop):
         features = add(window.hr(i, tile), jnp.asarray(residuals.pop(i)))
-        flow = window.detail_flow(i, i - 1 if i - 1 in span else -1, tile)
+        flow = window.detail_flow(i, i - 1 if i - 1 in frames else -1, tile)
         previous = programs.propagate(False, features, previous, flow, grid)
         advance("forward")
         yield previous
 
 
 def refine(
-    programs: Programs, hr: Float[Array, "1 H W 64"], references: list[Reference], most: int = KEPT
+    programs: Programs,
+    hr: Float[Array, "1 H W 64"],
+    references: list[Reference],
+    max_cached_bytes: int = MAX_CACHED_BYTES,
 ) -> Float[Array, "1 H W 64"]:
     """Ref-Align and Ref-Fusion for one key-frame; without references, its features stay as they are.
 
     Args:
-        most: bytes of references' features that are kept from layer to layer.
+        max_cached_bytes: bytes of references' features that are kept from layer to layer.
     """
     if not references:
         return hr
@@ -203,34 +206,36 @@ def refine(
             features = kept.get(number)
             if features is None:
                 features = programs.extract(query, reference)
-                if features.nbytes * (len(kept) + 1) <= most:
+                if features.nbytes * (len(kept) + 1) <= max_cached_bytes:
                     kept[number] = features
             state = programs.absorb(layer, query, state, features, reference)
         query, best = programs.fuse(layer, query, state), state.best
     return programs.finish(hr, query, best, jnp.ones((1,), jnp.float32))
 
 
-class Details:
+class KeyFrameDetails:
     """The detail of key-frames, found when it is first asked for; other frames have none."""
 
-    def __init__(self, window: WindowFeatures, keys: Sequence[int], detail: Callable[[int], Held | None]):
+    def __init__(
+        self, window: WindowFeatures, key_frames: Sequence[int], detail: Callable[[int], Held | None]
+    ):
         """
         Args:
-            keys: the shot's key-frames, as places in the window.
+            key_frames: the shot's key-frames, as places in the window.
             detail: gives a key-frame's detail, or None if it has none.
         """
-        self._window, self._keys, self._detail = window, frozenset(keys), detail
+        self._window, self._key_frames, self._detail = window, frozenset(key_frames), detail
         self._held: dict[int, Held | None] = {}
 
     def at(self, place: int, tile: Tile | None = None) -> Array | None:
         """The detail at a key-frame; None at other frames, and at key-frames that have none."""
-        if place not in self._keys:
+        if place not in self._key_frames:
             return None
         if place not in self._held:
             self._held[place] = self._detail(place)
         tiles = self._window.tiles
         found = self._held[place] if len(tiles) > 1 else self._held.pop(place)
-        return None if found is None else part(found, self._window.hr_tile(tile or tiles[0]).read)
+        return None if found is None else crop(found, self._window.hr_tile(tile or tiles[0]).read)
 
 
 class Carrier:
@@ -244,29 +249,29 @@ class Carrier:
         self,
         programs: Programs,
         window: WindowFeatures,
-        keys: Sequence[int],
+        key_frames: Sequence[int],
         detail: Callable[[int], Held | None],
         keep_all: bool = False,
     ):
         """
         Args:
-            keys: the shot's key-frames, as places in the window.
+            key_frames: the shot's key-frames, as places in the window.
             detail: gives a key-frame's detail, or None if it has none.
             keep_all: hold everything, because all frames will be asked for again, for another tile.
         """
         self._programs, self._window, self._detail = programs, window, detail
-        self._keys, self._keep_all = sorted(keys), keep_all
+        self._key_frames, self._keep_all = sorted(key_frames), keep_all
         self._held: dict[int, Held] = {}
-        self._without: set[int] = set()
+        self._without_detail: set[int] = set()
         # By frame: key-frames, and places in these and weights at each of the frame's pixels.
-        self._brought: dict[int, list[tuple[int, Held, Held]]] = {}
+        self._located: dict[int, list[tuple[int, Held, Held]]] = {}
         # By key-frame and side (1 after it, -1 before it), from its neighbour outwards.
         self._routes: dict[tuple[int, int], list[Route]] = {}
 
     def at(self, place: int, tile: Tile | None = None) -> Array | None:
         """The detail at a frame, float32; None if no key-frame of the shot has any."""
-        before = self._nearest([key for key in reversed(self._keys) if key <= place])
-        after = self._nearest([key for key in self._keys if key >= place])
+        before = self._nearest([key for key in reversed(self._key_frames) if key <= place])
+        after = self._nearest([key for key in self._key_frames if key >= place])
         sides = {key for key in (before, after) if key is not None}
         if not self._keep_all:
             self._forget(sides, place)
@@ -274,40 +279,42 @@ class Carrier:
             return None
         box = self._window.hr_tile(tile or self._window.tiles[0]).read
         if place in sides:
-            return part(self._held[place], box).astype(jnp.float32)
-        if place not in self._brought:
-            self._brought[place] = self._looks(place, before, after, sides)
+            return crop(self._held[place], box).astype(jnp.float32)
+        if place not in self._located:
+            self._located[place] = self._locate(place, before, after, sides)
         made = None
-        for key, warp, weight in self._brought[place]:
-            detail, places, weights = surroundings(self._held[key], part(warp, box), part(weight, box))
-            one = self._programs.brought(detail, places, weights)
+        for key, warp, weight in self._located[place]:
+            detail, places, weights = detail_crop(self._held[key], crop(warp, box), crop(weight, box))
+            one = self._programs.sample_detail(detail, places, weights)
             made = one if made is None else made + one
         return jax.block_until_ready(made)
 
-    def _looks(
+    def _locate(
         self, place: int, before: int | None, after: int | None, sides: set[int]
     ) -> list[tuple[int, Held, Held]]:
         """The places of a frame's pixels in the key-frames on both sides, and their weights."""
         window, hold = self._window, self._window.holder.hold
-        own = window.frames[place], window.image(place)
-        warps, sure = {}, {}
+        this_frame = window.frames[place], window.image(place)
+        warps, confidences = {}, {}
         for key in sides:
             route = self._route(place, key)
-            warp, sure[key] = self._programs.look(*own, window.frames[key], window.image(key), route)
+            warp, confidences[key] = self._programs.locate(
+                *this_frame, window.frames[key], window.image(key), route
+            )
             warps[key] = hold(jax.block_until_ready(warp))
         shares = dict.fromkeys(sides, 1.0)
         if before is not None and after is not None:
             shares = {before: (after - place) / (after - before), after: (place - before) / (after - before)}
-        weights = blend_sides(list(sure.values()), jnp.array([shares[key] for key in sure]))
-        return [(key, warps[key], hold(weight)) for key, weight in zip(sure, weights, strict=True)]
+        weights = blend_sides(list(confidences.values()), jnp.array([shares[key] for key in confidences]))
+        return [(key, warps[key], hold(weight)) for key, weight in zip(confidences, weights, strict=True)]
 
-    def _nearest(self, keys: Sequence[int]) -> int | None:
+    def _nearest(self, key_frames: Sequence[int]) -> int | None:
         """The first of these key-frames that has detail."""
-        for key in keys:
-            if key not in self._held and key not in self._without:
+        for key in key_frames:
+            if key not in self._held and key not in self._without_detail:
                 detail = self._detail(key)
                 if detail is None:
-                    self._without.add(key)
+                    self._without_detail.add(key)
                 else:
                     self._held[key] = detail
             if key in self._held:
@@ -316,8 +323,8 @@ class Carrier:
 
     def _forget(self, sides: set[int], place: int) -> None:
         self._held = {key: detail for key, detail in self._held.items() if key in sides}
-        self._routes = {way: routes for way, routes in self._routes.items() if way[0] in sides}
-        self._brought = {known: found for known, found in self._brought.items() if known == place}
+        self._routes = {side: routes for side, routes in self._routes.items() if side[0] in sides}
+        self._located = {known: found for known, found in self._located.items() if known == place}
 
     def _route(self, place: int, key: int) -> Route:
         """The route from a frame to a key-frame, at LR size."""
@@ -329,6 +336,6 @@ class Carrier:
                 self._window.detail_flow(here, here - side),
                 self._window.detail_flow(here - side, here),
             )
-            last = routes[-1] if routes else no_way(*towards.shape[1:3])
+            last = routes[-1] if routes else identity_route(*towards.shape[1:3])
             routes.append(extend_route(last, towards, back))
         return routes[abs(place - key) - 1]

@@ -10,7 +10,7 @@ from PIL import Image
 # Stills and frames are compared at SMALL x SMALL pixels. A still gets an additional key-frame if its
 # correlation with that frame is above ALIKE, and differs from 1 by less than CLOSER times the difference at
 # the best regular key-frame.
-SMALL = 48
+THUMBNAIL = 48
 ALIKE, CLOSER = 0.6, 0.6
 
 
@@ -26,7 +26,9 @@ def shots(first: int, count: int, cuts: Collection[int]) -> list[range]:
     return [range(a, b) for a, b in pairwise([first, *inside, first + count])]
 
 
-def key_frames(first: int, count: int, stride: int, *, ends: bool, cuts: Collection[int] = ()) -> list[int]:
+def select_key_frames(
+    first: int, count: int, stride: int, *, ends: bool, cuts: Collection[int] = ()
+) -> list[int]:
     """Key-frames of a window: every `stride`-th frame of the clip, and both ends of every shot.
 
     An end is left out if another key-frame of the shot is less than a quarter of the stride away.
@@ -56,10 +58,10 @@ def key_frames(first: int, count: int, stride: int, *, ends: bool, cuts: Collect
     return sorted(chosen) or [first + count - 1]
 
 
-def still_moments(
+def key_frames_for_stills(
     frames: Sequence[Float[np.ndarray, "h w 3"]],
     stills: Sequence[Float[np.ndarray, "_ _ 3"]],
-    keys: Collection[int],
+    key_frames: Collection[int],
     stride: int,
 ) -> set[int]:
     """Additional key-frames: for each still, the frame most similar to it, if no key-frame is near.
@@ -67,40 +69,40 @@ def still_moments(
     Args:
         frames: the frames of one shot, RGB in [0, 1].
         stills: RGB in [0, 1], of any size.
-        keys: key-frames, as places in the shot.
+        key_frames: key-frames, as places in the shot.
         stride: frames from one key-frame to the next.
 
     Returns:
         Places in the shot.
     """
-    small = [_small(frame) for frame in frames]
+    small = [_thumbnail(frame) for frame in frames]
     found: set[int] = set()
     for still in stills:
-        look = _small(still)
-        likeness = np.array([float(np.vdot(look, frame)) for frame in small])
+        thumbnail = _thumbnail(still)
+        likeness = np.array([float(np.vdot(thumbnail, frame)) for frame in small])
         best = int(likeness.argmax())
-        near = any(abs(best - key) * 4 < stride for key in {*keys, *found})
-        usual = max((likeness[key] for key in keys), default=-1.0)
-        if not near and likeness[best] > ALIKE and 1.0 - likeness[best] < CLOSER * (1.0 - usual):
+        near = any(abs(best - key) * 4 < stride for key in {*key_frames, *found})
+        best_key_frame = max((likeness[key] for key in key_frames), default=-1.0)
+        if not near and likeness[best] > ALIKE and 1.0 - likeness[best] < CLOSER * (1.0 - best_key_frame):
             found.add(best)
     return found
 
 
-def _small(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n n"]:
+def _thumbnail(image: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n n"]:
     """A small grey copy with mean 0 and norm 1, so that exposure does not matter."""
     gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1), np.float32))
-    values = np.asarray(gray.resize((SMALL, SMALL), Image.Resampling.BOX), np.float64)
+    values = np.asarray(gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX), np.float64)
     values = values - values.mean()
     return values / max(float(np.linalg.norm(values)), 1e-6)
 
 
-def self_references(key: int, first: int, count: int, exclude: int, slots: int) -> list[int]:
+def select_self_references(key_frame: int, first: int, count: int, exclude: int, slots: int) -> list[int]:
     """Frames of the window that are references for a key-frame, spread evenly over those far enough away.
 
     They are more than `exclude` frames from the key-frame: the backbone has already seen nearer ones. If the
     window is short, there are fewer than `slots`, or none.
     """
-    candidates = [index for index in range(first, first + count) if abs(index - key) > exclude]
+    candidates = [index for index in range(first, first + count) if abs(index - key_frame) > exclude]
     if not candidates or slots < 1:
         return []
     places = np.round(np.linspace(0, len(candidates) - 1, slots)).astype(int)

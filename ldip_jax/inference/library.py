@@ -11,9 +11,9 @@ from ldip_jax.errors import InputError
 from ldip_jax.inference.arguments import Frames, Image, as_float, as_stills, real_number, whole_number
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
-from ldip_jax.inference.references import Clip, ReferenceFinder, Rules
+from ldip_jax.inference.references import ReferenceFinder, ReferenceRules, WindowFrames
 from ldip_jax.inference.streaming import WindowFeatures
-from ldip_jax.inference.upscaler import matcher_of
+from ldip_jax.inference.upscaler import make_matcher
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid
@@ -114,12 +114,12 @@ def match_references(
     if frames.shape[1] % shrink or frames.shape[2] % shrink:
         raise InputError(f"frames: {frames.shape[2]}x{frames.shape[1]}; sides must be multiples of {shrink}")
     window = WindowFeatures(Programs(model, params), list(frames), lambda _: None, grid)
-    rules = Rules(0, 0, real_number("ref_threshold", ref_threshold, 0.0, 1.0), refs_as_given)
-    finder = ReferenceFinder(matcher_of(model, params, matcher), rules)
-    clip = Clip(0, window.frames, window.image)
+    rules = ReferenceRules(0, 0, real_number("ref_threshold", ref_threshold, 0.0, 1.0), refs_as_given)
+    finder = ReferenceFinder(make_matcher(model, params, matcher), rules)
+    clip = WindowFrames(0, window.frames, window.image)
     _, *size, _ = window.image(keys[0]).shape
     scale = (size[0] / frames.shape[1], size[1] / frames.shape[2])
-    found = [finder.of_stills(clip, key, stills, scale, lambda _: None)[0] for key in keys]
+    found = [finder.match_stills(clip, key, stills, scale, lambda _: None)[0] for key in keys]
     return KeyFrames(jnp.asarray([keys]), jnp.ones((1, len(keys))), _stacked(found, (size[0], size[1])))
 
 

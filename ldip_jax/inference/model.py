@@ -67,7 +67,7 @@ class Model:
         return f"{self.backbone.name} only"
 
 
-def build(
+def make_network(
     export: Export | None,
     backbone: Weights,
     band_pixels: int | None = BAND_PIXELS,
@@ -94,7 +94,7 @@ def load_model(
     lrrf: str | Path,
     *,
     native: bool,
-    stills: bool = True,
+    has_stills: bool = True,
     flow: str | Path | None = None,
     progress=print,
 ) -> Model:
@@ -106,8 +106,8 @@ def load_model(
             scale, because x4 with a resize has been the best so far. "none": only the backbone. Otherwise,
             the name of shipped weights, or the file of an export.
         native: whether the output is exactly as large as the backbone's own, x4 or same size.
-        stills: whether there are stills. Without any, "default" leaves out weights whose metadata say that
-            they gain only from stills.
+        has_stills: whether there are stills. Without any, "default" leaves out weights whose metadata say
+            that they gain only from stills.
         flow: the network whose optical flow LRRF follows. "spynet": the backbone's own. Otherwise, name or
             file. None: the one that LRRF was trained with.
         progress: receives lines of text while weights are fetched.
@@ -132,47 +132,51 @@ def load_model(
             notes.append(f"no LRRF weights are shipped for {weights.name}: only the backbone runs")
         else:
             export = load_export(shipped, backbone=weights)
-            if not stills and export.wants_stills:
+            if not has_stills and export.wants_stills:
                 export = None
-                own = shipped_export(name, "x4-self") or shipped
+                own_scale = shipped_export(name, "x4-self") or shipped
                 notes.append(
                     "no reference images, and the shipped weights gain only from these: only the backbone"
-                    f" runs (--lrrf {own.stem} runs LRRF anyway)"
+                    f" runs (--lrrf {own_scale.stem} runs LRRF anyway)"
                 )
     elif lrrf != "none":
         export = load_export(lrrf, backbone=weights)
     flow_weights = None
     if export is not None and "lrrf" in export.groups:
-        flow_weights = _followed(flow, export, notes, progress)
+        flow_weights = _load_followed_flow(flow, export, notes, progress)
     elif flow not in (None, OWN_FLOW):
         network_of(flow)
         notes.append(f"flow {flow}: ignored, because only LRRF uses it")
-    net = build(export, weights, flow=flow_weights)
+    net = make_network(export, weights, flow=flow_weights)
     params = {"backbone": weights.params, **(export.groups if export else {})}
     if flow_weights is not None:
         params["flow_net"] = flow_weights.params
     arbitrary = net.as_head is not None
-    own = net.backbone.scale
-    if arbitrary and own == 1:
+    own_scale = net.backbone.scale
+    if arbitrary and own_scale == 1:
         raise InputError(
             f"{lrrf}: arbitrary-scale weights, which cannot be used with {weights.name}, which only restores"
         )
     if not native and not arbitrary:
-        done = f"upscaled by {own}" if own > 1 else "restored at the same size"
-        notes.append(f"these weights are trained for x{own}: {done}, then resized (antialiased bicubic)")
+        done = f"upscaled by {own_scale}" if own_scale > 1 else "restored at the same size"
+        notes.append(
+            f"these weights are trained for x{own_scale}: {done}, then resized (antialiased bicubic)"
+        )
     return Model(net, params, weights, export, arbitrary, notes)
 
 
-def _followed(asked: str | Path | None, export: Export, notes: list[str], progress) -> Weights | None:
+def _load_followed_flow(
+    requested: str | Path | None, export: Export, notes: list[str], progress
+) -> Weights | None:
     """The flow network asked for, or the one that LRRF was trained with; if they differ, a note says so."""
     trained = export.config.get("flow", flow_identity(None))
     # If LRRF was trained with a file of the user's own, that file cannot be found from here.
-    weights = load_flow(asked or known_flow(trained["sha256"]) or OWN_FLOW, progress)
+    weights = load_flow(requested or known_flow(trained["sha256"]) or OWN_FLOW, progress)
     now = flow_identity(weights)
     if now["sha256"] != trained["sha256"]:
         notes.append(
             f"LRRF was trained with the optical flow {printable(trained['name'])}, and follows {now['name']}"
-            + ("" if asked else "; give the file as --flow")
+            + ("" if requested else "; give the file as --flow")
         )
     return weights
 
@@ -192,32 +196,32 @@ def native_scale(backbone: str | Path) -> int:
 
 
 def output_size(
-    size: tuple[int, int], scale: float | None, explicit: tuple[int, int] | None, native: int = 4
+    size: tuple[int, int], scale: float | None, requested: tuple[int, int] | None, native: int = 4
 ) -> tuple[int, int]:
     """(height, width) of the output: round(h s) x round(w s), or the size asked for.
 
     Args:
         size: (height, width) of the LR frames.
         scale: s, by default `native`.
-        explicit: the (height, width) asked for, or None.
+        requested: the (height, width) asked for, or None.
         native: how much larger the backbone's own output is.
 
     Raises:
         InputError: a scale outside 1 to 8, on either axis.
     """
     h, w = size
-    if explicit is None:
+    if requested is None:
         scale = native if scale is None else scale
         if not 1.0 <= scale <= 8.0:
             raise InputError(f"scale {scale:g}: it must be between 1 and 8")
         return round(h * scale), round(w * scale)
-    scales = (explicit[0] / h, explicit[1] / w)
+    scales = (requested[0] / h, requested[1] / w)
     if not all(1.0 <= value <= 8.0 for value in scales):
         raise InputError(
-            f"size {explicit[1]}x{explicit[0]}: x{scales[1]:.2f} the width and x{scales[0]:.2f} the height of"
-            f" {w}x{h}; both must be between 1 and 8"
+            f"size {requested[1]}x{requested[0]}: x{scales[1]:.2f} the width and x{scales[0]:.2f} the height"
+            f" of {w}x{h}; both must be between 1 and 8"
         )
-    return explicit
+    return requested
 
 
 class Component(NamedTuple):
@@ -225,16 +229,16 @@ class Component(NamedTuple):
 
     level: int
     name: str
-    count: int
-    what: str
+    parameters: int
+    description: str
 
 
-def count(tree) -> int:
+def count_parameters(tree) -> int:
     """Number of parameters in a tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def components(network: str, backbone: Mapping[str, Any]) -> list[Component]:
+def list_components(network: str, backbone: Mapping[str, Any]) -> list[Component]:
     """A backbone and all components of LDIP.
 
     Args:
@@ -246,12 +250,18 @@ def components(network: str, backbone: Mapping[str, Any]) -> list[Component]:
     head = jax.eval_shape(lambda key: init_head(ArbitraryScale(), key), key)
     decoder = jax.eval_shape(lambda key: init_decoder(ArbitraryScaleDecoder(), key), key)
     return [
-        Component(0, network, count(backbone), "the backbone, frozen"),
-        *(Component(1, name, count(tree), "") for name, tree in backbone.items()),
-        Component(0, "lrrf", count(lrrf), "the trainable module"),
-        Component(1, "ref_align", count(lrrf["ref_align"]), "features of a reference"),
-        Component(1, "ref_fusion", count(lrrf["ref_fusion"]), "references into a key-frame, by ICA"),
-        Component(1, "hrip", count(lrrf["hrip"]), "detail from frame to frame, backward and forward"),
-        Component(0, "as_head", count(head), "HR features at any scale, in place of the backbone's x4"),
-        Component(0, "as_decoder", count(decoder), "its decoder"),
+        Component(0, network, count_parameters(backbone), "the backbone, frozen"),
+        *(Component(1, name, count_parameters(tree), "") for name, tree in backbone.items()),
+        Component(0, "lrrf", count_parameters(lrrf), "the trainable module"),
+        Component(1, "ref_align", count_parameters(lrrf["ref_align"]), "features of a reference"),
+        Component(
+            1, "ref_fusion", count_parameters(lrrf["ref_fusion"]), "references into a key-frame, by ICA"
+        ),
+        Component(
+            1, "hrip", count_parameters(lrrf["hrip"]), "detail from frame to frame, backward and forward"
+        ),
+        Component(
+            0, "as_head", count_parameters(head), "HR features at any scale, in place of the backbone's x4"
+        ),
+        Component(0, "as_decoder", count_parameters(decoder), "its decoder"),
     ]

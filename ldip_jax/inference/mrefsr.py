@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference.model import BAND_PIXELS
-from ldip_jax.inference.mrefsr_model import Model
+from ldip_jax.inference.mrefsr_model import MRefSRModel
 from ldip_jax.inference.programs import to_size
-from ldip_jax.inference.references import Choice
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import Segment
 from ldip_jax.models.networks.mrefsr import Extractor
 from ldip_jax.models.networks.vgg import STEP, VGG
@@ -23,10 +23,10 @@ from ldip_jax.ops.resize import resize_bicubic
 
 SCALE = 4
 # Frames of a segment.
-GROUP = 8
+SEGMENT_FRAMES = 8
 
 
-def fitted(still: Still, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"]:
+def fit_into(still: Still, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"]:
     """A still at `size` (height, width): resized to fit into it, black beyond its edges and outside its mask.
 
     The official code pads images of different sizes in the same way.
@@ -45,17 +45,17 @@ class MRefSRUpscaler:
 
     Attributes:
         model: the networks and their weights.
-        size, out: (height, width) of the frames in and out.
+        size, out_size: (height, width) of the frames in and out.
         choices: empty: there are no key-frames, every still serves every frame.
         backbone_only_frames, cuts: as of an `Upscaler`; nothing is left out, and no frame uses another one.
         notes: lines to show to the user.
-        watch: not used.
+        on_key_frame: not used.
     """
 
-    def __init__(self, model: Model, size: tuple[int, int], out: tuple[int, int]):
+    def __init__(self, model: MRefSRModel, size: tuple[int, int], out_size: tuple[int, int]):
         """
         Args:
-            size, out: (height, width) of the frames in and out; an output that is not x4 is resized.
+            size, out_size: (height, width) of the frames in and out; an output that is not x4 is resized.
 
         Raises:
             InputError: the frames are too small.
@@ -64,19 +64,19 @@ class MRefSRUpscaler:
             raise InputError(
                 f"frames of {size[1]}x{size[0]} are too small for MRefSR; it needs {SIDE}x{SIDE}"
             )
-        self.model, self.size, self.out = model, size, out
-        self.choices: dict[int, list[Choice]] = {}
+        self.model, self.size, self.out_size = model, size, out_size
+        self.choices: dict[int, list[ReferenceChoice]] = {}
         self.backbone_only_frames, self.cuts = 0, set[int]()
         self.notes = list(model.notes)
-        self.watch: Any = None
+        self.on_key_frame: Any = None
         self._large = (SCALE * size[0], SCALE * size[1])
-        if out != self._large:
+        if out_size != self._large:
             self.notes.append("MRefSR is for x4: its output is resized")
         band = BAND_PIXELS // STEP**2
         self._match = jax.jit(lambda params, *images: Extractor(band).apply({"params": params}, *images))
-        self._restore = jax.jit(self._restored)
+        self._restore = jax.jit(self._restore_frame)
 
-    def _restored(self, params: Any, frame: Array, references: Array, offsets: Array) -> Array:
+    def _restore_frame(self, params: Any, frame: Array, references: Array, offsets: Array) -> Array:
         """One frame, 1 h w 3, from n references, `n 1 H W 3`, and offsets to their matches, `1 n h w 2`."""
         vgg = VGG(BAND_PIXELS // STEP**2)
         maps = jax.lax.map(lambda x: vgg.apply({"params": params["features"]}, x, method="maps"), references)
@@ -108,11 +108,11 @@ class MRefSRUpscaler:
         Raises:
             InputError: there is no still.
         """
-        references = [jnp.asarray(fitted(still, self._large))[None] for still in stills]
+        references = [jnp.asarray(fit_into(still, self._large))[None] for still in stills]
         if not references:
             raise InputError("MRefSR needs reference images; give some with --ref")
         stream, first = iter(frames), 0
-        while group := list(islice(stream, GROUP)):
+        while group := list(islice(stream, SEGMENT_FRAMES)):
             yield Segment(range(first, first + len(group)), self._images(group, references, advance))
             first += len(group)
 
@@ -129,7 +129,7 @@ class MRefSRUpscaler:
                 advance("match")
             image = self._restore(params, low, stack, jnp.stack(offsets, axis=1))
             advance("restore")
-            yield np.asarray(to_size(image, self.out))[0]
+            yield np.asarray(to_size(image, self.out_size))[0]
 
     def check(self, count: int, stills: Sequence[Still]) -> None:
         """See `Upscaler.check`; nothing is refused."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.model import BAND_PIXELS, Component, count
+from ldip_jax.inference.model import BAND_PIXELS, Component, count_parameters
 from ldip_jax.models.networks.mrefsr import SIZES, Extractor, MRefSR, restoration_shapes
 from ldip_jax.models.networks.vgg import VGG
 from ldip_jax.weights.load import Weights, load_weights
@@ -19,7 +19,7 @@ NEEDED = (
 
 
 @dataclass(frozen=True)
-class Model:
+class MRefSRModel:
     """MRefSR's networks and their weights.
 
     Attributes:
@@ -110,7 +110,7 @@ def load_mrefsr(
     extractor: str | Path | None = None,
     vgg: str | Path | None = None,
     progress: Callable[[str], object] = print,
-) -> Model:
+) -> MRefSRModel:
     """Load all three networks.
 
     Args:
@@ -130,7 +130,7 @@ def load_mrefsr(
         "features": load_features(config["encoder"], vgg, progress),
         "extractor": load_extractor(config["matches"], extractor, progress),
     }
-    return Model(
+    return MRefSRModel(
         net=MRefSR(blocks=config["blocks"], band_pixels=BAND_PIXELS),
         params={name: part.params for name, part in parts.items()},
         title=method_title(config),
@@ -138,26 +138,36 @@ def load_mrefsr(
     )
 
 
-def components(blocks: int = 16) -> list[Component]:
+def list_mrefsr_components(blocks: int = 16) -> list[Component]:
     """The networks and their main parts, with their numbers of parameters; the last row is the sum."""
     small = (1, 16, 16, 3)
     net = restoration_shapes(MRefSR(blocks=blocks))
     rows = [
         Component(
-            0, "extractor", count(parameter_shapes(Extractor(), small, small)), "features for matching"
+            0,
+            "extractor",
+            count_parameters(parameter_shapes(Extractor(), small, small)),
+            "features for matching",
         ),
-        Component(0, "features", count(parameter_shapes(VGG(), small)), "VGG up to relu3_1, of references"),
-        Component(0, "restoration", count(net), "an LR frame x4, with its references"),
-        Component(1, "content_extractor", count(net["content_extractor"]), "features of the LR frame"),
+        Component(
+            0,
+            "features",
+            count_parameters(parameter_shapes(VGG(), small)),
+            "VGG up to relu3_1, of references",
+        ),
+        Component(0, "restoration", count_parameters(net), "an LR frame x4, with its references"),
+        Component(
+            1, "content_extractor", count_parameters(net["content_extractor"]), "features of the LR frame"
+        ),
     ]
     for name, (step, _) in SIZES.items():
         level = net[f"dyn_agg_restore_{name}"]
         dynamic = [level[kind] for kind in ("offset_conv1", "offset_conv2", "dyn_agg")]
-        rest = count(level) - count(dynamic) - count(level["head"])
+        rest = count_parameters(level) - count_parameters(dynamic) - count_parameters(level["head"])
         rows += [
-            Component(1, name, count(level), f"at x{step} of the LR size"),
-            Component(2, "dyn_agg", count(dynamic), "dynamic aggregation of each reference"),
-            Component(2, "head", count(level["head"]), "attention to all references, and fusion"),
+            Component(1, name, count_parameters(level), f"at x{step} of the LR size"),
+            Component(2, "dyn_agg", count_parameters(dynamic), "dynamic aggregation of each reference"),
+            Component(2, "head", count_parameters(level["head"]), "attention to all references, and fusion"),
             Component(2, "body, tail", rest, "residual blocks, and the next size"),
         ]
-    return [*rows, Component(0, "total", sum(row.count for row in rows if row.level == 0), "")]
+    return [*rows, Component(0, "total", sum(row.parameters for row in rows if row.level == 0), "")]

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.carry import Route, blend, extend
-from ldip_jax.models.ldip import LDIP, flow_on
+from ldip_jax.models.carry import Route, blend
+from ldip_jax.models.carry import extend_route as _extend_route
+from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
 from ldip_jax.ops.resize import resize_bicubic
 from ldip_jax.profiling import timed
 
 # There are 18 programs for each network; those of a few networks are kept.
-_KEPT = 64
+_CACHED_PROGRAMS = 64
 
 
 def _flow(net, ref, supp):
@@ -65,10 +66,10 @@ def _finish(net, hr, query, best, valid):
 
 
 def _propagate(net, reverse, current, previous, flow, grid=None):
-    return net.lrrf.propagate(reverse, current, previous, flow_on(flow, current.shape[1:3], grid))
+    return net.lrrf.propagate(reverse, current, previous, flow_in_hr_pixels(flow, current.shape[1:3], grid))
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED_PROGRAMS)
 def _compiled(net: LDIP, method: Callable, static: bool, donate: int | None) -> Callable:
     """A jitted method of a network: a function of parameters and arguments.
 
@@ -102,8 +103,8 @@ class Programs:
         fuse: (layer, query, state) -> query after the layer; donates the given query.
         finish: (HR features, query, highest confidence, validity) -> refined HR features.
         propagate: (reverse, current, previous, LR flow, grid or None) -> refined HR features of a frame.
-        look: (frame, image, key-frame, its image, route) -> places in the key-frame, their confidence.
-        brought: (detail, places, weight) -> the detail at a frame's pixels.
+        locate: (frame, image, key-frame, its image, route) -> places in the key-frame, their confidence.
+        sample_detail: (detail, places, weight) -> the detail at a frame's pixels.
     """
 
     def __init__(self, net: LDIP, params: dict[str, Any]):
@@ -124,8 +125,8 @@ class Programs:
         self.fuse = self._bind("fusion", _fuse, static=True, donate=2)
         self.finish = self._bind("fusion", _finish)
         self.propagate = self._bind("hrip", _propagate, static=True)
-        self.look = self._bind("carry", LDIP.look)
-        self.brought = self._bind("carry", LDIP.brought)
+        self.locate = self._bind("carry", LDIP.locate)
+        self.sample_detail = self._bind("carry", LDIP.sample_detail)
 
     def _bind(self, part: str, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
         """A method with the parameters bound to it.
@@ -150,17 +151,17 @@ def subtract(refined: Float[Array, "1 H W 64"], hr: Float[Array, "1 H W 64"]) ->
 @partial(timed, "carry", "extend_route")
 @jax.jit
 def extend_route(route: Route, towards: Float[Array, "1 h w 2"], back: Float[Array, "1 h w 2"]) -> Route:
-    """See `extend`."""
-    return extend(route, towards, back)
+    """See `ldip_jax.models.carry.extend_route`."""
+    return _extend_route(route, towards, back)
 
 
 @partial(timed, "carry", "blend_sides")
 @jax.jit
-def blend_sides(sure: list[Array], shares: Float[Array, "k"]) -> list[Array]:
+def blend_sides(confidences: list[Array], shares: Float[Array, "k"]) -> list[Array]:
     """The weights of both sides' detail, from the confidence of places and shares by time; see `blend`."""
-    stacked = jnp.stack(sure, axis=-1)
+    stacked = jnp.stack(confidences, axis=-1)
     weights = blend(jnp.broadcast_to(shares, stacked.shape), stacked)
-    return [weights[..., side] for side in range(len(sure))]
+    return [weights[..., side] for side in range(len(confidences))]
 
 
 @partial(timed, "carry", "add")

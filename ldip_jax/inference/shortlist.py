@@ -1,9 +1,9 @@
 """Which of many stills a key-frame is matched with.
 
 A match takes seconds, and a wrong still now and then passes for a right one: of a hundred, some will. So with
-more than `FEW` stills, all are first compared by a cheap likeness. Then they are matched, the most alike
-first, until those that remain are not worth it. A still that does not look like the frame must match more of
-it than the others.
+more than `MATCH_ALL_UP_TO` stills, all are first compared by a cheap likeness. Then they are matched, the
+most alike first, until those that remain are not worth it. A still that does not look like the frame must
+match more of it than the others.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array
 
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.matching.matcher import Pair, Ranker
 from ldip_jax.matching.retrieval import LIKELY
 from ldip_jax.matching.view import find_view
 
 # No more stills than this are all matched.
-FEW = 4
+MATCH_ALL_UP_TO = 4
 # Most stills that are matched with a key-frame.
-MOST = 8
+MAX_MATCHED = 8
 # Stills that do not look like the frame are tried until so many of them failed: if no still is used, or else.
 FAILED_FIRST, FAILED_LATER = 3, 1
 # The share of the key-frame that such a still must match.
@@ -30,14 +30,14 @@ CLEAR_SHARE = 0.15
 SURE_VIEW = 0.7
 
 
-class Ranked(NamedTuple):
+class RankedStill(NamedTuple):
     """A still, and whether it looks like the key-frame; None: it is matched without a comparison."""
 
     still: Still
     likely: bool | None
 
 
-def ranked(ranker: Ranker, anchor: Array, stills: Sequence[Still]) -> list[Ranked]:
+def rank_stills(ranker: Ranker, anchor: Array, stills: Sequence[Still]) -> list[RankedStill]:
     """The stills, the most promising first.
 
     Args:
@@ -49,12 +49,12 @@ def ranked(ranker: Ranker, anchor: Array, stills: Sequence[Still]) -> list[Ranke
         likeness = ranker.likeness(Pair(anchor, still.image[None], name=still.name))
         view = None if likeness > LIKELY else find_view(frame, still.image)
         likely = likeness > LIKELY or (view is not None and view.score > SURE_VIEW)
-        rows.append((likely, likeness, Ranked(still, likely)))
+        rows.append((likely, likeness, RankedStill(still, likely)))
     # Stills that are equally alike keep their order.
     return [row[-1] for row in sorted(rows, key=lambda row: row[:2], reverse=True)]
 
 
-class Budget:
+class MatchBudget:
     """Decides, still by still in this order, which are matched with one key-frame."""
 
     def __init__(self):
@@ -63,7 +63,7 @@ class Budget:
     def allows(self, likely: bool) -> bool:
         """Whether to match the next still."""
         most = FAILED_LATER if self._used else FAILED_FIRST
-        return self._matched < MOST and (likely or self._failed < most)
+        return self._matched < MAX_MATCHED and (likely or self._failed < most)
 
     def add(self, likely: bool, used: bool) -> None:
         """A still was matched, and is used or not."""

@@ -15,16 +15,16 @@ from ldip_jax.inference.tiles import Box, Tile
 
 
 class Spilled:
-    """A map `1 h w c` in a `Spill`; its place is reused once nothing refers to it."""
+    """A map `1 h w c` in a `SpillFile`; its place is reused once nothing refers to it."""
 
-    def __init__(self, spill: "Spill", shape: tuple[int, ...], dtype: Any):
+    def __init__(self, spill: "SpillFile", shape: tuple[int, ...], dtype: Any):
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._spill, self._bytes = spill, int(np.prod(shape)) * self.dtype.itemsize
-        self._offset = spill.take(self._bytes)
+        self._offset = spill.allocate(self._bytes)
 
     def __del__(self):
         if hasattr(self, "_offset"):
-            self._spill.give(self._bytes, self._offset)
+            self._spill.release(self._bytes, self._offset)
 
     def read(self, box: Box | None = None) -> np.ndarray:
         """The map, or a part of it."""
@@ -50,7 +50,7 @@ class Spilled:
             self._spill.write(self._offset + y * row + box.columns.start * stride, values[0, place])
 
 
-class Spill:
+class SpillFile:
     """A temporary file for maps. It has no name, so nothing is left of it however the process ends."""
 
     def __init__(self):
@@ -68,14 +68,14 @@ class Spill:
         held.write(np.asarray(values))
         return held
 
-    def take(self, count: int) -> int:
+    def allocate(self, count: int) -> int:
         """A place for so many bytes."""
         if self._unused[count]:
             return self._unused[count].pop()
         self._end += count
         return self._end - count
 
-    def give(self, count: int, offset: int) -> None:
+    def release(self, count: int, offset: int) -> None:
         """Return a place."""
         self._unused[count].append(offset)
 
@@ -84,7 +84,7 @@ class Spill:
         made = np.empty(shape, dtype)
         view, done = made.reshape(-1).view(np.uint8).data, 0
         while done < len(view):
-            count = self._at(offset + done).readinto(view[done:])
+            count = self._file_at(offset + done).readinto(view[done:])
             if not count:
                 raise OSError(f"{tempfile.gettempdir()}: a temporary file lost its data")
             done += count
@@ -95,12 +95,12 @@ class Spill:
         view, done = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data, 0
         while done < len(view):
             try:
-                done += self._at(offset + done).write(view[done:])
+                done += self._file_at(offset + done).write(view[done:])
             except OSError as error:
                 error.filename = f"{tempfile.gettempdir()} (TMPDIR)"
                 raise
 
-    def _at(self, offset: int) -> Any:
+    def _file_at(self, offset: int) -> Any:
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=0, prefix="ldip-")  # noqa: SIM115
         self._file.seek(offset)
@@ -122,7 +122,7 @@ def _crop(values: Array, corner: tuple[Any, Any], size: tuple[int, int]) -> Arra
     return jax.lax.dynamic_slice(values, start, (values.shape[0], *size, values.shape[3]))
 
 
-def part(values: Held, box: Box) -> Array:
+def crop(values: Held, box: Box) -> Array:
     """A part of the map, on the device; the map itself if `box` covers it."""
     if box.size == tuple(values.shape[1:3]):
         return load(values)
@@ -137,7 +137,7 @@ class Holder:
     def __init__(self, spill: bool):
         """`spill`: whether to keep it on disk."""
         self.spills = spill
-        self._spill = Spill()
+        self._spill = SpillFile()
 
     def hold(self, values: Any) -> Any:
         """A map, to be used by `load` or `part`."""

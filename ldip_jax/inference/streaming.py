@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.inference.programs import Programs
-from ldip_jax.inference.spill import Held, Holder, load, part
+from ldip_jax.inference.spill import Held, Holder, crop, load
 from ldip_jax.inference.tiles import Size, Tile, Tiling, scaled_box, scaled_read, whole
 from ldip_jax.ops.grid import Axis, Grid
 
@@ -18,8 +18,8 @@ from ldip_jax.ops.grid import Axis, Grid
 # a third of that. These do not depend on the machine's memory, so that a clip is cut into the same windows
 # everywhere.
 BUDGET = 4 * 2**30
-OVERLAP, MOST = 6, 240
-LONGEST = 240
+OVERLAP, MAX_OVERLAP = 6, 240
+MAX_LENGTH = 240
 
 
 class Window(NamedTuple):
@@ -40,12 +40,12 @@ class Window(NamedTuple):
 
 def overlap(key_stride: int) -> int:
     """Frames shared on either side: frames next to a seam have the same key-frames in both windows."""
-    return min(max(key_stride, OVERLAP), MOST)
+    return min(max(key_stride, OVERLAP), MAX_OVERLAP)
 
 
 def window_length(
     size: tuple[int, int],
-    out: tuple[int, int],
+    out_size: tuple[int, int],
     channels: int,
     propagation: str | None,
     overlap: int = OVERLAP,
@@ -53,7 +53,7 @@ def window_length(
     """Frames per window, so that what is held stays within `BUDGET`; at least three times the overlap.
 
     Args:
-        size, out: (height, width) of LR frames and of HR features.
+        size, out_size: (height, width) of LR frames and of HR features.
         channels: channels of LR features that the backbone holds for every frame.
         propagation: that of LRRF; None without LRRF. LRRF holds an HR image of every frame; HRIP also holds
             an HR residual in bfloat16.
@@ -62,8 +62,8 @@ def window_length(
     per_frame = size[0] * size[1] * channels * 4
     if propagation is not None:
         residual = 0 if propagation == "carry" else 64 * 2
-        per_frame += out[0] * out[1] * (residual + 3 * 2)
-    return max(min(BUDGET // per_frame, LONGEST), 3 * overlap)
+        per_frame += out_size[0] * out_size[1] * (residual + 3 * 2)
+    return max(min(BUDGET // per_frame, MAX_LENGTH), 3 * overlap)
 
 
 def windows(frames: Iterable[Any], length: int, overlap: int = OVERLAP) -> Iterator[Window]:
@@ -92,7 +92,7 @@ Advance = Callable[[str], None]
 "carry" or "decode"."""
 
 
-class Layout(NamedTuple):
+class TileLayout(NamedTuple):
     """How a window's frames are processed within the memory that there is.
 
     Attributes:
@@ -106,7 +106,7 @@ class Layout(NamedTuple):
     spill: bool = False
 
 
-class Frames(Sequence[Float[Array, "1 h w 3"]]):
+class DeviceFrames(Sequence[Float[Array, "1 h w 3"]]):
     """LR frames, put on the device when they are asked for."""
 
     def __init__(self, frames: Sequence[Float[np.ndarray, "h w 3"]]):
@@ -139,26 +139,26 @@ class WindowFeatures:
         frames: list[Float[np.ndarray, "h w 3"]],
         advance: Advance,
         grid: Grid | None = None,
-        layout: Layout | None = None,
+        layout: TileLayout | None = None,
     ):
         self._programs, self.grid = programs, grid
         self._shrink = programs.net.backbone.shrink
         self._lr: Size = frames[0].shape[0] // self._shrink, frames[0].shape[1] // self._shrink
-        self._layout = layout or Layout(whole(self._lr), whole(self._lr))
+        self._layout = layout or TileLayout(whole(self._lr), whole(self._lr))
         self.size: Size = (4 * self._lr[0], 4 * self._lr[1])
         if grid is not None:
             self.size = (grid.rows.index.shape[0], grid.columns.index.shape[0])
         self._whole = whole(self._lr).tiles[0]
         self.tiles = self._layout.detail.tiles
         self.holder = Holder(self._layout.spill)
-        self.frames: Sequence[Array] = Frames(frames)
+        self.frames: Sequence[Array] = DeviceFrames(frames)
         if not self._layout.spill:
             self.frames = list(self.frames)
         self._flows: dict[tuple[int, int], Held] = {}
         self._detail_flows: dict[tuple[int, int], Held] = {}
         self._images: dict[int, Held] = {}
         # The frame whose HR features were made last, its tile, and these.
-        self._last: tuple[tuple[int, Tile], Array] | None = None
+        self._last_hr: tuple[tuple[int, Tile], Array] | None = None
         self.features = self._recurrence(advance)
 
     def flow(self, here: int, there: int, tile: Tile | None = None) -> Float[Array, "1 h w 2"]:
@@ -169,7 +169,7 @@ class WindowFeatures:
         if (here, there) not in self._flows:
             made = self._programs.flow(self.frames[here], self.frames[there])
             self._flows[here, there] = self.holder.hold(made)
-        return part(self._flows[here, there], box)
+        return crop(self._flows[here, there], box)
 
     def detail_flow(self, here: int, there: int, tile: Tile | None = None) -> Float[Array, "1 h w 2"]:
         """LR flow from one frame to a neighbour, by the flow network that detail follows."""
@@ -178,18 +178,18 @@ class WindowFeatures:
         if (here, there) not in self._detail_flows:
             made = self._programs.detail_flow(self.frames[here], self.frames[there])
             self._detail_flows[here, there] = self.holder.hold(made)
-        return part(self._detail_flows[here, there], (tile or self._whole).read)
+        return crop(self._detail_flows[here, there], (tile or self._whole).read)
 
     def hr(self, place: int, tile: Tile | None = None) -> Float[Array, "1 H W 64"]:
         """A frame's HR features before LRRF."""
         tile = tile or self._whole
-        if self._last is None or self._last[0] != (place, tile):
-            self._last = None
-            made = self._programs.upscale(part(self.features[place], tile.read), self.grid_of(tile))
+        if self._last_hr is None or self._last_hr[0] != (place, tile):
+            self._last_hr = None
+            made = self._programs.upscale(crop(self.features[place], tile.read), self.grid_of(tile))
             if len(self.tiles) > 1 or self._layout.spill:
                 return made
-            self._last = (place, tile), made
-        return self._last[1]
+            self._last_hr = (place, tile), made
+        return self._last_hr[1]
 
     def decode(
         self, hr: Float[Array, "1 H W 64"], place: int, tile: Tile | None = None
@@ -232,12 +232,12 @@ class WindowFeatures:
     def _frame(self, place: int, tile: Tile) -> Float[Array, "1 h w 3"]:
         if tile.read.size == self._lr:
             return self.frames[place]
-        return part(self.frames[place], tile.read.scaled(self._shrink))
+        return crop(self.frames[place], tile.read.scaled(self._shrink))
 
     def _recurrence(self, advance: Advance) -> list[Held]:
         tiles, features = self._layout.recurrence.tiles, {}
         for tile in tiles:
-            made = self._of_tile(tile, advance)
+            made = self._tile_features(tile, advance)
             if len(tiles) == 1:
                 return made
             for place in range(len(made)):
@@ -249,7 +249,7 @@ class WindowFeatures:
                 made[place] = None
         return [features[place] for place in range(len(self.frames))]
 
-    def _of_tile(self, tile: Tile, advance: Advance) -> list[Any]:
+    def _tile_features(self, tile: Tile, advance: Advance) -> list[Any]:
         """The features of all frames, where the tile reads."""
         backbone, hold = self._programs.net.backbone, self.holder.hold
         count = len(self.frames)

@@ -116,29 +116,29 @@ def whole(size: Size) -> Tiling:
     return Tiling(size, size)
 
 
-def tilings(size: Size, halo: int, multiple: int, least: int) -> Iterator[Tiling]:
+def tilings(size: Size, halo: int, multiple: int, min_kept: int) -> Iterator[Tiling]:
     """All ways to cut maps of a size, from the fewest pixels read together to the most.
 
     Args:
-        least: a tile keeps at least this many pixels along an axis that is cut.
+        min_kept: a tile keeps at least this many pixels along an axis that is cut.
     """
-    axes = [list(_lengths(n, halo, multiple, least)) for n in size]
+    axes = [list(_lengths(n, halo, multiple, min_kept)) for n in size]
     found = [Tiling(size, (h, w), halo, multiple) for h in axes[0] for w in axes[1]]
     return iter(sorted(found, key=lambda tiling: (tiling.overhead, tiling.pixels)))
 
 
-def _lengths(size: int, halo: int, multiple: int, least: int) -> Iterator[int]:
+def _lengths(size: int, halo: int, multiple: int, min_kept: int) -> Iterator[int]:
     """The shortest length for every number of tiles along an axis."""
     yield size
     known = 1
-    for length in range(size - multiple, least + 2 * halo - 1, -multiple):
+    for length in range(size - multiple, min_kept + 2 * halo - 1, -multiple):
         step = (length - 2 * halo) // multiple * multiple
-        if step < least:
+        if step < min_kept:
             return
         count = len(_spans(size, length, halo, multiple))
         shorter = length - multiple
         next_step = (shorter - 2 * halo) // multiple * multiple
-        last = next_step < least or len(_spans(size, shorter, halo, multiple)) > count
+        last = next_step < min_kept or len(_spans(size, shorter, halo, multiple)) > count
         if last and count > known:
             yield length
             known = count

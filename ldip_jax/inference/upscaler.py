@@ -14,24 +14,35 @@ from jaxtyping import Array, Float
 from ldip_jax.errors import InputError
 from ldip_jax.inference.cuts import AFTER, CutDetector
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
-from ldip_jax.inference.keyframes import key_frames, self_references, shots, still_moments
+from ldip_jax.inference.keyframes import (
+    key_frames_for_stills,
+    select_key_frames,
+    select_self_references,
+    shots,
+)
+from ldip_jax.inference.memory_plan import MemoryPlan, Workload, base_memory, plan_memory, usable_memory
 from ldip_jax.inference.model import Model
-from ldip_jax.inference.plan import Plan, Task, base_memory, make_plan, usable_memory
 from ldip_jax.inference.programs import Programs, to_size
-from ldip_jax.inference.references import OWN_FRAMES, Choice, Clip, ReferenceFinder, Rules
+from ldip_jax.inference.reference_images import Still, bound_moments, offered_stills
+from ldip_jax.inference.references import (
+    SELF_REFERENCES,
+    ReferenceChoice,
+    ReferenceFinder,
+    ReferenceRules,
+    WindowFrames,
+)
 from ldip_jax.inference.selection import WindowReferences
-from ldip_jax.inference.shortlist import MOST
-from ldip_jax.inference.stills import Still, bound_moments, offered
+from ldip_jax.inference.shortlist import MAX_MATCHED
 from ldip_jax.inference.streaming import (
     OVERLAP,
-    Layout,
+    TileLayout,
     Window,
     WindowFeatures,
     overlap,
     window_length,
     windows,
 )
-from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.choice import load_matcher
 from ldip_jax.matching.matcher import Matcher
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.ldip import LDIP
@@ -39,19 +50,22 @@ from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import whole_grid
 
 # Frames with a shorter side than this are too small to detect cuts.
-SMALLEST = 16
+MIN_SIDE_FOR_CUTS = 16
 
 
-def matcher_of(
-    net: LDIP, params: Mapping[str, Any], choice: str | Path, progress: Callable[[str], object] = print
+def make_matcher(
+    net: LDIP,
+    params: Mapping[str, Any],
+    name_or_folder: str | Path,
+    progress: Callable[[str], object] = print,
 ) -> Matcher:
     """The matcher of this choice for a network: "flow" follows the same optical flow as its detail.
 
     Raises:
-        InputError: see `choose_matcher`.
+        InputError: see `load_matcher`.
     """
     flow = None if net.flow_net is None else (net.flow_net, params["flow_net"])
-    return choose_matcher(choice, params["backbone"]["spynet"], flow=flow, progress=progress)
+    return load_matcher(name_or_folder, params["backbone"]["spynet"], flow=flow, progress=progress)
 
 
 class Segment(NamedTuple):
@@ -71,27 +85,28 @@ class Upscaler:
 
     Attributes:
         model: the networks and their weights.
-        size, out: (height, width) of the frames in and out.
+        size, out_size: (height, width) of the frames in and out.
         choices: what was decided on references, by key-frame; filled while frames are made.
         propagation: how detail gets from key-frames to the other frames; None without LRRF.
         cuts: places of the first frames of new shots; if cuts are detected, filled while frames are read.
         backbone_only_frames: how many frames only the backbone made, because no still matches in their
-            shot; see `spare`.
+            shot; see `backbone_only_if_unmatched`.
         notes: lines to show to the user.
         memory: bytes of memory that a run may use.
-        watch: if set, called with each key-frame's place in the clip and the references that it was given.
+        on_key_frame: if set, called with each key-frame's place in the clip and the references that it was
+            given.
     """
 
     def __init__(
         self,
         model: Model,
         size: tuple[int, int],
-        out: tuple[int, int],
+        out_size: tuple[int, int],
         *,
         key_stride: int = 8,
-        rules: Rules | None = None,
+        rules: ReferenceRules | None = None,
         matcher: str | Path = "gmflow",
-        spare: bool = False,
+        backbone_only_if_unmatched: bool = False,
         propagation: str | None = None,
         cuts: str | tuple[int, ...] = "auto",
         remember: bool = False,
@@ -102,9 +117,9 @@ class Upscaler:
         Args:
             key_stride: frames from one key-frame to the next.
             rules: which references a key-frame gets.
-            matcher: "gmflow", "flow", or a folder of matches; see `choose_matcher`.
-            spare: if stills are given, only they are references, and LRRF is not run in a shot in which none
-                of them matches.
+            matcher: "gmflow", "flow", or a folder of matches; see `load_matcher`.
+            backbone_only_if_unmatched: if stills are given, only they are references, and LRRF is not run in
+                a shot in which none of them matches.
             propagation: how detail gets from key-frames to the other frames, one of `PROPAGATIONS`; None: as
                 the weights say.
             cuts: places of the first frames of new shots; "auto" to detect them, "none" for a single shot.
@@ -123,46 +138,56 @@ class Upscaler:
             model = replace(model, net=net)
         self.model = model
         self.propagation = model.net.propagation if model.refined else None
-        self.choices: dict[int, list[Choice]] = {}
+        self.choices: dict[int, list[ReferenceChoice]] = {}
         self.notes = list(model.notes)
-        self.watch: Callable[[int, list[tuple[Choice, Reference]]], object] | None = None
+        self.on_key_frame: Callable[[int, list[tuple[ReferenceChoice, Reference]]], object] | None = None
         self.cuts: set[int] = set()
         self.backbone_only_frames = 0
-        self._key_stride, self._spare, self._asked_cuts = key_stride, spare, cuts
+        self._key_stride, self._backbone_only_if_unmatched, self._requested_cuts = (
+            key_stride,
+            backbone_only_if_unmatched,
+            cuts,
+        )
         self._programs = Programs(model.net, model.params)
-        self._count: int | None = None
-        self._stills = 0
-        self._measure(size, out)
+        self._frame_count: int | None = None
+        self._still_count = 0
+        self._set_sizes(size, out_size)
         self._finder: ReferenceFinder | None = None
         if model.refined:
-            rules = rules or Rules()
+            rules = rules or ReferenceRules()
             if matcher not in ("gmflow", "flow"):
                 # A folder of matches has stills, but not the clip's own frames.
                 rules = replace(rules, self_refs=0)
-            chosen = matcher_of(model.net, model.params, matcher, progress)
+            chosen = make_matcher(model.net, model.params, matcher, progress)
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
         self._base = base_memory(model.refined)
 
-    def _measure(self, size: tuple[int, int], out: tuple[int, int]) -> None:
-        self.size, self.out = size, out
+    def _set_sizes(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
+        self.size, self.out_size = size, out_size
         native, shrink = self.model.net.backbone.scale, self.model.net.backbone.shrink
         # Networks that work on reduced frames need frames that reduce to whole pixels.
         self._margin = (-size[0] % shrink, -size[1] % shrink)
         self._lr_size = (size[0] + self._margin[0], size[1] + self._margin[1])
         whole = (self._lr_size[0] * native, self._lr_size[1] * native)
-        self._hr_size = out if self.model.arbitrary else whole
-        self._grid = whole_grid(size, out) if self.model.arbitrary else None
+        self._hr_size = out_size if self.model.arbitrary else whole
+        self._grid = whole_grid(size, out_size) if self.model.arbitrary else None
         # By the clip's frames, the number of stills and the memory: a run is done as it was checked.
-        self._plans: dict[tuple[int | None, int, int], Plan] = {}
+        self._plans: dict[tuple[int | None, int, int], MemoryPlan] = {}
 
     def for_frames(self, size: tuple[int, int]) -> "Upscaler":
         """An upscaler with the same options and networks, and about the same scale, for frames of a size."""
-        other = copy(self)
-        factors = [n / own for n, own in zip(self.out, self.size, strict=True)]
-        other._measure(size, (round(size[0] * factors[0]), round(size[1] * factors[1])))
-        other.choices, other.cuts, other.notes, other.watch, other._count = {}, set(), [], None, None
-        return other
+        resized = copy(self)
+        factors = [n / own for n, own in zip(self.out_size, self.size, strict=True)]
+        resized._set_sizes(size, (round(size[0] * factors[0]), round(size[1] * factors[1])))
+        resized.choices, resized.cuts, resized.notes, resized.on_key_frame, resized._frame_count = (
+            {},
+            set(),
+            [],
+            None,
+            None,
+        )
+        return resized
 
     def frames(
         self,
@@ -197,16 +222,22 @@ class Upscaler:
         self.choices.clear()
         self.backbone_only_frames = 0
         stills = list(stills)
-        plan = self.plan(self._count, len(stills))
+        memory_plan = self.memory_plan(self._frame_count, len(stills))
         self._begin_shots()
-        if self._asked_cuts == "auto" and self._finder is not None and min(self.size) >= SMALLEST:
-            frames = self._watched(frames)
+        if (
+            self._requested_cuts == "auto"
+            and self._finder is not None
+            and min(self.size) >= MIN_SIDE_FOR_CUTS
+        ):
+            frames = self._detecting_cuts(frames)
         for window in self._windows(map(self._padded, frames)):
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
-            made = self._window(window, stills, advance, plan.layout)
-            yield Segment(places, map(self._finished, made))
+            images = self._window_images(window, stills, advance, memory_plan.layout)
+            yield Segment(places, map(self._to_output, images))
 
-    def _watched(self, frames: Iterable[Float[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "h w 3"]]:
+    def _detecting_cuts(
+        self, frames: Iterable[Float[np.ndarray, "h w 3"]]
+    ) -> Iterator[Float[np.ndarray, "h w 3"]]:
         """The frames unchanged; cuts that are detected between them are added to `cuts`."""
         detector = CutDetector()
         waiting: deque[Float[np.ndarray, "h w 3"]] = deque()
@@ -223,16 +254,16 @@ class Upscaler:
         down, right = self._margin
         return np.pad(frame, ((0, down), (0, right), (0, 0)), "edge") if down or right else frame
 
-    def _finished(self, image: Image) -> Float[np.ndarray, "_ _ 3"]:
-        return np.asarray(to_size(jnp.asarray(self._cropped(image)), self.out))[0]
+    def _to_output(self, image: Image) -> Float[np.ndarray, "_ _ 3"]:
+        return np.asarray(to_size(jnp.asarray(self._without_padding(image)), self.out_size))[0]
 
-    def _cropped(self, image: Image) -> Float[Array, "_ _ _ 3"] | Float[np.ndarray, "_ _ _ 3"]:
+    def _without_padding(self, image: Image) -> Float[Array, "_ _ _ 3"] | Float[np.ndarray, "_ _ _ 3"]:
         if not any(self._margin):
             return image
         native = self.model.net.backbone.scale
         return image[:, : self.size[0] * native, : self.size[1] * native]
 
-    def plan(self, count: int | None = None, stills: int = 0) -> Plan:
+    def memory_plan(self, count: int | None = None, stills: int = 0) -> MemoryPlan:
         """How frames are cut and what waits on disk, so that a run keeps to `memory`.
 
         Args:
@@ -244,18 +275,18 @@ class Upscaler:
         """
         key = count, stills, self.memory
         if key not in self._plans:
-            self._plans[key] = make_plan(self._task(count, stills), self.memory)
+            self._plans[key] = plan_memory(self._workload(count, stills), self.memory)
         return self._plans[key]
 
-    def _task(self, count: int | None, stills: int) -> Task:
+    def _workload(self, count: int | None, stills: int) -> Workload:
         shrink = self.model.net.backbone.shrink
-        length = self._length()
+        length = self._window_length()
         references = 0
         if self._finder is not None:
-            given = self._finder.rules.self_refs
+            self_refs = self._finder.rules.self_refs
             # Of many stills, few are matched with a key-frame.
-            references = max(min(stills, MOST), OWN_FRAMES if given is None else given)
-        return Task(
+            references = max(min(stills, MAX_MATCHED), SELF_REFERENCES if self_refs is None else self_refs)
+        return Workload(
             self.model.net,
             (self._lr_size[0] // shrink, self._lr_size[1] // shrink),
             self._lr_size,
@@ -266,13 +297,13 @@ class Upscaler:
             self._base,
         )
 
-    def tiles(self, stills: int) -> str:
+    def describe_tiles(self, stills: int) -> str:
         """The tiles of the clip that was checked, in words; these change frames, a little.
 
         Args:
             stills: how many stills there are.
         """
-        layout = self.plan(self._count, stills).layout
+        layout = self.memory_plan(self._frame_count, stills).layout
         sizes = (part.tile for part in (layout.recurrence, layout.detail))
         return " and ".join(f"{width}x{height}" for height, width in sizes)
 
@@ -284,8 +315,8 @@ class Upscaler:
                 disk is too small.
         """
         stills = list(stills)
-        self._count, self._stills = count, len(stills)
-        self.plan(count, len(stills))
+        self._frame_count, self._still_count = count, len(stills)
+        self.memory_plan(count, len(stills))
         for still in stills:
             if still.moment is not None and not 0 <= still.moment < count:
                 raise InputError(
@@ -294,8 +325,8 @@ class Upscaler:
         if self._finder is not None:
             self._begin_shots()
             for window in self._windows(range(count)):
-                for key in self._keys(window, stills):
-                    self._finder.check(key, offered(key, stills, self.cuts))
+                for key in self._key_frames(window, stills):
+                    self._finder.check_matches(key, offered_stills(key, stills, self.cuts))
 
     def work(self, count: int, stills: Sequence[Still] = (), done: int = 0) -> dict[str, int]:
         """How many pieces of work of each kind ("features", "decode" ...) a clip of `count` frames takes.
@@ -309,7 +340,7 @@ class Upscaler:
             total[kind] = total.get(kind, 0) + pieces
 
         self._begin_shots()
-        net, layout = self.model.net, self.plan(count, len(stills)).layout
+        net, layout = self.model.net, self.memory_plan(count, len(stills)).layout
         for window in self._windows(range(count)):
             if window.first + window.keep.stop <= done:
                 continue
@@ -318,34 +349,38 @@ class Upscaler:
             add("decode", kept)
             if self._finder is None:
                 continue
-            keys = self._keys(window, stills)
+            key_frames = self._key_frames(window, stills)
             if net.propagation != "carry":
                 add("backward", held * layout.detail.count)
                 add("forward", window.keep.stop * layout.detail.count)
             elif net.hrip_reach:
-                add("backward", len(keys) * (2 * net.hrip_reach + 1) * layout.detail.count)
-                add("forward", len(keys) * (net.hrip_reach + 1) * layout.detail.count)
+                add("backward", len(key_frames) * (2 * net.hrip_reach + 1) * layout.detail.count)
+                add("forward", len(key_frames) * (net.hrip_reach + 1) * layout.detail.count)
             if net.propagation != "hrip":
                 add("carry", kept if net.propagation == "carry" else held)
-            for key in keys:
-                given = len(offered(key, stills, self.cuts))
-                free = 0 if self._stills_only(len(stills)) else self._finder.rules.free(given, given)
-                own = self_references(key, window.first, held, self._finder.rules.exclude, free)
-                add("match", given + len(own))
-                add("fuse", int(given + len(own) > 0))
+            for key in key_frames:
+                offered = len(offered_stills(key, stills, self.cuts))
+                free_slots = (
+                    0 if self._stills_only(len(stills)) else self._finder.rules.free_slots(offered, offered)
+                )
+                self_references = select_self_references(
+                    key, window.first, held, self._finder.rules.exclude, free_slots
+                )
+                add("match", offered + len(self_references))
+                add("fuse", int(offered + len(self_references) > 0))
         return total
 
     def costs(self, count: int | None = None, stills: int = 0) -> dict[str, float]:
         """Rough cost of a piece of work of each kind, in 10^9 multiply-adds, to estimate the time left.
 
         Args:
-            count, stills: as for `plan`; by default, those of the clip that was checked.
+            count, stills: as for `memory_plan`; by default, those of the clip that was checked.
         """
-        stills = stills or self._stills
+        stills = stills or self._still_count
         lr, hr_pixels = self.size[0] * self.size[1] / 1e9, self._hr_size[0] * self._hr_size[1] / 1e9
         head = lr * 740e3 + hr_pixels * 39e3
         matching = min(1.0, 640 / max(self._hr_size)) ** 2 * hr_pixels
-        layout = self.plan(self._count if count is None else count, stills).layout
+        layout = self.memory_plan(self._frame_count if count is None else count, stills).layout
         # Of these, each piece is one tile.
         step, passed = (x.overhead / x.count for x in (layout.recurrence, layout.detail))
         return {
@@ -365,90 +400,94 @@ class Upscaler:
         return sum(1 for _ in self._windows(range(count)))
 
     def _windows(self, frames: Iterable[Any]) -> Iterator[Window]:
-        return windows(frames, self._length(), self._shared())
+        return windows(frames, self._window_length(), self._overlap())
 
-    def _shared(self) -> int:
+    def _overlap(self) -> int:
         """Frames that windows share on either side."""
         return overlap(self._key_stride) if self.model.refined else OVERLAP
 
-    def _length(self) -> int:
+    def _window_length(self) -> int:
         """Frames of a window."""
         net = self.model.net
         propagation = net.propagation if self.model.refined else None
         channels = net.backbone.held_channels
-        return window_length(self.size, self._hr_size, channels, propagation, self._shared())
+        return window_length(self.size, self._hr_size, channels, propagation, self._overlap())
 
-    def _keys(self, window: Window, stills: Sequence[Still]) -> list[int]:
+    def _key_frames(self, window: Window, stills: Sequence[Still]) -> list[int]:
         # A folder of matches has them only for the regular key-frames.
         regular = self._finder is None or self._finder.precomputed
         cuts = set() if regular else self.cuts
         count = len(window.frames)
-        keys = key_frames(window.first, count, self._key_stride, ends=window.last, cuts=cuts)
+        places = select_key_frames(window.first, count, self._key_stride, ends=window.last, cuts=cuts)
         if regular:
-            return keys
-        return sorted({*keys, *bound_moments(stills, range(window.first, window.first + count))})
+            return places
+        return sorted({*places, *bound_moments(stills, range(window.first, window.first + count))})
 
-    def _window(
-        self, window: Window, stills: list[Still], advance: Callable[[str], None], layout: Layout
+    def _window_images(
+        self, window: Window, stills: list[Still], advance: Callable[[str], None], layout: TileLayout
     ) -> Iterator[Image]:
-        held = WindowFeatures(self._programs, window.frames, advance, self._grid, layout)
+        features = WindowFeatures(self._programs, window.frames, advance, self._grid, layout)
         if self._finder is None:
-            yield from backbone_frames(held, window.keep, advance)
+            yield from backbone_frames(features, window.keep, advance)
             return
-        clip = Clip(window.first, held.frames, held.image, held.holder.hold)
+        clip = WindowFrames(window.first, features.frames, features.image, features.holder.hold)
         scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
 
-        def notify(place: int, found: list[Reference], choices: list[Choice]) -> None:
+        def notify(place: int, found: list[Reference], choices: list[ReferenceChoice]) -> None:
             # Windows overlap: only the one that makes the frame reports its references.
             if place in window.keep:
                 self.choices[window.first + place] = choices
-                if self.watch is not None:
+                if self.on_key_frame is not None:
                     used = [choice for choice in choices if choice.used]
-                    self.watch(window.first + place, list(zip(used, found, strict=True)))
+                    self.on_key_frame(window.first + place, list(zip(used, found, strict=True)))
 
         references = WindowReferences(
             self._finder,
             clip,
-            lambda place: offered(window.first + place, stills, self.cuts),
+            lambda place: offered_stills(window.first + place, stills, self.cuts),
             scale,
             advance,
             notify,
             stills_only=self._stills_only(len(stills)),
         )
-        keys = set(self._keys(window, stills))
+        key_frames = set(self._key_frames(window, stills))
         if stills and not self._finder.precomputed:
-            keys |= self._moments(window, stills, keys)
-        keys = {key - window.first for key in keys}
+            key_frames |= self._key_frames_for_stills(window, stills, key_frames)
+        key_frames = {key - window.first for key in key_frames}
         for shot in shots(window.first, len(window.frames), self.cuts):
             span = range(shot.start - window.first, shot.stop - window.first)
             keep = range(max(span.start, window.keep.start), min(span.stop, window.keep.stop))
             if not keep:
                 continue
-            own = sorted(key for key in keys if key in span)
-            alone = self._stills_only(len(stills)) and not references.any_still(own)
-            if alone:
+            shot_key_frames = sorted(key for key in key_frames if key in span)
+            backbone_only = self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames)
+            if backbone_only:
                 self.backbone_only_frames += len(keep)
-                yield from backbone_frames(held, keep, advance)
+                yield from backbone_frames(features, keep, advance)
             else:
-                yield from refined_frames(self._programs, held, span, keep, references.at, own, advance)
+                yield from refined_frames(
+                    self._programs, features, span, keep, references.at, shot_key_frames, advance
+                )
 
     def _stills_only(self, stills: int) -> bool:
         """Whether the clip's own frames are never used as references."""
         assert self._finder is not None
-        return self._spare and stills > 0 and not self._finder.rules.self_refs
+        return self._backbone_only_if_unmatched and stills > 0 and not self._finder.rules.self_refs
 
     def _begin_shots(self) -> None:
         self.cuts.clear()
-        if not isinstance(self._asked_cuts, str):
-            self.cuts.update(self._asked_cuts)
+        if not isinstance(self._requested_cuts, str):
+            self.cuts.update(self._requested_cuts)
 
-    def _moments(self, window: Window, stills: list[Still], keys: set[int]) -> set[int]:
+    def _key_frames_for_stills(self, window: Window, stills: list[Still], key_frames: set[int]) -> set[int]:
         """The frames most similar to stills without a moment, if no key-frame is near."""
         images = [still.image for still in stills if still.moment is None]
         found: set[int] = set()
         for shot in shots(window.first, len(window.frames), self.cuts):
-            near = [key for key in keys if key in shot]
+            near = [key for key in key_frames if key in shot]
             frames = window.frames[shot.start - window.first : shot.stop - window.first]
-            places = still_moments(frames, images, [key - shot.start for key in near], self._key_stride)
+            places = key_frames_for_stills(
+                frames, images, [key - shot.start for key in near], self._key_stride
+            )
             found |= {shot.start + place for place in places}
         return found

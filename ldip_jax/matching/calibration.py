@@ -16,11 +16,11 @@ from jaxtyping import Float
 # Samples must lie between these: noise dominates near black, and cameras clip near white.
 DARKEST, BRIGHTEST = 0.04, 0.96
 # The fewest samples for a fit, and the most that are used.
-FEWEST, MOST = 60, 20_000
+MIN_SAMPLES, MAX_SAMPLES = 60, 20_000
 ITERATIONS = 20
 # Samples that deviate by TUKEY times the usual deviation or more get no weight. Deviations are relative to
 # the value; the usual one is taken as LEAST_DEVIATION or more.
-TUKEY, LEAST_DEVIATION = 4.0, 0.01
+TUKEY, MIN_DEVIATION = 4.0, 0.01
 # The median of the largest of three normal deviations, divided by their standard deviation.
 MEDIAN = 1.26
 # Gamma is fitted only from this tonal spread on (standard deviation of log values).
@@ -31,7 +31,7 @@ STRONGEST_GAIN, STRONGEST_GAMMA = 3.0, 2.2
 UNEXPLAINED = 0.12
 # Weaker corrections than these also come from inexact matches of true stills, and are not applied: the mean
 # change of the samples' values, and the change of gamma.
-LEAST_CHANGE, LEAST_GAMMA = 0.035, 0.07
+MIN_CHANGE, MIN_GAMMA_CHANGE = 0.035, 0.07
 # Linear light is approximately R'G'B' to this power.
 DISPLAY_GAMMA = 2.2
 
@@ -62,8 +62,10 @@ class Calibration:
 
     def __call__(self, image: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Calibrated R'G'B', float32 clipped to [0, 1], of an image in [0, 1]."""
-        made = np.power(np.clip(image, 0.0, 1.0), np.float32(self.gamma)) * np.array(self.gain, np.float32)
-        return np.clip(made, 0.0, 1.0, dtype=np.float32)
+        calibrated = np.power(np.clip(image, 0.0, 1.0), np.float32(self.gamma)) * np.array(
+            self.gain, np.float32
+        )
+        return np.clip(calibrated, 0.0, 1.0, dtype=np.float32)
 
     def __str__(self) -> str:
         parts = [f"exposure {self.stops:+.2f} stops", f"gamma {self.gamma:.2f}"]
@@ -91,32 +93,32 @@ def fit_calibration(
     usable = (weight > 0.0) & (np.minimum(still, clip).min(axis=1) > DARKEST)
     usable &= np.maximum(still, clip).max(axis=1) < BRIGHTEST
     chosen = np.flatnonzero(usable)
-    if len(chosen) < FEWEST:
+    if len(chosen) < MIN_SAMPLES:
         return None
-    chosen = chosen[:: -(-len(chosen) // MOST)]
+    chosen = chosen[:: -(-len(chosen) // MAX_SAMPLES)]
     x, y = (np.log(values[chosen].astype(np.float64)) for values in (still, clip))
     usual = weight[chosen].astype(np.float64) * np.exp(0.5 * (x + y).mean(axis=1))
     fit = _robust_fit(x, y, usual, None)
-    if fit is not None and abs(fit.gamma - 1.0) < LEAST_GAMMA:
+    if fit is not None and abs(fit.gamma - 1.0) < MIN_GAMMA_CHANGE:
         fit = _robust_fit(x, y, usual, 1.0)
-    if fit is None or fit.left > UNEXPLAINED or not 1.0 / STRONGEST_GAMMA < fit.gamma < STRONGEST_GAMMA:
+    if fit is None or fit.deviation > UNEXPLAINED or not 1.0 / STRONGEST_GAMMA < fit.gamma < STRONGEST_GAMMA:
         return None
     gain = np.exp(fit.shift)
     if max(gain.max(), 1.0 / gain.min()) > STRONGEST_GAIN:
         return None
     change = np.abs((fit.gamma - 1.0) * x + fit.shift).max(axis=1)
-    if fit.share @ change / fit.share.sum() < LEAST_CHANGE:
+    if fit.share @ change / fit.share.sum() < MIN_CHANGE:
         return None
     red, green, blue = (float(value) for value in gain)
     return Calibration((red, green, blue), fit.gamma)
 
 
 class _Fit(NamedTuple):
-    """log y = gamma log x + shift; `left`: the deviation that remains; `share`: the samples' weights."""
+    """log y = gamma log x + shift; `deviation`: the deviation that remains; `share`: the samples' weights."""
 
     gamma: float
     shift: Float[np.ndarray, "3"]
-    left: float
+    deviation: float
     share: Float[np.ndarray, " n"]
 
 
@@ -137,7 +139,7 @@ def _robust_fit(
         gamma = _slope(x - mean_x, y - mean_y, share) if fixed is None else fixed
         shift = mean_y - gamma * mean_x
         deviation = np.abs(y - gamma * x - shift).max(axis=1)
-        left = max(_median(deviation, usual) / MEDIAN, LEAST_DEVIATION)
+        left = max(_median(deviation, usual) / MEDIAN, MIN_DEVIATION)
         # The reach shrinks from step to step, because the first fits are not close yet.
         reach = left * TUKEY * max(1.0, 3.0 - 0.4 * step)
         share = usual * np.square(np.maximum(1.0 - np.square(deviation / reach), 0.0))

@@ -35,13 +35,13 @@ class PrecomputedMatcher:
         if not self._folder.is_dir():
             raise InputError(f"{folder}: no such folder of matches")
 
-    def path(self, key: int, name: str) -> Path:
+    def path(self, key_frame: int, name: str) -> Path:
         """The file of a key-frame and a reference.
 
         Raises:
             InputError: there is no such file.
         """
-        path = self._folder / f"{key:08d}_{name}.npz"
+        path = self._folder / f"{key_frame:08d}_{name}.npz"
         if not path.is_file():
             raise InputError(
                 f"{path}: no such file; the folder of matches needs one per key-frame and reference"
@@ -55,7 +55,7 @@ class PrecomputedMatcher:
             InputError: the file is missing or damaged, or an array has a wrong name, type or size, non-finite
                 values, or confidence outside [0, 1].
         """
-        path = self.path(pair.key, pair.name)
+        path = self.path(pair.key_frame, pair.name)
         shapes = {"warp": (*pair.size, 2), "confidence": pair.size}
         arrays = _read(path, shapes)
         if not all(np.isfinite(array).all() for array in arrays.values()):
@@ -108,18 +108,18 @@ def _read_member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], pa
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def check_matcher(choice: str | Path) -> None:
+def check_matcher(name_or_folder: str | Path) -> None:
     """Check that this matcher exists.
 
     Raises:
         InputError: neither a matcher's name nor a folder.
     """
-    if choice not in ("gmflow", "flow") and not Path(choice).is_dir():
-        raise InputError(f"{choice}: no such matcher; give gmflow, flow, or a folder of matches")
+    if name_or_folder not in ("gmflow", "flow") and not Path(name_or_folder).is_dir():
+        raise InputError(f"{name_or_folder}: no such matcher; give gmflow, flow, or a folder of matches")
 
 
-def choose_matcher(
-    choice: str | Path,
+def load_matcher(
+    name_or_folder: str | Path,
     spynet: dict[str, Any],
     refine: bool = True,
     flow: tuple[nn.Module, dict[str, Any]] | None = None,
@@ -128,7 +128,8 @@ def choose_matcher(
     """The matcher `gmflow` or `flow`, or one that reads a folder of precomputed matches.
 
     Args:
-        choice: the name or the folder; the weights of `gmflow` are fetched if they are not in the cache.
+        name_or_folder: the name or the folder; the weights of `gmflow` are fetched if they are not in the
+            cache.
         spynet: parameters of the backbone's own flow network, for `flow` and for the refinement.
         refine: whether matches of `gmflow` are refined.
         flow: the clip's flow network and its parameters, for `flow`, if it is not the backbone's own.
@@ -137,10 +138,10 @@ def choose_matcher(
     Raises:
         InputError: neither a name nor a folder; or the weights cannot be fetched or read.
     """
-    check_matcher(choice)
-    if choice == "gmflow":
+    check_matcher(name_or_folder)
+    if name_or_folder == "gmflow":
         weights = load_weights("gmflow", network="gmflow", progress=progress)
         return GMFlowMatcher(weights.params, spynet if refine else None)
-    if choice == "flow":
+    if name_or_folder == "flow":
         return flow_matcher(*(flow or (SPyNet(), spynet)))
-    return PrecomputedMatcher(choice)
+    return PrecomputedMatcher(name_or_folder)

@@ -25,7 +25,7 @@ BidirectionalFlow = Callable[[Params, Array, Array], tuple[Array, Array]]
 Encode = Callable[[Params, Array], Any]
 Compare = Callable[[Params, Any, Any], tuple[Array, Array]]
 # Features of this many stills are kept; at GMFlow's largest size, those of each take 9 MB.
-KEPT = 12
+CACHED_STILLS = 12
 
 
 @partial(jax.jit, static_argnums=1)
@@ -35,37 +35,37 @@ def resize_image(image: Float[Array, "b h w 3"], size: tuple[int, int]) -> Float
         return jnp.clip(resize_bicubic(image.astype(jnp.float32), size), 0.0, 1.0)
 
 
-def identity(image: Array | np.ndarray) -> Hashable:
+def image_key(image: Array | np.ndarray) -> Hashable:
     """The same for the same image while that exists: by its place in memory, or by the JAX array."""
     if isinstance(image, np.ndarray):
         return image.__array_interface__["data"][0], image.shape, image.strides[1:]
     return id(image)
 
 
-class PerImage:
+class ImageCache:
     """A function of images that is computed once for each image, as long as few others come in between."""
 
-    def __init__(self, function: Callable[..., Any], kept: int = KEPT):
+    def __init__(self, function: Callable[..., Any], capacity: int = CACHED_STILLS):
         """
         Args:
             function: of an image, and of further hashable arguments.
-            kept: how many results are held, and the images that they belong to.
+            capacity: how many results are held, and the images that they belong to.
         """
-        self._function, self._kept = function, kept
-        self._held: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
+        self._function, self._capacity = function, capacity
+        self._results: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
 
     def __call__(self, image: Any, *more: Hashable) -> Any:
-        key = (identity(image), *more)
-        if key not in self._held:
-            self._held[key] = image, self._function(image, *more)
-            if len(self._held) > self._kept:
-                self._held.popitem(last=False)
-        self._held.move_to_end(key)
-        return self._held[key][1]
+        key = (image_key(image), *more)
+        if key not in self._results:
+            self._results[key] = image, self._function(image, *more)
+            if len(self._results) > self._capacity:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        return self._results[key][1]
 
 
 @partial(jax.jit, static_argnums=0)
-def encoded(encode: Encode, params: Params, image: Float[Array, "b h w 3"]) -> Any:
+def encode_compiled(encode: Encode, params: Params, image: Float[Array, "b h w 3"]) -> Any:
     """`encode(params, image)`, compiled; the same function object shares programs."""
     with jax.default_matmul_precision("highest"):
         return encode(params, image)
@@ -117,7 +117,10 @@ class DenseMatcher:
         """
         self._encode, self._compare = halves or (None, flow)
         # A key-frame is matched with all its references in turn; stills come back at the next key-frame.
-        self._of_frame, self._of_still = PerImage(self._encoded, kept=1), PerImage(self._encoded)
+        self._anchor_cache, self._still_cache = (
+            ImageCache(self._encode_image, capacity=1),
+            ImageCache(self._encode_image),
+        )
         self.flow = flow
         self.params = jax.device_put(params)
         self.matching_size = matching_size
@@ -126,15 +129,15 @@ class DenseMatcher:
     def coarse(self, pair: Pair) -> Match:
         """The network's match at the key-frame's size."""
         matching = self.matching_size(pair.size)
-        a = self._of_frame(pair.anchor, matching)
+        a = self._anchor_cache(pair.anchor, matching)
         # Frames of the clip are JAX arrays, which do not come back.
         known = isinstance(pair.reference, np.ndarray)
-        b = (self._of_still if known else self._encoded)(pair.reference, matching)
+        b = (self._still_cache if known else self._encode_image)(pair.reference, matching)
         return _match(self._compare, self.params, a, b, pair.reference_size, pair.size, matching)
 
-    def _encoded(self, image: Array | np.ndarray, matching: tuple[int, int]) -> Any:
+    def _encode_image(self, image: Array | np.ndarray, matching: tuple[int, int]) -> Any:
         resized = resize_image(jnp.asarray(image), matching)
-        return resized if self._encode is None else encoded(self._encode, self.params, resized)
+        return resized if self._encode is None else encode_compiled(self._encode, self.params, resized)
 
     def refine(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
         """The refined match, or `match` itself if there is no refiner."""
@@ -144,7 +147,9 @@ class DenseMatcher:
 Flows = tuple[Float[Array, "b h w 2"], Float[Array, "b h w 2"]]
 
 
-def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
+def gmflow_bidirectional(
+    params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]
+) -> Flows:
     """GMFlow on images of any size: they are padded by replication to multiples of 32, the flows cropped."""
     h, w = a.shape[1:3]
     forward, backward = cast(Flows, GMFlow().apply({"params": params}, extend(a), extend(b)))
@@ -152,7 +157,7 @@ def gmflow_both_ways(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Floa
 
 
 @cache
-def both_ways(net: nn.Module) -> Callable[..., Flows]:
+def bidirectional_flow(net: nn.Module) -> Callable[..., Flows]:
     """Runs a flow network from `a` to `b` and back, in one batch; equal networks get the same function."""
 
     def run(params: dict[str, Any], a: Float[Array, "b h w 3"], b: Float[Array, "b h w 3"]) -> Flows:
@@ -163,7 +168,7 @@ def both_ways(net: nn.Module) -> Callable[..., Flows]:
     return run
 
 
-def own_size(size: tuple[int, int]) -> tuple[int, int]:
+def same_size(size: tuple[int, int]) -> tuple[int, int]:
     """The key-frame's own size."""
     return size
 
@@ -174,6 +179,6 @@ def flow_matcher(net: nn.Module, params: dict[str, Any]) -> DenseMatcher:
     SPyNet runs at the key-frame's own size. Other networks compare all pixels with each other, and run at
     GMFlow's matching size.
     """
-    size = own_size if isinstance(net, SPyNet) else gmflow_size
+    size = same_size if isinstance(net, SPyNet) else gmflow_size
     # Flax modules are hashable, by their fields.
-    return DenseMatcher(both_ways(net), params, size)  # type: ignore[arg-type]
+    return DenseMatcher(bidirectional_flow(net), params, size)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.matching import CONFIDENT
-from ldip_jax.matching.dense import PerImage, resize_image
+from ldip_jax.matching.dense import ImageCache, resize_image
 from ldip_jax.matching.matcher import Match, Pair, rescale
 
 # Sizes come in steps of 2^(1/4), so that few different programs are compiled.
@@ -28,12 +28,12 @@ def median_scale(warp: Float[Array, "b h w 2"], confidence: Float[Array, "b h w 
     confident too. 1.0 if there are no such pixels.
     """
     # On the host, because the sort for the median takes longer to compile than a network.
-    places, sure = np.asarray(warp), np.asarray(confidence)[..., 0] > CONFIDENT
+    places, confident = np.asarray(warp), np.asarray(confidence)[..., 0] > CONFIDENT
     along_x = places[:, :-1, 1:] - places[:, :-1, :-1]
     along_y = places[:, 1:, :-1] - places[:, :-1, :-1]
     area = np.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
-    sure = sure[:, :-1, :-1] & sure[:, :-1, 1:] & sure[:, 1:, :-1]
-    return float(np.median(np.sqrt(area[sure]))) if sure.any() else 1.0
+    confident = confident[:, :-1, :-1] & confident[:, :-1, 1:] & confident[:, 1:, :-1]
+    return float(np.median(np.sqrt(area[confident]))) if confident.any() else 1.0
 
 
 def reduction_steps(scale: float) -> int:
@@ -44,9 +44,9 @@ def reduction_steps(scale: float) -> int:
 class ReferenceReducer:
     """Reduces references according to their matches, and keeps the last few reduced images."""
 
-    def __init__(self, kept: int = 8):
-        """`kept`: how many reduced images are held on the device."""
-        self._resized = PerImage(lambda image, size: resize_image(jnp.asarray(image), size), kept)
+    def __init__(self, capacity: int = 8):
+        """`capacity`: how many reduced images are held on the device."""
+        self._resized = ImageCache(lambda image, size: resize_image(jnp.asarray(image), size), capacity)
 
     def __call__(self, pair: Pair, match: Match) -> tuple[Pair, Match]:
         """Reduce the reference, antialiased, until the median scale is at most 1, and its warp with it.

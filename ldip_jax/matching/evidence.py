@@ -41,14 +41,16 @@ class Evidence(NamedTuple):
 
 
 @jax.jit
-def warped(reference: Float[Array, "b h w 3"], warp: Float[Array, "b H W 2"]) -> Float[Array, "b H W 3"]:
+def warp_reference(
+    reference: Float[Array, "b h w 3"], warp: Float[Array, "b H W 2"]
+) -> Float[Array, "b H W 3"]:
     """A reference sampled at the key-frame's pixels, bilinear, float32."""
     return bilinear(reference.astype(jnp.float32), warp, padding="border")
 
 
-def find_evidence(
+def measure_evidence(
     anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"],
-    shown: Float[Array, "b H W 3"],
+    warped_reference: Float[Array, "b H W 3"],
     match: Match,
     scale: tuple[float, float],
 ) -> Evidence:
@@ -56,31 +58,33 @@ def find_evidence(
 
     Args:
         anchor: the backbone's image of the key-frame, in [0, 1].
-        shown: the reference, sampled by `warped` at the key-frame's pixels.
+        warped_reference: the reference, sampled by `warped` at the key-frame's pixels.
         match: its match; only pixels with confidence above 0.5 count.
         scale: (H, W) divided by the size of the input video's frames.
     """
-    likeness, sharpness = _evidence(jnp.asarray(anchor, jnp.float32), shown, match.confidence, scale)
+    likeness, sharpness = _evidence(
+        jnp.asarray(anchor, jnp.float32), warped_reference, match.confidence, scale
+    )
     return Evidence(float(likeness), float(sharpness))
 
 
 @partial(jax.jit, static_argnums=3)
 def _evidence(
     anchor: Float[Array, "b H W 3"],
-    shown: Float[Array, "b H W 3"],
+    warped_reference: Float[Array, "b H W 3"],
     confidence: Float[Array, "b H W 1"],
     scale: tuple[float, float],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     def blur(x: Array, reach: float) -> Array:
         return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
 
-    sure = (confidence > CONFIDENT).astype(jnp.float32)
-    count = jnp.maximum(jnp.sum(sure), 1.0)
+    confident = (confidence > CONFIDENT).astype(jnp.float32)
+    count = jnp.maximum(jnp.sum(confident), 1.0)
 
     def mean(x: Array) -> Array:
-        return jnp.sum(sure * x) / count
+        return jnp.sum(confident * x) / count
 
-    lumas = [jnp.mean(x, axis=-1, keepdims=True) for x in (anchor, shown)]
+    lumas = [jnp.mean(x, axis=-1, keepdims=True) for x in (anchor, warped_reference)]
     low = [blur(luma, BANDWIDTH) for luma in lumas]
     a, b = (x - blur(x, STRUCTURE) for x in low)
     power = [mean(jnp.square(x)) + NOISE for x in (a, b)]

@@ -6,7 +6,7 @@ from typing import Any, cast
 import jax
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.dense import DenseMatcher, Flows, Params, encoded, gmflow_both_ways
+from ldip_jax.matching.dense import DenseMatcher, Flows, Params, encode_compiled, gmflow_bidirectional
 from ldip_jax.matching.matcher import Pair
 from ldip_jax.matching.refine import Refiner
 from ldip_jax.matching.retrieval import Retrieval
@@ -24,7 +24,7 @@ def gmflow_flows(params: Params, a: Encoded, b: Encoded) -> Flows:
 
 
 def _describe(params: Params, small: Float[Array, "1 h w 3"]) -> Float[Array, "1 y x 128"]:
-    return encoded(gmflow_features, params, small).coarse
+    return encode_compiled(gmflow_features, params, small).coarse
 
 
 class GMFlowMatcher(DenseMatcher):
@@ -34,7 +34,7 @@ class GMFlowMatcher(DenseMatcher):
         """`params`: GMFlow's; `spynet`: those of SPyNet, which refines the match; None: nothing does."""
         params = jax.device_put(params)
         refiner = Refiner(spynet) if spynet is not None else None
-        super().__init__(gmflow_both_ways, params, gmflow_size, refiner, (gmflow_features, gmflow_flows))
+        super().__init__(gmflow_bidirectional, params, gmflow_size, refiner, (gmflow_features, gmflow_flows))
         self._retrieval = Retrieval(partial(_describe, params))
 
     def likeness(self, pair: Pair) -> float:

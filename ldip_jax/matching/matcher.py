@@ -52,13 +52,13 @@ class Pair:
     Attributes:
         anchor: the backbone's image of the key-frame, of size (H, W), RGB in [0, 1].
         reference: RGB in [0, 1], of any size.
-        key: index of the key-frame in the clip.
+        key_frame: index of the key-frame in the clip.
         name: the reference's name, unique within the clip; for a file, its name without the extension.
     """
 
     anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"]
     reference: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
-    key: int = 0
+    key_frame: int = 0
     name: str = ""
 
     @property

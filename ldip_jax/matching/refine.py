@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.evidence import warped
+from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.models.carry import second_look
+from ldip_jax.models.carry import refine_warp
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import inside
 
@@ -18,7 +18,7 @@ from ldip_jax.ops.warp import inside
 def _refined(
     params: dict[str, Any],
     anchor: Float[Array, "b H W 3"],
-    shown: Float[Array, "b H W 3"],
+    warped_reference: Float[Array, "b H W 3"],
     match: Match,
     reference_size: Float[Array, "2"],
     scale: tuple[float, float],
@@ -27,7 +27,7 @@ def _refined(
         return cast(Array, SPyNet().apply({"params": params}, a, b))
 
     with jax.default_matmul_precision("highest"):
-        warp = second_look(find_flow, anchor, shown, match.warp, scale)
+        warp = refine_warp(find_flow, anchor, warped_reference, match.warp, scale)
         return Match(warp, match.confidence * inside(warp, reference_size))
 
 
@@ -43,6 +43,6 @@ class Refiner:
 
     def __call__(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
         """The refined match; `scale`, (H, W) over the size of the video's frames, sets the low-pass."""
-        shown = warped(jnp.asarray(pair.reference), match.warp)
+        shown = warp_reference(jnp.asarray(pair.reference), match.warp)
         anchor = jnp.asarray(pair.anchor, jnp.float32)
         return _refined(self.params, anchor, shown, match, pair.reference_size, scale)

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.dense import PerImage, resize_image
+from ldip_jax.matching.dense import ImageCache, resize_image
 
 # The longer side of the small copies, and what their sides are multiples of.
-LONGER, MULTIPLE = 288, 32
+LONGER_SIDE, MULTIPLE = 288, 32
 # Stills of other scenes are not more alike than this.
 LIKELY = 0.725
 # Descriptions of this many stills are kept; each takes half a megabyte or less.
-KEPT = 256
+CACHED_STILLS = 256
 
 Describe = Callable[[Float[Array, "1 h w 3"]], Float[Array, "1 y x c"]]
 Description = Float[np.ndarray, "n c"]
@@ -34,7 +34,10 @@ class Retrieval:
     def __init__(self, describe: Describe):
         """`describe`: from an image in [0, 1] to features, at a fraction of its size."""
         self._features = describe
-        self._of_frame, self._of_still = PerImage(self._describe, kept=1), PerImage(self._describe, KEPT)
+        self._frame_cache, self._still_cache = (
+            ImageCache(self._describe, capacity=1),
+            ImageCache(self._describe, CACHED_STILLS),
+        )
 
     def __call__(
         self,
@@ -42,12 +45,12 @@ class Retrieval:
         still: Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"],
     ) -> float:
         """The likeness of a still to a frame, at most 1."""
-        mine, others = self._of_frame(frame), self._of_still(still)
+        mine, others = self._frame_cache(frame), self._still_cache(still)
         return float((mine @ others.T).max(axis=1).mean())
 
     def _describe(self, image: Array | np.ndarray) -> Description:
         sides = image.shape[1:3]
-        h, w = (max(1, round(LONGER * side / max(sides) / MULTIPLE)) * MULTIPLE for side in sides)
+        h, w = (max(1, round(LONGER_SIDE * side / max(sides) / MULTIPLE)) * MULTIPLE for side in sides)
         features = np.asarray(self._features(resize_image(jnp.asarray(image), (h, w))), np.float32)
         features = features.reshape(-1, features.shape[-1])
         return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6)

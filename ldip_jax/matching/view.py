@@ -17,7 +17,7 @@ from ldip_jax.ops.box import box_sums
 from ldip_jax.ops.warp import inside
 
 # The longer side of the frame's small copy, and the side of the square whose mean is subtracted for detail.
-LONGER = 96
+LONGER_SIDE = 96
 MEAN = 13
 # Zooms are tried in steps of 2^(1/8), for views of the still from NARROWEST to WIDEST times as wide as the
 # frame's; narrower ones have too few pixels.
@@ -26,7 +26,7 @@ WIDEST, NARROWEST = 4.8, 1 / 3.4
 # A still is enlarged at most by this; otherwise, one with few rows would fill the memory.
 LARGEST = 4.0
 # Unrelated pictures have a correlation of 0.3 to 0.55, pictures of the same scene 0.7 or more.
-FOUND = 0.6
+MIN_CORRELATION = 0.6
 # Margin on each side of the view found, relative to its size, because the zoom is known only to half a step.
 MARGIN = 0.12
 # A reframed still has at most this many times the frame's rows, margin included: denser stills gain nothing.
@@ -58,13 +58,13 @@ def find_view(frame: Float[np.ndarray, "H W 3"], still: Float[np.ndarray, "h w 3
     """
     H, W = frame.shape[:2]
     h, w = still.shape[:2]
-    small = LONGER / max(H, W)
+    small = LONGER_SIDE / max(H, W)
     size = max(1, round(H * small)), max(1, round(W * small))
-    small_frame = _detail(_gray(frame), size)
-    gray = _gray(still)
+    small_frame = _subtract_local_mean(_to_gray(frame), size)
+    gray = _to_gray(still)
     best: tuple[float, float, float, float] | None = None
-    for shrink in _shrinks(size, (h, w)):
-        small_still = _detail(gray, (round(h * shrink), round(w * shrink)))
+    for shrink in _zooms(size, (h, w)):
+        small_still = _subtract_local_mean(gray, (round(h * shrink), round(w * shrink)))
         wider = small_still.shape[0] >= size[0] and small_still.shape[1] >= size[1]
         smaller = small_still.shape[0] <= size[0] and small_still.shape[1] <= size[1]
         if not wider and not smaller:
@@ -76,7 +76,7 @@ def find_view(frame: Float[np.ndarray, "H W 3"], still: Float[np.ndarray, "h w 3
         if best is None or score > best[0]:
             sign = 1.0 if wider else -1.0
             best = score, sign * y / shrink, sign * x / shrink, shrink
-    if best is None or best[0] < FOUND:
+    if best is None or best[0] < MIN_CORRELATION:
         return None
     score, top, left, shrink = best
     height, width = size[0] / shrink, size[1] / shrink
@@ -91,15 +91,15 @@ class Reframed(NamedTuple):
     Attributes:
         image: as large as the view, or reduced if that has more than `DENSEST` times the frame's rows; grey
             where the view extends beyond the still.
-        box: (top, left, bottom, right) of the still in this image.
+        still_box: (top, left, bottom, right) of the still in this image.
     """
 
     image: Float[np.ndarray, "h w 3"]
-    box: tuple[int, int, int, int]
+    still_box: tuple[int, int, int, int]
 
     def holds(self, warp: Float[Array, "b H W 2"]) -> Float[Array, "b H W 1"]:
         """1 where places (x, y) in the image, rounded, show the still; 0 elsewhere."""
-        top, left, bottom, right = self.box
+        top, left, bottom, right = self.still_box
         corner, size = (
             jnp.array([left, top], jnp.float32),
             jnp.array([right - left, bottom - top], jnp.float32),
@@ -107,7 +107,7 @@ class Reframed(NamedTuple):
         return inside(warp - corner[None, None, None], size)
 
 
-def reframed(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, int]) -> Reframed:
+def reframe(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, int]) -> Reframed:
     """The still cropped to a view.
 
     Args:
@@ -123,9 +123,9 @@ def reframed(still: Float[np.ndarray, "h w 3"], view: View, frame: tuple[int, in
         part = np.asarray(resize_image(jnp.asarray(part)[None], (rows, columns)))[0]
     y, x = round((top - view.top) * shrink), round((left - view.left) * shrink)
     image = np.full((height, width, 3), 0.5, np.float32)
-    room = image[y : y + rows, x : x + columns]
-    room[...] = part[: room.shape[0], : room.shape[1]]
-    return Reframed(image, (y, x, y + room.shape[0], x + room.shape[1]))
+    target = image[y : y + rows, x : x + columns]
+    target[...] = part[: target.shape[0], : target.shape[1]]
+    return Reframed(image, (y, x, y + target.shape[0], x + target.shape[1]))
 
 
 def correlation(field: Gray, template: Gray) -> Gray:
@@ -139,7 +139,7 @@ def correlation(field: Gray, template: Gray) -> Gray:
     return product / np.sqrt(variance * max(float((template**2).sum()), 1e-6))
 
 
-def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
+def _zooms(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
     """Factors by which to resize the still, for views from `NARROWEST` to `WIDEST`."""
     level = max(frame[0] / still[0], frame[1] / still[1])
     steps = [round(STEPS_PER_OCTAVE * np.log2(limit)) for limit in (NARROWEST, WIDEST)]
@@ -147,14 +147,14 @@ def _shrinks(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
     return (factor for factor in factors if factor <= LARGEST)
 
 
-def _gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:
+def _to_gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:
     """A grey copy, no larger than the zooms need."""
     gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1), np.float32))
-    factor = max(1, int(min(gray.size) / (2 * LONGER * WIDEST)))
+    factor = max(1, int(min(gray.size) / (2 * LONGER_SIDE * WIDEST)))
     return gray.reduce(factor)
 
 
-def _detail(gray: Image.Image, size: tuple[int, int]) -> Gray:
+def _subtract_local_mean(gray: Image.Image, size: tuple[int, int]) -> Gray:
     """Resized, minus its local mean; in float64, because box sums are differences of large numbers."""
     small = gray.resize((max(1, size[1]), max(1, size[0])), Image.Resampling.BILINEAR)
     values = np.pad(np.asarray(small, np.float64), MEAN // 2, "reflect" if min(small.size) > MEAN else "edge")

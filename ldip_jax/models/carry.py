@@ -2,7 +2,7 @@
 
 This is ours, not the paper's. HRIP passes detail from frame to frame, and most of it is lost within two
 frames. Here the flows between neighbours are composed into one flow from a frame to its key-frame. A flow
-network then corrects that flow (`second_look`), and the detail is sampled once, bicubically. Pixels that
+network then corrects that flow (`refine_warp`), and the detail is sampled once, bicubically. Pixels that
 forward-backward consistency does not confirm receive no detail; most of these are hidden in one of the two
 frames.
 
@@ -30,15 +30,15 @@ HRIP."""
 SIGMA = 0.375
 # Standard deviation of the low-pass before a second look, in LR pixels.
 BANDWIDTH = 0.4
-# For `texture` and `as_sharp`: standard deviation of the averaging window, in LR pixels, and the variance
-# that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK before
-# it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
+# For `texture` and `relative_sharpness`: standard deviation of the averaging window, in LR pixels, and the
+# variance that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK
+# before it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
 # sharpness, stands for the whole frame; the share falls with FRAME_POWER.
 TEXTURE_REACH, TEXTURE_NOISE = 4.0, 1e-5
 PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 8, 0.75, 16
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted.
-LOCAL_MEAN, COMPARED, IMAGE_NOISE, UNLIKE = 1.0, 0.75, 2e-4, 0.3
+LOCAL_MEAN, COMPARED, IMAGE_NOISE, TOLERATED_DIFFERENCE = 1.0, 0.75, 2e-4, 0.3
 # Larger images are compared in bands of rows.
 BAND_PIXELS = 2**18
 
@@ -48,11 +48,11 @@ class Route(NamedTuple):
 
     Attributes:
         flow: from each pixel of the frame to its place in the key-frame.
-        sure: confidence of that place, in [0, 1].
+        confidence: confidence of that place, in [0, 1].
     """
 
     flow: Float[Array, "b h w 2"]
-    sure: Float[Array, "b h w 1"]
+    confidence: Float[Array, "b h w 1"]
 
 
 class Routes(NamedTuple):
@@ -60,19 +60,19 @@ class Routes(NamedTuple):
 
     Attributes:
         warp: places (x, y) in the key-frame's HR pixels.
-        sure: confidence of these places, in [0, 1].
+        confidence: confidence of these places, in [0, 1].
     """
 
     warp: Float[Array, "b t k H W 2"]
-    sure: Float[Array, "b t k H W 1"]
+    confidence: Float[Array, "b t k H W 1"]
 
 
-def no_way(height: int, width: int, batch: int = 1) -> Route:
+def identity_route(height: int, width: int, batch: int = 1) -> Route:
     """The route from a key-frame to itself, at LR size."""
     return Route(jnp.zeros((batch, height, width, 2)), jnp.ones((batch, height, width, 1)))
 
 
-def extend(route: Route, towards: Float[Array, "b h w 2"], back: Float[Array, "b h w 2"]) -> Route:
+def extend_route(route: Route, towards: Float[Array, "b h w 2"], back: Float[Array, "b h w 2"]) -> Route:
     """The route of a frame, from the route of its neighbour on the key-frame's side.
 
     Args:
@@ -82,16 +82,18 @@ def extend(route: Route, towards: Float[Array, "b h w 2"], back: Float[Array, "b
     """
     places = pixel_grid(*towards.shape[1:3])[None] + towards
     flow = towards + bilinear(route.flow, places, padding="border")
-    sure = forward_backward_confidence(towards, back, SIGMA) * bilinear(route.sure, places, padding="border")
-    return Route(flow, sure)
+    confidence = forward_backward_confidence(towards, back, SIGMA) * bilinear(
+        route.confidence, places, padding="border"
+    )
+    return Route(flow, confidence)
 
 
 def to_hr(route: Route, size: tuple[int, int]) -> tuple[Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
     """A whole frame's route as places (x, y) in HR pixels of the key-frame, and their confidence."""
-    return pixel_grid(*size)[None] + hr_flow(route.flow, size), resize_bilinear(route.sure, size)
+    return pixel_grid(*size)[None] + hr_flow(route.flow, size), resize_bilinear(route.confidence, size)
 
 
-def second_look(
+def refine_warp(
     find_flow: Callable[[Array, Array], Array],
     anchor: Float[Array, "b H W 3"],
     warped: Float[Array, "b H W 3"],
@@ -141,16 +143,18 @@ def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
     return gaussian_blur(jnp.square(jnp.concatenate(steps, axis=-1)), (TEXTURE_REACH, TEXTURE_REACH))
 
 
-def as_sharp(own: Float[Array, "b h w 4"], other: Float[Array, "b h w 4"]) -> Float[Array, "b h w 1"]:
+def relative_sharpness(
+    own_texture: Float[Array, "b h w 4"], other_texture: Float[Array, "b h w 4"]
+) -> Float[Array, "b h w 1"]:
     """How much of another frame's detail a frame can show, in [0, 1]; the more blurred it is, the less.
 
     Detail lies above the input's bandwidth. Blur that halves the texture below it leaves almost no detail.
 
     Args:
-        own: `texture` of the frame.
-        other: `texture` of the other frame, at the same places.
+        own_texture: `texture` of the frame.
+        other_texture: `texture` of the other frame, at the same places.
     """
-    ratio = jnp.min((own + TEXTURE_NOISE) / (other + TEXTURE_NOISE), axis=-1, keepdims=True)
+    ratio = jnp.min((own_texture + TEXTURE_NOISE) / (other_texture + TEXTURE_NOISE), axis=-1, keepdims=True)
     # A frame is blurred as a whole if even its sharper places are.
     whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
     place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
@@ -175,7 +179,7 @@ def agreement(
         a, b = (luma - blur(luma, LOCAL_MEAN) for luma in lumas)
         unlike = blur(jnp.square(a - b), COMPARED)
         usual = blur(jnp.square(a) + jnp.square(b), COMPARED) / 2.0 + IMAGE_NOISE
-        return jnp.exp(-jnp.square(unlike / usual / UNLIKE))
+        return jnp.exp(-jnp.square(unlike / usual / TOLERATED_DIFFERENCE))
 
     halo = sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, LOCAL_MEAN, COMPARED))
     return map_bands(compare, (image, warped), BAND_PIXELS, halo)
@@ -200,22 +204,24 @@ def neighbour_weights(
     return jnp.where(whole, (is_before | is_after).astype(jnp.float32), shares)
 
 
-def blend(shares: Float[Array, "*n k"], sure: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
+def blend(shares: Float[Array, "*n k"], confidence: Float[Array, "*n k"]) -> Float[Array, "*n k"]:
     """Weights of the key-frames' details in a frame, from time and confidence; their sum is at most 1.
 
     Args:
         shares: from `neighbour_weights`.
-        sure: confidence of the routes.
+        confidence: confidence of the routes.
     """
-    weighted = shares * sure
+    weighted = shares * confidence
     total = jnp.sum(weighted, axis=-1, keepdims=True)
-    most = jnp.max(jnp.where(shares > 0, sure, 0.0), axis=-1, keepdims=True)
+    most = jnp.max(jnp.where(shares > 0, confidence, 0.0), axis=-1, keepdims=True)
     return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), 0.0) * most
 
 
-def within(warp: Float[Array, "b H W 2"], sure: Float[Array, "b H W 1"]) -> Float[Array, "b H W 1"]:
-    """`sure`, set to 0 where the place lies outside the key-frame."""
-    return sure * inside(warp, jnp.array([warp.shape[2], warp.shape[1]], jnp.float32))
+def zero_outside(
+    warp: Float[Array, "b H W 2"], confidence: Float[Array, "b H W 1"]
+) -> Float[Array, "b H W 1"]:
+    """`confidence`, set to 0 where the place lies outside the key-frame."""
+    return confidence * inside(warp, jnp.array([warp.shape[2], warp.shape[1]], jnp.float32))
 
 
 def carry(
@@ -232,12 +238,12 @@ def carry(
         index: the key-frames' places in the clip.
         valid: 0 for an empty slot.
     """
-    warp, sure = jax.lax.stop_gradient(routes)
+    warp, confidence = jax.lax.stop_gradient(routes)
     # In a crop, detail is known only inside it.
-    flat = within(*(rearrange(x, "b t k ... -> (b t k) ...") for x in (warp, sure)))
-    sure = rearrange(flat, "(b t k) H W 1 -> b t H W k", b=warp.shape[0], t=warp.shape[1])
+    flat = zero_outside(*(rearrange(x, "b t k ... -> (b t k) ...") for x in (warp, confidence)))
+    confidence = rearrange(flat, "(b t k) H W 1 -> b t H W k", b=warp.shape[0], t=warp.shape[1])
     shares = neighbour_weights(index, valid, warp.shape[1])[:, :, None, None]
-    weights = blend(jnp.broadcast_to(shares, sure.shape), sure)
+    weights = blend(jnp.broadcast_to(shares, confidence.shape), confidence)
 
     def frame(_, inputs):
         warp, weight = inputs
@@ -255,29 +261,31 @@ def clip_routes(flows: Flows, index: Int[Array, "b k"]) -> Route:
     """The LR routes from all frames of a short clip to all its key-frames, leaves `b t k h w ...`."""
     b, t, h, w, _ = flows.to_next.shape
 
-    def one_way(flow: Array, back: Array, reverse: bool) -> Route:
+    def one_direction(flow: Array, back: Array, reverse: bool) -> Route:
         def step(route: Route, inputs):
             time, towards, back = inputs
             here = (index == time)[:, :, None, None, None]
 
-            def each(route: Route) -> Route:
-                return extend(route, towards, back)
+            def extend_each(route: Route) -> Route:
+                return extend_route(route, towards, back)
 
-            route = jax.vmap(each, 1, 1)(route)
-            at_key = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), no_way(h, w, b))
+            route = jax.vmap(extend_each, 1, 1)(route)
+            at_key = jax.tree.map(
+                lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), identity_route(h, w, b)
+            )
             route = jax.tree.map(lambda own, x: jnp.where(here, own, x), at_key, route)
             return route, route
 
         def route_shape(x: Array) -> tuple[int, ...]:
             return (b, index.shape[1], *x.shape[1:])
 
-        start = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), no_way(h, w, b))
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), identity_route(h, w, b))
         inputs = jnp.arange(t), jnp.moveaxis(flow, 1, 0), jnp.moveaxis(back, 1, 0)
         _, routes = jax.lax.scan(step, start, inputs, reverse=reverse)
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), routes)
 
     # Each frame's flow to its neighbour, and the neighbour's flow back.
-    before = one_way(flows.to_previous, jnp.roll(flows.to_next, 1, axis=1), reverse=False)
-    after = one_way(flows.to_next, jnp.roll(flows.to_previous, -1, axis=1), reverse=True)
+    before = one_direction(flows.to_previous, jnp.roll(flows.to_next, 1, axis=1), reverse=False)
+    after = one_direction(flows.to_next, jnp.roll(flows.to_previous, -1, axis=1), reverse=True)
     is_after = (jnp.arange(t)[None, :, None] >= index[:, None])[..., None, None, None]
     return jax.tree.map(lambda a, b: jnp.where(is_after, a, b), before, after)

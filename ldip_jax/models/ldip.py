@@ -26,13 +26,13 @@ from ldip_jax.models.carry import (
     Route,
     Routes,
     agreement,
-    as_sharp,
     carry,
     clip_routes,
-    second_look,
+    refine_warp,
+    relative_sharpness,
     texture,
     to_hr,
-    within,
+    zero_outside,
 )
 from ldip_jax.models.decoder import to_hook
 from ldip_jax.models.layers import over_bands
@@ -58,7 +58,7 @@ class KeyFrames(NamedTuple):
     references: Reference
 
 
-def flow_on(
+def flow_in_hr_pixels(
     flow: Float[Array, "b h w 2"], size: tuple[int, int], grid: Grid | None = None
 ) -> Float[Array, "b H W 2"]:
     """LR flow in HR pixels: sampled on `grid`, or without one resized to HR `size` (half-pixel bilinear)."""
@@ -119,16 +119,16 @@ class LDIP(nn.Module):
             raise ValueError("this model has no arbitrary-scale decoder: leave the grid out")
         return self.as_decoder(hr, frame, grid, self.hook)
 
-    def refine(self, hr: Float[Array, "b t H W 64"], keys: KeyFrames) -> Float[Array, "b t H W 64"]:
+    def refine(self, hr: Float[Array, "b t H W 64"], key_frames: KeyFrames) -> Float[Array, "b t H W 64"]:
         """Ref-Align and Ref-Fusion at the key-frames; the other frames are unchanged."""
         if self.lrrf is None:
             raise ValueError("this model has no LRRF to refine key-frames with")
         clip = jnp.arange(hr.shape[0])[:, None]
-        chosen = rearrange(hr[clip, keys.index], "b k ... -> (b k) ...")
-        references = jax.tree.map(lambda x: rearrange(x, "b k ... -> (b k) ..."), keys.references)
+        chosen = rearrange(hr[clip, key_frames.index], "b k ... -> (b k) ...")
+        references = jax.tree.map(lambda x: rearrange(x, "b k ... -> (b k) ..."), key_frames.references)
         refined = rearrange(self.lrrf.refine(chosen, references), "(b k) ... -> b k ...", b=hr.shape[0])
         # Empty slots write out of range, which is dropped: they must not overwrite a key-frame.
-        index = jnp.where(keys.valid > 0, keys.index, hr.shape[1])
+        index = jnp.where(key_frames.valid > 0, key_frames.index, hr.shape[1])
         return hr.at[clip, index].set(refined, mode="drop")
 
     def propagate(
@@ -149,14 +149,14 @@ class LDIP(nn.Module):
 
             def step(module, previous, inputs, reverse=reverse):
                 current, flow = inputs
-                out = module.lrrf.propagate(reverse, current, previous, flow_on(flow, size, grid))
+                out = module.lrrf.propagate(reverse, current, previous, flow_in_hr_pixels(flow, size, grid))
                 return out, out
 
             kept = nn.remat(step, prevent_cse=False) if self.remat_frames else step
             _, hr = over_time(kept, reverse)(self, jnp.zeros_like(hr[:, 0]), (hr, flow))
         return hr
 
-    def look(
+    def locate(
         self,
         frame: Float[Array, "b h w 3"],
         image: Float[Array, "b H W 3"],
@@ -175,15 +175,15 @@ class LDIP(nn.Module):
         places = pixel_grid(*lr)[None] + route.flow
         # Some backbones compute flow on smaller frames.
         own, other = (resize_bilinear(texture(x), lr) for x in (frame, key_frame))
-        sharp = as_sharp(own, bilinear(other, places, padding="border"))
-        warp, sure = to_hr(route._replace(sure=route.sure * sharp), size)
+        sharp = relative_sharpness(own, bilinear(other, places, padding="border"))
+        warp, confidence = to_hr(route._replace(sure=route.confidence * sharp), size)
         warped = bilinear(key_image, warp, padding="border")
         scale = (size[0] / lr[0], size[1] / lr[1])
-        warp = second_look(self.backbone.spynet, image, warped, warp, scale, max(1, int(min(scale) / 2)))
+        warp = refine_warp(self.backbone.spynet, image, warped, warp, scale, max(1, int(min(scale) / 2)))
         agreed = agreement(image, bilinear(key_image, warp, padding="border"), scale)
-        return warp, within(warp, sure * agreed)
+        return warp, zero_outside(warp, confidence * agreed)
 
-    def brought(
+    def sample_detail(
         self,
         detail: Float[Array, "b h w 64"],
         warp: Float[Array, "b H W 2"],
@@ -235,33 +235,33 @@ class LDIP(nn.Module):
         clip = jnp.arange(b)[:, None]
         there = [rearrange(x[clip, index], "b k ... -> (b k) ...") for x in (frames, images)]
 
-        def look(net: LDIP, _, inputs):
+        def locate(net: LDIP, _, inputs):
             frame, image = (jnp.repeat(x, k, axis=0) for x in inputs[:2])
             route = Route(*(rearrange(x, "b k ... -> (b k) ...") for x in inputs[2:]))
             if exact:
                 warp, sure = to_hr(route, (image.shape[1], image.shape[2]))
-                found = warp, within(warp, sure)
+                found = warp, zero_outside(warp, sure)
             else:
-                found = net.look(frame, image, there[0], there[1], route)
+                found = net.locate(frame, image, there[0], there[1], route)
             return None, tuple(rearrange(x, "(b k) ... -> b k ...", b=b) for x in found)
 
-        ways = clip_routes(flows, index)
-        warp, sure = over_time(look)(self, None, (frames, images, *ways))[1]
+        lr_routes = clip_routes(flows, index)
+        warp, confidence = over_time(locate)(self, None, (frames, images, *lr_routes))[1]
         # From a key-frame to itself: a flow network finds motion even between equal images.
         here = (index[:, None] == jnp.arange(frames.shape[1])[None, :, None])[..., None, None, None]
         warp = jnp.where(here, pixel_grid(*warp.shape[3:5])[None, None, None], warp)
-        return jax.lax.stop_gradient(Routes(warp, jnp.where(here, 1.0, sure)))
+        return jax.lax.stop_gradient(Routes(warp, jnp.where(here, 1.0, confidence)))
 
     def spread(
         self,
         hr: Float[Array, "b t H W 64"],
         flows: Flows,
-        keys: KeyFrames,
+        key_frames: KeyFrames,
         routes: Routes | None = None,
         grid: Grid | None = None,
     ) -> Float[Array, "b t H W 64"]:
         """The features of all frames after LRRF: key-frames are refined and their detail is propagated."""
-        refined = self.refine(hr, keys)
+        refined = self.refine(hr, key_frames)
         if self.propagation == "hrip":
             return self.propagate(refined, flows, grid)
         if routes is None:
@@ -269,18 +269,18 @@ class LDIP(nn.Module):
         if self.propagation == "carry" and self.hrip_reach:
             refined = self.propagate(refined, flows, grid)
         clip = jnp.arange(hr.shape[0])[:, None]
-        detail = refined[clip, keys.index] - hr[clip, keys.index]
-        carried = hr + carry(detail, routes, keys.index, keys.valid).astype(hr.dtype)
+        detail = refined[clip, key_frames.index] - hr[clip, key_frames.index]
+        carried = hr + carry(detail, routes, key_frames.index, key_frames.valid).astype(hr.dtype)
         return self.propagate(carried, flows, grid) if self.propagation == "both" else carried
 
     def __call__(
-        self, frames: Float[Array, "b t h w 3"], keys: KeyFrames | None = None, grid: Grid | None = None
+        self, frames: Float[Array, "b t h w 3"], key_frames: KeyFrames | None = None, grid: Grid | None = None
     ) -> Float[Array, "b t H W 3"]:
         """All frames of a short clip.
 
         Args:
             frames: LR frames in [0, 1].
-            keys: key-frames with their references; None leaves out LRRF.
+            key_frames: key-frames with their references; None leaves out LRRF.
             grid: the HR grid of the arbitrary-scale head; None for the backbone's own x4.
 
         Returns:
@@ -291,16 +291,16 @@ class LDIP(nn.Module):
         if self.flow_net is not None:
             flows = clip_flows(self, frames)
         routes = None
-        if self.lrrf is not None and keys is not None and self.propagation != "hrip":
-            routes = self.routes(frames, self.images(features, frames, grid), flows, keys.index)
-        return self.restore(features, flows, frames, keys, grid, routes=routes)
+        if self.lrrf is not None and key_frames is not None and self.propagation != "hrip":
+            routes = self.routes(frames, self.images(features, frames, grid), flows, key_frames.index)
+        return self.restore(features, flows, frames, key_frames, grid, routes=routes)
 
     def restore(
         self,
         features: Float[Array, "b t h w c"],
         flows: Flows,
         frames: Float[Array, "b t h w 3"],
-        keys: KeyFrames | None = None,
+        key_frames: KeyFrames | None = None,
         grid: Grid | None = None,
         propagate: bool = True,
         routes: Routes | None = None,
@@ -315,7 +315,9 @@ class LDIP(nn.Module):
         """
         upscale = over_time(lambda net, _, features: (None, net.upscale(features, grid)))
         _, hr = upscale(self, None, features)
-        if self.lrrf is not None and keys is not None:
-            hr = self.spread(hr, flows, keys, routes, grid) if propagate else self.refine(hr, keys)
+        if self.lrrf is not None and key_frames is not None:
+            hr = (
+                self.spread(hr, flows, key_frames, routes, grid) if propagate else self.refine(hr, key_frames)
+            )
         decode = over_time(lambda net, _, inputs: (None, net.decode(*inputs, grid)))
         return decode(self, None, (hr, frames))[1]

@@ -25,7 +25,7 @@ def quick_jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=options if jax.default_backend() == "cpu" else None)
 
 
-def draw(init: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray) -> Any:
+def initialise(init: Callable[[PRNGKeyArray], Any], key: PRNGKeyArray) -> Any:
     """Initial parameters, `init(key)`, in one program."""
     return quick_jit(init)(key)
 
@@ -50,11 +50,11 @@ def trainable_modules(
     }
 
 
-def trainable_shapes(groups: Collection[str], config: Mapping[str, Any], what: str) -> dict[str, Any]:
+def trainable_shapes(groups: Collection[str], config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The shapes that the parameters of `groups` must have.
 
     Args:
-        what: the file that the config comes from, for the message.
+        source: the file that the config comes from, for the message.
 
     Raises:
         InputError: the config asks for something that this version does not know.
@@ -69,4 +69,4 @@ def trainable_shapes(groups: Collection[str], config: Mapping[str, Any], what: s
         }
     except (TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{what}: its config is unknown to this version ({reason})") from error
+        raise InputError(f"{source}: its config is unknown to this version ({reason})") from error

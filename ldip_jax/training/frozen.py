@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.records import Record
-from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.choice import load_matcher
 from ldip_jax.matching.matcher import Match, Matcher, Pair
 from ldip_jax.models.carry import Routes
 from ldip_jax.models.ldip import LDIP
@@ -215,4 +215,4 @@ def frozen_matcher(config: Config, run: Run) -> Matcher | None:
     """The matcher of a run's clips; None if they bring their own matches."""
     if config.data.dataset in ("synthetic", "stills"):
         return None
-    return choose_matcher(config.matcher, run.backbone.params["spynet"], flow=frozen_flow(run))
+    return load_matcher(config.matcher, run.backbone.params["spynet"], flow=frozen_flow(run))

@@ -24,7 +24,7 @@ from ldip_jax.inference.mrefsr import match_input
 from ldip_jax.inference.mrefsr_model import load_extractor, load_features
 from ldip_jax.models.networks.mrefsr import Extractor, MRefSR, init_restoration
 from ldip_jax.models.networks.vgg import VGG
-from ldip_jax.models.trainable import draw
+from ldip_jax.models.trainable import initialise
 from ldip_jax.ops.resize import resize_bicubic
 from ldip_jax.training.config import Config
 from ldip_jax.training.log import contact_sheet
@@ -113,7 +113,7 @@ def _seeded_vgg(workdir: Path) -> Path:
     path = workdir / "vgg.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn = draw(lambda key: VGG().init(key, jnp.zeros((1, 8, 8, 3)))["params"], jax.random.key(0))
+        drawn = initialise(lambda key: VGG().init(key, jnp.zeros((1, 8, 8, 3)))["params"], jax.random.key(0))
         params = jax.tree.map(np.asarray, drawn)
         licence = "none: random numbers"
         save_weights(path, Weights(SEEDED, "vgg16", {}, params, tree_sha256(params), licence, []))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.matcher import SIGMA
-from ldip_jax.models.carry import BANDWIDTH, Routes, second_look
+from ldip_jax.models.carry import BANDWIDTH, Routes, refine_warp
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.backbone import Flows, clip_flows, over_time
 from ldip_jax.models.networks.spynet import SPyNet
@@ -164,7 +164,7 @@ def _at_crop(routes: Routes, windows: Windows, side: int) -> tuple[Array, Array]
         moves, sure = (x.reshape(*lead, *x.shape[1:]) for x in found)
         return pixel_grid(side, side)[None, None] + moves / step[None, None, None, None, ::-1], sure
 
-    return jax.vmap(one)(moves, routes.sure, X4 * (windows.origin + 0.5) - 0.5, X4 * windows.step)
+    return jax.vmap(one)(moves, routes.confidence, X4 * (windows.origin + 0.5) - 0.5, X4 * windows.step)
 
 
 def match(
@@ -219,6 +219,6 @@ def refine(
             def find_flow(a: Array, b: Array) -> Array:
                 return cast(Array, SPyNet().apply({"params": params}, a, b))
 
-            warp = second_look(find_flow, pairs.images, shown, warp, scale, radius=radius)
+            warp = refine_warp(find_flow, pairs.images, shown, warp, scale, radius=radius)
         warp, confidence = (_windowed(x, pairs.corner, hr) for x in (warp, confidence))
         return warp, confidence * jax.vmap(lambda x, n: inside(x[None], n)[0])(warp, pairs.size[:, ::-1])

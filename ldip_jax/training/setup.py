@@ -14,7 +14,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks import BACKBONES
 from ldip_jax.models.networks.basicvsr import BasicVSR
-from ldip_jax.models.trainable import INITIALISERS, draw, trainable_modules
+from ldip_jax.models.trainable import INITIALISERS, initialise, trainable_modules
 from ldip_jax.training.config import Config
 from ldip_jax.training.hrip_start import difference_start
 from ldip_jax.training.state import tree_sha256
@@ -100,7 +100,7 @@ def seeded_backbone() -> Weights:
     """A BasicVSR with one residual block per branch, the published width and random weights."""
     network = BasicVSR(num_blocks=1)
     frames = jnp.zeros((1, 2, 8, 8, 3))
-    drawn = draw(lambda key: network.init(key, frames)["params"], jax.random.key(0))
+    drawn = initialise(lambda key: network.init(key, frames)["params"], jax.random.key(0))
     params = jax.tree.map(np.asarray, drawn)
     config = {"mid_channels": 64, "num_blocks": 1}
     return Weights("seeded", "basicvsr", config, params, tree_sha256(params), "none: random numbers", [])
@@ -146,7 +146,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
     params, frozen = {}, {"backbone": backbone.params}
     for name in groups:
         init = partial(INITIALISERS[name], components[name])
-        tree: Any = have[name] if name in have else draw(init, keys[name])
+        tree: Any = have[name] if name in have else initialise(init, keys[name])
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}

@@ -76,7 +76,7 @@ def small(monkeypatch, clip, matcher):
     monkeypatch.setattr(fetch, "fetch", lambda name, progress: clip)
     weights = replace(random_backbone(1), name=methods.BACKBONE)
     monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
-    monkeypatch.setattr(upscaler, "choose_matcher", lambda *args, **options: matcher)
+    monkeypatch.setattr(upscaler, "load_matcher", lambda *args, **options: matcher)
 
 
 def call(*words):
@@ -166,7 +166,7 @@ def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsy
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: networks.trained)
     # Images of random networks have nothing in common with stills.
-    monkeypatch.setattr(references, "objection", lambda *_: "")
+    monkeypatch.setattr(references, "rejection_reason", lambda *_: "")
     call()
     text = capsys.readouterr().out
     rows = table(text)

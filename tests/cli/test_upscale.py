@@ -12,7 +12,7 @@ from PIL import Image
 
 import ldip_jax
 from ldip_jax.inference import model
-from ldip_jax.inference.keyframes import key_frames
+from ldip_jax.inference.keyframes import select_key_frames
 from ldip_jax.media.reader import open_clip
 from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.load import load_weights
@@ -217,7 +217,7 @@ def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, netw
     difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "alone"))
     assert difference.max(axis=(1, 2, 3)).min() > 2 / 255
     told = dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
-    assert list(map(int, told)) == key_frames(0, 5, 4, ends=True) == [0, 4]
+    assert list(map(int, told)) == select_key_frames(0, 5, 4, ends=True) == [0, 4]
     assert re.fullmatch(r"photo \(\d+ %\), frame [234] \(\d+ %\)", told["0"])
     assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", told["4"])
     assert "with LRRF, 1 of 1 stills used" in done.out

@@ -30,7 +30,7 @@ def programs(model):
 def matcher(monkeypatch):
     """In place of the matcher that an upscaler is asked for; its stills of noise are taken as they are."""
     stub = TopLeftMatcher()
-    monkeypatch.setattr(references, "calibrated", lambda pair, match, scale: (pair, None))
-    monkeypatch.setattr(references, "objection", lambda pair, match, scale: "")
-    monkeypatch.setattr(upscaler, "choose_matcher", lambda *args, **kwargs: stub)
+    monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
+    monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
+    monkeypatch.setattr(upscaler, "load_matcher", lambda *args, **kwargs: stub)
     return stub

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.matching.matcher import Match
 from tests.networks import HR
 

@@ -14,7 +14,7 @@ from ldip_jax.inference.arguments import (
     as_moment,
     as_stills,
     check_names,
-    for_each,
+    one_per_reference,
     output_shape,
     real_number,
     whole_number,
@@ -121,7 +121,7 @@ def test_moments_of_another_type():
     assert as_moment(np.int64(4), 0) == 4
     for values in (1, [1, 2], "7"):
         with pytest.raises(InputError, match="ref_frames: give a list"):
-            for_each("ref_frames", values, [None, None, None])
+            one_per_reference("ref_frames", values, [None, None, None])
 
 
 def test_what_the_command_would_say_is_logged(call, frames, caplog):

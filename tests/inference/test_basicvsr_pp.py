@@ -7,8 +7,8 @@ import pytest
 
 from ldip_jax.inference import upscaler as module
 from ldip_jax.inference.model import load_model
-from ldip_jax.inference.references import Rules
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.weights.export import save_export
 from ldip_jax.weights.load import save_weights
@@ -33,11 +33,11 @@ def images(tmp_path_factory):
     still = Still("still", rng.uniform(0, 1, (*HR, 3)).astype(np.float32))
     made = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "choose_matcher", lambda *args, **kwargs: TopLeftMatcher())
+        patch.setattr(module, "load_matcher", lambda *args, **kwargs: TopLeftMatcher())
         for name in ("none", "untrained", "trained"):
             lrrf = "none" if name == "none" else str(folder / f"{name}.safetensors")
             model = load_model(str(folder / "backbone.safetensors"), lrrf, native=True)
-            upscaler = Upscaler(model, LR, HR, key_stride=2, rules=Rules(as_given=True))
+            upscaler = Upscaler(model, LR, HR, key_stride=2, rules=ReferenceRules(as_given=True))
             made[name] = np.stack(list(upscaler.frames(frames, [still])))
             if name != "none":
                 used = [choice.used for choices in upscaler.choices.values() for choice in choices]

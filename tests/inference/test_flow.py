@@ -13,7 +13,7 @@ from ldip_jax.inference.engine import refined_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
 from ldip_jax.inference.streaming import WindowFeatures
-from ldip_jax.matching.choice import choose_matcher
+from ldip_jax.matching.choice import load_matcher
 from ldip_jax.matching.matcher import Pair
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet
@@ -65,7 +65,7 @@ def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
 
 
 def test_it_leads_the_matcher_flow(model, rng):
-    matcher = choose_matcher("flow", {}, flow=(model.net.flow_net, model.params["flow_net"]))
+    matcher = load_matcher("flow", {}, flow=(model.net.flow_net, model.params["flow_net"]))
     image = rng.uniform(0, 1, (1, 16, 24, 3)).astype(np.float32)
     warp = matcher.coarse(Pair(image, image)).warp
     y, x = np.mgrid[:16, :24]

@@ -53,7 +53,7 @@ def test_sizes_beyond_the_range_are_refused_by_both_axes(out):
 
 
 def load(backbone, lrrf, native=True, stills=True):
-    return load_model(str(backbone), str(lrrf), native=native, stills=stills)
+    return load_model(str(backbone), str(lrrf), native=native, has_stills=stills)
 
 
 def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.mrefsr import MRefSRUpscaler, fitted
+from ldip_jax.inference.mrefsr import MRefSRUpscaler, fit_into
 from ldip_jax.inference.mrefsr_model import load_extractor, load_mrefsr, method_title
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from tests.networks import HR, LR, write_mrefsr
 from tests.scenes import blocks
 
@@ -61,14 +61,14 @@ def test_frames_smaller_than_a_patch_are_refused(upscaler):
 
 def test_stills_are_fitted_into_the_frame_and_padded(rng):
     image = rng.random((*HR, 3)).astype(np.float32)
-    np.testing.assert_array_equal(fitted(Still("a", image), HR), image)
-    half = fitted(Still("a", image), (HR[0] // 2, HR[1]))
+    np.testing.assert_array_equal(fit_into(Still("a", image), HR), image)
+    half = fit_into(Still("a", image), (HR[0] // 2, HR[1]))
     assert half.shape == (HR[0] // 2, HR[1], 3)
     assert not half[:, HR[1] // 2 :].any()
     np.testing.assert_allclose(half[:, : HR[1] // 2].mean(), image.mean(), atol=0.02)
     mask = np.zeros(HR, np.float32)
     mask[:8] = 1.0
-    masked = fitted(Still("a", image, mask=mask), HR)
+    masked = fit_into(Still("a", image, mask=mask), HR)
     np.testing.assert_array_equal(masked[:8], image[:8])
     assert not masked[8:].any()
 

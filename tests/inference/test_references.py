@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import (
-    CANVAS,
-    TOO_LITTLE,
-    Choice,
-    Clip,
+    CANVAS_MULTIPLE,
+    MATCHES_TOO_LITTLE,
+    ReferenceChoice,
     ReferenceFinder,
-    Rules,
+    ReferenceRules,
+    WindowFrames,
     on_canvas,
 )
-from ldip_jax.inference.stills import Still
 from ldip_jax.matching.matcher import Match, rescale
 
 LR, HR, COUNT, FIRST = (6, 8), (24, 32), 20, 100
@@ -64,7 +64,7 @@ def clip(count=COUNT):
     def image(place):
         return jnp.full((1, *HR, 3), place / 1000, jnp.float32)
 
-    return Clip(FIRST, [frame(FIRST + place) for place in range(count)], image)
+    return WindowFrames(FIRST, [frame(FIRST + place) for place in range(count)], image)
 
 
 def still(name, size=HR):
@@ -80,10 +80,10 @@ def as_given(rules):
 def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
     matcher = StubMatcher(shares, default)
     advanced = []
-    finder = ReferenceFinder(matcher, as_given(rules or Rules(5)))
+    finder = ReferenceFinder(matcher, as_given(rules or ReferenceRules(5)))
     seen = clip(count)
-    of_stills = finder.of_stills(seen, place, stills, SCALE, advanced.append)
-    references, choices = finder.find(seen, place, of_stills, SCALE, advanced.append)
+    of_stills = finder.match_stills(seen, place, stills, SCALE, advanced.append)
+    references, choices = finder.add_self_references(seen, place, of_stills, SCALE, advanced.append)
     assert advanced == ["match"] * len(matcher.coarse_calls)
     assert len(references) == sum(choice.used for choice in choices)
     return references, choices, matcher
@@ -103,19 +103,19 @@ def test_stills_come_first_best_first_and_own_frames_fill_up():
     stills = [still("a"), still("b"), still("c")]
     _, choices, matcher = find({"a": 0.25, "b": 0.75, "c": 0.5}, stills)
     assert names(choices) == ["b", "c", "a", "frame 100", "frame 119"]
-    assert [choice.own for choice in choices] == [False] * 3 + [True] * 2
+    assert [choice.is_self_reference for choice in choices] == [False] * 3 + [True] * 2
     assert [choice.share for choice in choices[:3]] == pytest.approx([0.75, 0.5, 0.25])
     assert {pair.key for pair in matcher.coarse_calls} == {FIRST + 8}
 
 
 def test_by_default_own_frames_stand_in_only_where_no_still_is_used():
     stills = [still("a"), still("b")]
-    _, choices, matcher = find({"a": 0.0, "b": 0.5}, stills, Rules())
+    _, choices, matcher = find({"a": 0.0, "b": 0.5}, stills, ReferenceRules())
     assert names(choices) == ["b"]
     assert len(matcher.coarse_calls) == 2
     for shares, given in (({"a": 0.0, "b": 0.0}, stills), ({}, [])):
-        references, choices, _ = find(shares, given, Rules())
-        assert sum(choice.own for choice in choices) == len(references) == 5
+        references, choices, _ = find(shares, given, ReferenceRules())
+        assert sum(choice.is_self_reference for choice in choices) == len(references) == 5
         assert names(choices, used=False) == [image.name for image in given]
 
 
@@ -129,9 +129,9 @@ def test_a_useless_still_is_dropped_and_costs_no_slot():
 def test_the_threshold_is_a_share_that_just_suffices():
     one_row = 1 / HR[0]
     for threshold, used in ((one_row, True), (one_row + 1e-3, False), (0.0, True), (1.0, False)):
-        _, choices, _ = find({"a": one_row}, [still("a")], Rules(0, 5, threshold))
+        _, choices, _ = find({"a": one_row}, [still("a")], ReferenceRules(0, 5, threshold))
         assert [choice.used for choice in choices] == [used]
-    _, choices, _ = find({"nothing": 0.0}, [still("nothing")], Rules(0, 5, 0.0))
+    _, choices, _ = find({"nothing": 0.0}, [still("nothing")], ReferenceRules(0, 5, 0.0))
     assert names(choices) == ["nothing"]
 
 
@@ -139,28 +139,28 @@ def test_more_stills_than_slots_are_all_taken():
     stills = [still(f"s{number}") for number in range(7)]
     _, choices, _ = find({}, stills)
     assert len(names(choices)) == 7
-    assert not any(choice.own for choice in choices)
+    assert not any(choice.is_self_reference for choice in choices)
 
 
 def test_slots_are_as_many_as_stills_where_these_are_more():
     """Two of seven stills are useless: their places go to the clip, as for fewer stills."""
     stills = [still(f"s{number}") for number in range(7)]
     _, choices, _ = find({"s2": 0.0, "s5": 0.0}, stills)
-    assert sum(choice.own for choice in choices) == 2
+    assert sum(choice.is_self_reference for choice in choices) == 2
     assert len(names(choices)) == 7
 
 
 def test_without_self_references_stills_are_alone_even_if_useless():
-    _, choices, matcher = find({"a": 0.0}, [still("a")], Rules(self_refs=0))
-    assert choices == [Choice("a", 0.0, used=False, reason=TOO_LITTLE)]
+    _, choices, matcher = find({"a": 0.0}, [still("a")], ReferenceRules(self_refs=0))
+    assert choices == [ReferenceChoice("a", 0.0, used=False, reason=MATCHES_TOO_LITTLE)]
     assert len(matcher.coarse_calls) == 1
-    references, choices, _ = find({}, [], Rules(self_refs=0))
+    references, choices, _ = find({}, [], ReferenceRules(self_refs=0))
     assert (references, choices) == ([], [])
 
 
 @pytest.mark.parametrize("exclude", [0, 2, 9])
 def test_frames_near_the_key_frame_are_no_references(exclude):
-    _, choices, _ = find({}, [], Rules(100, exclude, 0.05))
+    _, choices, _ = find({}, [], ReferenceRules(100, exclude, 0.05))
     assert names(choices) == [f"frame {FIRST + i}" for i in range(COUNT) if abs(i - 8) > exclude]
 
 
@@ -170,11 +170,11 @@ def test_a_short_clip_may_have_no_reference_at_all():
 
 
 def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
-    references, _, matcher = find({}, [], Rules(1, 5, 0.05), place=0)
+    references, _, matcher = find({}, [], ReferenceRules(1, 5, 0.05), place=0)
     (pair,) = matcher.coarse_calls
     assert pair.name == "frame 106"
-    np.testing.assert_array_equal(pair.anchor, clip().image(0))
-    np.testing.assert_array_equal(pair.reference, clip().image(6))
+    np.testing.assert_array_equal(pair.anchor, clip().backbone_image(0))
+    np.testing.assert_array_equal(pair.reference, clip().backbone_image(6))
     (reference,) = references
     h, w = LR
     np.testing.assert_array_equal(reference.size, [[h, w]])
@@ -187,7 +187,7 @@ def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
 
 def test_a_still_s_places_are_in_its_own_pixels():
     size = (18, 26)
-    references, _, matcher = find({}, [still("small", size)], Rules(0, 5, 0.05))
+    references, _, matcher = find({}, [still("small", size)], ReferenceRules(0, 5, 0.05))
     (reference,) = references
     np.testing.assert_array_equal(reference.size, [size])
     np.testing.assert_allclose(reference.warp, identity(np.empty((1, *size, 3))) + 0.25, atol=1e-5)
@@ -196,7 +196,7 @@ def test_a_still_s_places_are_in_its_own_pixels():
 
 def test_a_dense_still_is_reduced_and_its_places_with_it():
     size = (4 * HR[0], 4 * HR[1])
-    references, _, matcher = find({}, [still("dense", size)], Rules(0, 5, 0.05))
+    references, _, matcher = find({}, [still("dense", size)], ReferenceRules(0, 5, 0.05))
     (reference,) = references
     (pair, _), *_ = matcher.refine_calls
     assert pair.reference.shape[1:3] == HR
@@ -205,23 +205,23 @@ def test_a_dense_still_is_reduced_and_its_places_with_it():
 
 
 def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
-    image = jnp.asarray(rng.uniform(0.1, 1, (1, CANVAS + 1, 7, 3)), jnp.float32)
+    image = jnp.asarray(rng.uniform(0.1, 1, (1, CANVAS_MULTIPLE + 1, 7, 3)), jnp.float32)
     match = Match(identity(image), confident_rows(0.5))
     reference = on_canvas(image, match)
-    assert reference.image.shape == (1, 2 * CANVAS, CANVAS, 3)
-    np.testing.assert_array_equal(reference.image[:, : CANVAS + 1, :7], image)
+    assert reference.image.shape == (1, 2 * CANVAS_MULTIPLE, CANVAS_MULTIPLE, 3)
+    np.testing.assert_array_equal(reference.image[:, : CANVAS_MULTIPLE + 1, :7], image)
     assert float(jnp.sum(reference.image)) == pytest.approx(float(jnp.sum(image)), rel=1e-6)
-    np.testing.assert_array_equal(reference.size, [[CANVAS + 1, 7]])
+    np.testing.assert_array_equal(reference.size, [[CANVAS_MULTIPLE + 1, 7]])
     np.testing.assert_array_equal(reference.valid, [1.0])
 
 
 def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
     matcher = StubMatcher({"frame 106": 0.5}, default=0.25)
-    finder = ReferenceFinder(matcher, as_given(Rules(6, 5, 0.05)), remember=True)
+    finder = ReferenceFinder(matcher, as_given(ReferenceRules(6, 5, 0.05)), remember=True)
     named = still("frame 106")
     references, choices = both(finder, named)
     again, _ = both(finder, named)
-    assert [(c.name, c.own) for c in choices[:2]] == [("frame 106", False), ("frame 106", True)]
+    assert [(c.name, c.is_self_reference) for c in choices[:2]] == [("frame 106", False), ("frame 106", True)]
     for found in (references, again):
         np.testing.assert_array_equal(found[0].size, [HR])
         np.testing.assert_array_equal(found[1].size, [LR])
@@ -230,7 +230,7 @@ def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
 def test_matches_are_remembered_only_on_request():
     for remember, expected in ((False, 10), (True, 5)):
         matcher = StubMatcher({})
-        finder = ReferenceFinder(matcher, as_given(Rules(5)), remember=remember)
+        finder = ReferenceFinder(matcher, as_given(ReferenceRules(5)), remember=remember)
         first, choices = both(finder, still("a"))
         second, same = both(finder, still("a"))
         assert len(matcher.coarse_calls) == expected
@@ -239,7 +239,14 @@ def test_matches_are_remembered_only_on_request():
 
 
 @pytest.mark.parametrize(
-    "rules", [Rules(-1), Rules(5, -1), Rules(5, 5, -0.1), Rules(5, 5, 1.1), Rules(5, 5, np.nan)]
+    "rules",
+    [
+        ReferenceRules(-1),
+        ReferenceRules(5, -1),
+        ReferenceRules(5, 5, -0.1),
+        ReferenceRules(5, 5, 1.1),
+        ReferenceRules(5, 5, np.nan),
+    ],
 )
 def test_rules_out_of_range_are_refused(rules):
     with pytest.raises(InputError):
@@ -263,4 +270,4 @@ def test_rules_out_of_range_are_refused(rules):
     ],
 )
 def test_free_slots(self_refs, stills, used, free):
-    assert Rules(self_refs).free(stills, used) == free
+    assert ReferenceRules(self_refs).free_slots(stills, used) == free

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from ldip_jax.inference import references, shortlist
-from ldip_jax.inference.references import LESS_ALIKE, NOT_ALIKE, TOO_LITTLE, ReferenceFinder, Rules
-from ldip_jax.inference.shortlist import FAILED_FIRST, FAILED_LATER, FEW, MOST
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import (
+    LESS_ALIKE,
+    MATCHES_TOO_LITTLE,
+    NOT_ALIKE,
+    ReferenceFinder,
+    ReferenceRules,
+)
+from ldip_jax.inference.shortlist import FAILED_FIRST, FAILED_LATER, MATCH_ALL_UP_TO, MAX_MATCHED
 from ldip_jax.matching.view import View
 from tests.inference.test_references import HR, SCALE, StubMatcher, clip, names, still
 
@@ -28,16 +34,16 @@ class RankingMatcher(StubMatcher):
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
     """Stills of one grey are not examined, and no view is found in them."""
-    monkeypatch.setattr(references, "calibrated", lambda pair, match, scale: (pair, None))
-    monkeypatch.setattr(references, "objection", lambda pair, match, scale: "")
+    monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
+    monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
     monkeypatch.setattr(shortlist, "find_view", lambda frame, image: None)
 
 
 def find(shares, stills, rules=None):
     matcher = RankingMatcher(shares)
-    finder = ReferenceFinder(matcher, rules or Rules())
+    finder = ReferenceFinder(matcher, rules or ReferenceRules())
     advanced = []
-    found, choices = finder.of_stills(clip(), 8, stills, SCALE, advanced.append)
+    found, choices = finder.match_stills(clip(), 8, stills, SCALE, advanced.append)
     assert advanced == ["match"] * len(stills)
     assert len(choices) == len(stills)
     assert len(found) == sum(choice.used for choice in choices)
@@ -54,7 +60,7 @@ def test_the_right_few_of_fifty_are_found_in_any_order_and_the_rest_is_hardly_lo
     assert len(matched) == len(RIGHT) + FAILED_LATER
     # What was matched and looks different needs more than the usual share.
     reasons = [choice.reason for choice in choices if not choice.used]
-    assert (reasons.count(TOO_LITTLE), reasons.count(NOT_ALIKE)) == (FAILED_LATER, 45 - FAILED_LATER)
+    assert (reasons.count(MATCHES_TOO_LITTLE), reasons.count(NOT_ALIKE)) == (FAILED_LATER, 45 - FAILED_LATER)
 
 
 def test_if_none_looks_like_the_frame_a_few_are_tried_and_one_that_matches_clearly_is_used():
@@ -68,21 +74,21 @@ def test_if_none_looks_like_the_frame_a_few_are_tried_and_one_that_matches_clear
 
 
 def test_no_more_than_the_most_are_matched():
-    shares = {f"right{number}": 0.5 for number in range(3 * MOST)}
+    shares = {f"right{number}": 0.5 for number in range(3 * MAX_MATCHED)}
     choices, matched, _ = find(shares, [still(name) for name in shares])
-    assert len(matched) == len(names(choices)) == MOST
-    assert [choice.reason for choice in choices if not choice.used] == [LESS_ALIKE] * 2 * MOST
+    assert len(matched) == len(names(choices)) == MAX_MATCHED
+    assert [choice.reason for choice in choices if not choice.used] == [LESS_ALIKE] * 2 * MAX_MATCHED
 
 
 def test_a_few_stills_are_all_matched_without_a_comparison():
-    stills = [still(f"wrong{number}") for number in range(FEW)]
+    stills = [still(f"wrong{number}") for number in range(MATCH_ALL_UP_TO)]
     choices, matched, matcher = find({}, stills)
-    assert len(matched) == FEW
+    assert len(matched) == MATCH_ALL_UP_TO
     assert matcher.compared == []
     assert names(choices) == [one.name for one in stills]
 
 
-@pytest.mark.parametrize("rules", [Rules(threshold=0.0), Rules(as_given=True)])
+@pytest.mark.parametrize("rules", [ReferenceRules(threshold=0.0), ReferenceRules(as_given=True)])
 def test_stills_that_are_not_to_be_rejected_are_all_matched(rules):
     stills = [still(f"wrong{number}") for number in range(12)]
     choices, matched, _ = find({}, stills, rules)
@@ -114,7 +120,7 @@ def test_a_still_in_which_the_view_is_found_looks_like_the_frame(monkeypatch):
 def test_own_frames_fill_only_the_places_of_stills_that_were_matched():
     stills = [still(name) for name in RIGHT] + [still(f"wrong{number}") for number in range(15)]
     matcher = RankingMatcher(RIGHT)
-    finder = ReferenceFinder(matcher, Rules(self_refs=2))
-    of_stills = finder.of_stills(clip(), 8, stills, SCALE, lambda _: None)
-    _, choices = finder.find(clip(), 8, of_stills, SCALE, lambda _: None)
-    assert sum(choice.own for choice in choices) == FAILED_LATER
+    finder = ReferenceFinder(matcher, ReferenceRules(self_refs=2))
+    of_stills = finder.match_stills(clip(), 8, stills, SCALE, lambda _: None)
+    _, choices = finder.add_self_references(clip(), 8, of_stills, SCALE, lambda _: None)
+    assert sum(choice.is_self_reference for choice in choices) == FAILED_LATER

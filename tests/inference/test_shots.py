@@ -9,7 +9,7 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.inference import streaming as windows_module
 from ldip_jax.inference import upscaler as module
-from ldip_jax.inference.references import Rules
+from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.weights.rules import flatten, nest
@@ -45,7 +45,7 @@ def test_the_references_of_one_shot_change_no_frame_of_another(model, clip, matc
 
     def run(cuts, blind):
         matcher.blind = set(blind)
-        rules = Rules(self_refs=0)
+        rules = ReferenceRules(self_refs=0)
         upscaler = Upscaler(model, LR, HR, key_stride=4, rules=rules, propagation=propagation, cuts=cuts)
         frames = np.stack(list(upscaler.frames(short, stills(1))))
         return frames, sorted(upscaler.choices)
@@ -69,7 +69,9 @@ def test_carried_detail_knows_no_windows(model, matcher, monkeypatch):
     model = without_memory(model)
 
     def run():
-        upscaler = Upscaler(model, LR, HR, key_stride=4, rules=Rules(0), propagation="carry", cuts="none")
+        upscaler = Upscaler(
+            model, LR, HR, key_stride=4, rules=ReferenceRules(0), propagation="carry", cuts="none"
+        )
         frames = np.stack(list(upscaler.frames(clip, stills(2))))
         return frames, upscaler.choices
 
@@ -94,7 +96,7 @@ def test_carried_detail_knows_no_windows(model, matcher, monkeypatch):
 def test_a_still_of_a_frame_far_from_key_frames_makes_it_one(model, clip, matcher):
     short = clip[:9]
     still = replace(stills(1)[0], image=np.clip(0.7 * short[4] + 0.2, 0, 1).repeat(4, 0).repeat(4, 1))
-    upscaler = Upscaler(model, LR, HR, rules=Rules(0), propagation="carry", cuts="none")
+    upscaler = Upscaler(model, LR, HR, rules=ReferenceRules(0), propagation="carry", cuts="none")
     list(upscaler.frames(short, [still]))
     assert sorted(upscaler.choices) == [0, 4, 8]
     list(upscaler.frames(short, stills(1)))
@@ -104,7 +106,9 @@ def test_a_still_of_a_frame_far_from_key_frames_makes_it_one(model, clip, matche
 def test_a_still_of_a_moment_serves_its_shot_around_it(model, clip, matcher):
     one, other, free = stills(3)
     given = [replace(one, moment=3), replace(other, moment=12), free]
-    upscaler = Upscaler(model, LR, HR, key_stride=8, rules=Rules(0), propagation="carry", cuts=(7, 20))
+    upscaler = Upscaler(
+        model, LR, HR, key_stride=8, rules=ReferenceRules(0), propagation="carry", cuts=(7, 20)
+    )
     done = Counter()
     list(upscaler.frames(clip[:24], given, lambda kind: done.update([kind])))
     offered = {
@@ -135,7 +139,7 @@ def test_every_cut_is_known_before_the_window_that_it_lies_in(model, monkeypatch
             known.append((window.first, len(window.frames), set(self.cuts)))
             return iter(())
 
-        monkeypatch.setattr(Upscaler, "_window", record)
+        monkeypatch.setattr(Upscaler, "_window_images", record)
         monkeypatch.setattr(windows_module, "BUDGET", 1)
         upscaler = Upscaler(model, size, (64, 80), key_stride=6, matcher="flow")
         list(upscaler.frames(frames))

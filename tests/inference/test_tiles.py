@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference import plan as plans
+from ldip_jax.inference import memory_plan as plans
 from ldip_jax.inference import upscaler as module
-from ldip_jax.inference.crops import reference_part, surroundings
+from ldip_jax.inference.crops import detail_crop, reference_crop
+from ldip_jax.inference.memory_plan import plan_memory
 from ldip_jax.inference.model import load_model
-from ldip_jax.inference.plan import make_plan
-from ldip_jax.inference.references import Rules
-from ldip_jax.inference.spill import Holder, Spilled, load, part
-from ldip_jax.inference.stills import Still
-from ldip_jax.inference.streaming import Layout
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceRules
+from ldip_jax.inference.spill import Holder, Spilled, crop, load
+from ldip_jax.inference.streaming import TileLayout
 from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
@@ -72,8 +72,8 @@ def test_what_waits_on_disk_comes_back_and_leaves_no_file(rng, tmp_path, monkeyp
     for values, spilled in zip(maps, held, strict=True):
         assert isinstance(spilled, Spilled)
         np.testing.assert_array_equal(load(spilled), values)
-        np.testing.assert_array_equal(part(spilled, box), values[box.index])
-        np.testing.assert_array_equal(part(values, box), values[box.index])
+        np.testing.assert_array_equal(crop(spilled, box), values[box.index])
+        np.testing.assert_array_equal(crop(values, box), values[box.index])
     assert held[1].dtype == ml_dtypes.bfloat16
     assert os.listdir(tmp_path) == []
     # Places are used again.
@@ -92,7 +92,7 @@ def test_a_tile_gets_the_surroundings_of_its_places(rng):
     weight = jnp.ones((1, 40, 50, 1))
     # One place is far away, and is left out.
     warp = warp.at[0, 0, 0].set(jnp.array([5.0, 290.0]))
-    cropped, places, weights = surroundings(detail, warp, weight)
+    cropped, places, weights = detail_crop(detail, warp, weight)
     assert cropped.shape == (1, 128, 128, 2)
     assert weights[0, 0, 0, 0] == 0.0
     assert weights.sum() == weight.sum() - 1
@@ -102,7 +102,7 @@ def test_a_tile_gets_the_surroundings_of_its_places(rng):
     )
     # A whole frame gets all of it.
     everywhere = jnp.zeros((1, 300, 280, 2))
-    assert surroundings(detail, everywhere, everywhere[..., :1])[0] is detail
+    assert detail_crop(detail, everywhere, everywhere[..., :1])[0] is detail
 
 
 def test_a_reference_is_cropped_to_what_a_tile_shows(rng):
@@ -111,7 +111,7 @@ def test_a_reference_is_cropped_to_what_a_tile_shows(rng):
     warp = jnp.asarray(np.stack([x + 50, y + 40], axis=-1))[None]
     reference = Reference(image, jnp.array([[250, 300]]), warp, jnp.ones((1, 200, 240, 1)), jnp.ones(1))
     for box in (Box(range(0, 56), range(0, 56)), Box(range(144, 200), range(184, 240))):
-        cropped = reference_part(reference, box)
+        cropped = reference_crop(reference, box)
         assert cropped.image.shape == (1, 128, 128, 3)
         places = np.round(np.asarray(cropped.warp)[0]).astype(int)
         expected = np.asarray(image)[0, box.rows.start + 40 :, box.columns.start + 50 :][:56, :56]
@@ -131,8 +131,8 @@ def clip():
 
 
 def laid_out(monkeypatch, layout):
-    real = make_plan
-    monkeypatch.setattr(module, "make_plan", lambda *args: replace(real(*args), layout=layout))
+    real = plan_memory
+    monkeypatch.setattr(module, "plan_memory", lambda *args: replace(real(*args), layout=layout))
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
@@ -143,7 +143,7 @@ def test_frames_in_tiles_are_those_of_whole_frames(model, clip, matcher, monkeyp
 
     def run(layout):
         laid_out(monkeypatch, layout)
-        rules, out = Rules(0), (4 * SIZE[0], 4 * SIZE[1])
+        rules, out = ReferenceRules(0), (4 * SIZE[0], 4 * SIZE[1])
         upscaler = Upscaler(model, SIZE, out, key_stride=2, rules=rules, propagation=propagation, cuts="none")
         upscaler.check(COUNT, stills)
         done = []
@@ -153,16 +153,16 @@ def test_frames_in_tiles_are_those_of_whole_frames(model, clip, matcher, monkeyp
             assert {kind: done.count(kind) for kind in done} == {k: n for k, n in expected.items() if n}
         return frames
 
-    one = run(Layout(whole(SIZE), whole(SIZE)))
-    spilled = run(Layout(whole(SIZE), whole(SIZE), True))
+    one = run(TileLayout(whole(SIZE), whole(SIZE)))
+    spilled = run(TileLayout(whole(SIZE), whole(SIZE), True))
     np.testing.assert_allclose(spilled, one, atol=1e-6)
     halo = 4 if propagation == "carry" else 16
     tile = (24, 32) if propagation == "carry" else (40, 40)
-    detail = run(Layout(whole(SIZE), Tiling(SIZE, tile, halo, 8), True))
+    detail = run(TileLayout(whole(SIZE), Tiling(SIZE, tile, halo, 8), True))
     worst = np.abs(detail - one).max()
     # Convolutions reach no further than the halo; HRIP does, a little.
     assert worst < (1e-3 if propagation == "carry" else 2e-2)
-    everything = run(Layout(Tiling(SIZE, (32, 40), 8, 8), Tiling(SIZE, tile, halo, 8), True))
+    everything = run(TileLayout(Tiling(SIZE, (32, 40), 8, 8), Tiling(SIZE, tile, halo, 8), True))
     assert 0.0 < np.abs(everything - one).max() < 0.1
     assert np.sqrt(np.mean(np.square(everything - one))) < 2e-3
 
@@ -174,43 +174,43 @@ def test_the_arbitrary_scale_head_works_in_tiles(networks, clip, monkeypatch):
         laid_out(monkeypatch, layout)
         return np.stack(list(Upscaler(model, SIZE, out).frames(clip[:2])))
 
-    one = run(Layout(whole(SIZE), whole(SIZE)))
+    one = run(TileLayout(whole(SIZE), whole(SIZE)))
     # The head's convolutions reach 9 pixels of the output, and the tiles' halo is as wide.
-    tiles = run(Layout(whole(SIZE), Tiling(SIZE, (32, 40), 8, 8), True))
+    tiles = run(TileLayout(whole(SIZE), Tiling(SIZE, (32, 40), 8, 8), True))
     np.testing.assert_allclose(tiles, one, atol=1e-5)
 
 
 def test_a_plan_keeps_to_its_budget_and_names_the_least(model, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
-    roomy = upscaler.plan(100, 2)
+    roomy = upscaler.memory_plan(100, 2)
     upscaler.memory = 2**40
-    assert upscaler.plan(100, 2).layout.spill is False
+    assert upscaler.memory_plan(100, 2).layout.spill is False
     budgets = [n * 2**30 for n in (64, 16, 8, 4, 3)]
     counts = []
     for budget in budgets:
         upscaler.memory = budget
-        made = upscaler.plan(100, 2)
+        made = upscaler.memory_plan(100, 2)
         assert made.memory <= budget == made.budget
         assert (made.disk > 0) == made.layout.spill
         counts.append((made.layout.recurrence.count, made.layout.detail.count))
     assert counts == sorted(counts)
     assert counts[0] == (1, 1) != counts[-1]
-    assert roomy.length == made.length
+    assert roomy.window_length == made.window_length
     upscaler.memory = 2**30
     with pytest.raises(InputError, match=r"memory 1024M: frames of 960x540 need at least \d+M") as caught:
         upscaler.check(100, ())
     upscaler.memory = int(str(caught.value).split("at least ")[1].split("M")[0]) * 2**20
     upscaler.check(100, ())
     with pytest.raises(InputError, match=r"free of the .* that this clip needs on disk"):
-        make_plan(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
+        plan_memory(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
 
 
 def task_of(upscaler, monkeypatch):
     tasks = []
     monkeypatch.setattr(
-        module, "make_plan", lambda task, budget: tasks.append(task) or make_plan(task, budget)
+        module, "make_plan", lambda task, budget: tasks.append(task) or plan_memory(task, budget)
     )
     upscaler.memory += 1  # A plan for the same memory is not made again.
-    upscaler.plan(100)
+    upscaler.memory_plan(100)
     return tasks[0]

@@ -8,10 +8,10 @@ import pytest
 
 from ldip_jax.inference import streaming as windows_module
 from ldip_jax.inference import upscaler as module
-from ldip_jax.inference.keyframes import key_frames
+from ldip_jax.inference.keyframes import select_key_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import to_size
-from ldip_jax.inference.references import Rules
+from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.streaming import OVERLAP
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
@@ -93,7 +93,7 @@ def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, mon
 def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut, propagation):
     if cut:
         small_windows(monkeypatch)
-    rules = Rules(3, 2, 0.05)
+    rules = ReferenceRules(3, 2, 0.05)
     upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=rules, propagation=propagation)
     done = Counter()
     frames = list(upscaler.frames(clip[:count], stills(given), lambda kind: done.update([kind])))
@@ -111,10 +111,10 @@ def test_work_of_the_backbone_alone(models, clip):
 
 
 def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, clip, matcher, monkeypatch):
-    upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=Rules(2, 5, 0.05))
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=ReferenceRules(2, 5, 0.05))
     small_windows(monkeypatch)
     list(upscaler.frames(clip[:26], stills(1)))
-    assert sorted(upscaler.choices) == key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24]
+    assert sorted(upscaler.choices) == select_key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24]
     for key, choices in upscaler.choices.items():
         assert choices[0].name == "still0"
         (own,) = [int(choice.name.removeprefix("frame ")) for choice in choices[1:]]
@@ -127,7 +127,7 @@ def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models, clip, matcher, propagation):
-    short, rules = clip[:7], Rules(3, 2, 0.05)
+    short, rules = clip[:7], ReferenceRules(3, 2, 0.05)
 
     def run(name):
         upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=rules, propagation=propagation)
@@ -146,8 +146,10 @@ def test_lrrf_is_spared_where_no_still_takes_part(models, clip, matcher):
 
     def run(confidence, spare, given):
         matcher.confidence = confidence
-        rules = Rules(exclude=2)
-        upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=rules, spare=spare)
+        rules = ReferenceRules(exclude=2)
+        upscaler = Upscaler(
+            models["trained"], LR, HR, key_stride=4, rules=rules, backbone_only_if_unmatched=spare
+        )
         return upscaler, np.stack(list(upscaler.frames(short, stills(given))))
 
     alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
@@ -172,7 +174,13 @@ def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
     alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
     matcher.blind = {4, 5, 6}
     upscaler = Upscaler(
-        models["trained"], LR, HR, key_stride=4, rules=Rules(exclude=0), spare=True, cuts=(4,)
+        models["trained"],
+        LR,
+        HR,
+        key_stride=4,
+        rules=ReferenceRules(exclude=0),
+        backbone_only_if_unmatched=True,
+        cuts=(4,),
     )
     frames = np.stack(list(upscaler.frames(short, stills(1))))
     np.testing.assert_array_equal(frames[4:], alone[4:])
@@ -182,7 +190,15 @@ def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
     assert used == {0: [True], 3: [True], 4: [False], 6: [False]}
     assert {name for _, name in matcher.asked} == {"still0"}
     # Own frames that are asked for are references all the same.
-    asked = Upscaler(models["trained"], LR, HR, key_stride=4, rules=Rules(1, 0, 0.05), spare=True, cuts=(4,))
+    asked = Upscaler(
+        models["trained"],
+        LR,
+        HR,
+        key_stride=4,
+        rules=ReferenceRules(1, 0, 0.05),
+        backbone_only_if_unmatched=True,
+        cuts=(4,),
+    )
     list(asked.frames(short, stills(1)))
     assert asked.backbone_only_frames == 0
 
@@ -191,7 +207,7 @@ def test_matches_are_made_again_unless_remembered(models, clip, matcher):
     short = clip[:7]
     for remember, factor in ((False, 2), (True, 1)):
         matcher.asked.clear()
-        rules = Rules(2, 2, 0.05)
+        rules = ReferenceRules(2, 2, 0.05)
         upscaler = Upscaler(models["untrained"], LR, HR, rules=rules, remember=remember)
         first = np.stack(list(upscaler.frames(short, stills(1))))
         asked = len(matcher.asked)
@@ -201,7 +217,7 @@ def test_matches_are_made_again_unless_remembered(models, clip, matcher):
 
 
 def test_a_folder_of_matches_knows_no_own_frames(models, tmp_path):
-    upscaler = Upscaler(models["trained"], LR, HR, rules=Rules(5, 0, 0.05), matcher=str(tmp_path))
+    upscaler = Upscaler(models["trained"], LR, HR, rules=ReferenceRules(5, 0, 0.05), matcher=str(tmp_path))
     assert "match" not in {kind for kind, n in upscaler.work(9).items() if n}
     assert upscaler.work(9, stills(2))["match"] == 2 * 2
 

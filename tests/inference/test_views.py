@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.inference.references import Choice, Clip, ReferenceFinder, Rules
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import ReferenceChoice, ReferenceFinder, ReferenceRules, WindowFrames
 from tests.inference.test_references import FIRST, HR, SCALE, StubMatcher, clip
 
 
@@ -29,10 +29,10 @@ def test_a_still_that_shows_more_is_cut_to_what_the_key_frame_shows():
     image, frame = wide_and_frame()
     matcher = SameViewMatcher({})
     seen = clip()
-    seen = Clip(seen.first, seen.frames, lambda place: jnp.asarray(frame[None]))
-    finder = ReferenceFinder(matcher, Rules(0, as_given=True))
-    (reference,), choices = finder.of_stills(seen, 8, [Still("wide", image)], SCALE, lambda _: None)
-    assert choices == [Choice("wide", 1.0, used=True)]
+    seen = WindowFrames(seen.first, seen.frames, lambda place: jnp.asarray(frame[None]))
+    finder = ReferenceFinder(matcher, ReferenceRules(0, as_given=True))
+    (reference,), choices = finder.match_stills(seen, 8, [Still("wide", image)], SCALE, lambda _: None)
+    assert choices == [ReferenceChoice("wide", 1.0, used=True)]
     first, second = matcher.coarse_calls
     assert first.name == "wide"
     # A third of the still and a margin around it, then made no denser than the key-frame.
@@ -49,9 +49,9 @@ def test_a_still_that_shows_more_is_cut_to_what_the_key_frame_shows():
 def test_a_still_that_shows_less_is_trusted_where_it_is_alone():
     image, frame = wide_and_frame()
     matcher = SameViewMatcher({})
-    seen = Clip(FIRST, clip().frames, lambda place: jnp.asarray(image[None]))
-    finder = ReferenceFinder(matcher, Rules(0, as_given=True))
-    (reference,), (choice,) = finder.of_stills(seen, 8, [Still("close", frame)], SCALE, lambda _: None)
+    seen = WindowFrames(FIRST, clip().frames, lambda place: jnp.asarray(image[None]))
+    finder = ReferenceFinder(matcher, ReferenceRules(0, as_given=True))
+    (reference,), (choice,) = finder.match_stills(seen, 8, [Still("close", frame)], SCALE, lambda _: None)
     # A ninth of the key-frame, but for the identity that the stub says: it is what the margin leaves of it.
     assert 0.04 < choice.share < 0.12
     sure = np.asarray(reference.confidence)[0, ..., 0] > 0
@@ -66,8 +66,8 @@ def test_a_still_that_shows_less_is_trusted_where_it_is_alone():
 def test_a_still_of_something_else_is_matched_once():
     _, frame = wide_and_frame()
     matcher = SameViewMatcher({})
-    seen = Clip(FIRST, clip().frames, lambda place: jnp.asarray(frame[None]))
+    seen = WindowFrames(FIRST, clip().frames, lambda place: jnp.asarray(frame[None]))
     other = np.random.default_rng(9).random((200, 300, 3), np.float32)
-    finder = ReferenceFinder(matcher, Rules(0, as_given=True))
-    assert finder.of_stills(seen, 8, [Still("other", other)], SCALE, lambda _: None)[0] == []
+    finder = ReferenceFinder(matcher, ReferenceRules(0, as_given=True))
+    assert finder.match_stills(seen, 8, [Still("other", other)], SCALE, lambda _: None)[0] == []
     assert [pair.name for pair in matcher.coarse_calls] == ["other"]

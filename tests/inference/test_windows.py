@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ldip_jax.inference import streaming as module
-from ldip_jax.inference.keyframes import key_frames
-from ldip_jax.inference.streaming import LONGEST, MOST, OVERLAP, overlap, window_length, windows
+from ldip_jax.inference.keyframes import select_key_frames
+from ldip_jax.inference.streaming import MAX_LENGTH, MAX_OVERLAP, OVERLAP, overlap, window_length, windows
 
 LENGTH, SHARED = 10, 3
 
@@ -64,15 +64,15 @@ def test_a_window_does_not_change_when_the_next_is_read():
 
 def test_lengths_follow_the_budget_between_their_bounds(monkeypatch):
     for propagation in (None, "hrip", "carry", "both"):
-        assert window_length((16, 16), (64, 64), 131, propagation) == LONGEST
-        for shared in (OVERLAP, MOST):
+        assert window_length((16, 16), (64, 64), 131, propagation) == MAX_LENGTH
+        for shared in (OVERLAP, MAX_OVERLAP):
             assert window_length((2160, 3840), (8640, 15360), 131, propagation, shared) == 3 * shared
     size, out = (180, 320), (720, 1280)
     lengths = {
         propagation: window_length(size, out, 131, propagation)
         for propagation in (None, "hrip", "carry", "both")
     }
-    assert 3 * OVERLAP < lengths["hrip"] == lengths["both"] < lengths["carry"] < lengths[None] <= LONGEST
+    assert 3 * OVERLAP < lengths["hrip"] == lengths["both"] < lengths["carry"] < lengths[None] <= MAX_LENGTH
     # What is held for a frame: LR features and frame; with LRRF a float16 image, with HRIP a residual too.
     image, residual = np.prod(out) * 3 * 2, np.prod(out) * 64 * 2
     assert lengths["carry"] * (image + np.prod(size) * 64 * 4) <= module.BUDGET
@@ -87,7 +87,7 @@ def test_a_frame_beside_a_seam_has_the_same_key_frames_in_both_windows(stride):
     shared = overlap(stride)
 
     def neighbours(window, frame):
-        keys = key_frames(window.first, len(window.frames), stride, ends=window.last)
+        keys = select_key_frames(window.first, len(window.frames), stride, ends=window.last)
         return max(k for k in keys if k <= frame), min((k for k in keys if k >= frame), default=None)
 
     cuts = cut(6 * max(shared, 16) + 4, 3 * shared, shared)
@@ -101,10 +101,10 @@ def test_a_frame_beside_a_seam_has_the_same_key_frames_in_both_windows(stride):
 
 def test_windows_share_no_more_than_a_few_frames():
     assert overlap(1) == OVERLAP
-    assert overlap(1000) == MOST
+    assert overlap(1000) == MAX_OVERLAP
 
 
-@pytest.mark.parametrize("shared", [OVERLAP, MOST])
+@pytest.mark.parametrize("shared", [OVERLAP, MAX_OVERLAP])
 def test_even_the_shortest_window_moves_on(shared):
     shortest = window_length((2160, 3840), (8640, 15360), 131, "hrip", shared)
     assert [window.frames[i] for window in cut(80, shortest, shared) for i in window.keep] == list(range(80))

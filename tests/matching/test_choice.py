@@ -9,8 +9,8 @@ from ldip_jax.matching.choice import PrecomputedMatcher
 
 def test_an_unknown_name_is_refused_with_the_ones_that_exist(tmp_path):
     with pytest.raises(InputError, match="gmflo: no such matcher; give gmflow, flow, or a folder"):
-        choice.choose_matcher("gmflo", {})
-    assert isinstance(choice.choose_matcher(tmp_path, {}), PrecomputedMatcher)
+        choice.load_matcher("gmflo", {})
+    assert isinstance(choice.load_matcher(tmp_path, {}), PrecomputedMatcher)
 
 
 @pytest.mark.parametrize("refine", [True, False])
@@ -20,5 +20,5 @@ def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
     weights = SimpleNamespace(params={"of": "gmflow"})
     monkeypatch.setattr(choice, "load_weights", lambda name, **options: weights)
     monkeypatch.setattr(choice, "GMFlowMatcher", lambda *params: given.append(params) or made)
-    assert choice.choose_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
+    assert choice.load_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
     assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]

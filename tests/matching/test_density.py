@@ -81,7 +81,7 @@ def test_a_reference_of_the_same_density_is_not_touched(rng):
 
 
 def test_reduced_images_are_kept_and_the_oldest_are_dropped(rng):
-    reduce = ReferenceReducer(kept=2)
+    reduce = ReferenceReducer(capacity=2)
     first, match = dense_pair(2.0, rng, "first")
     image = reduce(first, match)[0].reference
     assert reduce(first, match)[0].reference is image

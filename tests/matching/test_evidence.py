@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.matching.evidence import find_evidence, warped
+from ldip_jax.matching.evidence import measure_evidence, warp_reference
 from ldip_jax.matching.matcher import Match
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.warp import pixel_grid
@@ -25,7 +25,7 @@ ANCHOR = blurred(SHARP, 1.5)
 def evidence(shown, confidence=None):
     if confidence is None:
         confidence = jnp.ones((1, *SIZE, 1))
-    return find_evidence(ANCHOR, shown, Match(pixel_grid(*SIZE)[None], confidence), SCALE)
+    return measure_evidence(ANCHOR, shown, Match(pixel_grid(*SIZE)[None], confidence), SCALE)
 
 
 def test_a_true_still_is_alike_and_sharper():
@@ -70,5 +70,5 @@ def test_only_confident_places_count():
 
 def test_warped_brings_a_reference_to_the_key_frame():
     shift = jnp.array([3.0, -2.0])[None, None, None]
-    made = np.asarray(warped(SHARP, pixel_grid(*SIZE)[None] + shift))
+    made = np.asarray(warp_reference(SHARP, pixel_grid(*SIZE)[None] + shift))
     np.testing.assert_allclose(made[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)

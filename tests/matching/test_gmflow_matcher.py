@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.inference.shortlist import ranked
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.shortlist import rank_stills
 from ldip_jax.matching.dense import resize_image
 from ldip_jax.matching.density import median_scale
 from ldip_jax.matching.gmflow import GMFlowMatcher
@@ -51,7 +51,7 @@ def test_stills_of_the_scene_rank_before_others_in_any_order(matcher, scene, see
     wrong = [Still(f"wrong{n}", blocks(seed=10 * (seed + 1) + n, height=180, width=240)) for n in range(6)]
     stills = right + wrong
     np.random.default_rng(seed).shuffle(stills)
-    rows = ranked(matcher, soft, stills)
+    rows = rank_stills(matcher, soft, stills)
     assert {row.still.name for row in rows[:2]} == {"right12", "right36"}
     assert [row.likely for row in rows[:2]] == [True] * 2
 

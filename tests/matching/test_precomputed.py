@@ -14,7 +14,7 @@ H, W = 6, 8
 @pytest.fixture
 def pair():
     reference = np.zeros((1, 5, 7, 3), np.float32)
-    return Pair(np.zeros((1, H, W, 3), np.float32), reference, key=12, name="still one")
+    return Pair(np.zeros((1, H, W, 3), np.float32), reference, key_frame=12, name="still one")
 
 
 def arrays(**changes):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldip_jax.matching.view import View, correlation, find_view, reframed
+from ldip_jax.matching.view import View, correlation, find_view, reframe
 
 SCENE = (360, 640)
 
@@ -85,15 +85,15 @@ def test_correlation_is_1_at_the_place_itself_whatever_brightness_and_contrast()
 
 def test_a_still_cut_to_a_view_within_it():
     still = np.random.default_rng(5).random((40, 60, 3), np.float32)
-    shown = reframed(still, View(10, 20, 16, 24, 1.0), (16, 24))
+    shown = reframe(still, View(10, 20, 16, 24, 1.0), (16, 24))
     np.testing.assert_array_equal(shown.image, still[10:26, 20:44])
-    assert shown.box == (0, 0, 16, 24)
+    assert shown.still_box == (0, 0, 16, 24)
 
 
 def test_a_view_beyond_the_still_is_grey_there_and_holds_nothing():
     still = np.random.default_rng(6).random((8, 12, 3), np.float32)
-    shown = reframed(still, View(-4, -6, 16, 24, 1.0), (16, 24))
-    assert shown.box == (4, 6, 12, 18)
+    shown = reframe(still, View(-4, -6, 16, 24, 1.0), (16, 24))
+    assert shown.still_box == (4, 6, 12, 18)
     np.testing.assert_array_equal(shown.image[4:12, 6:18], still)
     assert np.all(shown.image[:4] == 0.5)
     assert np.all(shown.image[:, 18:] == 0.5)
@@ -103,8 +103,8 @@ def test_a_view_beyond_the_still_is_grey_there_and_holds_nothing():
 
 def test_a_view_much_denser_than_the_frame_is_made_smaller():
     still = np.full((400, 600, 3), 0.25, np.float32)
-    shown = reframed(still, View(-400, -600, 1200, 1800, 1.0), (100, 150))
+    shown = reframe(still, View(-400, -600, 1200, 1800, 1.0), (100, 150))
     assert shown.image.shape == (200, 300, 3)
-    top, left, bottom, right = shown.box
+    top, left, bottom, right = shown.still_box
     assert (bottom - top, right - left) == (67, 100)
     np.testing.assert_allclose(shown.image[top:bottom, left:right], 0.25, atol=1e-3)

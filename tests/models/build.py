@@ -10,7 +10,7 @@ from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.models.trainable import draw
+from ldip_jax.models.trainable import initialise
 
 NARROW = {"mid_channels": 8, "num_blocks": 2}
 
@@ -21,8 +21,8 @@ def _untrained(attention: str) -> dict:
     backbone, lrrf = BasicVSR(**NARROW), LRRF(attention=attention)
     frames = jnp.zeros((1, 2, 8, 8, 3))
     return {
-        "backbone": draw(lambda key: backbone.init(key, frames)["params"], jax.random.key(0)),
-        "lrrf": draw(lambda key: init_lrrf(lrrf, key), jax.random.key(1)),
+        "backbone": initialise(lambda key: backbone.init(key, frames)["params"], jax.random.key(0)),
+        "lrrf": initialise(lambda key: init_lrrf(lrrf, key), jax.random.key(1)),
     }
 
 

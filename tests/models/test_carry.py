@@ -9,15 +9,15 @@ from einops import rearrange
 from ldip_jax.models.carry import (
     Route,
     Routes,
-    as_sharp,
     blend,
     carry,
     clip_routes,
     neighbour_weights,
-    second_look,
+    refine_warp,
+    relative_sharpness,
     texture,
     to_hr,
-    within,
+    zero_outside,
 )
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.ops.blur import gaussian_blur
@@ -41,7 +41,7 @@ def hr_routes(flows, index, size=HR):
     route = lr_routes(flows, index)
     lead = route.flow.shape[:3]
     warp, sure = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
-    return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, within(warp, sure))))
+    return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, zero_outside(warp, sure))))
 
 
 def carried(rng, flows, index):
@@ -188,21 +188,21 @@ def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
     frame = jnp.asarray(rng.random((1, 32, 40, 3)), jnp.float32)
     blurred = gaussian_blur(frame, sigma)
     sharp, soft = texture(frame), texture(blurred)
-    np.testing.assert_array_equal(as_sharp(sharp, sharp), 1.0)
-    assert as_sharp(soft, sharp).max() < 0.01
-    np.testing.assert_array_equal(as_sharp(sharp, soft), 1.0)
+    np.testing.assert_array_equal(relative_sharpness(sharp, sharp), 1.0)
+    assert relative_sharpness(soft, sharp).max() < 0.01
+    np.testing.assert_array_equal(relative_sharpness(sharp, soft), 1.0)
 
 
 def test_frames_without_texture_are_not_blurred(rng):
     noise = jnp.asarray(rng.standard_normal((2, 1, 32, 40, 3)), jnp.float32)
     flat, other = texture(0.4 + 3e-4 * noise[0]), texture(0.7 + 3e-4 * noise[1])
-    np.testing.assert_allclose(as_sharp(flat, other), 1.0, atol=0.05)
+    np.testing.assert_allclose(relative_sharpness(flat, other), 1.0, atol=0.05)
 
 
 def test_blur_counts_where_it_is(rng):
     frame = jnp.asarray(rng.random((1, 32, 80, 3)), jnp.float32)
     half = frame.at[:, :, 40:].set(gaussian_blur(frame, (1.5, 1.5))[:, :, 40:])
-    share = as_sharp(texture(half), texture(frame))[0, ..., 0]
+    share = relative_sharpness(texture(half), texture(frame))[0, ..., 0]
     assert share[:, :20].min() > 0.99
     assert share[:, 60:].max() < 0.01
 
@@ -228,7 +228,7 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
     anchor, other = (jnp.asarray(rng.random((1, *size, 3)), jnp.float32) for _ in range(2))
     warp = start(grid)[None]
     warped = bilinear(other, warp, padding="border")
-    full, half = (second_look(find_flow, anchor, warped, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
+    full, half = (refine_warp(find_flow, anchor, warped, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
     true = start(grid + motion(grid))
     inner = (slice(4, -4), slice(4, -4))
     np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)

@@ -28,7 +28,7 @@ from ldip_jax.models.networks.gmflow_transformer import (
     sine_position,
     split_windows,
 )
-from ldip_jax.models.trainable import draw
+from ldip_jax.models.trainable import initialise
 from ldip_jax.ops.conv import conv2d
 from tests.published import published_params
 from tests.scenes import blocks
@@ -51,7 +51,7 @@ def golden():
 @pytest.fixture(scope="module")
 def random_params():
     image = jnp.zeros((1, 32, 32, 3))
-    return draw(lambda key: GMFlow().init(key, image, image)["params"], jax.random.key(1))
+    return initialise(lambda key: GMFlow().init(key, image, image)["params"], jax.random.key(1))
 
 
 @jax.jit

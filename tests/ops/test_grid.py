@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.models.ldip import flow_on
+from ldip_jax.models.ldip import flow_in_hr_pixels
 from ldip_jax.ops.grid import (
     Axis,
     Grid,
@@ -70,7 +70,7 @@ def test_a_flow_on_a_whole_grid_is_resized_half_pixel_bilinear(rng, size, out):
     """Up to the edges; asymmetric too, and where the sizes are no multiples, as of 9 pixels at x1.5."""
     flow = jnp.asarray(rng.standard_normal((2, *size, 2)), jnp.float32)
     grid = whole_grid(size, out)
-    np.testing.assert_allclose(flow_on(flow, out, grid), flow_on(flow, out), atol=2e-5)
+    np.testing.assert_allclose(flow_in_hr_pixels(flow, out, grid), flow_in_hr_pixels(flow, out), atol=2e-5)
     # Float32 whatever the features are.
     assert sample_flow(flow.astype(jnp.bfloat16), grid).dtype == jnp.float32
 
@@ -102,7 +102,7 @@ def axis_of_crop(rng, scale, side) -> Cropped:
 def test_a_flow_on_a_crop_is_that_of_the_whole_frame_cropped(rng, scales, side):
     rows, columns = (axis_of_crop(rng, scale, side) for scale in scales)
     flow = jnp.asarray(rng.standard_normal((1, rows.lr, columns.lr, 2)), jnp.float32)
-    whole = flow_on(flow, (rows.hr, columns.hr))[:, rows.crop, columns.crop]
+    whole = flow_in_hr_pixels(flow, (rows.hr, columns.hr))[:, rows.crop, columns.crop]
     got = sample_flow(flow[:, rows.window, columns.window], Grid(rows.axis, columns.axis))
     np.testing.assert_allclose(got, whole, atol=1e-3)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.inference.engine import backbone_frames
-from ldip_jax.inference.model import build
+from ldip_jax.inference.model import make_network
 from ldip_jax.inference.programs import Programs
 from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.networks.basicvsr_pp import BasicVSRPlusPlus
@@ -40,7 +40,7 @@ def pair(folder, **options):
 
 
 def programs(weights, band_pixels):
-    return Programs(build(None, weights, band_pixels), {"backbone": weights.params})
+    return Programs(make_network(None, weights, band_pixels), {"backbone": weights.params})
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from ldip_jax.inference.model import build
+from ldip_jax.inference.model import make_network
 from ldip_jax.inference.programs import Programs
 from ldip_jax.models.networks.iart import ImplicitAlignment, SwinIRFM
 from ldip_jax.weights.load import load_weights
@@ -49,7 +49,7 @@ def weights(twin, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def programs(weights):
-    return Programs(build(None, weights, band_pixels=800), {"backbone": weights.params})
+    return Programs(make_network(None, weights, band_pixels=800), {"backbone": weights.params})
 
 
 def test_the_configuration_is_read_from_the_file(weights):

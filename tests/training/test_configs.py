@@ -51,7 +51,7 @@ def test_all_plans_are_there():
 def test_a_plan_builds_at_full_size(name, no_weights, monkeypatch):
     config = load(name)
     config.init_from = ""
-    monkeypatch.setattr(setup, "draw", jax.eval_shape)
+    monkeypatch.setattr(setup, "initialise", jax.eval_shape)
     run = setup.make_run(config, "runs/none")
     optimizer, plan = make_optimizer(config), crop_plan(config)
     state = jax.eval_shape(lambda p: start_state(p, optimizer, ema=config.ema > 0), run.params)

@@ -46,7 +46,7 @@ def run_with(flow):
 def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monkeypatch):
     config.data.dataset = "reds"
     asked = []
-    monkeypatch.setattr(frozen, "choose_matcher", lambda *args, flow: asked.append(flow))
+    monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: asked.append(flow))
     plan = ClipPlan(frames=3, clip=3, key_frames=1, references=0)
     clip = draw(plan, Coordinates((32, 40), 3), np.random.default_rng(0))
     own, other = (frozen_networks(config, run_with(name))(clip) for name in ("spynet", flow))

@@ -13,7 +13,7 @@ from ldip_jax.data.crops import CropPlan
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder, init_decoder
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.models.trainable import draw, quick_jit
+from ldip_jax.models.trainable import initialise, quick_jit
 from ldip_jax.ops.grid import whole_grid
 from ldip_jax.training.config import StepPlan
 from ldip_jax.training.sharding import AXES
@@ -178,8 +178,8 @@ def test_the_head_can_be_taught_the_backbones_own_features(parts):
     flat, (h, w) = features[0], features.shape[2:4]
     grid = whole_grid((h, w), (4 * h, 4 * w))
     params = {
-        "as_head": draw(lambda key: net.as_head.init(key, flat, grid)["params"], jax.random.key(0)),
-        "as_decoder": draw(partial(init_decoder, net.as_decoder), jax.random.key(1)),
+        "as_head": initialise(lambda key: net.as_head.init(key, flat, grid)["params"], jax.random.key(0)),
+        "as_decoder": initialise(partial(init_decoder, net.as_decoder), jax.random.key(1)),
     }
     made = net.as_head.apply({"params": params["as_head"]}, flat, grid)
     own = net.backbone.apply({"params": frozen["backbone"]}, flat, method="upscale")

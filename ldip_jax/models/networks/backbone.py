@@ -53,8 +53,8 @@ def clip_flows(backbone: nn.Module, frames: Float[Array, "b t H W 3"]) -> Flows:
         zero = jnp.zeros_like(backbone.flow(frames[:, 0], frames[:, 0]))[:, None]
         return Flows(zero, zero)
     # Both directions in one scan: the network is compiled once.
-    ways = jnp.concatenate([here, there], axis=1), jnp.concatenate([there, here], axis=1)
-    _, flow = over_time(lambda module, _, pair: (None, module.flow(*pair)))(backbone, None, ways)
+    pairs = jnp.concatenate([here, there], axis=1), jnp.concatenate([there, here], axis=1)
+    _, flow = over_time(lambda module, _, pair: (None, module.flow(*pair)))(backbone, None, pairs)
     to_next, to_previous = jnp.split(flow, 2, axis=1)
     zero = jnp.zeros_like(flow[:, :1])
     return Flows(jnp.concatenate([to_next, zero], 1), jnp.concatenate([zero, to_previous], 1))
@@ -106,7 +106,7 @@ class TwoFrames(NamedTuple):
         return TwoFrames(out, self.last, flow, self.count + 1)
 
 
-def no_frames(features: Float[Array, "b h w c"]) -> TwoFrames:
+def initial_state(features: Float[Array, "b h w c"]) -> TwoFrames:
     """The state before the first frame of a branch; `features` gives shape and type."""
     flow = jnp.zeros((*features.shape[:-1], 2), jnp.float32)
     return TwoFrames(jnp.zeros_like(features), jnp.zeros_like(features), flow, jnp.zeros((), jnp.int32))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldip_jax.models.layers import Conv, leaky_relu, over_bands
-from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, no_frames
+from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, initial_state
 from ldip_jax.models.networks.basicvsr import ResidualTrunk
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.deform_conv import deform_conv
@@ -134,7 +134,9 @@ class BasicVSRPlusPlus(Backbone):
 
     def carry(self, frame: Float[Array, "b H W 3"]) -> TwoFrames:
         b, h, w, _ = frame.shape
-        return no_frames(jnp.zeros((b, h // self.shrink, w // self.shrink, self.mid_channels), frame.dtype))
+        return initial_state(
+            jnp.zeros((b, h // self.shrink, w // self.shrink, self.mid_channels), frame.dtype)
+        )
 
     def step(
         self,

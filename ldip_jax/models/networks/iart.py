@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from ldip_jax.models.layers import Conv, LayerNorm, dense, over_bands
-from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, no_frames
+from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, initial_state
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.models.networks.swin import SwinBlock
 from ldip_jax.ops.attention import attend_nothing, attend_one, attended_value
@@ -189,7 +189,7 @@ class IART(Backbone):
         return self.conv_first(frame)
 
     def carry(self, frame: Float[Array, "b h w 3"]) -> TwoFrames:
-        return no_frames(jnp.zeros((*frame.shape[:-1], self.embed_dim), frame.dtype))
+        return initial_state(jnp.zeros((*frame.shape[:-1], self.embed_dim), frame.dtype))
 
     def step(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ldip_jax.matching.matcher import Match, Pair, rescale
-from ldip_jax.matching.view import Reframed, View, reframed
+from ldip_jax.matching.view import Reframed, View, reframe
 from ldip_jax.ops.warp import bilinear
 
 
@@ -30,15 +30,15 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Part:
+class UsablePart:
     """The part of a matched image that may be used.
 
     Attributes:
-        shown: where the image shows the still, if the still was cropped to another view.
+        view: where the image shows the still, if the still was cropped to another view.
         mask: of any size, 1 where the image may be used and 0 elsewhere; None: it may be used everywhere.
     """
 
-    shown: Reframed | None = None
+    view: Reframed | None = None
     mask: Float[np.ndarray, "h w"] | None = None
 
     def limit(self, match: Match, pair: Pair) -> Match:
@@ -48,49 +48,51 @@ class Part:
             return rescale(match.warp, jnp.array(size[::-1], jnp.float32) / pair.reference_size)
 
         confidence = match.confidence
-        if self.shown is not None:
-            confidence = confidence * self.shown.holds(places(self.shown.image.shape[:2]))
+        if self.view is not None:
+            confidence = confidence * self.view.holds(places(self.view.image.shape[:2]))
         if self.mask is not None:
             mask = jnp.asarray(self.mask, jnp.float32)[None, ..., None]
             confidence = confidence * bilinear(mask, places(self.mask.shape[:2]), padding="border")
         return match._replace(confidence=confidence)
 
 
-def whole_part(still: Still) -> Part:
+def whole_part(still: Still) -> UsablePart:
     """The part of a still that may be used, if the still is not cropped."""
-    return Part(mask=still.mask)
+    return UsablePart(mask=still.mask)
 
 
-def cut_part(still: Still, view: View, frame: tuple[int, int]) -> tuple[Float[np.ndarray, "h w 3"], Part]:
+def cropped_part(
+    still: Still, view: View, frame: tuple[int, int]
+) -> tuple[Float[np.ndarray, "h w 3"], UsablePart]:
     """A still cropped to a view, and the part of that which may be used.
 
     Args:
         frame: (height, width) of the frame that shows the view.
     """
-    shown = reframed(still.image, view, frame)
+    shown = reframe(still.image, view, frame)
     if still.mask is None:
-        return shown.image, Part(shown)
-    mask = reframed(np.repeat(still.mask[..., None], 3, axis=-1), view, frame)
-    return shown.image, Part(shown, mask.image[..., 0])
+        return shown.image, UsablePart(shown)
+    mask = reframe(np.repeat(still.mask[..., None], 3, axis=-1), view, frame)
+    return shown.image, UsablePart(shown, mask.image[..., 0])
 
 
-def offered(key: int, stills: Sequence[Still], cuts: Collection[int]) -> list[Still]:
+def offered_stills(key_frame: int, stills: Sequence[Still], cuts: Collection[int]) -> list[Still]:
     """The stills that a key-frame is matched with: first those with a moment, from the nearest on.
 
     A still with a moment is offered to the key-frames of the same shot that have no other such still between
     them and its moment. A still without a moment is offered to all key-frames.
 
     Args:
-        key: place of the key-frame in the clip.
+        key_frame: place of the key-frame in the clip.
         cuts: places of the first frames of new shots, as far as they are known.
     """
     moments = {still.moment for still in stills if still.moment is not None}
-    near = [m for m in moments if not any(min(key, m) < cut <= max(key, m) for cut in cuts)]
-    before, after = [m for m in near if m <= key], [m for m in near if m >= key]
+    near = [m for m in moments if not any(min(key_frame, m) < cut <= max(key_frame, m) for cut in cuts)]
+    before, after = [m for m in near if m <= key_frame], [m for m in near if m >= key_frame]
     sides = {max(before, default=None), min(after, default=None)}
-    own = [still for still in stills if still.moment is not None and still.moment in sides]
-    own.sort(key=lambda still: abs(still.moment - key) if still.moment is not None else 0)
-    return own + [still for still in stills if still.moment is None]
+    bound = [still for still in stills if still.moment is not None and still.moment in sides]
+    bound.sort(key=lambda still: abs(still.moment - key_frame) if still.moment is not None else 0)
+    return bound + [still for still in stills if still.moment is None]
 
 
 def bound_moments(stills: Sequence[Still], places: range) -> set[int]:

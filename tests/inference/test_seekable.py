@@ -5,7 +5,7 @@ import pytest
 
 from ldip_jax import InputError, Upscaler
 from ldip_jax.inference import upscaler
-from ldip_jax.inference.seeking import SeekableFrames
+from ldip_jax.inference.seekable import SeekableFrames
 from ldip_jax.inference.upscaler import Segment
 from tests.networks import LR
 

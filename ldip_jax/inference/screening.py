@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.calibration import Calibration, fit_calibration
-from ldip_jax.matching.evidence import find_evidence, warped
+from ldip_jax.matching.evidence import measure_evidence, warp_reference
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.models.carry import BANDWIDTH
 from ldip_jax.ops.blur import gaussian_blur
@@ -18,12 +18,12 @@ COARSE = 2.0
 # With less likeness, a match is not genuine; with less sharpness, a still has no detail to give. True stills
 # have a likeness of at least 0.85 and a sharpness of at least 1.3; blurred by 2 pixels at x4, a sharpness of
 # 0.15.
-LEAST_LIKENESS, LEAST_SHARPNESS = 0.3, 0.7
+MIN_LIKENESS, MIN_SHARPNESS = 0.3, 0.7
 UNLIKE = "nothing in common where it seems to match"
 BLURRED = "no sharper than the upscaled frame"
 
 
-def calibrated(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pair, Calibration | None]:
+def calibrate(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pair, Calibration | None]:
     """The pair, with its reference calibrated to the key-frame: exposure, gamma and white balance.
 
     Args:
@@ -41,7 +41,7 @@ def calibrated(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pa
         small = image[0, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]]
         return np.asarray(small).reshape(-1, small.shape[-1])
 
-    shown = warped(jnp.asarray(pair.reference), match.warp)
+    shown = warp_reference(jnp.asarray(pair.reference), match.warp)
     clip, still = (gaussian_blur(jnp.asarray(x, jnp.float32), sigma) for x in (pair.anchor, shown))
     confidence = samples(match.confidence)[:, 0]
     found = fit_calibration(samples(still), samples(clip), confidence * (confidence > CONFIDENT))
@@ -50,15 +50,15 @@ def calibrated(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pa
     return replace(pair, reference=found(np.asarray(pair.reference))), found
 
 
-def objection(pair: Pair, match: Match, scale: tuple[float, float]) -> str:
+def rejection_reason(pair: Pair, match: Match, scale: tuple[float, float]) -> str:
     """Why a matched reference is not used; "" if it is used.
 
     Args:
         match: the refined match of this pair.
         scale: (H, W) divided by the size of the input video's frames.
     """
-    shown = warped(jnp.asarray(pair.reference), match.warp)
-    evidence = find_evidence(pair.anchor, shown, match, scale)
-    if evidence.likeness < LEAST_LIKENESS:
+    shown = warp_reference(jnp.asarray(pair.reference), match.warp)
+    evidence = measure_evidence(pair.anchor, shown, match, scale)
+    if evidence.likeness < MIN_LIKENESS:
         return UNLIKE
-    return BLURRED if evidence.sharpness < LEAST_SHARPNESS else ""
+    return BLURRED if evidence.sharpness < MIN_SHARPNESS else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ldip_jax.inference.upscaler import Upscaler
 
 # Seconds from one event about progress to the next.
-_EVERY = 5.0
+_PROGRESS_INTERVAL = 5.0
 
 
 class Reporter:
@@ -32,7 +32,7 @@ class Reporter:
         self._path: Path | None = args.log_json
         self._log: TextIO | None = None
         self._clip: str | None = None
-        self._told = time.monotonic()
+        self._last_progress = time.monotonic()
 
     def __enter__(self) -> "Reporter":
         if self._path is not None:
@@ -53,7 +53,7 @@ class Reporter:
         if self._log is not None:
             self._log.close()
 
-    def about(self, clip: str | None) -> None:
+    def set_clip(self, clip: str | None) -> None:
         """Which clip the events that follow are about."""
         self._clip = clip
 
@@ -76,17 +76,17 @@ class Reporter:
 
     def progress(self, share: float | None, frames: int) -> None:
         """How far the clip is; an event every few seconds."""
-        if self._log is not None and time.monotonic() - self._told > _EVERY:
-            self._told = time.monotonic()
+        if self._log is not None and time.monotonic() - self._last_progress > _PROGRESS_INTERVAL:
+            self._last_progress = time.monotonic()
             self.event("progress", share=share, frames=frames)
 
-    def event(self, what: str, **fields: object) -> None:
+    def event(self, event_name: str, **fields: object) -> None:
         """Write an event."""
         if self._log is None:
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         clip = {} if self._clip is None else {"clip": self._clip}
-        self._log.write(json.dumps({"time": now, "event": what, **clip, **fields}) + "\n")
+        self._log.write(json.dumps({"time": now, "event": event_name, **clip, **fields}) + "\n")
         self._log.flush()
 
 
@@ -94,17 +94,17 @@ def choice_lines(upscaler: "Upscaler | MRefSRUpscaler", first: int = 0) -> list[
     """A line for each key-frame: its references; `first` is added to the key-frames' places."""
     lines = []
     for key, choices in sorted(upscaler.choices.items()):
-        said = [f"{c.name} ({100 * c.share:.0f} %{', ' if c.note else ''}{c.note})" for c in choices]
-        lines.append(f"key-frame {first + key}: {', '.join(said) or 'no reference'}")
+        references = [f"{c.name} ({100 * c.share:.0f} %{', ' if c.note else ''}{c.note})" for c in choices]
+        lines.append(f"key-frame {first + key}: {', '.join(references) or 'no reference'}")
     return lines
 
 
-def methods(upscaler: "Upscaler | MRefSRUpscaler", stills: int, done: int) -> str:
+def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, frame_count: int) -> str:
     """What made a clip, for its summary.
 
     Args:
-        stills: how many were given.
-        done: frames of the clip.
+        still_count: how many were given.
+        frame_count: frames of the clip.
     """
     from ldip_jax.inference.upscaler import Upscaler
 
@@ -112,9 +112,11 @@ def methods(upscaler: "Upscaler | MRefSRUpscaler", stills: int, done: int) -> st
         return upscaler.model.title
     model = upscaler.model
     chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
-    used, own = ({choice.name for choice in chosen if choice.own is kind} for kind in (False, True))
-    said = [f"{len(used)} of {stills} stills used"] if stills else []
-    said += [f"{len(own)} of its own frames as references"] if own or not stills else []
-    said += [f"{len(upscaler.cuts)} cut{'s' * (len(upscaler.cuts) != 1)}"] if upscaler.cuts else []
-    title = model.backbone_only if upscaler.backbone_only_frames == done else model.title
-    return ", ".join([title, *said])
+    used, own = (
+        {choice.name for choice in chosen if choice.is_self_reference is kind} for kind in (False, True)
+    )
+    parts = [f"{len(used)} of {still_count} stills used"] if still_count else []
+    parts += [f"{len(own)} of its own frames as references"] if own or not still_count else []
+    parts += [f"{len(upscaler.cuts)} cut{'s' * (len(upscaler.cuts) != 1)}"] if upscaler.cuts else []
+    title = model.backbone_only if upscaler.backbone_only_frames == frame_count else model.title
+    return ", ".join([title, *parts])

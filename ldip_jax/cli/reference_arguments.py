@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ldip_jax.inference.stills import Still
+    from ldip_jax.inference.reference_images import Still
     from ldip_jax.media.clip import Clip
 
 _TIME = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Named:
+class ReferenceArgument:
     """An argument of `--ref`.
 
     Attributes:
@@ -37,7 +37,7 @@ class Named:
     moment: int | Fraction | None = None
 
 
-def parse_still(text: str) -> Named:
+def parse_reference(text: str) -> ReferenceArgument:
     """IMAGE, IMAGE@FRAME, IMAGE@MM:SS.S or IMAGE@HH:MM:SS.S; an existing file of that whole name wins.
 
     Raises:
@@ -46,14 +46,14 @@ def parse_still(text: str) -> Named:
     path = file_or_folder(text)
     head, at, tail = text.rpartition("@")
     if not at or not head or path.exists():
-        return Named(text, path)
+        return ReferenceArgument(text, path)
     moment = parse_moment(tail)
     if moment is not None:
-        return Named(text, Path(head), moment)
+        return ReferenceArgument(text, Path(head), moment)
     if Path(head).exists():
         what = "is neither a frame, such as 37, nor a time, such as 00:12.5"
         raise argparse.ArgumentTypeError(f"{text!r}: {tail!r} {what}")
-    return Named(text, path)
+    return ReferenceArgument(text, path)
 
 
 def parse_moment(text: str) -> int | Fraction | None:
@@ -69,7 +69,7 @@ def parse_moment(text: str) -> int | Fraction | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def frame_of(still: Named, clip: "Clip") -> int | None:
+def frame_of(still: ReferenceArgument, clip: "Clip") -> int | None:
     """The frame that is shown at a still's moment, counted from 0; None if the still has no moment.
 
     Raises:
@@ -100,32 +100,35 @@ def frame_at(moment: int | Fraction, clip: "Clip") -> int:
 
 
 def read_stills(
-    named: "Sequence[Named]", masks: "Sequence[str]", clip: "Clip", say: "Callable[[str], object]"
+    arguments: "Sequence[ReferenceArgument]",
+    masks: "Sequence[str]",
+    clip: "Clip",
+    notify: "Callable[[str], object]",
 ) -> "list[Still]":
     """The stills, each with its moment and its mask.
 
     Args:
         masks: arguments of `--ref-mask`, IMAGE=MASK.
-        say: receives a line for each conversion while an image is read.
+        notify: receives a line for each conversion while an image is read.
 
     Raises:
         InputError: a file cannot be read, two stills have the same name, a moment is outside the clip, or a
             mask does not fit.
     """
-    from ldip_jax.inference.stills import Still
+    from ldip_jax.inference.reference_images import Still
 
     stills: dict[str, Still] = {}
-    for still in named:
+    for still in arguments:
         frame = frame_of(still, clip)
-        image = _read(still.path, say)
+        image = _read_image(still.path, notify)
         name = still.path.stem
         if name in stills:
             raise InputError(f"{still.path}: there is another reference named {name}; rename one of them")
         stills[name] = Still(name, image, frame)
-    for name, path in split_masks(named, masks):
+    for name, path in split_masks(arguments, masks):
         if stills[name].mask is not None:
             raise InputError(f"{path}: {name} has a mask already; give one mask for each still")
-        mask = _read(path, say).mean(axis=-1)
+        mask = _read_image(path, notify).mean(axis=-1)
         height, width = stills[name].image.shape[:2]
         if mask.shape != (height, width):
             size = f"is {mask.shape[1]}x{mask.shape[0]}, but {name} is {width}x{height}"
@@ -134,14 +137,14 @@ def read_stills(
     return list(stills.values())
 
 
-def split_masks(named: "Sequence[Named]", words: "Sequence[str]") -> list[tuple[str, Path]]:
+def split_masks(arguments: "Sequence[ReferenceArgument]", masks: "Sequence[str]") -> list[tuple[str, Path]]:
     """IMAGE=MASK as the image's name and the mask's file; IMAGE is as in `--ref`, or its file, or its stem.
 
     Raises:
         InputError: there is no such still.
     """
     found = []
-    for word in words:
+    for word in masks:
         places = [place for place, letter in enumerate(word) if letter == "="]
         if not places:
             raise InputError(f"--ref-mask {word}: is not IMAGE=MASK, such as photo.png=mask.png")
@@ -149,7 +152,7 @@ def split_masks(named: "Sequence[Named]", words: "Sequence[str]") -> list[tuple[
             (
                 (still.path.stem, Path(word[place + 1 :]))
                 for place in places
-                for still in named
+                for still in arguments
                 if word[:place] in (still.text, str(still.path), still.path.stem)
             ),
             None,
@@ -160,10 +163,10 @@ def split_masks(named: "Sequence[Named]", words: "Sequence[str]") -> list[tuple[
     return found
 
 
-def _read(path: Path, say: "Callable[[str], object]") -> "np.ndarray":
+def _read_image(path: Path, notify: "Callable[[str], object]") -> "np.ndarray":
     from ldip_jax.media.images import read_image
 
     image, notes = read_image(path)
     for note in notes:
-        say(f"{path}: {note}")
+        notify(f"{path}: {note}")
     return image

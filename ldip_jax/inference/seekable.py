@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Segment, Upscaler
 
 
@@ -43,9 +43,9 @@ class SeekableFrames:
             kept: upscaled frames that are kept in memory, at least 2.
         """
         self._upscaler, self._read, self._count, self._stills = upscaler, read, count, stills
-        self._most = max(kept, 2)
-        self.size = upscaler.out
-        self._kept: OrderedDict[int, Float[np.ndarray, "H W 3"]] = OrderedDict()
+        self._capacity = max(kept, 2)
+        self.size = upscaler.out_size
+        self._cache: OrderedDict[int, Float[np.ndarray, "H W 3"]] = OrderedDict()
         self._lock = Lock()
         self._begin()
 
@@ -62,14 +62,14 @@ class SeekableFrames:
         if not 0 <= number < self._count:
             raise IndexError(f"frame {number}: the clip has frames 0 to {self._count - 1}")
         with self._lock:
-            if number not in self._kept:
+            if number not in self._cache:
                 try:
                     self._make(number)
                 except BaseException:
                     # What was interrupted cannot be continued.
                     self._begin()
                     raise
-            return self._kept[number]
+            return self._cache[number]
 
     def _begin(self) -> None:
         self._segments: Iterator[Segment] = self._upscaler.segments(
@@ -81,7 +81,7 @@ class SeekableFrames:
         """Make the frames up to `number`, as far as they lie in its window."""
         left = self._segment.places.stop - self._next
         # Hosts with several threads ask for the first frames of a window before the last of the one before.
-        if number >= self._segment.places.stop and left <= self._most // 2:
+        if number >= self._segment.places.stop and left <= self._capacity // 2:
             self._take(left)
         if number < self._next or (
             number >= self._segment.places.stop and self._next < self._segment.places.stop
@@ -96,10 +96,10 @@ class SeekableFrames:
 
     def _take(self, count: int) -> None:
         for _ in range(count):
-            self._kept[self._next] = next(self._segment.images)
+            self._cache[self._next] = next(self._segment.images)
             self._next += 1
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            if len(self._cache) > self._capacity:
+                self._cache.popitem(last=False)
         if self._next == self._segment.places.stop:
             # All images of a segment are taken only when its iterator has ended.
             next(self._segment.images, None)

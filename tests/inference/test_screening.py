@@ -7,9 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.inference.examination import BLURRED, UNLIKE, calibrated, objection
-from ldip_jax.inference.references import Choice, Clip, ReferenceFinder, Rules, read_choice
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.references import (
+    ReferenceChoice,
+    ReferenceFinder,
+    ReferenceRules,
+    WindowFrames,
+    read_choice,
+)
+from ldip_jax.inference.screening import BLURRED, UNLIKE, calibrate, rejection_reason
 from ldip_jax.matching.calibration import Calibration
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
@@ -47,10 +53,10 @@ class SamePlaceMatcher:
 
 
 def find(image, rules=None, mask=None):
-    finder = ReferenceFinder(SamePlaceMatcher(), rules or Rules(0))
-    clip = Clip(0, [ANCHOR[:, ::4, ::4]], lambda place: ANCHOR)
+    finder = ReferenceFinder(SamePlaceMatcher(), rules or ReferenceRules(0))
+    clip = WindowFrames(0, [ANCHOR[:, ::4, ::4]], lambda place: ANCHOR)
     given = Still("still", np.clip(image, 0, 1).astype(np.float32), mask=mask)
-    references, (choice,) = finder.of_stills(clip, 0, [given], SCALE, lambda _: None)
+    references, (choice,) = finder.match_stills(clip, 0, [given], SCALE, lambda _: None)
     assert len(references) == choice.used
     return references, choice
 
@@ -62,7 +68,7 @@ def image_of(reference):
 
 def test_a_true_still_is_used_bit_for_bit():
     (reference,), choice = find(SCENE)
-    assert choice == Choice("still", 1.0, used=True)
+    assert choice == ReferenceChoice("still", 1.0, used=True)
     assert choice.note == ""
     np.testing.assert_array_equal(image_of(reference), SCENE)
 
@@ -79,8 +85,8 @@ def test_an_altered_still_is_brought_back(how):
 
 def test_stills_as_given_are_left_alone():
     for image in (ALTERED["exposure"], blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
-        (reference,), choice = find(image, Rules(0, as_given=True))
-        assert choice == Choice("still", 1.0, used=True)
+        (reference,), choice = find(image, ReferenceRules(0, as_given=True))
+        assert choice == ReferenceChoice("still", 1.0, used=True)
         np.testing.assert_array_equal(image_of(reference), image)
 
 
@@ -100,7 +106,7 @@ def test_a_plain_still_matches_nothing(rng, value, noise):
 
 def test_a_threshold_of_0_turns_nothing_away():
     for image in (blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
-        assert find(image, Rules(0, threshold=0.0))[1].used
+        assert find(image, ReferenceRules(0, threshold=0.0))[1].used
 
 
 def test_a_mask_counts_before_the_threshold():
@@ -130,7 +136,7 @@ def test_a_masked_part_tells_nothing_about_exposure():
 def test_a_smaller_still_is_calibrated_too():
     small = SCENE.reshape(48, 2, 64, 2, 3).mean((1, 3))
     pair = Pair(ANCHOR, 0.8 * small[None])
-    made, found = calibrated(pair, SamePlaceMatcher().coarse(pair), SCALE)
+    made, found = calibrate(pair, SamePlaceMatcher().coarse(pair), SCALE)
     assert found is not None
     assert found.stops == pytest.approx(0.71, abs=0.08)
     assert np.abs(np.asarray(made.reference)[0] - small).mean() < 0.02
@@ -138,13 +144,13 @@ def test_a_smaller_still_is_calibrated_too():
 
 def test_a_pair_of_equals_has_nothing_to_give_but_no_other_fault():
     pair = Pair(ANCHOR, np.asarray(ANCHOR))
-    assert objection(pair, SamePlaceMatcher().coarse(pair), SCALE) == ""
+    assert rejection_reason(pair, SamePlaceMatcher().coarse(pair), SCALE) == ""
 
 
 def test_choices_survive_json():
     for choice in (
-        Choice("a", 0.5, used=True, calibration=Calibration((1.25, 1.0, 0.5), 0.8)),
-        Choice("frame 3", 0.25, used=True, own=True),
-        Choice("b", 0.0, used=False, reason=UNLIKE),
+        ReferenceChoice("a", 0.5, used=True, calibration=Calibration((1.25, 1.0, 0.5), 0.8)),
+        ReferenceChoice("frame 3", 0.25, used=True, is_self_reference=True),
+        ReferenceChoice("b", 0.0, used=False, reason=UNLIKE),
     ):
         assert read_choice(json.loads(json.dumps(asdict(choice)))) == choice

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldip_jax.cli.stills import Named, frame_of, parse_still, split_masks
+from ldip_jax.cli.reference_arguments import ReferenceArgument, frame_of, parse_reference, split_masks
 from ldip_jax.errors import InputError
 from ldip_jax.media.reader import open_clip
 from tests.cli.clips import listing, random_frames, write_folder
@@ -64,15 +64,15 @@ def refused(upscale, networks, clip, tmp_path):
     ],
 )
 def test_words(text, path, moment):
-    named = parse_still(text)
+    named = parse_reference(text)
     assert (named.text, named.path, named.moment) == (text, Path(path), moment)
 
 
 def test_a_file_of_that_name_is_the_file(tmp_path, photo):
     path = tmp_path / "photo.png@37"
     path.write_bytes(photo.read_bytes())
-    assert parse_still(str(path)).moment is None
-    assert parse_still(f"{path}@5") == Named(f"{path}@5", path, 5)
+    assert parse_reference(str(path)).moment is None
+    assert parse_reference(f"{path}@5") == ReferenceArgument(f"{path}@5", path, 5)
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,18 @@ def test_a_file_of_that_name_is_the_file(tmp_path, photo):
 )
 def test_what_is_no_moment_is_refused(photo, tail):
     with pytest.raises(argparse.ArgumentTypeError, match="neither a frame"):
-        parse_still(f"{photo}@{tail}")
+        parse_reference(f"{photo}@{tail}")
 
 
 def test_times_are_those_of_the_frames_shown(video):
     with open_clip(video) as clip:
         for seconds, frame in ((Fraction(0), 0), (Fraction(1, 30), 0), (Fraction(34, 1000), 1)):
-            assert frame_of(Named("a", Path("a"), seconds), clip) == frame
-        assert frame_of(Named("a", Path("a"), 11), clip) == 11
-        assert frame_of(Named("a", Path("a")), clip) is None
+            assert frame_of(ReferenceArgument("a", Path("a"), seconds), clip) == frame
+        assert frame_of(ReferenceArgument("a", Path("a"), 11), clip) == 11
+        assert frame_of(ReferenceArgument("a", Path("a")), clip) is None
         for moment in (12, Fraction(2, 5) + Fraction(1, 100)):
             with pytest.raises(InputError, match="that moment is not in the clip; its 12 frames of 0"):
-                frame_of(Named("a@", Path("a"), moment), clip)
+                frame_of(ReferenceArgument("a@", Path("a"), moment), clip)
 
 
 def test_times_of_a_variable_frame_rate(video):
@@ -101,9 +101,9 @@ def test_times_of_a_variable_frame_rate(video):
         object.__setattr__(clip, "count", 3)
         object.__setattr__(clip, "hold", Fraction(1, 2))
         for seconds, frame in ((0.0, 0), (0.09, 0), (0.1, 1), (1.4, 1), (1.5, 2), (1.99, 2)):
-            assert frame_of(Named("a", Path("a"), Fraction(str(seconds))), clip) == frame
+            assert frame_of(ReferenceArgument("a", Path("a"), Fraction(str(seconds))), clip) == frame
         with pytest.raises(InputError):
-            frame_of(Named("a", Path("a"), Fraction(2)), clip)
+            frame_of(ReferenceArgument("a", Path("a"), Fraction(2)), clip)
 
 
 def test_moments_that_cannot_be(refused, photo, video):
@@ -136,7 +136,7 @@ def test_a_moment_is_a_key_frame_and_its_still_serves_its_shot(upscale, networks
 
 
 def test_words_of_masks():
-    named = [parse_still(text) for text in ("stills/a.png@3", "b=c.png", "d.png")]
+    named = [parse_reference(text) for text in ("stills/a.png@3", "b=c.png", "d.png")]
     for word, expected in {
         "stills/a.png=m.png": ("a", "m.png"),
         "stills/a.png@3=m.png": ("a", "m.png"),

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import jax
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.engine import KEPT
-from ldip_jax.inference.streaming import Layout
+from ldip_jax.inference.engine import MAX_CACHED_BYTES
+from ldip_jax.inference.streaming import TileLayout
 from ldip_jax.inference.tiles import Size, Tiling, tilings, whole
 from ldip_jax.memory import SHARE, free_memory, resident, show_size
 from ldip_jax.models.ldip import LDIP
@@ -27,146 +27,146 @@ FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 48 * 2**20
 # backbone. LOOK: matching, refinement and carry of whole images. LRRF, LRRF_TILE: Ref-Fusion or HRIP, of
 # whole frames, and of tiles, which read more of references than they show. WAITING: of each reference.
 # DETAIL: of each key-frame, and of each frame that HRIP passes. IMAGE: of each frame.
-PICTURE, HEAD, LOOK, LRRF, LRRF_TILE = 48, 380, 190, 1700, 2600
+PICTURE, HEAD, LOCATE, LRRF, LRRF_TILE = 48, 380, 190, 1700, 2600
 WAITING, DETAIL, IMAGE = 24, 128, 6
 # Halos, in pixels of LR features. The recurrence has no finite reach: what HALO leaves of its error is in
 # docs/performance.md. After it, convolutions reach no further than DETAIL_HALO, and HRIP HRIP_HALO.
 HALO, DETAIL_HALO, HRIP_HALO = 32, 4, 24
 # Tiles begin at multiples of this, in pixels of LR features, and keep at least LEAST pixels along a side.
-MULTIPLE, LEAST = 8, 32
+MULTIPLE, MIN_KEPT = 8, 32
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How a clip is processed.
 
     Attributes:
         layout: tiles, and whether what waits is kept on disk.
-        length: frames of a window.
+        window_length: frames of a window.
         budget: bytes of memory that the run may use.
         memory: bytes of memory that it is expected to use.
         disk: bytes of the temporary folder that it is expected to use.
     """
 
-    layout: Layout
-    length: int
+    layout: TileLayout
+    window_length: int
     budget: int
     memory: int
     disk: int
 
 
 @dataclass(frozen=True)
-class Task:
+class Workload:
     """What decides how much memory a run takes.
 
     Attributes:
         net: the networks.
-        lr: (height, width) of LR features.
-        frame: (height, width) of the frames.
-        hr: (height, width) of HR features.
-        length: frames of a window.
-        stride: frames from one key-frame to the next.
+        lr_size: (height, width) of LR features.
+        frame_size: (height, width) of the frames.
+        hr_size: (height, width) of HR features.
+        window_length: frames of a window.
+        key_stride: frames from one key-frame to the next.
         references: at most so many at a key-frame.
-        base: bytes that the process holds before it begins.
+        base_memory: bytes that the process holds before it begins.
     """
 
     net: LDIP
-    lr: Size
-    frame: Size
-    hr: Size
-    length: int
-    stride: int
+    lr_size: Size
+    frame_size: Size
+    hr_size: Size
+    window_length: int
+    key_stride: int
     references: int
-    base: int
+    base_memory: int
 
     @property
     def refined(self) -> bool:
         return self.net.lrrf is not None
 
     @property
-    def passes(self) -> bool:
+    def runs_hrip(self) -> bool:
         """Whether HRIP passes detail through all frames."""
         return self.refined and self.net.propagation != "carry"
 
     @property
     def halo(self) -> int:
         """Of the tiles after the recurrence."""
-        return HRIP_HALO if self.passes or (self.refined and self.net.hrip_reach) else DETAIL_HALO
+        return HRIP_HALO if self.runs_hrip or (self.refined and self.net.hrip_reach) else DETAIL_HALO
 
 
 def _area(size: Size) -> int:
     return size[0] * size[1]
 
 
-def _flow_bytes(task: Task) -> int:
+def _flow_bytes(workload: Workload) -> int:
     """The flow of a pair of whole frames."""
-    pixels = _area(task.lr)
+    pixels = _area(workload.lr_size)
     need = FLOW_NETWORK * pixels + min(FLOW_BANDS, 200 * pixels)
-    if task.net.flow_net is not None and not isinstance(task.net.flow_net, SPyNet):
+    if workload.net.flow_net is not None and not isinstance(workload.net.flow_net, SPyNet):
         # All pixels are compared with each other, at an eighth of the size.
         need += 16 * (pixels // 64) ** 2
     return need
 
 
-def _memory(task: Task, layout: Layout) -> int:
+def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     """Peak memory of a run."""
-    net, n = task.net, task.length
-    lr, hr = _area(task.lr), _area(task.hr)
+    net, n = workload.net, workload.window_length
+    lr, hr = _area(workload.lr_size), _area(workload.hr_size)
     # On a device, frames are held twice: as they were read, and on the device.
-    common = task.base + FRAME * _area(task.frame) * n * (1 if layout.spill else 2)
+    common = workload.base_memory + FRAME * _area(workload.frame_size) * n * (1 if layout.spill else 2)
     step = net.backbone.step_bytes * layout.recurrence.pixels
     tile = hr * layout.detail.pixels // lr
     cut = layout.detail.count > 1
-    detail = (LRRF_TILE if cut else LRRF) if task.refined else HEAD
+    detail = (LRRF_TILE if cut else LRRF) if workload.refined else HEAD
     after = max(detail * tile, PICTURE * hr)
-    if task.refined:
+    if workload.refined:
         # Routes to the key-frames on both sides wait in memory.
-        common += 12 * lr * 2 * min(n, task.stride)
-        after = max(after, LOOK * hr)
+        common += 12 * lr * 2 * min(n, workload.key_stride)
+        after = max(after, LOCATE * hr)
     if layout.spill:
-        return common + max(_flow_bytes(task), step, after)
+        return common + max(_flow_bytes(workload), step, after)
     flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
     held = 4 * net.backbone.mid_channels * lr * n
-    if task.refined:
-        held += IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * task.references
-        held += DETAIL * hr * n if task.passes else 0
-        held += KEPT
-    recurrence = 4 * net.backbone.held_channels * lr * n + max(step, _flow_bytes(task))
+    if workload.refined:
+        held += IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * workload.references
+        held += DETAIL * hr * n if workload.runs_hrip else 0
+        held += MAX_CACHED_BYTES
+    recurrence = 4 * net.backbone.held_channels * lr * n + max(step, _flow_bytes(workload))
     return common + flows + max(recurrence, held + after)
 
 
-def _disk(task: Task, layout: Layout) -> int:
+def _peak_disk(workload: Workload, layout: TileLayout) -> int:
     """Bytes on disk at the peak of a run."""
     if not layout.spill:
         return 0
-    net, n = task.net, task.length
-    lr, hr = _area(task.lr), _area(task.hr)
+    net, n = workload.net, workload.window_length
+    lr, hr = _area(workload.lr_size), _area(workload.hr_size)
     flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
     features = 4 * net.backbone.mid_channels * lr * n
     recurrence = 4 * net.backbone.held_channels * layout.recurrence.pixels * n
     after = 0
-    if task.refined:
-        keys = n // task.stride + 2 if task.passes else 2
-        after = IMAGE * hr * n + DETAIL * hr * keys + (WAITING + 12) * hr * (task.references + 2)
-        after += 2 * FRAME * hr * n if task.passes else 0
+    if workload.refined:
+        keys = n // workload.key_stride + 2 if workload.runs_hrip else 2
+        after = IMAGE * hr * n + DETAIL * hr * keys + (WAITING + 12) * hr * (workload.references + 2)
+        after += 2 * FRAME * hr * n if workload.runs_hrip else 0
     return flows + features + max(recurrence, after)
 
 
-def _layouts(task: Task) -> Iterator[Layout]:
+def _layouts(workload: Workload) -> Iterator[TileLayout]:
     """The ways to lay out a run, the fastest first."""
-    yield Layout(whole(task.lr), whole(task.lr))
-    recurrence = list(tilings(task.lr, HALO, MULTIPLE, LEAST))
-    detail = list(tilings(task.lr, task.halo, MULTIPLE, LEAST))
+    yield TileLayout(whole(workload.lr_size), whole(workload.lr_size))
+    recurrence = list(tilings(workload.lr_size, HALO, MULTIPLE, MIN_KEPT))
+    detail = list(tilings(workload.lr_size, workload.halo, MULTIPLE, MIN_KEPT))
     # Memory grows with each of the two by itself, so each is as large as it can be beside the smallest other.
-    yield from (Layout(one, _smallest(detail), True) for one in recurrence)
-    yield from (Layout(_smallest(recurrence), one, True) for one in detail)
+    yield from (TileLayout(one, _smallest(detail), True) for one in recurrence)
+    yield from (TileLayout(_smallest(recurrence), one, True) for one in detail)
 
 
-def _smallest(ways: list[Tiling]) -> Tiling:
-    return min(ways, key=lambda tiling: tiling.pixels)
+def _smallest(tilings: list[Tiling]) -> Tiling:
+    return min(tilings, key=lambda tiling: tiling.pixels)
 
 
-def make_plan(task: Task, budget: int, disk: int | None = None) -> Plan:
+def plan_memory(workload: Workload, budget: int, disk: int | None = None) -> MemoryPlan:
     """The fastest plan within a budget of memory.
 
     Args:
@@ -176,38 +176,40 @@ def make_plan(task: Task, budget: int, disk: int | None = None) -> Plan:
     Raises:
         InputError: even the smallest tiles need more memory, or there is too little room on the disk.
     """
-    plain, *spilled = _layouts(task)
-    if _memory(task, plain) <= budget:
-        return Plan(plain, task.length, budget, _memory(task, plain), 0)
-    least = min(_memory(task, layout) for layout in spilled)
+    plain, *spilled = _layouts(workload)
+    if _peak_memory(workload, plain) <= budget:
+        return MemoryPlan(plain, workload.window_length, budget, _peak_memory(workload, plain), 0)
+    least = min(_peak_memory(workload, layout) for layout in spilled)
     if least > budget:
-        h, w = task.frame
-        smaller = f"; {advice}" if (advice := _advice(task, budget)) else ""
+        h, w = workload.frame_size
+        smaller = f"; {advice}" if (advice := _advice(workload, budget)) else ""
         raise InputError(
             f"memory {show_size(budget)}: frames of {w}x{h} need at least {show_size(least)}{smaller}"
         )
     disk = shutil.disk_usage(tempfile.gettempdir()).free if disk is None else disk
-    fits = [layout for layout in spilled if _memory(task, layout) <= budget]
-    roomy = [layout for layout in fits if _disk(task, layout) <= disk]
-    if not roomy:
-        need = min(_disk(task, layout) for layout in fits)
+    fit_in_memory = [layout for layout in spilled if _peak_memory(workload, layout) <= budget]
+    fit_on_disk = [layout for layout in fit_in_memory if _peak_disk(workload, layout) <= disk]
+    if not fit_on_disk:
+        need = min(_peak_disk(workload, layout) for layout in fit_in_memory)
         raise InputError(
             f"{tempfile.gettempdir()}: {show_size(disk)} free of the {show_size(need)} that this clip needs"
             f" on disk with memory {show_size(budget)}; set TMPDIR to a larger disk, or give more memory"
         )
     recurrence, detail = (
-        min(roomy, key=lambda layout: (part(layout).overhead, part(layout).pixels))
+        min(fit_on_disk, key=lambda layout: (part(layout).overhead, part(layout).pixels))
         for part in (lambda layout: layout.recurrence, lambda layout: layout.detail)
     )
-    layout = Layout(recurrence.recurrence, detail.detail, True)
-    return Plan(layout, task.length, budget, _memory(task, layout), _disk(task, layout))
+    layout = TileLayout(recurrence.recurrence, detail.detail, True)
+    return MemoryPlan(
+        layout, workload.window_length, budget, _peak_memory(workload, layout), _peak_disk(workload, layout)
+    )
 
 
-def _advice(task: Task, budget: int) -> str:
+def _advice(workload: Workload, budget: int) -> str:
     """An option that makes the run fit, or ""."""
-    if task.refined:
-        alone = replace(task, net=task.net.clone(parent=None, name=None, lrrf=None))
-        if min(_memory(alone, layout) for layout in _layouts(alone)) <= budget:
+    if workload.refined:
+        backbone_only = replace(workload, net=workload.net.clone(parent=None, name=None, lrrf=None))
+        if min(_peak_memory(backbone_only, layout) for layout in _layouts(backbone_only)) <= budget:
             return "only the backbone (--lrrf none) fits"
     return ""
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.inference.stills import Part, Still, bound_moments, cut_part, offered
+from ldip_jax.inference.reference_images import Still, UsablePart, bound_moments, cropped_part, offered_stills
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.matching.view import View
 from ldip_jax.ops.warp import pixel_grid
@@ -17,7 +17,7 @@ def still(name, moment=None):
 
 
 def names(key, stills, cuts=()):
-    return [each.name for each in offered(key, stills, cuts)]
+    return [each.name for each in offered_stills(key, stills, cuts)]
 
 
 def test_stills_without_a_moment_are_offered_everywhere():
@@ -73,11 +73,11 @@ def test_a_mask_takes_confidence_where_it_is_black():
     mask = np.zeros((8, 12), np.float32)
     mask[:, 6:] = 1.0
     warp = pixel_grid(8, 12)[None]
-    np.testing.assert_array_equal(limit(Part(mask=mask), IMAGE, warp), mask)
+    np.testing.assert_array_equal(limit(UsablePart(mask=mask), IMAGE, warp), mask)
     # It stays with its still where that is made smaller.
-    small = limit(Part(mask=mask), IMAGE[::2, ::2], pixel_grid(4, 6)[None])
+    small = limit(UsablePart(mask=mask), IMAGE[::2, ::2], pixel_grid(4, 6)[None])
     np.testing.assert_array_equal(small, mask[::2, ::2])
-    np.testing.assert_array_equal(limit(Part(), IMAGE, warp), 1.0)
+    np.testing.assert_array_equal(limit(UsablePart(), IMAGE, warp), 1.0)
 
 
 def test_a_mask_is_cut_with_its_still(rng):
@@ -85,7 +85,7 @@ def test_a_mask_is_cut_with_its_still(rng):
     image = rng.random((40, 60, 3)).astype(np.float32)
     given = Still("a", image, mask=mask)
     view = View(-4, 10, 24, 30, 0.9)
-    shown, part = cut_part(given, view, (24, 30))
+    shown, part = cropped_part(given, view, (24, 30))
     np.testing.assert_array_equal(shown[4:], image[:20, 10:40])
     confidence = limit(part, shown, pixel_grid(24, 30)[None])
     np.testing.assert_array_equal(confidence[4:], mask[:20, 10:40])

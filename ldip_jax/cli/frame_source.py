@@ -7,12 +7,12 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float
 
-from ldip_jax.cli.stills import frame_at
+from ldip_jax.cli.reference_arguments import frame_at
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 
 
-def part_of(args: argparse.Namespace, clip: Clip) -> tuple[int, int | None]:
+def requested_part(args: argparse.Namespace, clip: Clip) -> tuple[int, int | None]:
     """The first frame of the part to upscale, and the first one after it; None: up to the end.
 
     Raises:
@@ -38,7 +38,7 @@ def _frame(clip: Clip, flag: str, moment: int | Fraction) -> int:
     return frame_at(moment, clip)
 
 
-class Source:
+class FrameSource:
     """The frames of a clip one by one.
 
     Attributes:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from ldip_jax.inference.stills import Still
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Upscaler
 
 # The trial: so many frames, cut down to their middle if they are larger than this.
-TRIAL, HEIGHT, WIDTH = 3, 96, 160
+TRIAL_FRAMES, HEIGHT, WIDTH = 3, 96, 160
 
 
 def _middle(frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "_ _ 3"]:
@@ -21,7 +21,7 @@ def _middle(frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "_ _ 3"]:
     return frame[top : top + HEIGHT, left : left + WIDTH]
 
 
-def expected_seconds(
+def estimate_seconds(
     upscaler: Upscaler,
     frames: Sequence[Float[np.ndarray, "h w 3"]],
     stills: Sequence[Still],
@@ -37,7 +37,7 @@ def expected_seconds(
         frames: the first frames of the clip.
         stills: the user's reference images.
     """
-    trial = [_middle(frame) for frame in frames[:TRIAL]]
+    trial = [_middle(frame) for frame in frames[:TRIAL_FRAMES]]
     small = upscaler.for_frames(trial[0].shape[:2])
     spent: dict[str, float] = defaultdict(float)
     done: dict[str, float] = defaultdict(float)
@@ -46,7 +46,7 @@ def expected_seconds(
     for _ in range(2):
         spent.clear()
         done.clear()
-        list(small.frames(trial, stills, _watch(spent, done, costs)))
+        list(small.frames(trial, stills, _timer(spent, done, costs)))
     usual = sum(spent.values()) / sum(done.values())
     whole = upscaler.costs(count, len(stills))
     pieces = upscaler.work(count, stills)
@@ -54,7 +54,7 @@ def expected_seconds(
     return sum(n * whole[kind] * rates.get(kind, usual) for kind, n in pieces.items() if n)
 
 
-def _watch(spent: dict[str, float], done: dict[str, float], costs: dict[str, float]) -> Callable[[str], None]:
+def _timer(spent: dict[str, float], done: dict[str, float], costs: dict[str, float]) -> Callable[[str], None]:
     """Adds up the time between two reports, as that of the second one's kind, and its cost."""
     last = time.perf_counter()
 
