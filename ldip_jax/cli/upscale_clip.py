@@ -5,7 +5,7 @@ import base64
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,10 @@ class _ClipRun:
                     key: upscaler.choices[key] for key in upscaler.choices if key in segment.places
                 }
                 extra = {
-                    "choices": {key: list(map(asdict, chosen)) for key, chosen in segment_choices.items()},
+                    "choices": {
+                        key: [choice.as_json() for choice in chosen]
+                        for key, chosen in segment_choices.items()
+                    },
                     "backbone_only_frames": upscaler.backbone_only_frames - backbone_only_before,
                     **({"samples": sample_pngs} if sample_pngs else {}),
                 }

@@ -131,7 +131,7 @@ def run_unit(
             if watch is not None:
                 watch(frame, image)
     choices = {
-        str(key): [asdict(choice) for choice in chosen] for key, chosen in sorted(upscaler.choices.items())
+        str(key): [choice.as_json() for choice in chosen] for key, chosen in sorted(upscaler.choices.items())
     }
     return {
         "frames": rows,

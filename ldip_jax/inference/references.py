@@ -1,7 +1,7 @@
 """Finds, selects and prepares a key-frame's references: first stills, then distant frames of the clip."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -53,6 +53,12 @@ class ReferenceChoice:
     calibration: Calibration | None = None
     reason: str = ""
 
+    def as_json(self) -> dict[str, Any]:
+        """As JSON, for results and for runs that resume; `read_choice` is the inverse."""
+        values = asdict(self)
+        values["own"] = values.pop("is_self_reference")
+        return values
+
     @property
     def note(self) -> str:
         """What to report besides the share: why it is not used, else how it was calibrated; or ""."""
@@ -62,12 +68,13 @@ class ReferenceChoice:
 
 
 def read_choice(values: Mapping[str, Any]) -> ReferenceChoice:
-    """The inverse of `dataclasses.asdict`; also reads what earlier versions wrote as JSON."""
+    """The inverse of `ReferenceChoice.as_json`."""
     calibration = values.get("calibration")
     if calibration is not None:
         calibration = Calibration(tuple(calibration["gain"]), calibration["gamma"])
-    renamed = {"is_self_reference" if name == "own" else name: value for name, value in values.items()}
-    return ReferenceChoice(**{**renamed, "calibration": calibration})
+    stored = {**values, "calibration": calibration}
+    stored["is_self_reference"] = stored.pop("own", False)
+    return ReferenceChoice(**stored)
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class LDIP(nn.Module):
         # Some backbones compute flow on smaller frames.
         own, other = (resize_bilinear(texture(x), lr) for x in (frame, key_frame))
         sharp = relative_sharpness(own, bilinear(other, places, padding="border"))
-        warp, confidence = to_hr(route._replace(sure=route.confidence * sharp), size)
+        warp, confidence = to_hr(route._replace(confidence=route.confidence * sharp), size)
         warped = bilinear(key_image, warp, padding="border")
         scale = (size[0] / lr[0], size[1] / lr[1])
         warp = refine_warp(self.backbone.spynet, image, warped, warp, scale, max(1, int(min(scale) / 2)))
