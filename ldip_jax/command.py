@@ -208,6 +208,18 @@ def memory_size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_memory_flag(group: argparse._ArgumentGroup) -> None:
+    """Adds --memory."""
+    group.add_argument(
+        "--memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="memory to keep to, such as 1500M or 8G: on a CPU that of the whole process, on a GPU that of"
+        " the device. Large frames are cut into tiles, and what waits is kept in a temporary file (in TMPDIR)"
+        " (default: three quarters of what is free)",
+    )
+
+
 def parse_cuts(text: str) -> Literal["auto", "none"] | tuple[int, ...]:
     """The argument of `--cuts`: auto, none, or FRAME,... (first frames of new shots, counted from 0).
 

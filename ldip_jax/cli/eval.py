@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldip_jax.command import add_method_flags, add_reference_flags, count, parse_shard
+from ldip_jax.command import add_memory_flag, add_method_flags, add_reference_flags, count, parse_shard
 from ldip_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,8 +180,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="score every N-th clip from the I-th; auto: as given by srun, or by COORDINATOR, NUM_PROCESSES"
         " and PROCESS_ID. All processes share one --output",
     )
+    add_memory_flag(work)
     add("--report-clip", metavar="NAME", help="the clip that report.html shows (default: the first)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, needs_less="a smaller --memory makes smaller tiles")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,14 @@ import argparse
 from fractions import Fraction
 
 from ldip_jax.cli.reference_arguments import parse_moment, parse_reference
-from ldip_jax.command import add_reference_flags, count, file_or_folder, memory_size, parse_cuts, parse_shard
+from ldip_jax.command import (
+    add_memory_flag,
+    add_reference_flags,
+    count,
+    file_or_folder,
+    parse_cuts,
+    parse_shard,
+)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -248,17 +255,10 @@ def add_output(parser: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_memory(parser: argparse._ArgumentGroup) -> None:
+def add_memory(group: argparse._ArgumentGroup) -> None:
     """Memory, and what is said before the work."""
-    add = parser.add_argument
-    add(
-        "--memory",
-        type=memory_size,
-        metavar="SIZE",
-        help="memory to keep to, such as 1500M or 8G: on a CPU that of the whole process, on a GPU that of"
-        " the device. Large frames are cut into tiles, and what waits is kept in a temporary file (in TMPDIR)"
-        " (default: three quarters of what is free)",
-    )
+    add = group.add_argument
+    add_memory_flag(group)
     add(
         "--dry-run",
         action="store_true",

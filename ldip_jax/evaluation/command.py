@@ -117,6 +117,7 @@ def _networks(args: argparse.Namespace, config: Any) -> "Networks":
         rules=rules,
         propagation=args.propagation,
         mrefsr=_mrefsr(args),
+        memory=args.memory,
     )
 
 

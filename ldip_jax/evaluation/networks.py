@@ -86,6 +86,7 @@ class Networks:
         cross: an export without ICA, for the column that is compared with it.
         matcher, key_stride, rules, propagation: see `Upscaler`.
         mrefsr: MRefSR, for the columns of it; None if there are none.
+        memory: bytes of memory to keep to; None: what is free, less a margin. See `Upscaler`.
     """
 
     backbone: str = "basicvsr-reds4"
@@ -96,6 +97,7 @@ class Networks:
     rules: ReferenceRules = field(default_factory=ReferenceRules)
     propagation: str | None = None
     mrefsr: MRefSRModel | None = None
+    memory: int | None = None
 
 
 Method = Upscaler | Bicubic | LinearTransfer | MRefSRUpscaler
@@ -200,6 +202,7 @@ class Models:
                 backbone_only_if_unmatched=self._networks.checkpoint == "default"
                 and export is not None
                 and export.wants_stills,
+                memory=self._networks.memory,
                 progress=self._say,
             )
         return self._upscalers[key]

@@ -237,6 +237,21 @@ def test_five_references_and_the_two_at_the_ends(evaluate, calls, networks):
     assert given["one, x2.5, w/o ref"] == given["one, x2.5, backbone"] == []
 
 
+def test_the_memory_to_keep_to(evaluate, calls, networks):
+    words = ("--protocol", "table5", "--columns", "backbone", "full", "--checkpoint", networks.trained)
+    assert evaluate("--memory", "1.5G", *words).code == 0
+    assert len(calls) == 4
+    assert {call.upscaler.memory for call in calls} == {3 * 2**29}
+
+
+def test_too_little_memory_is_said_with_what_is_needed(evaluate):
+    result = evaluate("--memory", "64M")
+    assert result.code == 2
+    assert result.err.count("memory 64M: frames of ") == 2
+    assert "need at least " in result.err
+    assert "is not a size" in evaluate("--memory", "lots").err or "give a size" in evaluate("--memory", "x").err
+
+
 def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
     folder = tmp_path / "lr"
     for name in ("one", "two"):

@@ -1,0 +1,199 @@
+"""Reading ahead and writing behind: order, bounds, errors and interruptions."""
+
+import threading
+from contextlib import closing
+from threading import Event
+
+import pytest
+
+from ldip_jax.errors import InputError
+from ldip_jax.media.background import WriteBehind, read_ahead
+
+
+def numbers(count, taken=None, closed=None):
+    try:
+        for number in range(count):
+            if taken is not None:
+                taken.append(number)
+            yield number
+    finally:
+        if closed is not None:
+            closed.append(threading.current_thread().name)
+
+
+def wait_for(condition):
+    """Until another thread has brought it about; pytest's own limit ends a test that waits for ever."""
+    pause = Event()
+    while not condition():
+        pause.wait(0.001)
+
+
+def threads():
+    return {thread.name for thread in threading.enumerate()} & {"reader", "writer"}
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 100])
+def test_items_come_in_order_and_the_thread_ends(most):
+    closed = []
+    assert list(read_ahead(numbers(20, closed=closed), most)) == list(range(20))
+    assert closed == ["reader" if most else threading.current_thread().name]
+    assert not threads()
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_is_read_than_may_wait(most):
+    taken = []
+    with closing(read_ahead(numbers(50, taken), most)) as items:
+        assert next(items) == 0
+        # Those that wait, and the one that waits for room.
+        wait_for(lambda: len(taken) == most + 2)
+        for number in range(1, 10):
+            assert next(items) == number
+            assert len(taken) <= number + most + 2
+
+
+def test_a_reader_that_is_not_needed_any_more_ends():
+    closed = []
+    items = read_ahead(numbers(10**9, closed=closed), 2)
+    assert [next(items), next(items)] == [0, 1]
+    items.close()
+    assert closed == ["reader"]
+    assert not threads()
+
+
+@pytest.mark.parametrize("most", [0, 2])
+@pytest.mark.parametrize("error", [InputError("a.mp4: frame 3 is damaged"), KeyboardInterrupt()])
+def test_an_error_of_the_reader_comes_after_the_frames_before_it(most, error):
+    def damaged():
+        yield from numbers(3)
+        raise error
+
+    found = []
+    items = read_ahead(damaged(), most)
+    for _ in range(3):
+        found.append(next(items))
+    with pytest.raises(type(error)) as raised:
+        next(items)
+    assert raised.value is error
+    assert found == [0, 1, 2]
+    assert not threads()
+
+
+@pytest.mark.parametrize("most", [0, 1, 5])
+def test_everything_is_written_in_order(most):
+    written, names = [], set()
+
+    def write(number):
+        written.append(number)
+        names.add(threading.current_thread().name)
+
+    with WriteBehind(most) as behind:
+        for number in range(20):
+            behind.do(write, number)
+    assert written == list(range(20))
+    assert names == {"writer" if most else threading.current_thread().name}
+    assert not threads()
+
+
+def test_the_caller_waits_for_room():
+    go, begun, written = Event(), Event(), []
+
+    def write(number):
+        begun.set()
+        go.wait()
+        written.append(number)
+
+    def give():
+        with WriteBehind(2) as behind:
+            for number in range(5):
+                behind.do(write, number)
+                given.append(number)
+
+    given: list[int] = []
+    caller = threading.Thread(target=give)
+    caller.start()
+    begun.wait()
+    # One is being written, two wait.
+    wait_for(lambda: len(given) == 3)
+    caller.join(0.05)
+    assert (given, written) == ([0, 1, 2], [])
+    go.set()
+    caller.join()
+    assert written == list(range(5))
+
+
+@pytest.mark.parametrize("most", [0, 2])
+@pytest.mark.parametrize("error", [InputError("b.mp4: no space left"), KeyboardInterrupt()])
+def test_an_error_of_the_writer_reaches_the_caller_and_ends_the_writing(most, error):
+    written = []
+
+    def write(number):
+        if number == 3:
+            raise error
+        written.append(number)
+
+    with pytest.raises(type(error)) as raised, WriteBehind(most) as behind:
+        for number in range(100):
+            behind.do(write, number)
+    assert raised.value is error
+    assert written == [0, 1, 2]
+    assert not threads()
+
+
+def test_the_last_error_is_raised_when_the_block_ends():
+    def fail():
+        raise InputError("b.mp4: no space left")
+
+    with pytest.raises(InputError, match="no space"), WriteBehind(2) as behind:
+        behind.do(fail)
+
+
+def test_an_error_is_seen_between_frames():
+    def fail():
+        raise InputError("b.mp4: no space left")
+
+    with pytest.raises(InputError, match="no space"), WriteBehind(2) as behind:
+        behind.do(fail)
+        while True:
+            behind.check()
+
+
+def test_what_was_given_is_written_before_an_interruption_goes_on():
+    go, written = Event(), []
+
+    def write(number):
+        go.wait()
+        written.append(number)
+
+    with pytest.raises(KeyboardInterrupt), WriteBehind(5) as behind:
+        for number in range(4):
+            behind.do(write, number)
+        go.set()
+        raise KeyboardInterrupt
+    assert written == [0, 1, 2, 3]
+    assert not threads()
+
+
+def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
+    go, begun, written = Event(), Event(), []
+
+    def write(number):
+        begun.set()
+        go.wait()
+        written.append(number)
+
+    behind = WriteBehind(5)
+    join = threading.Thread.join
+
+    def interrupted(self, timeout=None):
+        monkeypatch.setattr(threading.Thread, "join", join)
+        threading.Timer(0.05, go.set).start()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), behind:
+        for number in range(4):
+            behind.do(write, number)
+        begun.wait()
+        monkeypatch.setattr(threading.Thread, "join", interrupted)
+    assert written == [0]
+    assert not threads()
