@@ -4,10 +4,12 @@ import argparse
 import base64
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ldip_jax.cli.dry_run import dry_run
 from ldip_jax.cli.frame_source import FrameSource, requested_part
@@ -19,9 +21,11 @@ from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, summarise_meth
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.api import backbone_only_note
+from ldip_jax.inference.memory_plan import MIN_QUEUE
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import read_choice
 from ldip_jax.inference.upscaler import Upscaler
+from ldip_jax.media.background import WriteBehind, read_ahead
 from ldip_jax.media.clip import Clip, cut
 from ldip_jax.media.outputs import check_output
 from ldip_jax.media.reader import open_clip
@@ -187,43 +191,69 @@ class _ClipRun:
                 samples.restore(step.extra.get("samples", {}))
         title = f"{clip.path.name}"
         with Progress(title, work, upscaler.costs(), quiet=self._reporter.quiet) as progress:
+            ahead, behind = self._queues()
+            decoded = read_ahead(self._source.frames(), ahead)
+            with closing(decoded), WriteBehind(behind) as writing:
 
-            def advance(kind: str) -> None:
-                progress.advance(kind)
-                self._reporter.progress(progress.share, done)
+                def advance(kind: str) -> None:
+                    writing.check()
+                    progress.advance(kind)
+                    self._reporter.progress(progress.share, done)
 
-            frames = timed_items("decode", "", self._source.frames())
-            if samples is not None:
-                frames = samples.keep_inputs(frames)
-            for segment in upscaler.segments(frames, self._stills, advance):
-                if segment.places.stop <= done:
-                    continue
-                backbone_only_before = upscaler.backbone_only_frames
-                writer.begin(len(segment.places))
-                sample_pngs: dict[int, str] = {}
-                for place, image in zip(segment.places, segment.images, strict=True):
-                    with part("encode"):
-                        writer.write(image, self._source.numbers[place])
-                    if samples is not None and (data := samples.keep_output(place, image)) is not None:
-                        sample_pngs[place] = base64.b64encode(data).decode()
-                segment_choices = {
-                    key: upscaler.choices[key] for key in upscaler.choices if key in segment.places
-                }
-                extra = {
-                    "choices": {
-                        key: [choice.as_json() for choice in chosen]
-                        for key, chosen in segment_choices.items()
-                    },
-                    "backbone_only_frames": upscaler.backbone_only_frames - backbone_only_before,
-                    **({"samples": sample_pngs} if sample_pngs else {}),
-                }
-                writer.end(extra)
-                backbone_only_frames += upscaler.backbone_only_frames - backbone_only_before
-                choices |= segment_choices
-                done = segment.places.stop
+                frames = timed_items("decode", "", decoded)
+                if samples is not None:
+                    frames = samples.keep_inputs(frames)
+                for segment in upscaler.segments(frames, self._stills, advance):
+                    if segment.places.stop <= done:
+                        continue
+                    backbone_only_before = upscaler.backbone_only_frames
+                    writing.do(writer.begin, len(segment.places))
+                    sample_pngs: dict[int, str] = {}
+                    for place, image in zip(segment.places, segment.images, strict=True):
+                        writing.do(self._write_frame, writer, place, image, sample_pngs)
+                        # The thread that writes it is to be the last to hold it.
+                        del image
+                    segment_choices = {
+                        key: upscaler.choices[key] for key in upscaler.choices if key in segment.places
+                    }
+                    backbone_only = upscaler.backbone_only_frames - backbone_only_before
+                    extra = {
+                        "choices": {
+                            key: [choice.as_json() for choice in chosen]
+                            for key, chosen in segment_choices.items()
+                        },
+                        "backbone_only_frames": backbone_only,
+                    }
+                    writing.do(self._end_step, writer, extra, sample_pngs)
+                    backbone_only_frames += backbone_only
+                    choices |= segment_choices
+                    done = segment.places.stop
         upscaler.choices.update(choices)
         upscaler.backbone_only_frames = backbone_only_frames
         return done
+
+    def _queues(self) -> tuple[int, int]:
+        """How many frames may wait to be processed, and to be written."""
+        if self._profile is not None:
+            return 0, 0
+        if not isinstance(self._upscaler, Upscaler):
+            return MIN_QUEUE, MIN_QUEUE
+        plan = self._upscaler.memory_plan(self._clip.count, len(self._stills))
+        return plan.read_ahead, plan.write_behind
+
+    def _write_frame(
+        self, writer: Writer | PipeWriter, place: int, image: np.ndarray, sample_pngs: dict[int, str]
+    ) -> None:
+        """Write a frame; as PNG, it is added to `sample_pngs` if the report shows it."""
+        with part("encode"):
+            writer.write(image, self._source.numbers[place])
+        if self._samples is not None and (data := self._samples.keep_output(place, image)) is not None:
+            sample_pngs[place] = base64.b64encode(data).decode()
+
+    def _end_step(
+        self, writer: Writer | PipeWriter, extra: dict[str, Any], sample_pngs: dict[int, str]
+    ) -> None:
+        writer.end({**extra, **({"samples": sample_pngs} if sample_pngs else {})})
 
     def _report(self, writer: Writer | PipeWriter, done: int, seconds: float) -> None:
         clip, upscaler, source = self._clip, self._upscaler, self._source

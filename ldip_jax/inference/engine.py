@@ -1,21 +1,20 @@
 """Inference over one window: fuses references into key-frames, propagates their detail and decodes frames.
 
 `WindowFeatures` holds the LR features of all frames of the window. If HRIP runs, the residuals of its
-backward pass are also held for every frame of a shot (bfloat16, in host memory). If detail is carried
-(`Carrier`), the detail of two key-frames is held. HR features never exist for more than a few frames, and
-where frames are cut into tiles, for one tile of these.
+backward pass are also held for every frame of a shot (bfloat16; on the device, or on disk). If detail is
+carried (`Carrier`), the detail of two key-frames is held. HR features never exist for more than a few frames,
+and where frames are cut into tiles, for one tile of these.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.inference.crops import detail_crop, reference_crop
 from ldip_jax.inference.programs import Programs, add, blend_sides, extend_route, subtract
-from ldip_jax.inference.spill import Held, Spilled, crop
+from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
 from ldip_jax.inference.tiles import Tile
 from ldip_jax.models.carry import Route, identity_route
@@ -40,7 +39,7 @@ def _decode_frame(window: WindowFeatures, place: int, features: Callable[[Tile],
     """A frame's image from the HR features of its tiles; a single tile's stays on the device."""
     if len(window.tiles) == 1:
         (tile,) = window.tiles
-        return jax.block_until_ready(window.decode(features(tile), place, tile))
+        return window.in_flight.add(window.decode(features(tile), place, tile))
     image = np.empty((1, *window.size, 3), np.float32)
     for tile in window.tiles:
         there = window.hr_tile(tile)
@@ -84,7 +83,7 @@ def refined_frames(
                 current = {key: features}
                 passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
                 features = list(passes)[-1]
-            return jax.block_until_ready(subtract(features, own))
+            return window.in_flight.add(subtract(features, own))
 
         made = window.assemble(of)
         advance("fuse")
@@ -126,7 +125,7 @@ def refined_frames(
         for i, hr in zip(range(shot.start, keep.stop), made, strict=True):
             if i not in keep:
                 continue
-            image = jax.block_until_ready(window.decode(hr, i, tile))
+            image = window.in_flight.add(window.decode(hr, i, tile))
             if not by_tile:
                 advance("decode")
                 yield image
@@ -161,7 +160,7 @@ def hrip(
     """
     tile = tile or window.tiles[0]
     grid = window.grid_of(tile)
-    residuals: dict[int, np.ndarray] = {}
+    residuals: dict[int, Held] = {}
     previous = None
     for i in reversed(frames):
         own = window.hr(i, tile)
@@ -171,12 +170,13 @@ def hrip(
         flow = window.detail_flow(i, i + 1 if i + 1 in frames else -1, tile)
         previous = jnp.zeros_like(own) if previous is None else previous
         previous = programs.propagate(True, features, previous, flow, grid)
-        residuals[i] = np.asarray(subtract(previous, own))
+        residuals[i] = window.holder.hold(subtract(previous, own))
+        window.in_flight.add(previous)
         advance("backward")
     assert previous is not None, "a span holds frames"
     previous = jnp.zeros_like(previous)
     for i in range(frames.start, stop):
-        features = add(window.hr(i, tile), jnp.asarray(residuals.pop(i)))
+        features = add(window.hr(i, tile), load(residuals.pop(i)))
         flow = window.detail_flow(i, i - 1 if i - 1 in frames else -1, tile)
         previous = programs.propagate(False, features, previous, flow, grid)
         advance("forward")
@@ -287,7 +287,7 @@ class Carrier:
             detail, places, weights = detail_crop(self._held[key], crop(warp, box), crop(weight, box))
             one = self._programs.sample_detail(detail, places, weights)
             made = one if made is None else made + one
-        return jax.block_until_ready(made)
+        return self._window.in_flight.add(made)
 
     def _locate(
         self, place: int, before: int | None, after: int | None, sides: set[int]
@@ -301,7 +301,7 @@ class Carrier:
             warp, confidences[key] = self._programs.locate(
                 *this_frame, window.frames[key], window.image(key), route
             )
-            warps[key] = hold(jax.block_until_ready(warp))
+            warps[key] = hold(window.in_flight.add(warp))
         shares = dict.fromkeys(sides, 1.0)
         if before is not None and after is not None:
             shares = {before: (after - place) / (after - before), after: (place - before) / (after - before)}

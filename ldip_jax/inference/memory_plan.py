@@ -34,6 +34,8 @@ WAITING, DETAIL, IMAGE = 24, 128, 6
 HALO, DETAIL_HALO, HRIP_HALO = 32, 4, 24
 # Tiles begin at multiples of this, in pixels of LR features, and keep at least LEAST pixels along a side.
 MULTIPLE, MIN_KEPT = 8, 32
+# Bytes of frames that may wait to be processed, and of those that may wait to be written; or so many frames.
+QUEUE, MIN_QUEUE = 2**28, 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class MemoryPlan:
         budget: bytes of memory that the run may use.
         memory: bytes of memory that it is expected to use.
         disk: bytes of the temporary folder that it is expected to use.
+        read_ahead, write_behind: how many frames may wait to be processed and to be written while others are
+            processed; 0 if there is no memory for that.
     """
 
     layout: TileLayout
@@ -53,6 +57,8 @@ class MemoryPlan:
     budget: int
     memory: int
     disk: int
+    read_ahead: int = 0
+    write_behind: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,8 +154,21 @@ def _peak_disk(workload: Workload, layout: TileLayout) -> int:
     if workload.refined:
         keys = n // workload.key_stride + 2 if workload.runs_hrip else 2
         after = IMAGE * hr * n + DETAIL * hr * keys + (WAITING + 12) * hr * (workload.references + 2)
-        after += 2 * FRAME * hr * n if workload.runs_hrip else 0
+        if workload.runs_hrip:
+            after += 2 * FRAME * hr * n + DETAIL * (hr * layout.detail.pixels // lr) * n
     return flows + features + max(recurrence, after)
+
+
+def _with_queues(workload: Workload, plan: MemoryPlan) -> MemoryPlan:
+    """The plan with frames that wait to be processed and to be written, as many as fit."""
+    frame, hr, n = _area(workload.frame_size), _area(workload.hr_size), workload.window_length
+    deep = [max(MIN_QUEUE, min(n, QUEUE // (FRAME * pixels))) for pixels in (frame, hr)]
+    for ahead, behind in (deep, (MIN_QUEUE, MIN_QUEUE)):
+        # One more frame is on its way in, and one on its way out to the encoder.
+        memory = plan.memory + FRAME * frame * (ahead + 1) + (FRAME * (behind + 1) + PICTURE) * hr
+        if memory <= plan.budget:
+            return replace(plan, memory=memory, read_ahead=ahead, write_behind=behind)
+    return plan
 
 
 def _layouts(workload: Workload) -> Iterator[TileLayout]:
@@ -178,7 +197,8 @@ def plan_memory(workload: Workload, budget: int, disk: int | None = None) -> Mem
     """
     plain, *spilled = _layouts(workload)
     if _peak_memory(workload, plain) <= budget:
-        return MemoryPlan(plain, workload.window_length, budget, _peak_memory(workload, plain), 0)
+        plan = MemoryPlan(plain, workload.window_length, budget, _peak_memory(workload, plain), 0)
+        return _with_queues(workload, plan)
     least = min(_peak_memory(workload, layout) for layout in spilled)
     if least > budget:
         h, w = workload.frame_size
@@ -200,9 +220,8 @@ def plan_memory(workload: Workload, budget: int, disk: int | None = None) -> Mem
         for part in (lambda layout: layout.recurrence, lambda layout: layout.detail)
     )
     layout = TileLayout(recurrence.recurrence, detail.detail, True)
-    return MemoryPlan(
-        layout, workload.window_length, budget, _peak_memory(workload, layout), _peak_disk(workload, layout)
-    )
+    memory, on_disk = _peak_memory(workload, layout), _peak_disk(workload, layout)
+    return _with_queues(workload, MemoryPlan(layout, workload.window_length, budget, memory, on_disk))
 
 
 def _advice(workload: Workload, budget: int) -> str:

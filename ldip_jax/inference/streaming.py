@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ldip_jax.inference.in_flight import InFlight
 from ldip_jax.inference.programs import Programs
 from ldip_jax.inference.spill import Held, Holder, crop, load
 from ldip_jax.inference.tiles import Size, Tile, Tiling, scaled_box, scaled_read, whole
@@ -130,6 +130,7 @@ class WindowFeatures:
         grid: the HR grid of the arbitrary-scale head; None for the backbone's own scale.
         tiles: the tiles of all that follows the recurrence.
         holder: keeps what waits between the passes.
+        in_flight: the results that the device works on.
         size: (height, width) of HR features.
     """
 
@@ -151,6 +152,7 @@ class WindowFeatures:
         self._whole = whole(self._lr).tiles[0]
         self.tiles = self._layout.detail.tiles
         self.holder = Holder(self._layout.spill)
+        self.in_flight = InFlight()
         self.frames: Sequence[Array] = DeviceFrames(frames)
         if not self._layout.spill:
             self.frames = list(self.frames)
@@ -264,6 +266,6 @@ class WindowFeatures:
                 if branch is backbone.branches[-1]:
                     # The outputs of the branches are not needed again: only the features are held.
                     inputs[i] = (hold(self._programs.reconstruct(tuple(map(load, inputs[i])))),)
-                jax.block_until_ready(carry)
+                self.in_flight.add(carry)
                 advance("features")
         return [features for (features,) in inputs]

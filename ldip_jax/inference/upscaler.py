@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from ldip_jax.errors import InputError
 from ldip_jax.inference.cuts import AFTER, CutDetector
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
+from ldip_jax.inference.in_flight import to_host
 from ldip_jax.inference.keyframes import (
     key_frames_for_stills,
     select_key_frames,
@@ -233,7 +234,7 @@ class Upscaler:
         for window in self._windows(map(self._padded, frames)):
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
             images = self._window_images(window, stills, advance, memory_plan.layout)
-            yield Segment(places, map(self._to_output, images))
+            yield Segment(places, to_host(map(self._to_output, images)))
 
     def _detecting_cuts(
         self, frames: Iterable[Float[np.ndarray, "h w 3"]]
@@ -254,8 +255,8 @@ class Upscaler:
         down, right = self._margin
         return np.pad(frame, ((0, down), (0, right), (0, 0)), "edge") if down or right else frame
 
-    def _to_output(self, image: Image) -> Float[np.ndarray, "_ _ 3"]:
-        return np.asarray(to_size(jnp.asarray(self._without_padding(image)), self.out_size))[0]
+    def _to_output(self, image: Image) -> Float[Array, "1 _ _ 3"]:
+        return to_size(jnp.asarray(self._without_padding(image)), self.out_size)
 
     def _without_padding(self, image: Image) -> Float[Array, "_ _ _ 3"] | Float[np.ndarray, "_ _ _ 3"]:
         if not any(self._margin):

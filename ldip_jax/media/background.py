@@ -4,7 +4,7 @@ Order is kept, and each holds a bounded number of frames. What a thread raises i
 uses it, as if there were only that one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from queue import Empty, Queue
 from threading import Event, Thread
@@ -16,7 +16,7 @@ T = TypeVar("T")
 _PATIENCE = 1.0
 
 
-def read_ahead(items: Iterator[T], most: int) -> Iterator[T]:
+def read_ahead(items: Iterator[T], most: int) -> Generator[T, None, None]:
     """The same items, taken by a thread before they are asked for.
 
     Close it if not all items are taken: the thread then ends.

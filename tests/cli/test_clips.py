@@ -1,14 +1,20 @@
 """`ldip upscale` for parts of a clip, for several clips, for damaged ones, and for pipes."""
 
+import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
+from ldip_jax.cli import upscale_clip
+from ldip_jax.inference import memory_plan, upscaler
+from ldip_jax.media import sinks
+from ldip_jax.media.background import WriteBehind
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.run_folder import RunFolder
 from tests.cli.clips import listing, random_frames, read_folder, write_folder
@@ -117,6 +123,48 @@ def test_processes_share_clips_and_take_over_those_of_a_dead_one(upscale, tmp_pa
     done = upscale(*sources, "--output-dir", out, "--shard", "1/2")
     assert done.code == 0
     assert names(out) == ["clip0", "clip1", "clip2", "clip3"]
+
+
+def with_queues(monkeypatch, queue):
+    """Let so many frames wait, whatever the memory."""
+    plan = memory_plan.plan_memory
+    monkeypatch.setattr(
+        upscaler, "plan_memory", lambda *args: replace(plan(*args), read_ahead=queue, write_behind=queue)
+    )
+
+
+@pytest.mark.parametrize("name", ["b.mkv", "out"])
+def test_reading_and_writing_beside_the_computation_change_nothing(
+    upscale, video, tmp_path, monkeypatch, name
+):
+    queues, made = [], []
+    behind = WriteBehind
+    monkeypatch.setattr(upscale_clip, "WriteBehind", lambda most: queues.append(most) or behind(most))
+    for queue in (0, 1, 7):
+        with_queues(monkeypatch, queue)
+        folder = tmp_path / str(queue)
+        folder.mkdir()
+        assert upscale(video, folder / name).code == 0
+        made.append(listing(folder))
+    assert queues == [0, 1, 7]
+    assert made[0] == made[1] == made[2]
+    assert made[0]
+
+
+@pytest.mark.parametrize("queue", [0, 3])
+def test_a_full_disk_is_said_in_one_line_whichever_thread_meets_it(
+    upscale, images, tmp_path, monkeypatch, queue
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with_queues(monkeypatch, queue)
+    monkeypatch.setattr(sinks, "write_png", full)
+    out = tmp_path / "out"
+    done = upscale(images, out)
+    assert done.code == 2
+    assert done.complaint.startswith(f"ldip: {out}: cannot be written (No space left on device)")
+    assert names(tmp_path) == ["in"]
 
 
 def test_what_does_not_go_together(upscale, video, images, tmp_path):

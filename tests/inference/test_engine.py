@@ -8,9 +8,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from ldip_jax.inference import engine
+from ldip_jax.inference import engine, in_flight
 from ldip_jax.inference.engine import backbone_frames, refine, refined_frames
 from ldip_jax.inference.programs import Programs, add, subtract, to_size
+from ldip_jax.inference.spill import Holder, Spilled
 from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import KeyFrames
 from ldip_jax.ops.grid import Grid, crop_axis, sample_flow
@@ -134,8 +135,12 @@ def test_flows_are_computed_once(programs, frames, monkeypatch):
     assert len(calls) == 2 * (COUNT - 1)
 
 
-def test_residuals_wait_as_bfloat16_in_host_memory(programs, window, stacks, monkeypatch):
-    kept = []
+@pytest.mark.parametrize("spill", [False, True])
+def test_residuals_wait_as_bfloat16_on_the_device_or_on_disk(programs, window, stacks, monkeypatch, spill):
+    kept, held = [], []
+    monkeypatch.setattr(window, "holder", Holder(spill))
+    hold = window.holder.hold
+    monkeypatch.setattr(window.holder, "hold", lambda values: held.append(hold(values)) or held[-1])
 
     def remember(hr, residual):
         kept.append(residual)
@@ -146,6 +151,17 @@ def test_residuals_wait_as_bfloat16_in_host_memory(programs, window, stacks, mon
     # Of every frame, and of what Ref-Fusion adds to key-frames.
     expected = [(ml_dtypes.bfloat16, (1, *HR, 64))] * (COUNT + len(KEYS))
     assert [(array.dtype, array.shape) for array in kept] == expected
+    residuals = [waiting for waiting in held if waiting.dtype == ml_dtypes.bfloat16]
+    assert len(residuals) >= COUNT
+    assert {isinstance(waiting, Spilled) for waiting in residuals} == {spill}
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_device_that_works_ahead_makes_the_same_frames(programs, frames, stacks, monkeypatch, most):
+    usual = refined(programs, WindowFeatures(programs, list(frames), lambda _: None), stacks)
+    monkeypatch.setattr(in_flight, "most_in_flight", lambda: most)
+    ahead = refined(programs, WindowFeatures(programs, list(frames), lambda _: None), stacks)
+    np.testing.assert_array_equal(ahead, usual)
 
 
 def test_no_difference_survives_the_way_through_bfloat16():

@@ -206,10 +206,31 @@ def test_a_plan_keeps_to_its_budget_and_names_the_least(model, monkeypatch):
         plan_memory(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
 
 
+def test_frames_wait_to_be_processed_and_written_where_memory_allows(model, monkeypatch):
+    monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
+    upscaler = Upscaler(model, (540, 960), (2160, 3840))
+    lr, hr = 540 * 960, 16 * 540 * 960
+    upscaler.memory = 2**40
+    roomy = upscaler.memory_plan(100, 2)
+    assert roomy.read_ahead == min(roomy.window_length, plans.QUEUE // (12 * lr))
+    assert roomy.write_behind == plans.MIN_QUEUE < plans.QUEUE // (12 * lr)
+    upscaler.memory = roomy.memory - 1
+    fewer = upscaler.memory_plan(100, 2)
+    assert (fewer.read_ahead, fewer.write_behind) == (plans.MIN_QUEUE, plans.MIN_QUEUE)
+    assert fewer.layout == roomy.layout
+    # What waits counts.
+    assert roomy.memory - fewer.memory == 12 * lr * (roomy.read_ahead - fewer.read_ahead)
+    upscaler.memory = fewer.memory - 1
+    none = upscaler.memory_plan(100, 2)
+    assert (none.read_ahead, none.write_behind) == (0, 0)
+    assert none.layout == roomy.layout
+    assert fewer.memory - none.memory >= 12 * (2 * lr + 2 * hr)
+
+
 def task_of(upscaler, monkeypatch):
     tasks = []
     monkeypatch.setattr(
-        module, "make_plan", lambda task, budget: tasks.append(task) or plan_memory(task, budget)
+        module, "plan_memory", lambda task, budget: tasks.append(task) or plan_memory(task, budget)
     )
     upscaler.memory += 1  # A plan for the same memory is not made again.
     upscaler.memory_plan(100)

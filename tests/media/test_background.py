@@ -79,6 +79,12 @@ def test_an_error_of_the_reader_comes_after_the_frames_before_it(most, error):
     assert not threads()
 
 
+def write_all(write, count, most):
+    with WriteBehind(most) as behind:
+        for number in range(count):
+            behind.do(write, number)
+
+
 @pytest.mark.parametrize("most", [0, 1, 5])
 def test_everything_is_written_in_order(most):
     written, names = [], set()
@@ -87,9 +93,7 @@ def test_everything_is_written_in_order(most):
         written.append(number)
         names.add(threading.current_thread().name)
 
-    with WriteBehind(most) as behind:
-        for number in range(20):
-            behind.do(write, number)
+    write_all(write, 20, most)
     assert written == list(range(20))
     assert names == {"writer" if most else threading.current_thread().name}
     assert not threads()
@@ -132,9 +136,8 @@ def test_an_error_of_the_writer_reaches_the_caller_and_ends_the_writing(most, er
             raise error
         written.append(number)
 
-    with pytest.raises(type(error)) as raised, WriteBehind(most) as behind:
-        for number in range(100):
-            behind.do(write, number)
+    with pytest.raises(type(error)) as raised:
+        write_all(write, 100, most)
     assert raised.value is error
     assert written == [0, 1, 2]
     assert not threads()
@@ -152,10 +155,14 @@ def test_an_error_is_seen_between_frames():
     def fail():
         raise InputError("b.mp4: no space left")
 
-    with pytest.raises(InputError, match="no space"), WriteBehind(2) as behind:
-        behind.do(fail)
-        while True:
-            behind.check()
+    def give():
+        with WriteBehind(2) as behind:
+            behind.do(fail)
+            while True:
+                behind.check()
+
+    with pytest.raises(InputError, match="no space"):
+        give()
 
 
 def test_what_was_given_is_written_before_an_interruption_goes_on():
@@ -165,11 +172,15 @@ def test_what_was_given_is_written_before_an_interruption_goes_on():
         go.wait()
         written.append(number)
 
-    with pytest.raises(KeyboardInterrupt), WriteBehind(5) as behind:
-        for number in range(4):
-            behind.do(write, number)
-        go.set()
-        raise KeyboardInterrupt
+    def give():
+        with WriteBehind(5) as behind:
+            for number in range(4):
+                behind.do(write, number)
+            go.set()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        give()
     assert written == [0, 1, 2, 3]
     assert not threads()
 
@@ -182,7 +193,6 @@ def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
         go.wait()
         written.append(number)
 
-    behind = WriteBehind(5)
     join = threading.Thread.join
 
     def interrupted(self, timeout=None):
@@ -190,10 +200,14 @@ def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
         threading.Timer(0.05, go.set).start()
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), behind:
-        for number in range(4):
-            behind.do(write, number)
-        begun.wait()
-        monkeypatch.setattr(threading.Thread, "join", interrupted)
+    def give():
+        with WriteBehind(5) as behind:
+            for number in range(4):
+                behind.do(write, number)
+            begun.wait()
+            monkeypatch.setattr(threading.Thread, "join", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        give()
     assert written == [0]
     assert not threads()

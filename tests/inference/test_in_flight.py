@@ -1,0 +1,42 @@
+"""How far the device works behind Python: results are waited for in order, and images come in order."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ldip_jax.inference import in_flight as module
+from ldip_jax.inference.in_flight import InFlight, most_in_flight, to_host
+
+
+def test_nothing_is_in_flight_on_a_cpu():
+    assert jax.local_devices()[0].platform == "cpu"
+    assert most_in_flight() == 0
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_the_oldest_result_is_waited_for(monkeypatch, most):
+    waited = []
+    monkeypatch.setattr(module, "most_in_flight", lambda: most)
+    monkeypatch.setattr(module.jax, "block_until_ready", waited.append)
+    in_flight = InFlight()
+    assert [in_flight.add(number) for number in range(10)] == list(range(10))
+    assert waited == list(range(10 - most))
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_an_image_is_copied_while_later_ones_are_made(monkeypatch, most, count):
+    monkeypatch.setattr(module, "most_in_flight", lambda: most)
+    asked = []
+
+    def images():
+        for number in range(count):
+            asked.append(number)
+            yield jnp.full((1, 2, 3, 3), number, jnp.float32)
+
+    for number, image in enumerate(to_host(images())):
+        assert isinstance(image, np.ndarray)
+        np.testing.assert_array_equal(image, np.full((2, 3, 3), number))
+        assert len(asked) == min(count, number + 1 + most)
+    assert len(asked) == count
