@@ -169,6 +169,13 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         " %(default)s)",
     )
     add(
+        "--restore",
+        metavar="NAME|FILE",
+        help="first restore the frames at the same size with this network, such as"
+        " basicvsrpp-ntire-decompress1 for compressed clips or basicvsrpp-denoise for noisy ones (default: do"
+        " not)",
+    )
+    add(
         "--lrrf",
         metavar="default|none|NAME|FILE",
         default="default",

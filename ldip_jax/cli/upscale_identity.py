@@ -47,6 +47,8 @@ def describe_run(
         **options,
     }
     if isinstance(upscaler, Upscaler):
+        restorer = upscaler.restorer
+        found["--restore"] = None if restorer is None else _weights(restorer.model.params)
         found["size of tiles (--memory)"] = upscaler.describe_tiles(len(stills))
     if args.matcher not in ("gmflow", "flow"):
         found["folder of matches"] = _content(Path(args.matcher))

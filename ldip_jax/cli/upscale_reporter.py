@@ -108,8 +108,10 @@ def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, fr
     """
     from ldip_jax.inference.upscaler import Upscaler
 
+    restorer = upscaler.restorer if isinstance(upscaler, Upscaler) else None
+    first = "" if restorer is None else f"restored by {restorer.model.backbone.name}, then "
     if not isinstance(upscaler, Upscaler) or not upscaler.model.refined:
-        return upscaler.model.title
+        return first + upscaler.model.title
     model = upscaler.model
     chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
     used, own = (
@@ -119,4 +121,4 @@ def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, fr
     parts += [f"{len(own)} of its own frames as references"] if own or not still_count else []
     parts += [f"{len(upscaler.cuts)} cut{'s' * (len(upscaler.cuts) != 1)}"] if upscaler.cuts else []
     title = model.backbone_only if upscaler.backbone_only_frames == frame_count else model.title
-    return ", ".join([title, *parts])
+    return ", ".join([first + title, *parts])

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from ldip_jax.cli.upscale_mrefsr import make_mrefsr
 from ldip_jax.errors import InputError
-from ldip_jax.inference.api import make_upscaler
-from ldip_jax.inference.model import Model, native_scale, output_size
+from ldip_jax.inference.api import Models, make_upscaler
+from ldip_jax.inference.model import native_scale, output_size
 from ldip_jax.inference.mrefsr import SCALE, MRefSRUpscaler
 from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
@@ -18,7 +18,7 @@ class UpscalerCache:
 
     def __init__(self, args: argparse.Namespace, notify: Callable[[str], object]):
         self._args, self._notify = args, notify
-        self._models: dict[tuple[bool, bool], Model] = {}
+        self._models: Models = {}
         self._current: tuple[object, Upscaler | MRefSRUpscaler] | None = None
 
     def output_size(self, clip: Clip) -> tuple[int, int]:
@@ -58,6 +58,7 @@ class UpscalerCache:
                 propagation=args.propagation,
                 cuts=cuts,
                 memory=args.memory,
+                restore=args.restore,
                 progress=self._notify,
                 models=self._models,
             )

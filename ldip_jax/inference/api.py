@@ -22,12 +22,15 @@ from ldip_jax.inference.arguments import (
     real_number,
     whole_number,
 )
-from ldip_jax.inference.model import Model, load_model, native_scale, output_size
+from ldip_jax.inference.model import Model, load_model, native_scale, output_size, restoring_names
 from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
 from ldip_jax.inference.seekable import SeekableFrames
 from ldip_jax.inference.upscaler import Upscaler as ClipUpscaler
 from ldip_jax.matching.choice import check_matcher
 from ldip_jax.weights.export import is_ours
+
+Models = dict[tuple[str, bool, bool], Model]
+"""Loaded models: by the backbone, whether the output is as large as its own, and whether there are stills."""
 
 
 class Upscaler:
@@ -63,6 +66,7 @@ class Upscaler:
         propagation: str | None = None,
         cuts: str | Sequence[int] = "auto",
         memory: str | int | None = None,
+        restore: str | Path | None = None,
     ):
         """
         Args:
@@ -72,7 +76,8 @@ class Upscaler:
             InputError: an argument cannot be used. Weights are loaded at the first call.
         """
         names = {"backbone": backbone, "lrrf": lrrf, "matcher": matcher}
-        check_names(names if flow is None else {**names, "flow": flow})
+        optional = {"flow": flow, "restore": restore}
+        check_names(names | {name: value for name, value in optional.items() if value is not None})
         check_matcher(matcher)
         if self_refs is not None:
             self_refs = whole_number("self_refs", self_refs, 0)
@@ -91,8 +96,9 @@ class Upscaler:
             "propagation": propagation,
             "cuts": as_cuts(cuts),
             "memory": as_memory(memory),
+            "restore": restore,
         }
-        self._models: dict[tuple[bool, bool], Model] = {}
+        self._models: Models = {}
         self._upscalers: dict[tuple[tuple[int, int], bool], ClipUpscaler] = {}
         self.choices: dict[int, list[ReferenceChoice]] = {}
 
@@ -188,6 +194,7 @@ def upscale(
     propagation: str | None = None,
     cuts: str | Sequence[int] = "auto",
     memory: str | int | None = None,
+    restore: str | Path | None = None,
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip. For several clips, keep an `Upscaler`.
 
@@ -228,6 +235,8 @@ def upscale(
         memory: memory to keep to, such as "8G", or bytes: on a CPU that of the whole process without the
             frames of the result, on a GPU that of the device. Large frames are then cut into tiles, and what
             waits is kept in a temporary file. None: three quarters of what is free.
+        restore: a network that restores the frames first, at the same size: name or file of its weights, such
+            as "basicvsrpp-ntire-decompress1" for compressed clips. None: the frames are used as they are.
 
     Returns:
         `t H W 3` float32 RGB in [0, 1].
@@ -256,6 +265,7 @@ def upscale(
         propagation=propagation,
         cuts=cuts,
         memory=memory,
+        restore=restore,
     )
     return upscaler(frames, refs, ref_frames=ref_frames, ref_masks=ref_masks)
 
@@ -283,8 +293,9 @@ def make_upscaler(
     propagation: str | None = None,
     cuts: str | tuple[int, ...] = "auto",
     remember: bool = False,
-    models: dict[tuple[bool, bool], Model] | None = None,
+    models: Models | None = None,
     memory: int | None = None,
+    restore: str | Path | None = None,
     progress: Callable[[str], object] = print,
 ) -> ClipUpscaler:
     """An upscaler for frames of `frame_size` (height, width); other arguments as for `upscale`.
@@ -294,6 +305,7 @@ def make_upscaler(
         remember: keep all matches for another run over the same clip.
         models: keeps the loaded models for further calls with the same weights.
         memory: bytes of memory to keep to; None: what is free, less a margin.
+        restore: name or file of weights of a network that restores the frames first.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -307,12 +319,22 @@ def make_upscaler(
     out = output_size(frame_size, scale, size, own_scale)
     native = out == (frame_size[0] * own_scale, frame_size[1] * own_scale)
     models = {} if models is None else models
-    if (native, has_stills) not in models:
+    if restore is not None and native_scale(restore) != 1:
+        names = ", ".join(restoring_names())
+        raise InputError(f"restore {restore}: not a network that restores at the same size, such as {names}")
+    key = str(backbone), native, has_stills
+    if key not in models:
         model = load_model(backbone, lrrf, native=native, has_stills=has_stills, flow=flow, progress=progress)
         if has_stills and not model.refined:
             model.notes.append("the reference images are ignored, because only LRRF uses them")
-        models[native, has_stills] = model
-    model = models[native, has_stills]
+        models[key] = model
+    model = models[key]
+    restorer = None
+    if restore is not None:
+        key = str(restore), True, False
+        if key not in models:
+            models[key] = load_model(restore, "none", native=True, progress=progress)
+        restorer = ClipUpscaler(models[key], frame_size, frame_size, memory=memory)
     return ClipUpscaler(
         model,
         frame_size,
@@ -325,5 +347,6 @@ def make_upscaler(
         backbone_only_if_unmatched=is_ours(lrrf) and model.export is not None and model.export.wants_stills,
         remember=remember,
         memory=memory,
+        restorer=restorer,
         progress=progress,
     )

@@ -6,7 +6,8 @@ camera motion and changes of exposure do not count as cuts. Whether a frame begi
 `BEFORE` frames before it and on `AFTER` frames, of which it is the first.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float
@@ -108,3 +109,19 @@ def find_cuts(frames: Iterable[Float[np.ndarray, "h w 3"]]) -> list[int]:
     detector = CutDetector()
     cuts = [cut for frame in frames for cut in detector.push(frame)]
     return cuts + detector.finish()
+
+
+def watch_cuts(
+    frames: Iterable[Float[np.ndarray, "h w 3"]], cuts: set[int]
+) -> Iterator[Float[np.ndarray, "h w 3"]]:
+    """The frames unchanged. The first frames of shots are added to `cuts`, each before that frame comes."""
+    detector = CutDetector()
+    waiting: deque[Float[np.ndarray, "h w 3"]] = deque()
+    for frame in frames:
+        cuts.update(detector.push(frame))
+        waiting.append(frame)
+        # A cut must be known before the window gets its last frame.
+        if len(waiting) == AFTER:
+            yield waiting.popleft()
+    cuts.update(detector.finish())
+    yield from waiting

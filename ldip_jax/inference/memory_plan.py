@@ -224,6 +224,36 @@ def plan_memory(workload: Workload, budget: int, disk: int | None = None) -> Mem
     return _with_queues(workload, MemoryPlan(layout, workload.window_length, budget, memory, on_disk))
 
 
+def plan_two(workload: Workload, restoring: Workload, budget: int) -> tuple[MemoryPlan, int]:
+    """The plan of a run whose frames are restored first, and the memory that restoring may use.
+
+    Both networks hold a window at the same time. Restoring gets half of what they may use, or less if the
+    rest is then too little.
+
+    Args:
+        workload: of the run itself; its base memory is that of both networks.
+        restoring: of the network that restores.
+        budget: bytes of memory.
+
+    Raises:
+        InputError: see `plan_memory`.
+    """
+    least = min(_peak_memory(restoring, layout) for layout in _layouts(restoring))
+    half = restoring.base_memory + (budget - restoring.base_memory) // 2
+    for allowed in (max(half, least), least):
+        restored = plan_memory(restoring, allowed)
+        held = restored.memory - restoring.base_memory
+        beside = replace(workload, base_memory=workload.base_memory + held)
+        try:
+            plan = plan_memory(beside, budget)
+        except InputError:
+            if allowed == least:
+                raise
+        else:
+            return replace(plan, disk=plan.disk + restored.disk), allowed
+    raise AssertionError("the last try returns or raises")
+
+
 def _advice(workload: Workload, budget: int) -> str:
     """An option that makes the run fit, or ""."""
     if workload.refined:
@@ -243,8 +273,13 @@ def usable_memory() -> int:
     return resident() + int(SHARE * free_memory())
 
 
-def base_memory(refined: bool) -> int:
-    """Bytes that are taken before the first frame: the process itself and its programs."""
+def base_memory(refined: bool, restores: bool = False) -> int:
+    """Bytes that are taken before the first frame: the process itself and its programs.
+
+    Args:
+        refined: whether LRRF runs.
+        restores: whether another network restores the frames first.
+    """
     if jax.local_devices()[0].platform != "cpu":
         return 0
-    return resident() + (COMPILED_LRRF if refined else COMPILED)
+    return resident() + (COMPILED_LRRF if refined else COMPILED) + (COMPILED if restores else 0)

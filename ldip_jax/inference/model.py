@@ -195,6 +195,15 @@ def native_scale(backbone: str | Path) -> int:
     return BACKBONES[network.name](**config).scale if network.name in BACKBONES else 4
 
 
+def restoring_names() -> list[str]:
+    """Names of the weights of networks that restore frames at the same size."""
+    return [
+        entry.name
+        for entry in CATALOGUE.values()
+        if entry.network in BACKBONES and native_scale(entry.name) == 1
+    ]
+
+
 def output_size(
     size: tuple[int, int], scale: float | None, requested: tuple[int, int] | None, native: int = 4
 ) -> tuple[int, int]:

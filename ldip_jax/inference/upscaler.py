@@ -1,6 +1,5 @@
 """Runs LDIP over a clip of any length, one window at a time."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.errors import InputError
-from ldip_jax.inference.cuts import AFTER, CutDetector
+from ldip_jax.inference.cuts import watch_cuts
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
 from ldip_jax.inference.in_flight import to_host
 from ldip_jax.inference.keyframes import (
@@ -21,7 +20,14 @@ from ldip_jax.inference.keyframes import (
     select_self_references,
     shots,
 )
-from ldip_jax.inference.memory_plan import MemoryPlan, Workload, base_memory, plan_memory, usable_memory
+from ldip_jax.inference.memory_plan import (
+    MemoryPlan,
+    Workload,
+    base_memory,
+    plan_memory,
+    plan_two,
+    usable_memory,
+)
 from ldip_jax.inference.model import Model
 from ldip_jax.inference.programs import Programs, to_size
 from ldip_jax.inference.reference_images import Still, bound_moments, offered_stills
@@ -94,6 +100,7 @@ class Upscaler:
             shot; see `backbone_only_if_unmatched`.
         notes: lines to show to the user.
         memory: bytes of memory that a run may use.
+        restorer: restores the frames first, at the same size; None: they are used as they are.
         on_key_frame: if set, called with each key-frame's place in the clip and the references that it was
             given.
     """
@@ -112,6 +119,7 @@ class Upscaler:
         cuts: str | tuple[int, ...] = "auto",
         remember: bool = False,
         memory: int | None = None,
+        restorer: "Upscaler | None" = None,
         progress: Callable[[str], object] = print,
     ):
         """
@@ -127,6 +135,7 @@ class Upscaler:
             remember: keep all matches for another run over the same clip.
             memory: bytes of memory to keep to; None: what is free, less a margin. On a CPU, those of the
                 whole process; on a GPU, those of the device.
+            restorer: for frames of the same size, in and out.
             progress: receives lines of text while the matcher's weights are fetched.
 
         Raises:
@@ -144,11 +153,8 @@ class Upscaler:
         self.on_key_frame: Callable[[int, list[tuple[ReferenceChoice, Reference]]], object] | None = None
         self.cuts: set[int] = set()
         self.backbone_only_frames = 0
-        self._key_stride, self._backbone_only_if_unmatched, self._requested_cuts = (
-            key_stride,
-            backbone_only_if_unmatched,
-            cuts,
-        )
+        self._key_stride, self._requested_cuts = key_stride, cuts
+        self._backbone_only_if_unmatched = backbone_only_if_unmatched
         self._programs = Programs(model.net, model.params)
         self._frame_count: int | None = None
         self._still_count = 0
@@ -162,7 +168,8 @@ class Upscaler:
             chosen = make_matcher(model.net, model.params, matcher, progress)
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
-        self._base = base_memory(model.refined)
+        self.restorer = restorer
+        self._base = base_memory(model.refined, restores=restorer is not None)
 
     def _set_sizes(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
         self.size, self.out_size = size, out_size
@@ -181,13 +188,9 @@ class Upscaler:
         resized = copy(self)
         factors = [n / own for n, own in zip(self.out_size, self.size, strict=True)]
         resized._set_sizes(size, (round(size[0] * factors[0]), round(size[1] * factors[1])))
-        resized.choices, resized.cuts, resized.notes, resized.on_key_frame, resized._frame_count = (
-            {},
-            set(),
-            [],
-            None,
-            None,
-        )
+        resized.restorer = None if self.restorer is None else self.restorer.for_frames(size)
+        resized.choices, resized.cuts, resized.notes = {}, set(), []
+        resized.on_key_frame = resized._frame_count = None
         return resized
 
     def frames(
@@ -225,31 +228,18 @@ class Upscaler:
         stills = list(stills)
         memory_plan = self.memory_plan(self._frame_count, len(stills))
         self._begin_shots()
+        if self.restorer is not None:
+            frames = self.restorer.frames(frames, advance=lambda _: advance("restore"))
         if (
             self._requested_cuts == "auto"
             and self._finder is not None
             and min(self.size) >= MIN_SIDE_FOR_CUTS
         ):
-            frames = self._detecting_cuts(frames)
+            frames = watch_cuts(frames, self.cuts)
         for window in self._windows(map(self._padded, frames)):
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
             images = self._window_images(window, stills, advance, memory_plan.layout)
             yield Segment(places, to_host(map(self._to_output, images)))
-
-    def _detecting_cuts(
-        self, frames: Iterable[Float[np.ndarray, "h w 3"]]
-    ) -> Iterator[Float[np.ndarray, "h w 3"]]:
-        """The frames unchanged; cuts that are detected between them are added to `cuts`."""
-        detector = CutDetector()
-        waiting: deque[Float[np.ndarray, "h w 3"]] = deque()
-        for frame in frames:
-            self.cuts.update(detector.push(frame))
-            waiting.append(frame)
-            # A cut must be known before the window gets its last frame.
-            if len(waiting) == AFTER:
-                yield waiting.popleft()
-        self.cuts.update(detector.finish())
-        yield from waiting
 
     def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
         down, right = self._margin
@@ -276,7 +266,12 @@ class Upscaler:
         """
         key = count, stills, self.memory
         if key not in self._plans:
-            self._plans[key] = plan_memory(self._workload(count, stills), self.memory)
+            workload = self._workload(count, stills)
+            if self.restorer is None:
+                self._plans[key] = plan_memory(workload, self.memory)
+            else:
+                restoring = self.restorer._workload(count, 0)
+                self._plans[key], self.restorer.memory = plan_two(workload, restoring, self.memory)
         return self._plans[key]
 
     def _workload(self, count: int | None, stills: int) -> Workload:
@@ -304,8 +299,10 @@ class Upscaler:
         Args:
             stills: how many stills there are.
         """
-        layout = self.memory_plan(self._frame_count, stills).layout
-        sizes = (part.tile for part in (layout.recurrence, layout.detail))
+        layouts = [self.memory_plan(self._frame_count, stills).layout]
+        if self.restorer is not None:
+            layouts.append(self.restorer.memory_plan(self._frame_count).layout)
+        sizes = (part.tile for layout in layouts for part in (layout.recurrence, layout.detail))
         return " and ".join(f"{width}x{height}" for height, width in sizes)
 
     def check(self, count: int, stills: Iterable[Still]) -> None:
@@ -317,6 +314,8 @@ class Upscaler:
         """
         stills = list(stills)
         self._frame_count, self._still_count = count, len(stills)
+        if self.restorer is not None:
+            self.restorer._frame_count = count
         self.memory_plan(count, len(stills))
         for still in stills:
             if still.moment is not None and not 0 <= still.moment < count:
@@ -340,6 +339,9 @@ class Upscaler:
         def add(kind: str, pieces: int) -> None:
             total[kind] = total.get(kind, 0) + pieces
 
+        if self.restorer is not None:
+            # All its frames pass, whatever is done.
+            add("restore", sum(self.restorer.work(count).values()))
         self._begin_shots()
         net, layout = self.model.net, self.memory_plan(count, len(stills)).layout
         for window in self._windows(range(count)):
@@ -384,7 +386,12 @@ class Upscaler:
         layout = self.memory_plan(self._frame_count if count is None else count, stills).layout
         # Of these, each piece is one tile.
         step, passed = (x.overhead / x.count for x in (layout.recurrence, layout.detail))
-        return {
+        restore = {}
+        if self.restorer is not None:
+            pieces = self.restorer.work(count or self._frame_count or self._window_length())
+            prices = self.restorer.costs(count)
+            restore["restore"] = sum(n * prices[kind] for kind, n in pieces.items()) / sum(pieces.values())
+        return restore | {
             "features": lr * self.model.net.backbone.step_cost * step,
             "decode": head,
             "backward": (head + hr_pixels * 900e3) * passed,

@@ -101,3 +101,37 @@ def test_a_network_that_restores_gives_back_the_size_it_gets(upscale, restorer, 
     assert done.code == 0
     assert f"{width}x{height} to {2 * width}x{2 * height}" in done.out
     assert "restored at the same size, then resized" in done.err
+
+
+def test_frames_are_restored_first(upscale, restorer, checkpoint, tmp_path, rng):
+    """The same as two runs, whose intermediate frames are kept as floats."""
+    frames = random_frames(rng, 4)
+    clip = write_folder(tmp_path / "in", frames)
+    options = ("--backbone", checkpoint, "--restore", restorer, "--bit-depth", 16)
+    done = upscale(clip, tmp_path / "out", *options)
+    assert done.code == 0
+    assert "restored by net.pth, then net.pth only" in done.out
+    restored = ldip_jax.upscale(np.stack(frames), backbone=restorer, lrrf="none")
+    expected = ldip_jax.upscale(restored, backbone=checkpoint, lrrf="none")
+    assert np.abs(expected - ldip_jax.upscale(np.stack(frames), backbone=checkpoint)).max() > 0.01
+    once = ldip_jax.upscale(np.stack(frames), backbone=checkpoint, restore=restorer)
+    np.testing.assert_array_equal(once, expected)
+    assert np.abs(read_folder(tmp_path / "out") * 65535.0 - expected * 65535.0).max() < 0.51
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (
+            "basicvsr-reds4",
+            "not a network that restores at the same size, such as basicvsrpp-ntire-decompress1",
+        ),
+        ("gmflow", "not a network that restores"),
+        ("missing.pth", "neither a file nor a name of weights"),
+    ],
+)
+def test_what_does_not_restore_is_refused(upscale, network, reason, tmp_path, rng):
+    clip = write_folder(tmp_path / "in", random_frames(rng, 2))
+    done = upscale(clip, tmp_path / "out", "--restore", network)
+    assert done.code == 2
+    assert reason in done.complaint

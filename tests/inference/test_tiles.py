@@ -227,6 +227,27 @@ def test_frames_wait_to_be_processed_and_written_where_memory_allows(model, monk
     assert fewer.memory - none.memory >= 12 * (2 * lr + 2 * hr)
 
 
+def test_restoring_shares_the_memory(model, networks, monkeypatch):
+    """Its windows are held beside those of the run, and the least memory named is enough for both."""
+    monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
+    size = (540, 960)
+    restorer = Upscaler(load_model(str(networks.backbone), "none", native=True), size, (2160, 3840))
+    plain = Upscaler(model, size, (2160, 3840))
+    upscaler = Upscaler(model, size, (2160, 3840), restorer=restorer)
+    for budget in (16 * 2**30, 8 * 2**30):
+        plain.memory = upscaler.memory = budget
+        plan = upscaler.memory_plan(100, 2)
+        assert plan.memory <= budget
+        held = restorer.memory_plan(100).memory
+        assert held <= restorer.memory < budget
+        assert plan.layout.detail.pixels <= plain.memory_plan(100, 2).layout.detail.pixels
+    upscaler.memory = 2**30
+    with pytest.raises(InputError, match=r"need at least \d+M") as caught:
+        upscaler.check(100, ())
+    upscaler.memory = int(str(caught.value).split("at least ")[1].split("M")[0]) * 2**20
+    upscaler.check(100, ())
+
+
 def task_of(upscaler, monkeypatch):
     tasks = []
     monkeypatch.setattr(
