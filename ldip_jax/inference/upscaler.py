@@ -168,8 +168,7 @@ class Upscaler:
             chosen = make_matcher(model.net, model.params, matcher, progress)
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
-        self.restorer = restorer
-        self._base = base_memory(model.refined, restores=restorer is not None)
+        self.restorer, self._base = restorer, base_memory(model.refined, restores=restorer is not None)
 
     def _set_sizes(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
         self.size, self.out_size = size, out_size
