@@ -8,6 +8,9 @@ import jax
 import numpy as np
 import pytest
 
+from ldip_jax.runtime import configure
+from tests.compilation import compile_quickly
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,9 +20,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    # With the flags that commands set, processes find what was compiled here, and the other way round.
+    compile_quickly()
+    configure()
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -20,9 +20,6 @@ from orbax.checkpoint import v1 as ocp
 
 from tests.training import tiny_run
 
-QUICKLY_COMPILED = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""XLA's flags for a program that runs a few times only."""
-
 
 def train_tiny(workdir: Path, steps: int, pause: float) -> None:
     """The tiny run, as a process."""

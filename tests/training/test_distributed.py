@@ -15,7 +15,6 @@ import pytest
 
 from tests.networks import Networks, write_networks
 from tests.training import tiny_run
-from tests.training.kill_and_resume import QUICKLY_COMPILED
 
 ROOT = Path(__file__).parents[2]
 # In seconds; a busy machine may need many.
@@ -43,6 +42,11 @@ def begin_module(name: str, *arguments: str, **environment: str) -> subprocess.P
     )
 
 
+def with_devices(count: int) -> str:
+    """XLA's flags for so many devices."""
+    return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+
+
 def two() -> list[dict[str, str]]:
     """The environment variables that connect two processes."""
     with socket.socket() as free:
@@ -64,7 +68,7 @@ def begin_train(workdir: Path, networks: Networks, **environment: str) -> subpro
     return subprocess.Popen(
         [sys.executable, "train.py", config, f"--workdir={workdir}", *flags],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": QUICKLY_COMPILED, **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -107,7 +111,7 @@ def assert_same_losses(workdir: Path, alone: Path) -> None:
 
 def test_eight_devices_train_as_one_and_go_on_where_another_number_stopped(tmp_path, alone):
     assert tiny_run.run(tmp_path, 4) == 0
-    ended(begin(tmp_path, 10, XLA_FLAGS="--xla_force_host_platform_device_count=8"))
+    ended(begin(tmp_path, 10, XLA_FLAGS=with_devices(8)))
     assert_same_losses(tmp_path, alone)
 
 
@@ -141,8 +145,7 @@ def test_a_killed_process_ends_the_others_within_a_minute_and_the_run_resumes(tm
 
 def test_a_loss_on_features_is_the_same_on_one_device_and_two():
     """Its divisor is computed from all samples, although each device sees only its own."""
-    flags = f"{QUICKLY_COMPILED} --xla_force_host_platform_device_count=2"
-    found = told(begin_module("tests.training.agreement", "loss", XLA_FLAGS=flags))
+    found = told(begin_module("tests.training.agreement", "loss", XLA_FLAGS=with_devices(2)))
     assert found["1"]["loss"] > 1.0
     for name, value in found["1"].items():
         np.testing.assert_allclose(found["2"][name], value, rtol=1e-4)
