@@ -37,7 +37,7 @@ class Everywhere:
         self.asked = []
 
     def coarse(self, pair):
-        self.asked.append((pair.key, pair.name))
+        self.asked.append((pair.key_frame, pair.name))
         height, width = pair.size
         grid = pixel_grid(height, width)[None]
         return Match(grid, jnp.ones((1, height, width, 1)))

@@ -15,10 +15,10 @@ class TopLeftMatcher:
         self.asked, self.confidence, self.blind = [], 1.0, set()
 
     def coarse(self, pair):
-        self.asked.append((pair.key, pair.name))
+        self.asked.append((pair.key_frame, pair.name))
         y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
         warp = jnp.stack([x, y], axis=-1)[None]
-        confidence = 0.0 if pair.key in self.blind else self.confidence
+        confidence = 0.0 if pair.key_frame in self.blind else self.confidence
         return Match(warp, jnp.full((1, *pair.size, 1), confidence, jnp.float32))
 
     def refine(self, pair, match, scale):

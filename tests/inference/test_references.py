@@ -105,7 +105,7 @@ def test_stills_come_first_best_first_and_own_frames_fill_up():
     assert names(choices) == ["b", "c", "a", "frame 100", "frame 119"]
     assert [choice.is_self_reference for choice in choices] == [False] * 3 + [True] * 2
     assert [choice.share for choice in choices[:3]] == pytest.approx([0.75, 0.5, 0.25])
-    assert {pair.key for pair in matcher.coarse_calls} == {FIRST + 8}
+    assert {pair.key_frame for pair in matcher.coarse_calls} == {FIRST + 8}
 
 
 def test_by_default_own_frames_stand_in_only_where_no_still_is_used():
