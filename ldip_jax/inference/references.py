@@ -12,7 +12,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.inference.keyframes import select_self_references
 from ldip_jax.inference.reference_images import Still, UsablePart, cropped_part, whole_part
 from ldip_jax.inference.screening import UNLIKE, calibrate, rejection_reason
-from ldip_jax.inference.shortlist import CLEAR_SHARE, MATCH_ALL_UP_TO, MatchBudget, RankedStill, rank_stills
+from ldip_jax.inference.shortlist import CLEAR_SHARE, MatchBudget, RankedStill, rank_stills
 from ldip_jax.matching.calibration import Calibration
 from ldip_jax.matching.choice import PrecomputedMatcher
 from ldip_jax.matching.density import ReferenceReducer
@@ -204,7 +204,7 @@ class ReferenceFinder:
         key_frame = window.first + place
         anchor = window.backbone_image(place)
         found: list[Candidate] = []
-        budget = MatchBudget()
+        budget = MatchBudget(sum(still.moment is None for still in stills))
         for still, likely in self._ranked(anchor, stills):
             if likely is None or budget.allows(likely):
                 min_share = (
@@ -262,9 +262,9 @@ class ReferenceFinder:
         return references, choices
 
     def _ranked(self, anchor: Array, stills: list[Still]) -> list[RankedStill]:
-        """The stills in the order in which they are matched; with few of them, all are."""
+        """The stills in the order in which they are matched."""
         free = [still for still in stills if still.moment is None]
-        every = self.rules.as_given or self.rules.threshold == 0.0 or len(free) <= MATCH_ALL_UP_TO
+        every = self.rules.as_given or self.rules.threshold == 0.0
         if every or not isinstance(self._matcher, Ranker):
             return [RankedStill(still, None) for still in stills]
         # Stills with a moment were assigned to this key-frame by the user.

@@ -1,9 +1,9 @@
 """Which of many stills a key-frame is matched with.
 
-A match takes seconds, and a wrong still now and then passes for a right one: of a hundred, some will. So with
-more than `MATCH_ALL_UP_TO` stills, all are first compared by a cheap likeness. Then they are matched, the
-most alike first, until those that remain are not worth it. A still that does not look like the frame must
-match more of it than the others.
+A match takes seconds, and a wrong still now and then passes for a right one: of a hundred, some will. So all
+are first compared by a cheap likeness, and a still that does not look like the frame must match more of it
+than the others. More than `MATCH_ALL_UP_TO` stills are matched in the order of their likeness, until those
+that remain are not worth it.
 """
 
 from collections.abc import Sequence
@@ -40,14 +40,17 @@ class RankedStill(NamedTuple):
 def rank_stills(ranker: Ranker, anchor: Array, stills: Sequence[Still]) -> list[RankedStill]:
     """The stills, the most promising first.
 
+    With few stills, another view is not searched for: if a still shows one, that is found when it is matched.
+
     Args:
         anchor: the backbone's image of the key-frame, `1 H W 3`.
     """
     frame = np.asarray(anchor)[0]
+    few = len(stills) <= MATCH_ALL_UP_TO
     rows = []
     for still in stills:
         likeness = ranker.likeness(Pair(anchor, still.image[None], name=still.name))
-        view = None if likeness > LIKELY else find_view(frame, still.image)
+        view = None if few or likeness > LIKELY else find_view(frame, still.image)
         likely = likeness > LIKELY or (view is not None and view.score > SURE_VIEW)
         rows.append((likely, likeness, RankedStill(still, likely)))
     # Stills that are equally alike keep their order.
@@ -57,12 +60,16 @@ def rank_stills(ranker: Ranker, anchor: Array, stills: Sequence[Still]) -> list[
 class MatchBudget:
     """Decides, still by still in this order, which are matched with one key-frame."""
 
-    def __init__(self):
+    def __init__(self, count: int):
+        """`count`: how many stills there are to choose from."""
+        self._match_all = count <= MATCH_ALL_UP_TO
         self._matched = self._used = self._failed = 0
 
     def allows(self, likely: bool) -> bool:
         """Whether to match the next still."""
         most = FAILED_LATER if self._used else FAILED_FIRST
+        if self._match_all:
+            return True
         return self._matched < MAX_MATCHED and (likely or self._failed < most)
 
     def add(self, likely: bool, used: bool) -> None:

@@ -80,12 +80,15 @@ def test_no_more_than_the_most_are_matched():
     assert [choice.reason for choice in choices if not choice.used] == [LESS_ALIKE] * 2 * MAX_MATCHED
 
 
-def test_a_few_stills_are_all_matched_without_a_comparison():
-    stills = [still(f"wrong{number}") for number in range(MATCH_ALL_UP_TO)]
-    choices, matched, matcher = find({}, stills)
+def test_a_few_stills_are_all_matched_but_must_match_more_if_they_look_different():
+    shares = {"wrong0": 0.1, "wrong1": 0.2, "right0": 0.1}
+    stills = [still(name) for name in (*shares, "wrong2")]
+    assert len(stills) == MATCH_ALL_UP_TO
+    choices, matched, _ = find(shares, stills)
     assert len(matched) == MATCH_ALL_UP_TO
-    assert matcher.compared == []
-    assert names(choices) == [one.name for one in stills]
+    assert names(choices) == ["wrong1", "right0"]
+    reasons = {choice.name: choice.reason for choice in choices if not choice.used}
+    assert reasons == {"wrong0": MATCHES_TOO_LITTLE, "wrong2": MATCHES_TOO_LITTLE}
 
 
 @pytest.mark.parametrize("rules", [ReferenceRules(threshold=0.0), ReferenceRules(as_given=True)])
