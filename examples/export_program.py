@@ -10,6 +10,7 @@ Needs the package `flatbuffers`.
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     def run(method: Any, *inputs: Any) -> Any:
         return model.apply(variables, *inputs, method=method)
 
+    def now(method: Any, *inputs: Any) -> Any:
+        return jax.jit(partial(run, method))(*inputs)
+
     # The state of a branch is a tree of arrays; files take and return its leaves.
     branch = model.backbone.branches[0]
-    state, tree = jax.tree.flatten(run(lambda net: net.backbone.carry(frames[:1])))
+    state, tree = jax.tree.flatten(now(lambda net: net.backbone.carry(frames[:1])))
 
     def step(encoded: jax.Array, flow: jax.Array, *state: jax.Array) -> list[jax.Array]:
         carry = jax.tree.unflatten(tree, state)
@@ -61,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     def decode(features: jax.Array, frame: jax.Array) -> list[jax.Array]:
         return [jnp.clip(run("decode", run("upscale", features), frame), 0.0, 1.0)]
 
-    encoded = run(lambda net: net.backbone.encode(frames[:1]))
-    flow = run(lambda net: net.backbone.flow(frames[:1], frames[1:]))
-    features = run("features", frames[None])[:, 0]
+    encoded = now(lambda net: net.backbone.encode(frames[:1]))
+    flow = now(lambda net: net.backbone.flow(frames[:1], frames[1:]))
+    features = now("features", frames[None])[:, 0]
     for name, program, arguments in (
         ("step", step, (encoded, flow, *state)),
         ("decode", decode, (features, frames[:1])),

@@ -29,8 +29,8 @@ def load_pretrained(
 ) -> tuple[LDIP, dict[str, Any]]:
     """LDIP and its parameters.
 
-    `model.apply({"params": params}, frames, keys)` runs it over a batch of short clips in one program; other
-    methods of `LDIP` run its stages: `features`, `images`, `refine`, `spread`, `decode`.
+    `jax.jit(model.apply)({"params": params}, frames, keys)` runs it over a batch of short clips in one
+    program; other methods of `LDIP` run its stages: `features`, `images`, `refine`, `spread`, `decode`.
 
     Args:
         backbone: name (see `ldip weights list`) or file of the backbone's weights; fetched if necessary.
@@ -93,6 +93,7 @@ def match_references(
         InputError: an argument cannot be used, or the matcher cannot be loaded.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> import numpy as np
         >>> from ldip_jax import load_pretrained, match_references
@@ -102,7 +103,7 @@ def match_references(
         >>> keys = match_references(model, params, frames, [still], key_frames=[0], matcher="flow")
         >>> keys.references.warp.shape  # b k n H W 2
         (1, 1, 1, 64, 64, 2)
-        >>> model.apply({"params": params}, jnp.asarray(frames, jnp.float32)[None], keys).shape
+        >>> jax.jit(model.apply)({"params": params}, jnp.asarray(frames, jnp.float32)[None], keys).shape
         (1, 1, 64, 64, 3)
     """
     frames = as_float(frames, "frames", 4)

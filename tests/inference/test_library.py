@@ -4,7 +4,9 @@ import doctest
 import importlib
 import subprocess
 import sys
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import ldip_jax
 from ldip_jax import InputError, Upscaler, load_pretrained, match_references
 from ldip_jax.cache import cache_dir
 from ldip_jax.inference import api
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.grid import whole_grid
 from tests.networks import HR, LR
 from tests.published import published_params
@@ -35,7 +38,7 @@ def test_the_model_with_matched_references_equals_the_upscaler(networks, frames,
     model, params = load_pretrained(networks.backbone, networks.trained)
     keys = match_references(model, params, frames, stills, [0, 3], **OPTIONS)
     assert keys.references.warp.shape == (1, 2, 2, *HR, 2)
-    whole = model.apply({"params": params}, jnp.asarray(frames)[None], keys)[0]
+    whole = jax.jit(model.apply)({"params": params}, jnp.asarray(frames)[None], keys)[0]
     upscaler = Upscaler(networks.backbone, networks.trained, key_stride=3, cuts="none", **OPTIONS)
     made = upscaler(frames, stills)
     assert [choice.used for choice in upscaler.choices[3]] == [True, True]
@@ -49,8 +52,9 @@ def test_stages_by_method(networks, frames):
     model, params = load_pretrained(networks.backbone, "none")
     assert sorted(params) == ["backbone"]
     variables = {"params": params}
-    features = model.apply(variables, jnp.asarray(frames)[None], method="features")
-    images = model.apply(variables, features, jnp.asarray(frames)[None], method="images")
+    apply = jax.jit(model.apply, static_argnames="method")
+    features = apply(variables, jnp.asarray(frames)[None], method="features")
+    images = apply(variables, features, jnp.asarray(frames)[None], method="images")
     assert images.shape == (1, 4, *HR, 3)
     np.testing.assert_allclose(images[0], Upscaler(networks.backbone, "none")(frames), atol=1e-5)
 
@@ -61,13 +65,15 @@ def test_key_frames_without_a_match_get_empty_slots(networks, frames, stills):
     assert keys.references.valid.shape == (1, 2, 1)
     assert not np.any(keys.references.valid)
     hr = jnp.asarray(np.random.default_rng(3).uniform(size=(1, 4, *HR, 64)), jnp.float32)
-    np.testing.assert_array_equal(model.apply({"params": params}, hr, keys, method="refine"), hr)
+    refined = quick_jit(partial(model.apply, method="refine"))({"params": params}, hr, keys)
+    np.testing.assert_array_equal(refined, hr)
 
 
 def test_any_scale(networks, frames, stills):
     model, params = load_pretrained(networks.wide, networks.head, scale=2.5)
     grid = whole_grid(LR, (20, 25))
-    assert model.apply({"params": params}, jnp.asarray(frames)[None], None, grid).shape == (1, 4, 20, 25, 3)
+    images = quick_jit(model.apply)({"params": params}, jnp.asarray(frames)[None], None, grid)
+    assert images.shape == (1, 4, 20, 25, 3)
     with pytest.raises(InputError, match=r"x4 only; scale 2\.5 needs"):
         load_pretrained(networks.backbone, networks.trained, scale=2.5)
     with pytest.raises(InputError, match="no arbitrary-scale weights are shipped"):
