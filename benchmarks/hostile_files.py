@@ -31,7 +31,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ldip_jax.command import count
+from ldip_jax.command import at_least
 from ldip_jax.errors import InputError
 
 SECONDS = 60
@@ -204,7 +204,7 @@ def read(kind: str, path: Path) -> None:
 
         read_checkpoint(path)
     else:
-        from ldip_jax.matching.choice import PrecomputedMatcher
+        from ldip_jax.matching.loading import PrecomputedMatcher
         from ldip_jax.matching.matcher import Pair
 
         frame = np.zeros((1, 8, 8, 3), np.float32)
@@ -218,7 +218,7 @@ def write_anew(path: Path) -> None:
 
     clip = open_clip(path)
     target = path.parent / ("out.mkv" if path.suffix in (".mp4", ".avi") else "out.mp4")
-    with open_writer(target, height=clip.height, width=clip.width, like=clip, overwrite=True) as writer:
+    with open_writer(target, height=clip.height, width=clip.width, source=clip, overwrite=True) as writer:
         for frame in islice(clip, 60):
             writer.write(frame)
 
@@ -291,12 +291,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", type=count(1), default=200, help="of each kind (default: %(default)s)")
-    parser.add_argument("--seed", type=count(0), default=0, help="of the damage (default: %(default)s)")
+    parser.add_argument("--cases", type=at_least(1), default=200, help="of each kind (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the damage (default: %(default)s)")
     parser.add_argument("--memory", type=float, metavar="GB", help="limit of each process")
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=KINDS, help="by default all")
     parser.add_argument("--worker", choices=KINDS, help=argparse.SUPPRESS)
-    parser.add_argument("--first", type=count(0), default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--first", type=at_least(0), default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
         return work(args.worker, args.cases, args.seed, args.first, args.memory)

@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ldip_jax.command import count
+from ldip_jax.command import at_least
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 OUTPUTS = ("b.mp4", "b.mkv", "frames")
@@ -104,10 +104,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=count(1), default=6, help="in a row, at most (default: %(default)s)")
-    parser.add_argument("--rounds", type=count(1), default=1, help="of each output (default: %(default)s)")
-    parser.add_argument("--seed", type=count(0), default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument("--frames", type=count(1), default=600, help="of the clip (default: %(default)s)")
+    parser.add_argument(
+        "--kills", type=at_least(1), default=6, help="in a row, at most (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=at_least(1), default=1, help="of each output (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--frames", type=at_least(1), default=600, help="of the clip (default: %(default)s)")
     parser.add_argument("--output", nargs="+", default=OUTPUTS, help="their names (default: %(default)s)")
     parser.add_argument("--program", default="ldip_jax.cli.start", help=argparse.SUPPRESS)
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="further options of ldip upscale")

@@ -38,15 +38,15 @@ def main() -> None:
     import numpy as np
 
     from ldip_jax.errors import InputError
-    from ldip_jax.evaluation.compare import score_frame
-    from ldip_jax.evaluation.datasets import DATASETS, Footage, find_clips
-    from ldip_jax.evaluation.linear_transfer import transferred, warped
+    from ldip_jax.evaluation.datasets import DATASETS, ClipFrames, find_clips
+    from ldip_jax.evaluation.linear_transfer import transfer, warp_to_image
     from ldip_jax.evaluation.protocols import PROTOCOLS
+    from ldip_jax.evaluation.scores import score_frame
     from ldip_jax.inference.keyframes import select_self_references
     from ldip_jax.inference.model import load_model
     from ldip_jax.inference.references import ReferenceRules
     from ldip_jax.inference.upscaler import Upscaler
-    from ldip_jax.matching.choice import load_matcher
+    from ldip_jax.matching.loading import load_matcher
     from ldip_jax.media.color import as_float
     from ldip_jax.media.reader import open_clip
 
@@ -61,20 +61,22 @@ def main() -> None:
         sys.exit(str(error))
     for source in sources:
         clip = open_clip(source.path)
-        footage = Footage(clip, *protocol.sizes((clip.height, clip.width), (4.0, 4.0)), protocol.degradation)
+        footage = ClipFrames(
+            clip, *protocol.sizes((clip.height, clip.width), (4.0, 4.0)), protocol.degradation
+        )
         case = protocol.frames(dataset, footage.count)
-        frames = [as_float(frame) for frame in footage.low(case.inputs)]
-        truths = dict(zip(case.scored, map(as_float, footage.truth(case.scored)), strict=True))
-        images = list(Upscaler(model, footage.lr, footage.hr).frames(frames))
-        stills = [] if args.own else [as_float(image) for image in footage.truth(case.references)]
+        frames = [as_float(frame) for frame in footage.lr_frames(case.inputs)]
+        truths = dict(zip(case.scored, map(as_float, footage.hr_frames(case.scored)), strict=True))
+        images = list(Upscaler(model, footage.lr_size, footage.hr_size).frames(frames))
+        stills = [] if args.own else [as_float(image) for image in footage.hr_frames(case.references)]
         scores = []
         for frame, places in list(zip(case.scored, case.outputs, strict=True))[:: args.stride]:
             image = images[places[0]]
             if args.own:
                 far = select_self_references(places[0], 0, len(images), ReferenceRules().exclude, args.own)
                 stills = [images[place] for place in far]
-            references = [warped(matcher, image, still, (4.0, 4.0)) for still in stills]
-            made = transferred(image, truths[frame], references)
+            references = [warp_to_image(matcher, image, still, (4.0, 4.0)) for still in stills]
+            made = transfer(image, truths[frame], references)
             scores.append([score_frame(x, truths[frame])["psnr_y"] for x in (image, made)])
         rows.append(np.mean(scores, axis=0))
         tell(source.name, rows[-1])

@@ -9,7 +9,7 @@ FOLDER holds the frames of one shot, reduced here by 4 (bicubic).
 - Matches (--matches, minutes on a CPU): GMFlow from the resized LR key-frame, against GMFlow from the
   backbone's image, at one size: the share of confident pixels where both agree within a pixel of that size.
 
-Exits with 1 if the halo of `ldip_jax.training.programs` gives images below 48 dB, or if matches agree on
+Exits with 1 if the halo of `ldip_jax.training.live_programs` gives images below 48 dB, or if matches agree on
 less than 95 %. At 48 dB, the difference is a sixtieth of the error of an image of 30 dB: 0.07 dB. A wider
 halo brings no more, because the flow in a crop is not quite that of the whole frame.
 """
@@ -35,7 +35,7 @@ from ldip_jax.models.networks import BACKBONES  # noqa: E402
 from ldip_jax.models.networks.gmflow import gmflow_size  # noqa: E402
 from ldip_jax.ops.imresize import imresize  # noqa: E402
 from ldip_jax.ops.warp import forward_backward_confidence  # noqa: E402
-from ldip_jax.training.programs import HALO  # noqa: E402
+from ldip_jax.training.live_programs import HALO  # noqa: E402
 from ldip_jax.weights.load import load_weights  # noqa: E402
 
 CROP = 64

@@ -27,7 +27,7 @@ from ldip_jax.runtime import configure
 
 configure()
 
-from ldip_jax.command import count  # noqa: E402
+from ldip_jax.command import at_least  # noqa: E402
 from ldip_jax.errors import InputError  # noqa: E402
 from ldip_jax.evaluation.metrics import psnr  # noqa: E402
 from ldip_jax.inference.api import make_upscaler  # noqa: E402
@@ -151,10 +151,10 @@ def main() -> int:
     add = parser.add_argument
     add("--data", required=True, type=Path, metavar="DIR")
     add("--clips", nargs="+", default=["blackswan"], metavar="NAME", help="default: blackswan")
-    add("--seeds", type=count(1), default=3, metavar="N", help="draws of the other stills (default: 3)")
-    add("--others", type=count(0), default=45, metavar="N", help="stills of other clips (default: 45)")
-    add("--key-stride", type=count(1), default=8, metavar="N", help="default: 8")
-    add("--size", nargs=2, type=count(32), default=[128, 192], metavar=("H", "W"), help="default: 128 192")
+    add("--seeds", type=at_least(1), default=3, metavar="N", help="draws of the other stills (default: 3)")
+    add("--others", type=at_least(0), default=45, metavar="N", help="stills of other clips (default: 45)")
+    add("--key-stride", type=at_least(1), default=8, metavar="N", help="default: 8")
+    add("--size", nargs=2, type=at_least(32), default=[128, 192], metavar=("H", "W"), help="default: 128 192")
     args = parser.parse_args()
     columns = ("PSNR Y", 8), ("best", 6), ("used", 6), ("wrong", 6), ("CPU s", 9), ("ratio", 6)
     print(" ".join(["clip".ljust(16), "stills".ljust(12), *(name.rjust(width) for name, width in columns)]))

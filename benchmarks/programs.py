@@ -19,11 +19,11 @@ from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.gmflow import GMFlow, gmflow_size
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.models.trainable import trainable_modules, trainable_shapes
-from ldip_jax.training import programs
-from ldip_jax.training.config import crop_plan, step_plan
-from ldip_jax.training.live import PAIRS
+from ldip_jax.training import live_programs
+from ldip_jax.training.config import crop_spec, step_options
+from ldip_jax.training.live import PAIRS_PER_DEVICE
+from ldip_jax.training.live_programs import HALO, MARGIN, PairInputs, WindowInputs
 from ldip_jax.training.optimizer import make_optimizer
-from ldip_jax.training.programs import HALO, MARGIN, Pairs, Windows
 from ldip_jax.training.setup import HEAD, any_scale, module_config
 from ldip_jax.training.state import start_state
 from ldip_jax.training.step import train_step
@@ -95,16 +95,20 @@ def step(
 ) -> tuple[Any, tuple[Any, ...]]:
     """A training step; of a config of any scale, that of the largest crop. `arg`: "debug" for a tiny one."""
     config, net, trained, frozen = parts(name, arg)
-    plan = step_plan(config)._replace(**({"dtype": dtype} if dtype else {}))
+    plan = step_options(config)._replace(**({"dtype": dtype} if dtype else {}))
     if remat is not None:
         net = net.clone(remat_frames=remat)
-    crops = crop_plan(config)
-    scale = config.data.scale[0] if crops.hr else config.data.scale[1]
+    crops = crop_spec(config)
+    scale = config.data.scale[0] if crops.hr_side else config.data.scale[1]
     batch = abstract_batch(crops, float(scale), samples * mesh.size)
     features = jax.ShapeDtypeStruct(batch.features.shape, np.float32)
     batch = batch._replace(features=features)
-    slots = (crops.keys, crops.references) if large else ((crops.keys + 1) // 2, (crops.references + 1) // 2)
-    if not crops.references:
+    slots = (
+        (crops.max_key_frames, crops.max_references)
+        if large
+        else ((crops.max_key_frames + 1) // 2, (crops.max_references + 1) // 2)
+    )
+    if not crops.max_references:
         slots = (0, 0)
     batch = with_slots(batch, *slots)
     optimizer = make_optimizer(config)
@@ -128,31 +132,33 @@ def with_slots(batch: Any, keys: int, references: int) -> Any:
     both = ("images", "sizes", "warps", "confidence", "valid")
     of_keys |= {name: fewer(getattr(batch, name), (1, keys), (2, references)) for name in both}
     if batch.route_warps is not None:
-        of_keys |= {name: fewer(getattr(batch, name), (2, keys)) for name in ("route_warps", "route_sure")}
+        of_keys |= {
+            name: fewer(getattr(batch, name), (2, keys)) for name in ("route_warps", "route_confidence")
+        }
     return batch._replace(**of_keys)
 
 
 def see(name: str, mesh: Mesh, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
     """The backbone on one sample's crop with its halo, or on whole frames."""
     config, net, _, frozen = parts(name)
-    crops = crop_plan(config)
-    scale = config.data.scale[0] if crops.hr else config.data.scale[1]
+    crops = crop_spec(config)
+    scale = config.data.scale[0] if crops.hr_side else config.data.scale[1]
     hr, lr = crops.sides(float(scale))
-    halo = HALO if crops.references else 0
+    halo = HALO if crops.max_references else 0
     size = LR if whole else (lr + 2 * halo,) * 2
-    windows = Windows(
-        frames=shape(1, crops.frames, *size, 3, dtype=np.uint8),
+    windows = WindowInputs(
+        frames=shape(1, crops.target_frames, *size, 3, dtype=np.uint8),
         corner=shape(1, 2, dtype=np.int32),
-        keys=shape(1, crops.keys, dtype=np.int32),
+        key_frames=shape(1, crops.max_key_frames, dtype=np.int32),
         origin=shape(1, 2),
         step=shape(1, 2),
         margin=shape(1, 2),
     )
     run = partial(
-        programs.see,
+        live_programs.run_backbone,
         LDIP(net.backbone.clone(parent=None, name=None)),
         (hr, lr),
-        crops.references > 0,
+        crops.max_references > 0,
         crops.routes,
     )
     params = {"params": {"backbone": frozen["backbone"]}}
@@ -164,26 +170,26 @@ def match(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     size = gmflow_size(FRAME)
     small = shape(1, 64, 96, 3)
     params = jax.eval_shape(lambda a: GMFlow().init(jax.random.key(0), a, a)["params"], small)
-    images = (shape(PAIRS, *size, 3, dtype=np.uint8),) * 2
-    run = partial(programs.match, gmflow_bidirectional)
+    images = (shape(PAIRS_PER_DEVICE, *size, 3, dtype=np.uint8),) * 2
+    run = partial(live_programs.match, gmflow_bidirectional)
     return jax.jit(run), (placed(params, mesh), placed(images, mesh))
 
 
 def refine(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
     """The refinement of as many pairs, at the HR crop and its margin."""
-    size, side, p = gmflow_size(FRAME), 256 + 2 * MARGIN, PAIRS
+    size, side, p = gmflow_size(FRAME), 256 + 2 * MARGIN, PAIRS_PER_DEVICE
     _, _, _, frozen = parts("ldip_basicvsrpp_x4")
-    pairs = Pairs(
+    pairs = PairInputs(
         images=shape(p, side, side, 3),
         references=shape(p, *FRAME, 3, dtype=np.uint8),
-        upright=shape(p, dtype=np.bool_),
+        is_portrait=shape(p, dtype=np.bool_),
         size=shape(p, 2),
         place=shape(p, 2),
         corner=shape(p, 2, dtype=np.int32),
         scale=shape(p, 2),
     )
     inputs = shape(p, *size, 2), shape(p, *size, 1), pairs
-    run = partial(programs.refine, 256, 4.5)
+    run = partial(live_programs.refine, 256, 4.5)
     return jax.jit(run), (placed(frozen["backbone"]["spynet"], mesh), placed(inputs, mesh))
 
 
@@ -232,8 +238,8 @@ def all_programs() -> Iterator[tuple[str, Program]]:
             f"backbone-{name.split('_')[1]}",
             Program(partial(backbone, name), "features of 2 frames 320x180"),
         )
-    yield "match", Program(match, f"GMFlow on {PAIRS} pairs")
-    yield "refine", Program(refine, f"refinement of {PAIRS} pairs")
+    yield "match", Program(match, f"GMFlow on {PAIRS_PER_DEVICE} pairs")
+    yield "refine", Program(refine, f"refinement of {PAIRS_PER_DEVICE} pairs")
     for name in CONFIGS:
         yield f"see-{name}", Program(partial(see, name), "frozen networks of a live sample")
         yield f"step-{name}", Program(partial(step, name), "training step, one sample a device, largest")

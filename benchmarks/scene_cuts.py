@@ -29,7 +29,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ldip_jax.command import count
+from ldip_jax.command import at_least
 from ldip_jax.errors import InputError
 from ldip_jax.inference.cuts import CutDetector
 from ldip_jax.media.images import SUFFIXES
@@ -286,7 +286,7 @@ def main() -> int:
     )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR")
     parser.add_argument(
-        "--count", type=count(1), default=20, metavar="N", help="sequences per kind and half (default: 20)"
+        "--count", type=at_least(1), default=20, metavar="N", help="sequences per kind and half (default: 20)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     args = parser.parse_args()

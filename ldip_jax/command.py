@@ -182,12 +182,12 @@ def _print_no_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def count(least: int) -> Callable[[str], int]:
-    """A whole number of at least `least`."""
+def at_least(minimum: int) -> Callable[[str], int]:
+    """A whole number of at least `minimum`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {minimum}")
         return int(text)
 
     return parse
@@ -263,7 +263,7 @@ def add_reference_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--key-stride",
-        type=count(1),
+        type=at_least(1),
         metavar="N",
         default=8,
         help="every N-th frame is a key-frame, as are both ends of every shot and the frames most similar to"
@@ -271,14 +271,14 @@ def add_reference_flags(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--self-refs",
-        type=count(0),
+        type=at_least(0),
         metavar="N",
         help="references per key-frame: slots without a still are filled with distant frames of the clip;"
         " 0: only stills (default: 5 frames of the clip if no still matches, else only stills)",
     )
     add(
         "--exclude",
-        type=count(0),
+        type=at_least(0),
         metavar="N",
         default=5,
         help="frames up to N away from a key-frame are not references for it (default: %(default)s)",

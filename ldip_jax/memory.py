@@ -56,11 +56,13 @@ def _field(path: Path, name: str) -> int:
     raise ValueError(name)
 
 
-def _group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+def _group_limits(
+    root: Path = Path("/sys/fs/cgroup"), cgroup_file: Path = Path("/proc/self/cgroup")
+) -> list[int]:
     """What the control groups of this process leave, version 1 and 2; page cache counts as free."""
     limits: list[int] = []
     with suppress(OSError, ValueError):
-        for line in own.read_text().splitlines():
+        for line in cgroup_file.read_text().splitlines():
             _, controllers, name = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue

@@ -43,19 +43,19 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
     Raises:
         InputError: some of the variables are missing or invalid.
     """
-    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
-    if given:
-        if missing := [name for name in VARIABLES if name not in given]:
-            raise InputError(f"{', '.join(missing)}: not set, though {', '.join(given)} is; set all three")
-        count, index = (_number(name, given[name]) for name in VARIABLES[1:])
-        host, _, port = given["COORDINATOR"].rpartition(":")
+    values = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    if values:
+        if missing := [name for name in VARIABLES if name not in values]:
+            raise InputError(f"{', '.join(missing)}: not set, though {', '.join(values)} is; set all three")
+        count, index = (_number(name, values[name]) for name in VARIABLES[1:])
+        host, _, port = values["COORDINATOR"].rpartition(":")
         if not host or not port.isdecimal():
-            raise InputError(f"COORDINATOR={given['COORDINATOR']}: not host:port, such as node1:8476")
+            raise InputError(f"COORDINATOR={values['COORDINATOR']}: not host:port, such as node1:8476")
         if index >= count:
             raise InputError(
                 f"PROCESS_ID={index}: must be less than NUM_PROCESSES={count}; processes are counted from 0"
             )
-        return Member(index, count, index, given["COORDINATOR"]) if count > 1 else None
+        return Member(index, count, index, values["COORDINATOR"]) if count > 1 else None
     if all(environment.get(name) for name in _RANK):
         index, count = (_number(name, environment[name]) for name in _RANK)
         if count < 2:
@@ -70,8 +70,8 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
         if not environment.get("LOCAL_RANK"):
             return Member(index, count, index, coordinator)
         local = _number("LOCAL_RANK", environment["LOCAL_RANK"])
-        alone = environment.get("LOCAL_WORLD_SIZE") == "1"
-        return Member(index, count, local, coordinator, "", _devices(environment, local, alone))
+        only_process = environment.get("LOCAL_WORLD_SIZE") == "1"
+        return Member(index, count, local, coordinator, "", _devices(environment, local, only_process))
     if all(name in environment for name in _OPEN_MPI):
         index, count, local = (_number(name, environment[name]) for name in _OPEN_MPI)
         if count < 2:
@@ -82,15 +82,17 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
                 "MASTER_ADDR, MASTER_PORT: not set, and this Open MPI does not say where process 0 is; pass"
                 " them with mpirun -x"
             )
-        alone = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
+        only_process = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"
         launcher = "" if coordinator else "ompi"
-        return Member(index, count, local, coordinator, launcher, _devices(environment, local, alone))
+        return Member(index, count, local, coordinator, launcher, _devices(environment, local, only_process))
     if all(name in environment for name in _SLURM):
         count, index, local = (_number(name, environment[name]) for name in _SLURM[2:])
         if count < 2:
             return None
-        alone = environment.get("SLURM_STEP_NUM_NODES") == environment["SLURM_NTASKS"]
-        return Member(index, count, local, "", "slurm", _devices(environment, local, alone) or (local,))
+        only_process = environment.get("SLURM_STEP_NUM_NODES") == environment["SLURM_NTASKS"]
+        return Member(
+            index, count, local, "", "slurm", _devices(environment, local, only_process) or (local,)
+        )
     return None
 
 
@@ -104,17 +106,17 @@ def _master(environment: Mapping[str, str]) -> str:
     return f"{address}:{port}"
 
 
-def _devices(environment: Mapping[str, str], local: int, alone: bool) -> tuple[int, ...] | None:
+def _devices(environment: Mapping[str, str], local: int, only_process: bool) -> tuple[int, ...] | None:
     """The GPUs of a process, the `local`-th of its node, that may see its own GPU only or all of the node.
 
     Args:
-        alone: whether it is the only process on its node, so that all GPUs are its own.
+        only_process: whether it is the only process on its node, so that all GPUs are its own.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     count = None if visible is None else len(list(filter(None, visible.split(","))))
     if count == 1:
         return (0,)
-    if alone:
+    if only_process:
         return None if count is None else tuple(range(count))
     return (local,)
 

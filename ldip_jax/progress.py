@@ -28,7 +28,7 @@ class Progress:
         self._title, self._costs = title, costs
         self._total = None if work is None else sum(pieces * costs[kind] for kind, pieces in work.items())
         self._done = 0.0
-        self._began = self._told = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         self._quiet = quiet
         self._bar = self._open_bar() if sys.stderr.isatty() and not quiet else None
 
@@ -68,12 +68,12 @@ class Progress:
         if self._bar is not None:
             self._bar.n = self._done
             self._bar.update(0)
-        elif not self._quiet and time.monotonic() - self._told > LOG_SECONDS:
-            self._tell()
+        elif not self._quiet and time.monotonic() - self._last_line > LOG_SECONDS:
+            self._print_line()
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
-        elapsed = self._told - self._began
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        elapsed = self._last_line - self._began
         line = f"{tqdm.format_interval(elapsed)} so far"
         if self._total:
             part = self._done / self._total

@@ -16,12 +16,12 @@ Group = TypeVar("Group")
 
 
 @dataclass(frozen=True)
-class Rule:
+class FieldRule:
     """What is known about a setting besides its name, type and default.
 
     Attributes:
         doc: what it means, as the documentation shows it.
-        least, most: bounds, for each number of a tuple.
+        minimum, maximum: bounds, for each number of a tuple.
         below: an upper bound that the value does not reach.
         ordered: whether a pair of numbers is a range, the lower number first.
         choices: the texts it may have.
@@ -29,8 +29,8 @@ class Rule:
     """
 
     doc: str
-    least: int | float | None = None
-    most: int | float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     below: int | float | None = None
     ordered: bool = False
     choices: tuple[str, ...] = ()
@@ -43,12 +43,12 @@ class Setting(NamedTuple):
     name: str
     kind: Any
     value: Any
-    rule: Rule
+    rule: FieldRule
 
 
 def setting(default: Any, doc: str, **rule: Any) -> Any:
-    """A field of a group, with the attributes of a `Rule`."""
-    return dataclasses.field(default=default, metadata={"rule": Rule(doc, **rule)})
+    """A field of a group, with the attributes of a `FieldRule`."""
+    return dataclasses.field(default=default, metadata={"rule": FieldRule(doc, **rule)})
 
 
 def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
@@ -74,11 +74,11 @@ def check_settings(config: Any, prefix: str = "") -> None:
         InputError: a value cannot be used; names the field, what is wrong with it and what it may be.
     """
     for name, kind, value, rule in settings(config, prefix):
-        if wanted := _unmet(kind, value, rule):
+        if wanted := _requirement(kind, value, rule):
             raise InputError(f"config.{name}={value}: {wanted}")
 
 
-def _unmet(kind: Any, value: Any, rule: Rule) -> str | None:
+def _requirement(kind: Any, value: Any, rule: FieldRule) -> str | None:
     """What a value ought to be; None if it is."""
     if rule.choices and (type(value) is not str or value not in rule.choices):
         return f"choose from {', '.join(rule.choices)}"
@@ -86,8 +86,8 @@ def _unmet(kind: Any, value: Any, rule: Rule) -> str | None:
         return f"must be {_name_of(kind)}"
     numbers: Any = value if isinstance(value, tuple) else (value,)
     # Comparisons with NaN are False.
-    least = rule.least is None or all(number >= rule.least for number in numbers)
-    most = rule.most is None or all(number <= rule.most for number in numbers)
+    least = rule.minimum is None or all(number >= rule.minimum for number in numbers)
+    most = rule.maximum is None or all(number <= rule.maximum for number in numbers)
     ordered = not rule.ordered or value[0] <= value[1]
     if not (least and most and ordered):
         return _bounds(rule)
@@ -98,12 +98,12 @@ def _unmet(kind: Any, value: Any, rule: Rule) -> str | None:
     return None
 
 
-def _bounds(rule: Rule) -> str:
+def _bounds(rule: FieldRule) -> str:
     if rule.ordered:
-        return f"choose two from {rule.least:g} to {rule.most:g}, the lower one first"
-    if rule.most is not None:
-        return f"choose from {rule.least:g} to {rule.most:g}"
-    return f"{rule.least:g} or more is needed"
+        return f"choose two from {rule.minimum:g} to {rule.maximum:g}, the lower one first"
+    if rule.maximum is not None:
+        return f"choose from {rule.minimum:g} to {rule.maximum:g}"
+    return f"{rule.minimum:g} or more is needed"
 
 
 def _has_type(kind: Any, value: Any) -> bool:
@@ -160,12 +160,12 @@ def _literal(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def _values(kind: Any, rule: Rule) -> str:
+def _values(kind: Any, rule: FieldRule) -> str:
     if rule.choices:
         return ", ".join(f"`{choice}`" for choice in rule.choices)
     name = _name_of(kind)
-    if rule.most is not None:
-        return f"{name}, {rule.least:g} to {rule.most:g}" + ", the lower one first" * rule.ordered
+    if rule.maximum is not None:
+        return f"{name}, {rule.minimum:g} to {rule.maximum:g}" + ", the lower one first" * rule.ordered
     if rule.below is not None:
-        return f"{name} from {rule.least:g} to less than {rule.below:g}"
-    return name if rule.least is None else f"{name}, {rule.least:g} or more"
+        return f"{name} from {rule.minimum:g} to less than {rule.below:g}"
+    return name if rule.minimum is None else f"{name}, {rule.minimum:g} or more"

@@ -57,7 +57,7 @@ def upscale(
         InputError: an argument cannot be used.
     """
     _check(clip, "clip")
-    stills = [_still(ref, f"refs[{number}]") for number, ref in enumerate(refs)]
+    stills = [_reference_image(ref, f"refs[{number}]") for number, ref in enumerate(refs)]
     upscaler = Upscaler(backbone, lrrf, scale=scale, size=size, **options)
     made = upscaler.seekable(
         lambda number: _array(clip.get_frame(number)),
@@ -96,7 +96,7 @@ def _array(frame: Any) -> np.ndarray:
     return np.clip(image, 0.0, 1.0)
 
 
-def _still(ref: Any, what: str) -> np.ndarray:
+def _reference_image(ref: Any, what: str) -> np.ndarray:
     if isinstance(ref, str | Path):
         return read_image(ref)[0]
     if isinstance(ref, np.ndarray):

@@ -61,16 +61,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the JSON file if there is to be one; returns the exit code 0."""
     _check_json(args.json)
-    from ldip_jax.evaluation.compare import HIGHEST_PSNR, average, check_clips, score_clips
     from ldip_jax.evaluation.metrics import try_lpips
+    from ldip_jax.evaluation.scores import HIGHEST_PSNR, average, check_clips, score_clips
     from ldip_jax.media.reader import open_clip
 
     with open_clip(args.a) as a, open_clip(args.b) as b:
         for clip in (a, b):
             for note in clip.notes:
-                _say(f"{clip.path}: {note}")
+                _notify(f"{clip.path}: {note}")
         check_clips(a, b)
-        lpips = None if args.no_lpips else try_lpips(_say)
+        lpips = None if args.no_lpips else try_lpips(_notify)
         width = max([len("average of 00000"), *(len(name) for name in a.names)])
         names, frames = [], []
         for index, scores in enumerate(score_clips(a, b, lpips)):
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -110,7 +110,7 @@ def _row(name: str, scores: dict, width: int) -> str:
 
 def _check_json(path: Path | None) -> None:
     """Checks before the work that the file can be written after it."""
-    from ldip_jax.media.outputs import check_parent, check_place
+    from ldip_jax.media.outputs import check_parent, check_writable
 
     if path is None:
         return
@@ -119,4 +119,4 @@ def _check_json(path: Path | None) -> None:
     check_parent(path, f"--json {path}")
     if path.exists() and path.suffix.lower() != ".json":
         raise InputError(f"--json {path}: exists and is not a .json file, so it is kept; choose another name")
-    check_place(path)
+    check_writable(path)

@@ -54,25 +54,25 @@ def run(args: argparse.Namespace) -> int:
     """Runs the demonstration; returns the exit code 0."""
     from ldip_jax.demo.material import CLIP, prepare
     from ldip_jax.demo.methods import load, results
-    from ldip_jax.demo.output import best, check_folder, write_results
+    from ldip_jax.demo.output import best_method, check_folder, write_results
     from ldip_jax.media.reader import open_clip
     from ldip_jax.weights.fetch import fetch
 
     began = time.perf_counter()
     check_folder(args.output)
     _announce(args.lrrf)
-    upscalers = load(args.lrrf, _say)
-    clip = open_clip(fetch(CLIP, progress=_say))
+    upscalers = load(args.lrrf, _print)
+    clip = open_clip(fetch(CLIP, progress=_print))
     material = prepare(clip)
-    _say(f"\n{'':24}{'PSNR Y':>10}{'SSIM Y':>10}{'time':>12}")
+    _print(f"\n{'':24}{'PSNR Y':>10}{'SSIM Y':>10}{'time':>12}")
     rows = []
     for row in results(material, upscalers):
-        _say(_line(row.method))
+        _print(_line(row.method))
         rows.append(row)
     notes = [_PROTOCOL, _TIMES]
     if upscalers.with_stills is None:
         notes.insert(0, _untrained(args.lrrf))
-    _say("\n" + "\n".join(textwrap.fill(note, 100) for note in notes))
+    _print("\n" + "\n".join(textwrap.fill(note, 100) for note in notes))
     write_results(
         args.output,
         material,
@@ -81,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
         settings=_settings(args.lrrf, refined=upscalers.with_stills is not None),
         notes=notes,
     )
-    _say(_closing(args.output, best(rows), time.perf_counter() - began))
+    _print(_closing(args.output, best_method(rows), time.perf_counter() - began))
     return 0
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 
@@ -100,14 +100,14 @@ def _announce(lrrf: str) -> None:
     missing = {entry.source for entry in entries if cached(entry) is None}
     size = sum(source.size for source in missing) / 1e6
     height, width = SIZE
-    _say(
+    _print(
         f"This demo reduces {COUNT} frames of a real clip to {width // SCALE}x{height // SCALE} and upscales"
         f" them to {width}x{height} again:\nby bicubic interpolation, by only the backbone, and by LDIP with"
         f" no, 2 and 5 reference stills of the same shot.\nOn 2 CPU cores this takes {_TIME[refined]}"
         f"{f', after {size:.0f} MB of downloads' if missing else '; nothing needs to be downloaded'}."
     )
     for entry in entries:
-        _say(f"  {entry.name}: {entry.summary}. Licence: {entry.licence}")
+        _print(f"  {entry.name}: {entry.summary}. Licence: {entry.licence}")
 
 
 def _line(method: "Method") -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ldip_jax.command import add_memory_flag, add_method_flags, add_reference_flags, count, parse_shard
+from ldip_jax.command import add_memory_flag, add_method_flags, add_reference_flags, at_least, parse_shard
 from ldip_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class _List(argparse.Action):
         from ldip_jax.evaluation.protocols import PROTOCOLS
 
         for protocol in PROTOCOLS.values():
-            columns = ", ".join(shlex.quote(column.name) for column in protocol.columns)
+            columns = ", ".join(shlex.quote(column.name) for column in protocol.variants)
             print(f"{protocol.name:13} {protocol.summary}; columns: {columns}")
         parser.exit()
 
@@ -167,7 +167,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add(
         "--multiple",
-        type=count(1),
+        type=at_least(1),
         default=1,
         metavar="N",
         help="crop HR frames to multiples of N pixels, so that clips of many sizes share compiled programs",

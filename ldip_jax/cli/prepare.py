@@ -39,10 +39,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         add("--overwrite", action="store_true", help="replace what was prepared there before")
         command.set_defaults(run=run, dataset=name, shots=None, heldout=None, reduce=1.0)
         if name == "video_folder":
-            _add_own(command)
+            _add_video_folder_flags(command)
 
 
-def _add_own(command: argparse.ArgumentParser) -> None:
+def _add_video_folder_flags(command: argparse.ArgumentParser) -> None:
     """Adds the flags of video_folder."""
     add = command.add_argument
     add(

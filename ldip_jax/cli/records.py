@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes the records; returns the exit code 0."""
     need_extra("train")
     from ldip_jax.training.config_flags import read_config
-    from ldip_jax.training.records import make_records
+    from ldip_jax.training.record_making import make_records
 
     make_records(read_config(args.config, args.overrides), args.output, args.count, args.split, args.part)
     return 0

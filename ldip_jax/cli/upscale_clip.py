@@ -26,7 +26,7 @@ from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import read_choice
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.background import WriteBehind, read_ahead
-from ldip_jax.media.clip import Clip, cut
+from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.run_folder import run_folder_path
@@ -60,7 +60,7 @@ def upscale_clip(
         raise InputError("--resume: frames from standard input cannot be read again; give a file")
     with open_pipe() if from_pipe else open_clip(source, lenient=args.on_error != "stop") as whole:
         first, stop = requested_part(args, whole)
-        clip = cut(whole, first, stop)
+        clip = cut_clip(whole, first, stop)
         if out != PIPE:
             check_output(
                 out, overwrite=args.overwrite, inputs=input_files, names=clip.names if clip.count else None
@@ -73,7 +73,7 @@ def upscale_clip(
             check_report_file(
                 args.profile, out, (".json",), "profile", overwrite=args.overwrite or args.resume
             )
-        for note in [*clip.notes, *(clip.guesses if reporter.verbose else [])]:
+        for note in [*clip.notes, *(clip.assumptions if reporter.verbose else [])]:
             reporter.note(f"{clip.path}: {note}")
         stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
         if first:
@@ -122,12 +122,12 @@ class _ClipRun:
             if args.crf is not None or args.lossless or args.codec != "h264":
                 raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave it out")
             deep = args.bit_depth == 16 or (args.bit_depth == "auto" and self._clip.color.bits > 8)
-            return PipeWriter(height, width, self._clip, deep=deep)
+            return PipeWriter(height, width, self._clip, high_depth=deep)
         return open_writer(
             self._out,
             height=height,
             width=width,
-            like=self._clip,
+            source=self._clip,
             bit_depth=args.bit_depth,
             crf=args.crf,
             lossless=args.lossless,
@@ -162,11 +162,11 @@ class _ClipRun:
                 if self._source.error is not None and self._out != PIPE:
                     writer.path = self._out.with_name(f"{self._out.stem}.partial{self._out.suffix}")
         except BaseException:
-            if writer.kept is not None:
+            if writer.resumable_folder is not None:
                 done = writer.finished
                 reporter.failure(
-                    f"{writer.kept}: holds the {done} frame{'s' * (done != 1)} finished so far; give the"
-                    " same command with --resume to continue"
+                    f"{writer.resumable_folder}: holds the {done} frame{'s' * (done != 1)} finished so far;"
+                    " give the same command with --resume to continue"
                 )
             raise
         self._report(writer, done, time.perf_counter() - began)
@@ -175,9 +175,9 @@ class _ClipRun:
         """Write all frames that there are not yet; returns how many the output has."""
         clip, upscaler, samples = self._clip, self._upscaler, self._samples
         done = writer.finished
-        if writer.replaced:
+        if writer.discarded_frames:
             self._reporter.note(
-                f"{self._out}: {writer.replaced} frames of an unfinished run are thrown away;"
+                f"{self._out}: {writer.discarded_frames} frames of an unfinished run are thrown away;"
                 " --resume would continue it"
             )
         if done:
@@ -273,7 +273,7 @@ class _ClipRun:
         self._reporter.result(
             f"{writer.path}: {done} frame{'s' * (done != 1)}, {clip.width}x{clip.height} to {width}x{height},"
             f" {summarise_method(upscaler, len(self._stills), done)}, {seconds:.1f} s"
-            f" ({seconds / max(done - writer.restored, 1):.2f} s a frame)",
+            f" ({seconds / max(done - writer.resumed_frames, 1):.2f} s a frame)",
             output=str(writer.path),
             frames=done,
             seconds=round(seconds, 3),

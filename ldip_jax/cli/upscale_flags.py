@@ -7,7 +7,7 @@ from ldip_jax.cli.reference_arguments import parse_moment, parse_reference
 from ldip_jax.command import (
     add_memory_flag,
     add_reference_flags,
-    count,
+    at_least,
     file_or_folder,
     parse_cuts,
     parse_shard,
@@ -72,10 +72,10 @@ def add_part(group: argparse._ArgumentGroup) -> None:
     )
     end = group.add_mutually_exclusive_group()
     end.add_argument("--end", type=_moment, metavar="MOMENT", help="end before this frame or time")
-    end.add_argument("--frames", type=count(1), metavar="N", help="upscale at most N frames")
+    end.add_argument("--frames", type=at_least(1), metavar="N", help="upscale at most N frames")
     add(
         "--preview",
-        type=count(1),
+        type=at_least(1),
         metavar="N",
         help="only N frames from across the clip, as PNG files in the folder OUT or on the page of --report"
         " (then without OUT), and which references matched there",
@@ -236,7 +236,7 @@ def add_output(parser: argparse._ArgumentGroup) -> None:
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
         "--crf",
-        type=count(0),
+        type=at_least(0),
         metavar="N",
         help="quality of video, 0 (best) to 51 (smallest), 63 for vp9 and av1; prores and ffv1 have none"
         " (default: 18, or 24)",

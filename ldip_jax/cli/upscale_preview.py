@@ -19,7 +19,7 @@ from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
-from ldip_jax.media.clip import Clip, cut
+from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output, output_kind
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
@@ -81,7 +81,7 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
     began = time.perf_counter()
     with open_clip(args.input, lenient=args.on_error != "stop") as whole:
         first, stop = requested_part(args, whole)
-        clip = cut(whole, first, stop)
+        clip = cut_clip(whole, first, stop)
         if clip.count is None:
             raise InputError(f"{clip.path}: its length is not known; give a file for --preview")
         names = {place: clip.names[place] for place in range(clip.count)}

@@ -14,7 +14,7 @@ from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.images import encode_png
-from ldip_jax.media.outputs import check_parent, check_place
+from ldip_jax.media.outputs import check_parent, check_writable
 from ldip_jax.report.comparison import choose_crops, shown_frames
 from ldip_jax.report.content import KeyFrame, Method, Reference
 from ldip_jax.report.page import write_report
@@ -50,7 +50,7 @@ def check_report_file(
     if path.exists() and not overwrite:
         raise InputError(f"{path}: exists already; add --overwrite or choose another name")
     check_parent(path)
-    check_place(path)
+    check_writable(path)
 
 
 class ReportFrames:

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     convert.set_defaults(run=_convert)
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -48,8 +48,8 @@ def _list(args: argparse.Namespace) -> int:
     for name in shipped_names():
         size = export_file(name).stat().st_size / 1e6
         export = read_export(export_file(name))
-        told = ", ".join([*export.groups, "for --lrrf", *filter(None, [export.provenance.get("use")])])
-        print(f"{name:{width}}  {'lrrf':8}  {size:5.1f} MB  {'shipped':7}  {told}")
+        summary = ", ".join([*export.groups, "for --lrrf", *filter(None, [export.provenance.get("use")])])
+        print(f"{name:{width}}  {'lrrf':8}  {size:5.1f} MB  {'shipped':7}  {summary}")
         print(f"{'':{width}}  Apache-2.0, the ldip_jax authors")
     print(f"\nFetched files are kept in {cache_dir()}")
     return 0
@@ -67,7 +67,7 @@ def _fetch(args: argparse.Namespace) -> int:
         if name in shipped_names():
             print(f"{name}: {export_file(name)} (comes with this package)")
             continue
-        print(f"{name}: {fetch(name, progress=_say)}")
+        print(f"{name}: {fetch(name, progress=_notify)}")
     return 0
 
 
@@ -86,10 +86,10 @@ def _info(args: argparse.Namespace) -> int:
         export = read_export(export_file(args.what))
         rows = {"what": "an LRRF export", "backbone": f"{export.backbone}, sha256 {export.backbone_sha256}"}
         rows |= {name: f"{count_parameters(group):,} parameters" for name, group in export.groups.items()}
-        rows["checksum"] = "of all its content, matches" if export.checked else "none in the file"
+        rows["checksum"] = "of all its content, matches" if export.has_checksum else "none in the file"
         _table({**rows, "config": json.dumps(export.config), **export.provenance})
         return 0
-    weights = load_weights(args.what, progress=_say)
+    weights = load_weights(args.what, progress=_notify)
     _table(
         {
             "network": weights.network,
@@ -119,9 +119,9 @@ def _convert(args: argparse.Namespace) -> int:
         raise InputError(f"{args.output}: converted weights need the extension .safetensors; rename it")
     if os.path.lexists(args.output) and not args.overwrite:
         raise InputError(f"{args.output}: exists already; add --overwrite or choose another name")
-    weights = load_weights(args.file, progress=_say)
+    weights = load_weights(args.file, progress=_notify)
     for note in weights.notes:
-        _say(note)
+        _notify(note)
     save_weights(args.output, weights)
     print(f"{args.output}: {weights.network} from {weights.name}")
     return 0

@@ -41,16 +41,16 @@ class Shard(NamedTuple):
 
 def shards(clips: list[SourceClip]) -> list[Shard]:
     """Distribute clips over shards, in order."""
-    result, room = [Shard([])], _SHARD_BYTES
+    result, remaining = [Shard([])], _SHARD_BYTES
     for clip in clips:
         # A PNG takes about half as many bytes as its pixels.
         pixels = clip.count * clip.size[0] * clip.size[1]
         size = pixels * 3 // 2 if clip.is_video else sum(file.stat().st_size for file in clip.files)
-        if result[-1].clips and size > room:
+        if result[-1].clips and size > remaining:
             result.append(Shard([]))
-            room = _SHARD_BYTES
+            remaining = _SHARD_BYTES
         result[-1].clips.append(clip)
-        room -= size
+        remaining -= size
     return result
 
 

@@ -10,15 +10,15 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ldip_jax.data.damage import Damage, InputPlan, JitterPlan
+from ldip_jax.data.damage import Damage, InputDamageConfig, ReferenceJitterConfig
+from ldip_jax.data.oriented_crop import OrientedCrop
 from ldip_jax.data.source import Items
-from ldip_jax.data.view import View
 from ldip_jax.errors import InputError
 from ldip_jax.ops.imresize import imresize
 
 # In names of clips, stands between the name of an image and the number of the camera move over it.
 MOVE = " move "
-TRIES = 16
+MAX_DRAWS = 16
 
 
 @runtime_checkable
@@ -63,14 +63,15 @@ class ExactFootage(Footage, Protocol):
 
 
 @dataclass(frozen=True)
-class ClipPlan:
+class SamplingSpec:
     """How training samples are drawn from clips.
 
     Attributes:
-        frames: number of frames of C_ref; a shorter clip is used as a whole.
-        clip: number of frames of C_gt.
-        key_frames: the most key-frames of a sample; their number is uniform in fewest_key_frames..key_frames.
-        references: the most references of a key-frame; their number is uniform in
+        context_frames: number of frames of C_ref; a shorter clip is used as a whole.
+        target_frames: number of frames of C_gt.
+        max_key_frames: the most key-frames of a sample; their number is uniform in
+            fewest_key_frames..key_frames.
+        max_references: the most references of a key-frame; their number is uniform in
             fewest_references..references. 0: neither references nor key-frames.
         scale: HR size divided by LR size, uniform between the two values.
         augment: mirror, turn by 90 degrees, reverse time, and place the crop at random.
@@ -80,28 +81,32 @@ class ClipPlan:
         InputError: numbers that are out of range or contradict each other.
     """
 
-    frames: int = 24
-    clip: int = 12
-    key_frames: int = 3
-    references: int = 5
-    fewest_key_frames: int = 1
-    fewest_references: int = 1
+    context_frames: int = 24
+    target_frames: int = 12
+    max_key_frames: int = 3
+    max_references: int = 5
+    min_key_frames: int = 1
+    min_references: int = 1
     scale: tuple[float, float] = (4.0, 4.0)
     augment: bool = True
-    input: InputPlan = field(default_factory=InputPlan)
-    jitter: JitterPlan = field(default_factory=JitterPlan)
+    input: InputDamageConfig = field(default_factory=InputDamageConfig)
+    jitter: ReferenceJitterConfig = field(default_factory=ReferenceJitterConfig)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.clip <= self.frames:
-            raise InputError(f"data.clip is {self.clip}; choose from 1 to data.frames, {self.frames}")
-        if not 1 <= self.key_frames <= self.clip:
-            raise InputError(f"data.key_frames is {self.key_frames}; choose from 1 to data.clip, {self.clip}")
-        if not 1 <= self.fewest_key_frames <= self.key_frames:
-            raise InputError(f"{self.fewest_key_frames} to {self.key_frames} key-frames; choose 1 or more")
-        if self.references and not 1 <= self.fewest_references <= self.references:
+        if not 1 <= self.target_frames <= self.context_frames:
             raise InputError(
-                f"data.fewest_references is {self.fewest_references}; choose from 1 to data.references, "
-                f"{self.references}"
+                f"data.clip is {self.target_frames}; choose from 1 to data.frames, {self.context_frames}"
+            )
+        if not 1 <= self.max_key_frames <= self.target_frames:
+            raise InputError(
+                f"data.key_frames is {self.max_key_frames}; choose from 1 to data.clip, {self.target_frames}"
+            )
+        if not 1 <= self.min_key_frames <= self.max_key_frames:
+            raise InputError(f"{self.min_key_frames} to {self.max_key_frames} key-frames; choose 1 or more")
+        if self.max_references and not 1 <= self.min_references <= self.max_references:
+            raise InputError(
+                f"data.fewest_references is {self.min_references}; choose from 1 to data.references, "
+                f"{self.max_references}"
             )
         if not 1.0 <= self.scale[0] <= self.scale[1] <= 8.0:
             raise InputError(f"data.scale is {self.scale}; choose two between 1 and 8, the lower one first")
@@ -110,18 +115,19 @@ class ClipPlan:
 class ClipSample(NamedTuple):
     """What one training step uses of a clip, before any network and any crop.
 
-    Frames of C_ref that are not needed are left out, so T is at most `ClipPlan.frames`. All fields show the
+    Frames of C_ref that are not needed are left out, so T is at most `SamplingSpec.frames`. All fields show
+    the
     same view: they are mirrored, turned and reversed alike.
 
     Attributes:
         name: clip and frames, for messages.
         clip: only the clip's name.
         hr: whole frames of C_ref in order.
-        lr: MATLAB-bicubic reductions of the frames in `hr`, damaged as `ClipPlan.input` says; H = round(h s),
-            W = round(w s).
+        lr: MATLAB-bicubic reductions of the frames in `hr`, damaged as `SamplingSpec.input` says; H =
+            round(h s), W = round(w s).
         first, count: C_gt is `hr[first : first + count]`.
         scale: exact HR size divided by LR size, (rows, columns).
-        keys: key-frames, ascending places in C_gt.
+        key_frames: key-frames, ascending places in C_gt.
         candidates: reference frames, places in `hr`; -1 is an empty slot. The key-frame may be among them.
         warps: where each HR pixel of a key-frame lies in each reference, (x, y) in pixels of the reference;
             0 in empty slots. None if this is not known exactly.
@@ -139,7 +145,7 @@ class ClipSample(NamedTuple):
     first: int
     count: int
     scale: tuple[float, float]
-    keys: Int[np.ndarray, "k"]
+    key_frames: Int[np.ndarray, "k"]
     candidates: Int[np.ndarray, "k n"]
     warps: Float[np.ndarray, "k n H W 2"] | None = None
     confidence: Float[np.ndarray, "k n H W 1"] | None = None
@@ -148,41 +154,43 @@ class ClipSample(NamedTuple):
     damage: str = ""
 
 
-class Choice(NamedTuple):
+class FrameChoice(NamedTuple):
     """Which frames a sample is made of.
 
     Attributes:
         numbers: frames of C_ref, as numbers in the clip, in the sample's order of time.
         first: the place in C_ref at which C_gt begins.
-        keys: key-frames, ascending places in C_gt.
+        key_frames: key-frames, ascending places in C_gt.
         references: places in C_ref; -1 is an empty slot.
     """
 
     numbers: Int[np.ndarray, "T"]
     first: int
-    keys: Int[np.ndarray, "k"]
+    key_frames: Int[np.ndarray, "k"]
     references: Int[np.ndarray, "k n"]
 
 
-def choose(plan: ClipPlan, rng: np.random.Generator, count: int) -> Choice:
+def choose_frames(spec: SamplingSpec, rng: np.random.Generator, count: int) -> FrameChoice:
     """Choose the frames of a sample from a clip of `count` frames."""
-    length = min(count, plan.frames)
+    length = min(count, spec.context_frames)
     numbers = int(rng.integers(count - length + 1)) + np.arange(length)
-    if plan.augment and rng.integers(2):
+    if spec.augment and rng.integers(2):
         numbers = numbers[::-1]
-    first = int(rng.integers(length - plan.clip + 1))
-    k = int(rng.integers(plan.fewest_key_frames, plan.key_frames + 1))
-    keys = np.sort(rng.choice(plan.clip, k, replace=False)).astype(np.int32)
-    references = np.full((len(keys), plan.references), -1, np.int32)
-    if not plan.references:
-        return Choice(numbers, first, keys[:0], references[:0])
+    first = int(rng.integers(length - spec.target_frames + 1))
+    k = int(rng.integers(spec.min_key_frames, spec.max_key_frames + 1))
+    key_frames = np.sort(rng.choice(spec.target_frames, k, replace=False)).astype(np.int32)
+    references = np.full((len(key_frames), spec.max_references), -1, np.int32)
+    if not spec.max_references:
+        return FrameChoice(numbers, first, key_frames[:0], references[:0])
     for slots in references:
-        filled = int(rng.integers(plan.fewest_references, plan.references + 1))
+        filled = int(rng.integers(spec.min_references, spec.max_references + 1))
         slots[:filled] = rng.integers(length, size=filled)
-    return Choice(numbers, first, keys, references)
+    return FrameChoice(numbers, first, key_frames, references)
 
 
-def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float | None = None) -> ClipSample:
+def draw_sample(
+    spec: SamplingSpec, clip: Footage, rng: np.random.Generator, scale: float | None = None
+) -> ClipSample:
     """Draw one sample.
 
     Args:
@@ -192,107 +200,111 @@ def draw(plan: ClipPlan, clip: Footage, rng: np.random.Generator, scale: float |
         InputError: the clip has fewer frames than C_gt, its frames are too small for the scale, or one of
             them is damaged.
     """
-    if clip.count < plan.clip:
+    if clip.count < spec.target_frames:
         raise InputError(
-            f"{clip.name}: has {clip.count} frames, fewer than the {plan.clip} of a training sample; "
-            "leave it out or set data.clip lower"
+            f"{clip.name}: has {clip.count} frames, fewer than the {spec.target_frames} of a training sample;"
+            " leave it out or set data.clip lower"
         )
-    numbers, first, keys, references = choose(plan, rng, clip.count)
-    used = np.union1d(np.arange(first, first + plan.clip), references[references >= 0])
+    numbers, first, key_frames, references = choose_frames(spec, rng, clip.count)
+    used = np.union1d(np.arange(first, first + spec.target_frames), references[references >= 0])
     candidates = np.where(references >= 0, np.searchsorted(used, references), -1).astype(np.int32)
-    view, lr_size = _view(plan, rng, clip, draw_scale(plan, rng) if scale is None else scale)
+    view, lr_size = _draw_view(spec, rng, clip, draw_scale(spec, rng) if scale is None else scale)
     hr = np.stack([view.pixels(clip.frame(int(number))) for number in numbers[used]])
     sample = ClipSample(
-        name=f"{clip.name} frames {numbers[first]} to {numbers[first + plan.clip - 1]}",
+        name=f"{clip.name} frames {numbers[first]} to {numbers[first + spec.target_frames - 1]}",
         clip=clip.name,
         hr=hr,
         lr=np.stack([imresize(frame, size=lr_size) for frame in hr]),
         first=int(np.searchsorted(used, first)),
-        count=plan.clip,
+        count=spec.target_frames,
         scale=(view.size[0] / lr_size[0], view.size[1] / lr_size[1]),
-        keys=keys,
+        key_frames=key_frames,
         candidates=candidates,
     )
     if isinstance(clip, ExactFootage):
-        sample = _with_matches(sample, clip, view, numbers[used])
-    if plan.input.active or plan.jitter.share:
+        sample = _add_exact_matches(sample, clip, view, numbers[used])
+    if spec.input.active or spec.jitter.share:
         # Drawn last, so that everything else is the same with and without damage.
         of_input, of_references = np.random.default_rng(int(rng.integers(2**63))).spawn(2)
-        sample = _damaged(sample, plan.input.draw(of_input), clip, view, numbers, used)
-        sample = _jittered(sample, plan.jitter, of_references)
+        sample = _damage_lr(sample, spec.input.draw_damage(of_input), clip, view, numbers, used)
+        sample = _jitter_references(sample, spec.jitter, of_references)
     return sample
 
 
-def _damaged(
+def _damage_lr(
     sample: ClipSample,
     damage: Damage,
     clip: Footage,
-    view: View,
+    view: OrientedCrop,
     numbers: Int[np.ndarray, "T"],
     used: Int[np.ndarray, "u"],
 ) -> ClipSample:
     """The sample with damaged LR frames: all of C_ref as one clip, because codecs use neighbouring frames."""
     if not str(damage):
         return sample
-    have = dict(zip(used.tolist(), sample.lr, strict=True))
+    known = dict(zip(used.tolist(), sample.lr, strict=True))
     size = sample.lr.shape[1:3]
     whole = [
-        have[place] if place in have else imresize(view.pixels(clip.frame(int(number))), size=size)
+        known[place] if place in known else imresize(view.pixels(clip.frame(int(number))), size=size)
         for place, number in enumerate(numbers)
     ]
     damaged = damage(whole)
     return sample._replace(lr=np.stack([damaged[place] for place in used]), damage=str(damage))
 
 
-def _jittered(sample: ClipSample, plan: JitterPlan, rng: np.random.Generator) -> ClipSample:
+def _jitter_references(
+    sample: ClipSample, jitter: ReferenceJitterConfig, rng: np.random.Generator
+) -> ClipSample:
     """The sample with jittered references; a reference of several key-frames is the same for all of them."""
-    if not plan.share:
+    if not jitter.share:
         return sample
     references = sample.hr.copy()
     for place in np.unique(sample.candidates[sample.candidates >= 0]):
-        references[place] = plan(references[place], rng)
+        references[place] = jitter(references[place], rng)
     return sample._replace(references=references)
 
 
-def unrelated(clips: Items[Footage], own: str, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame of a clip other than `own`; if clips are camera moves over images, one of another image.
+def draw_unrelated_frame(
+    clips: Items[Footage], clip_name: str, rng: np.random.Generator
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame of a clip other than `clip_name`; if clips are camera moves over images, one of another image.
 
-    Only a few clips are drawn. If all of them show the same as `own`, for example because there is only one
-    clip, the frame comes from such a clip.
+    Only a few clips are drawn. If all of them show the same as `clip_name`, for example because there is
+    only one clip, the frame comes from such a clip.
     """
     clip = clips[int(rng.integers(len(clips)))]
-    for _ in range(TRIES):
-        if _origin(clip.name) != _origin(own):
+    for _ in range(MAX_DRAWS):
+        if _image_name(clip.name) != _image_name(clip_name):
             break
         clip = clips[int(rng.integers(len(clips)))]
     return clip.frame(int(rng.integers(clip.count)))
 
 
-def _origin(name: str) -> str:
+def _image_name(name: str) -> str:
     return name.partition(MOVE)[0]
 
 
-def draw_scale(plan: ClipPlan, rng: np.random.Generator) -> float:
+def draw_scale(spec: SamplingSpec, rng: np.random.Generator) -> float:
     """Draw the scale of a sample or of a whole batch: HR size divided by LR size."""
-    return float(rng.uniform(*plan.scale))
+    return float(rng.uniform(*spec.scale))
 
 
-def _view(
-    plan: ClipPlan, rng: np.random.Generator, clip: Footage, scale: float
-) -> tuple[View, tuple[int, int]]:
+def _draw_view(
+    spec: SamplingSpec, rng: np.random.Generator, clip: Footage, scale: float
+) -> tuple[OrientedCrop, tuple[int, int]]:
     """A part of the frames whose size fits the scale, with its orientation, and the LR size."""
     lr = [_lr_side(side, scale) for side in clip.size]
     if min(lr) < 1:
         raise InputError(f"{clip.name}: is too small to be reduced by {scale:.2f}; leave it out")
     height, width = (round(n * scale) for n in lr)
-    if not plan.augment:
-        return View(0, 0, height, width), (lr[0], lr[1])
+    if not spec.augment:
+        return OrientedCrop(0, 0, height, width), (lr[0], lr[1])
     top, left = (
         int(rng.integers(side - cut + 1)) for side, cut in zip(clip.size, (height, width), strict=True)
     )
     transpose, rows, columns = (bool(bit) for bit in rng.integers(2, size=3))
     size = (lr[1], lr[0]) if transpose else (lr[0], lr[1])
-    return View(top, left, height, width, transpose, rows, columns), size
+    return OrientedCrop(top, left, height, width, transpose, rows, columns), size
 
 
 def _lr_side(side: int, scale: float) -> int:
@@ -301,8 +313,8 @@ def _lr_side(side: int, scale: float) -> int:
     return n if round(n * scale) <= side else n - 1
 
 
-def _with_matches(
-    sample: ClipSample, clip: ExactFootage, view: View, numbers: Int[np.ndarray, "T"]
+def _add_exact_matches(
+    sample: ClipSample, clip: ExactFootage, view: OrientedCrop, numbers: Int[np.ndarray, "T"]
 ) -> ClipSample:
     """The sample with exact warps, confidence and flows."""
     (H, W), (h, w) = view.size, sample.lr.shape[1:3]
@@ -311,7 +323,7 @@ def _with_matches(
     warps, confidence = np.zeros((k, n, H, W, 2), np.float32), np.zeros((k, n, H, W, 1), np.float32)
     pixels = view.to_frame(_grid((H, W), (H, W)))
     for key, slot in zip(*np.nonzero(sample.candidates >= 0), strict=True):
-        source, target = sample.first + sample.keys[key], sample.candidates[key, slot]
+        source, target = sample.first + sample.key_frames[key], sample.candidates[key, slot]
         found, shows = clip.correspond(int(numbers[source]), int(numbers[target]), pixels)
         warps[key, slot] = warp = view.from_frame(found)
         inside = np.all((warp > -0.5) & (warp < limit), axis=-1)

@@ -13,32 +13,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ldip_jax.data.degraded import Elsewhere, degrade, own_frame, spoilers
-from ldip_jax.data.numbers import NONE, Numbers, draw_numbers
+from ldip_jax.data.batch_counts import NO_COUNTS, BatchCounts, draw_counts
 from ldip_jax.data.records import Record, open_record, record_provenance, record_scale
+from ldip_jax.data.reference_degradation import OpenUnrelated, crop_lr_reference, degrade, distractor_makers
 from ldip_jax.errors import InputError
 from ldip_jax.matching import CONFIDENT
 
 # A crop is used if at least this share of its pixels matches with confidence above 0.5; else another one is
-# drawn, up to `TRIES` in all.
-MATCHED_SHARE = 0.2
-TRIES = 4
+# drawn, up to `MAX_DRAWS` in all.
+MIN_MATCHED_SHARE = 0.2
+MAX_DRAWS = 4
 
 
 @dataclass(frozen=True)
-class CropPlan:
+class CropSpec:
     """How crops are drawn, and what is done to references.
 
     Attributes:
-        frames: number of frames of a sample.
-        hr: side of the GT crop, HR pixels; 0: the largest multiple of 32 that `lr` covers.
-        lr: side of the LR crop, LR pixels; 0: `hr` divided by the scale if that is a whole number, else the
-            next higher power of two or 1.5 times one: there are few sizes, whatever the scale.
-        window: side of the part of a reference that is kept, and of its canvas, HR pixels.
-        jitter: how far the window may be shifted from the middle of what matches, HR pixels.
-        keys, references: the most key-frames of a sample, and the most references of a key-frame; from 1 to
-            that many are drawn.
-        fewest_references: the fewest references of a key-frame, if it has that many.
+        target_frames: number of frames of a sample.
+        hr_side: side of the GT crop, HR pixels; 0: the largest multiple of 32 that `lr_side` covers.
+        lr_side: side of the LR crop, LR pixels; 0: `hr_side` divided by the scale if that is a whole number,
+            else the next higher power of two or 1.5 times one: there are few sizes, whatever the scale.
+        reference_side: side of the part of a reference that is kept, and of its canvas, HR pixels.
+        window_jitter: how far the window may be shifted from the middle of what matches, HR pixels.
+        max_key_frames, max_references: the most key-frames of a sample, and the most references of a
+            key-frame; from 1 to that many are drawn.
+        min_references: the fewest references of a key-frame, if it has that many.
         self_references: share of samples with all references at LR size, as at inference without reference
             images; in all other samples, the share of references at LR size.
         sharp_references: share of references that are used as they are, as reference images are at
@@ -48,14 +48,14 @@ class CropPlan:
         routes: whether detail is carried, so that samples need routes.
     """
 
-    frames: int = 12
-    hr: int = 256
-    lr: int = 0
-    window: int = 256
-    jitter: int = 64
-    keys: int = 3
-    references: int = 5
-    fewest_references: int = 1
+    target_frames: int = 12
+    hr_side: int = 256
+    lr_side: int = 0
+    reference_side: int = 256
+    window_jitter: int = 64
+    max_key_frames: int = 3
+    max_references: int = 5
+    min_references: int = 1
     self_references: float = 0.0
     sharp_references: float = 0.0
     distractors: float = 0.0
@@ -63,17 +63,17 @@ class CropPlan:
 
     def sides(self, scale: float) -> tuple[int, int]:
         """(HR, LR) sides of a crop at a scale, in pixels."""
-        if self.hr:
-            covered = self.hr / scale
-            return self.hr, int(covered) if covered.is_integer() else _rounded_up(covered)
-        return int(self.lr * scale) // 32 * 32, self.lr
+        if self.hr_side:
+            covered = self.hr_side / scale
+            return self.hr_side, int(covered) if covered.is_integer() else _rounded_up(covered)
+        return int(self.lr_side * scale) // 32 * 32, self.lr_side
 
-    def numbers(self, rng: np.random.Generator, *, large: bool = False) -> Numbers:
+    def draw_counts(self, rng: np.random.Generator, *, large: bool = False) -> BatchCounts:
         """Draw the numbers of key-frames and references of a batch."""
-        if not self.references:
-            return NONE
-        span = (self.fewest_references, self.references)
-        return draw_numbers(rng, (1, self.keys), span, large=large)
+        if not self.max_references:
+            return NO_COUNTS
+        span = (self.min_references, self.max_references)
+        return draw_counts(rng, (1, self.max_key_frames), span, large=large)
 
 
 def _rounded_up(n: float) -> int:
@@ -93,7 +93,8 @@ class Sample(NamedTuple):
         images, sizes: references on canvases of one size, uint8 RGB, and their true (height, width).
         warps, confidence: as in `Record`, in pixels of the degraded references.
         valid: whether a slot holds a reference.
-        route_warps, route_sure: as in `Record`, in HR pixels of the crop; None if detail is not carried.
+        route_warps, route_confidence: as in `Record`, in HR pixels of the crop; None if detail is not
+            carried.
     """
 
     lr: UInt8[np.ndarray, "t h w 3"]
@@ -111,170 +112,174 @@ class Sample(NamedTuple):
     confidence: Float[np.ndarray, "k n H W 1"]
     valid: Float[np.ndarray, "k n"]
     route_warps: Float[np.ndarray, "t k H W 2"] | None = None
-    route_sure: Float[np.ndarray, "t k H W 1"] | None = None
+    route_confidence: Float[np.ndarray, "t k H W 1"] | None = None
 
 
-class Box(NamedTuple):
+class CropBox(NamedTuple):
     """A crop: the corner (y, x) and side of the LR window and of the HR crop."""
 
     lr_corner: tuple[int, int]
-    lr: int
+    lr_side: int
     hr_corner: tuple[int, int]
-    hr: int
+    hr_side: int
 
-    def of_lr(self, x: Any, *lead: int | slice) -> np.ndarray:
+    def crop_lr(self, x: Any, *leading: int | slice) -> np.ndarray:
         """The crop of maps `*lead h w c`, some or all of them; maps may be cut already.
 
         Args:
             x: an array, or one of a record that is read when it is indexed (`open_record`).
-            lead: what to take along the leading axes.
+            leading: what to take along the leading axes.
         """
-        return _cut(x, lead, self.lr_corner, self.lr)
+        return _crop_maps(x, leading, self.lr_corner, self.lr_side)
 
-    def of_hr(self, x: Any, *lead: int | slice) -> np.ndarray:
+    def crop_hr(self, x: Any, *leading: int | slice) -> np.ndarray:
         """The same at HR."""
-        return _cut(x, lead, self.hr_corner, self.hr)
+        return _crop_maps(x, leading, self.hr_corner, self.hr_side)
 
 
-def _cut(x: Any, lead: tuple[int | slice, ...], corner: tuple[int, int], side: int) -> np.ndarray:
+def _crop_maps(x: Any, leading: tuple[int | slice, ...], corner: tuple[int, int], side: int) -> np.ndarray:
     top, left = (0, 0) if x.shape[-3:-1] == (side, side) else corner
-    return x[(*lead, slice(top, top + side), slice(left, left + side))]
+    return x[(*leading, slice(top, top + side), slice(left, left + side))]
 
 
-class Place(NamedTuple):
+class SamplePlacement(NamedTuple):
     """Where a sample lies in a clip.
 
     Attributes:
         first: its first frame.
-        chosen: its key-frames, as places in the record's `keys`.
+        key_frames: its key-frames, as places in the record's `keys`.
         box: its crop.
     """
 
     first: int
-    chosen: list[int]
-    box: Box
+    key_frames: list[int]
+    box: CropBox
 
 
-def crop(
+def draw_crop(
     record: Record,
-    other: Elsewhere,
+    open_unrelated: OpenUnrelated,
     rng: np.random.Generator,
-    plan: CropPlan,
+    spec: CropSpec,
     name: str = "",
-    numbers: Numbers | None = None,
+    counts: BatchCounts | None = None,
 ) -> Sample:
     """Draw a sample from a record.
 
     Args:
         record: the clip.
-        other: opens an image of another clip, for references that are unrelated to this one.
+        open_unrelated: opens an image of another clip, for references that are unrelated to this one.
         name: the record's name, for messages.
-        numbers: of key-frames and references, as its batch has drawn them; None: from all of the plan's.
+        counts: of key-frames and references, as its batch has drawn them; None: from all of the plan's.
 
     Raises:
         InputError: the record is shorter or smaller than a sample, has no key-frame with references, or lacks
-            the routes that `plan` asks for.
+            the routes that `spec` asks for.
     """
-    numbers = numbers or Numbers((1, plan.keys), (plan.fewest_references, plan.references), (0, 0))
-    sides = plan.sides(record.hr.shape[1] / record.lr.shape[1])
-    place = place_crop(record, rng, plan, sides, partial(matched_share, record), name, numbers)
-    return cut(record, place, other, rng, plan, name, numbers)
+    counts = counts or BatchCounts(
+        (1, spec.max_key_frames), (spec.min_references, spec.max_references), (0, 0)
+    )
+    sides = spec.sides(record.hr.shape[1] / record.lr.shape[1])
+    place = place_crop(record, rng, spec, sides, partial(matched_share, record), name, counts)
+    return cut_sample(record, place, open_unrelated, rng, spec, name, counts)
 
 
-Share = Callable[[int, Box], float]
+MatchedShare = Callable[[int, CropBox], float]
 """The share of a crop's pixels, in [0, 1], that match the candidates of one of the record's key-frames."""
 
 
-def matched_share(record: Record, key: int, box: Box) -> float:
-    """See `Share`."""
+def matched_share(record: Record, key_frame: int, box: CropBox) -> float:
+    """See `MatchedShare`."""
     # Empty slots match nowhere.
-    slots = np.flatnonzero(record.candidates[key] >= 0).tolist()
-    return float(np.mean([np.mean(box.of_hr(record.confidence, key, n) > CONFIDENT) for n in slots]))
+    slots = np.flatnonzero(record.candidates[key_frame] >= 0).tolist()
+    return float(np.mean([np.mean(box.crop_hr(record.confidence, key_frame, n) > CONFIDENT) for n in slots]))
 
 
 def place_crop(
     record: Record,
     rng: np.random.Generator,
-    plan: CropPlan,
+    spec: CropSpec,
     sides: tuple[int, int],
-    share: Share,
+    matched_share: MatchedShare,
     name: str = "",
-    numbers: Numbers | None = None,
-) -> Place:
+    counts: BatchCounts | None = None,
+) -> SamplePlacement:
     """Draw where a sample lies; nothing that networks compute is read from the record.
 
     Args:
         sides: (HR, LR) sides of the crop.
-        numbers: of key-frames and references; None: the record's key-frames and candidates were drawn for
+        counts: of key-frames and references; None: the record's key-frames and candidates were drawn for
             this sample, so that all of them are used.
 
     Raises:
         InputError: see `crop`.
     """
     usable = np.flatnonzero((record.candidates >= 0).any(axis=1))
-    if len(record.lr) < plan.frames or (plan.references and not usable.size):
+    if len(record.lr) < spec.target_frames or (spec.max_references and not usable.size):
         raise InputError(
             f"{name}: a record of {len(record.lr)} frames and {usable.size} key-frames with references; the"
-            f" plan takes {plan.frames} frames: prepare longer records, or set data.clip lower"
+            f" plan takes {spec.target_frames} frames: prepare longer records, or set data.clip lower"
         )
-    first, chosen = _moments(record, usable, rng, plan, numbers)
-    return Place(first, chosen, _place(record, chosen, rng, sides, share, name))
+    first, key_frames = _choose_frames(record, usable, rng, spec, counts)
+    return SamplePlacement(
+        first, key_frames, _choose_box(record, key_frames, rng, sides, matched_share, name)
+    )
 
 
-def cut(
+def cut_sample(
     record: Record,
-    place: Place,
-    other: Elsewhere,
+    placement: SamplePlacement,
+    open_unrelated: OpenUnrelated,
     rng: np.random.Generator,
-    plan: CropPlan,
+    spec: CropSpec,
     name: str = "",
-    numbers: Numbers | None = None,
+    counts: BatchCounts | None = None,
 ) -> Sample:
     """A sample at a place of a clip, with degraded references.
 
     Args:
         record: the clip. The output of networks may be of whole frames or only of the crop.
-        place: see `place_crop`.
-        other, numbers: as for `crop` and `place_crop`.
+        placement: see `place_crop`.
+        open_unrelated, counts: as for `crop` and `place_crop`.
 
     Raises:
-        InputError: the record lacks the routes that `plan` asks for.
+        InputError: the record lacks the routes that `spec` asks for.
     """
-    first, chosen, box = place
-    span = slice(first, first + plan.frames)
+    first, key_frames, box = placement
+    span = slice(first, first + spec.target_frames)
     scale = np.array([record.hr.shape[i] / record.lr.shape[i] for i in (1, 2)])
-    shape = (plan.keys, plan.references)
+    shape = (spec.max_key_frames, spec.max_references)
     sample = Sample(
-        lr=box.of_lr(record.lr, span),
-        hr=box.of_hr(record.hr, span),
-        features=box.of_lr(record.features, span),
-        to_next=box.of_lr(record.to_next, span).copy(),
-        to_previous=box.of_lr(record.to_previous, span).copy(),
+        lr=box.crop_lr(record.lr, span),
+        hr=box.crop_hr(record.hr, span),
+        features=box.crop_lr(record.features, span),
+        to_next=box.crop_lr(record.to_next, span).copy(),
+        to_previous=box.crop_lr(record.to_previous, span).copy(),
         origin=((np.array(box.hr_corner) + 0.5) / scale - 0.5 - np.array(box.lr_corner)).astype(np.float32),
         step=(1.0 / scale).astype(np.float32),
-        key_index=np.zeros(plan.keys, np.int32),
-        key_valid=np.zeros(plan.keys, np.float32),
-        images=np.zeros((*shape, plan.window, plan.window, 3), np.uint8),
+        key_index=np.zeros(spec.max_key_frames, np.int32),
+        key_valid=np.zeros(spec.max_key_frames, np.float32),
+        images=np.zeros((*shape, spec.reference_side, spec.reference_side, 3), np.uint8),
         sizes=np.ones((*shape, 2), np.int32),
-        warps=np.zeros((*shape, box.hr, box.hr, 2), np.float32),
-        confidence=np.zeros((*shape, box.hr, box.hr, 1), np.float32),
+        warps=np.zeros((*shape, box.hr_side, box.hr_side, 2), np.float32),
+        confidence=np.zeros((*shape, box.hr_side, box.hr_side, 1), np.float32),
         valid=np.zeros(shape, np.float32),
     )
-    if plan.routes:
-        sample = _with_routes(sample, record, span, chosen, box, name)
+    if spec.routes:
+        sample = _add_routes(sample, record, span, key_frames, box, name)
     # The first and last frames of the crop have no neighbour beyond it.
     sample.to_next[-1] = sample.to_previous[0] = 0.0
-    alone = rng.random() < plan.self_references
-    for slot, k in enumerate(chosen):
-        sample.key_index[slot], sample.key_valid[slot] = record.keys[k] - first, 1.0
+    all_at_lr = rng.random() < spec.self_references
+    for slot, k in enumerate(key_frames):
+        sample.key_index[slot], sample.key_valid[slot] = record.key_frames[k] - first, 1.0
         slots = np.flatnonzero(record.candidates[k] >= 0)
         n = len(slots)
-        if numbers is not None:
-            fewest, most = (min(bound, len(slots)) for bound in numbers.references)
+        if counts is not None:
+            fewest, most = (min(bound, len(slots)) for bound in counts.references)
             n = int(rng.integers(fewest, most + 1))
         for position, j in enumerate(rng.permutation(slots)[:n]):
-            image, warp, confidence = _reference(
-                record, other, k, int(j), box, rng, plan, float(scale[0]), alone
+            image, warp, confidence = _make_reference(
+                record, open_unrelated, k, int(j), box, rng, spec, float(scale[0]), all_at_lr
             )
             h, w = image.shape[:2]
             sample.images[slot, position, :h, :w] = image
@@ -284,67 +289,73 @@ def cut(
     return sample
 
 
-def _with_routes(
-    sample: Sample, record: Record, span: slice, chosen: Sequence[int], box: Box, name: str
+def _add_routes(
+    sample: Sample, record: Record, span: slice, key_frames: Sequence[int], box: CropBox, name: str
 ) -> Sample:
     """The sample with the routes from its frames to its key-frames."""
-    if record.route_warps is None or record.route_sure is None:
+    if record.route_warps is None or record.route_confidence is None:
         raise InputError(
             f"{name}: says nothing of how detail is carried; make the records again, or set"
             " config.propagation=hrip"
         )
-    shape = (len(sample.lr), len(sample.key_index), box.hr, box.hr)
-    warps, sure = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
+    shape = (len(sample.lr), len(sample.key_index), box.hr_side, box.hr_side)
+    warps, confidence = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
     corner = np.array(box.hr_corner[::-1], np.float32)
-    for slot, k in enumerate(chosen):
-        warps[:, slot] = box.of_hr(record.route_warps, span, k) - corner
-        sure[:, slot] = box.of_hr(record.route_sure, span, k).astype(np.float32)
-    return sample._replace(route_warps=warps, route_sure=sure)
+    for slot, k in enumerate(key_frames):
+        warps[:, slot] = box.crop_hr(record.route_warps, span, k) - corner
+        confidence[:, slot] = box.crop_hr(record.route_confidence, span, k).astype(np.float32)
+    return sample._replace(route_warps=warps, route_confidence=confidence)
 
 
-def _moments(
-    record: Record, usable: np.ndarray, rng: np.random.Generator, plan: CropPlan, numbers: Numbers | None
+def _choose_frames(
+    record: Record, usable: np.ndarray, rng: np.random.Generator, spec: CropSpec, counts: BatchCounts | None
 ) -> tuple[int, list[int]]:
     """The sample's first frame, and its key-frames, chosen from the `usable` ones."""
     count = len(record.lr)
-    if not plan.references:
-        return int(rng.integers(count - plan.frames + 1)), []
-    anchor = int(rng.choice(usable))
-    key = int(record.keys[anchor])
-    first = int(rng.integers(max(0, key - plan.frames + 1), min(key, count - plan.frames) + 1))
-    others = [int(k) for k in usable if k != anchor and 0 <= record.keys[k] - first < plan.frames]
+    if not spec.max_references:
+        return int(rng.integers(count - spec.target_frames + 1)), []
+    first_key_frame = int(rng.choice(usable))
+    key = int(record.key_frames[first_key_frame])
+    first = int(rng.integers(max(0, key - spec.target_frames + 1), min(key, count - spec.target_frames) + 1))
+    others = [
+        int(k)
+        for k in usable
+        if k != first_key_frame and 0 <= record.key_frames[k] - first < spec.target_frames
+    ]
     more = len(others)
-    if numbers is not None:
-        more = min(int(rng.integers(numbers.keys[0] - 1, numbers.keys[1])), more)
-    return first, [anchor, *rng.permutation(np.array(others, int))[:more].tolist()]
+    if counts is not None:
+        more = min(int(rng.integers(counts.key_frames[0] - 1, counts.key_frames[1])), more)
+    return first, [first_key_frame, *rng.permutation(np.array(others, int))[:more].tolist()]
 
 
 @dataclass(frozen=True)
-class RecordCrop:
+class RecordCropper:
     """Opens a record and draws a sample from it; unrelated references come from the other `files`.
 
     Records may have different scales. All samples of a batch have the same one, so that they can be stacked.
 
     Attributes:
         files: the records.
-        plan: how they are cropped.
+        spec: how they are cropped.
         sides: the (HR, LR) sides of each record's crops.
     """
 
     files: Sequence[Path]
-    plan: CropPlan
+    spec: CropSpec
     sides: Mapping[Path, tuple[int, int]]
 
     @classmethod
-    def of(cls, files: Sequence[Path], plan: CropPlan) -> "RecordCrop":
+    def from_files(cls, files: Sequence[Path], spec: CropSpec) -> "RecordCropper":
         """Read the scales of all records.
 
         Raises:
             InputError: see `record_scale`.
         """
-        return cls(files, plan, {file: plan.sides(record_scale(file)) for file in files})
+        return cls(files, spec, {file: spec.sides(record_scale(file)) for file in files})
 
-    def common(self, batch: int, rng: np.random.Generator) -> tuple[tuple[int, int], Numbers]:
+    def draw_batch_settings(
+        self, batch: int, rng: np.random.Generator
+    ) -> tuple[tuple[int, int], BatchCounts]:
         """Draw the sides of a batch's crops, and its numbers of key-frames and references.
 
         The probability of sides is the share of records with these sides. The first batch is the largest.
@@ -352,29 +363,29 @@ class RecordCrop:
         sides = self.sides[self.files[int(rng.integers(len(self.files)))]]
         if not batch:
             sides = max(self.sides.values())
-        return sides, self.plan.numbers(rng, large=not batch)
+        return sides, self.spec.draw_counts(rng, large=not batch)
 
     def __call__(
         self,
         file: Path,
         rng: np.random.Generator,
-        common: tuple[tuple[int, int], Numbers] | None = None,
+        batch_settings: tuple[tuple[int, int], BatchCounts] | None = None,
     ) -> Sample:
-        sides, numbers = common or (self.sides[file], None)
+        sides, counts = batch_settings or (self.sides[file], None)
         if self.sides[file] != sides:
             alike = [file for file in self.files if self.sides[file] == sides]
             file = alike[int(rng.integers(len(alike)))]
         with open_record(file) as record:
-            return crop(record, partial(self._other, file), rng, self.plan, str(file), numbers)
+            return draw_crop(record, partial(self._unrelated_image, file), rng, self.spec, str(file), counts)
 
-    def _other(self, file: Path, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    def _unrelated_image(self, file: Path, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
         """A reference from a record of another clip; from any record if a few draws find no such record."""
-        own = record_provenance(file).get("clip")
+        this_clip = record_provenance(file).get("clip")
         found = file
-        for _ in range(TRIES):
+        for _ in range(MAX_DRAWS):
             found = self.files[int(rng.integers(len(self.files)))]
             clip = record_provenance(found).get("clip")
-            if found != file and (own is None or clip != own):
+            if found != file and (this_clip is None or clip != this_clip):
                 break
         with open_record(found) as record:
             return record.references[int(rng.integers(len(record.references)))]
@@ -392,21 +403,24 @@ def stack(samples: Sequence[Sample], slots: tuple[int, int]) -> Sample:
     leaves: Any = zip(*samples, strict=True)
     stacks: list[Any] = [None if parts[0] is None else np.stack(parts) for parts in leaves]
     batch = Sample(*stacks)
-    keys = {name: getattr(batch, name)[:, :k] for name in ("key_index", "key_valid")}
-    if batch.route_warps is not None and batch.route_sure is not None:
-        keys |= {"route_warps": batch.route_warps[:, :, :k], "route_sure": batch.route_sure[:, :, :k]}
+    key_frames = {name: getattr(batch, name)[:, :k] for name in ("key_index", "key_valid")}
+    if batch.route_warps is not None and batch.route_confidence is not None:
+        key_frames |= {
+            "route_warps": batch.route_warps[:, :, :k],
+            "route_confidence": batch.route_confidence[:, :, :k],
+        }
     names = ("images", "sizes", "warps", "confidence", "valid")
-    return batch._replace(**keys, **{name: getattr(batch, name)[:, :k, :n] for name in names})
+    return batch._replace(**key_frames, **{name: getattr(batch, name)[:, :k, :n] for name in names})
 
 
-def _place(
+def _choose_box(
     record: Record,
-    keys: Sequence[int],
+    key_frames: Sequence[int],
     rng: np.random.Generator,
     sides: tuple[int, int],
-    share: Share,
+    matched_share: MatchedShare,
     name: str,
-) -> Box:
+) -> CropBox:
     """Where to crop: the first of a few random places that matches well enough, or else the best of them."""
     (h, w), (height, width) = record.lr.shape[1:3], record.hr.shape[1:3]
     hr, lr = sides
@@ -418,51 +432,53 @@ def _place(
             " set data.crop lower"
         )
     best, best_share = None, -1.0
-    for _ in range(TRIES):
+    for _ in range(MAX_DRAWS):
         corner = int(rng.integers(0, h - lr + 1)), int(rng.integers(0, w - lr + 1))
         # The HR crop lies within what the LR window covers.
         low = [-(-c * n // m) for c, n, m in zip(corner, (height, width), (h, w), strict=True)]
         high = [(c + lr) * n // m - hr for c, n, m in zip(corner, (height, width), (h, w), strict=True)]
         hr_corner = tuple(int(rng.integers(a, max(a, b) + 1)) for a, b in zip(low, high, strict=True))
-        box = Box(corner, lr, (hr_corner[0], hr_corner[1]), hr)
-        matched = share(keys[0], box) if keys else 1.0
+        box = CropBox(corner, lr, (hr_corner[0], hr_corner[1]), hr)
+        matched = matched_share(key_frames[0], box) if key_frames else 1.0
         if matched > best_share:
             best, best_share = box, matched
-        if matched >= MATCHED_SHARE:
+        if matched >= MIN_MATCHED_SHARE:
             break
     assert best is not None
     return best
 
 
-def _reference(
+def _make_reference(
     record: Record,
-    other: Elsewhere,
-    key: int,
+    open_unrelated: OpenUnrelated,
+    key_frame: int,
     slot: int,
-    box: Box,
+    box: CropBox,
     rng: np.random.Generator,
-    plan: CropPlan,
+    spec: CropSpec,
     scale: float,
-    alone: bool,
+    all_at_lr: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A reference as LRRF gets it: image, warp and confidence."""
-    shown = int(record.candidates[key, slot])
-    warp = box.of_hr(record.warps, key, slot).astype(np.float32)
-    confidence = box.of_hr(record.confidence, key, slot).astype(np.float32)
-    spoil = spoilers(other)[int(rng.integers(4))] if rng.random() < plan.distractors else None
-    y, x = _window(record.references.shape[1:3], warp, confidence, rng, plan)
-    side = plan.window
-    image = record.references[shown, y : y + side, x : x + side]
+    index = int(record.candidates[key_frame, slot])
+    warp = box.crop_hr(record.warps, key_frame, slot).astype(np.float32)
+    confidence = box.crop_hr(record.confidence, key_frame, slot).astype(np.float32)
+    make_distractor = (
+        distractor_makers(open_unrelated)[int(rng.integers(4))] if rng.random() < spec.distractors else None
+    )
+    y, x = _reference_corner(record.references.shape[1:3], warp, confidence, rng, spec)
+    side = spec.reference_side
+    image = record.references[index, y : y + side, x : x + side]
     warp = warp - np.array([x, y], np.float32)
-    if spoil is not None:
-        image, confidence = spoil(image, confidence, rng)
+    if make_distractor is not None:
+        image, confidence = make_distractor(image, confidence, rng)
     kind = rng.random()
-    if alone or kind < plan.self_references:
-        if record.low_references is not None and spoil is None:
-            low = record.low_references[shown]
-            return (*own_frame(low, warp, (y, x), side, record.hr.shape[1:3]), confidence)
+    if all_at_lr or kind < spec.self_references:
+        if record.lr_references is not None and make_distractor is None:
+            low = record.lr_references[index]
+            return (*crop_lr_reference(low, warp, (y, x), side, record.hr.shape[1:3]), confidence)
         down, up = scale, 1.0
-    elif kind < plan.self_references + plan.sharp_references:
+    elif kind < spec.self_references + spec.sharp_references:
         down, up = 1.0, 1.0
     else:
         down = rng.uniform(1.0, 4.0)
@@ -470,17 +486,20 @@ def _reference(
     return (*degrade(image, warp, down, up), confidence)
 
 
-def _window(
+def _reference_corner(
     size: tuple[int, int],
     warp: np.ndarray,
     confidence: np.ndarray,
     rng: np.random.Generator,
-    plan: CropPlan,
+    spec: CropSpec,
 ) -> tuple[int, int]:
     """Corner (y, x) of the part of a reference that is kept, which lies around what matches."""
-    sure = confidence[..., 0] > CONFIDENT
-    places = warp[sure] if sure.any() else warp.reshape(-1, 2)
-    middle = np.median(places, axis=0)[::-1] + rng.uniform(-plan.jitter, plan.jitter, 2)
-    highest = [max(0, n - plan.window) for n in size]
-    y, x = (int(np.clip(round(m - plan.window / 2), 0, top)) for m, top in zip(middle, highest, strict=True))
+    confident = confidence[..., 0] > CONFIDENT
+    places = warp[confident] if confident.any() else warp.reshape(-1, 2)
+    middle = np.median(places, axis=0)[::-1] + rng.uniform(-spec.window_jitter, spec.window_jitter, 2)
+    highest = [max(0, n - spec.reference_side) for n in size]
+    y, x = (
+        int(np.clip(round(m - spec.reference_side / 2), 0, top))
+        for m, top in zip(middle, highest, strict=True)
+    )
     return y, x

@@ -20,22 +20,22 @@ GOPS = (12, 25, 50, 250)
 
 
 def _range(lowest: int, highest: int) -> dict[str, Any]:
-    return {"least": lowest, "most": highest, "ordered": True}
+    return {"minimum": lowest, "maximum": highest, "ordered": True}
 
 
 @dataclass(slots=True)
-class InputPlan:
+class InputDamageConfig:
     """`config.data.input`: how LR clips are damaged. Shares are independent of each other.
 
     Raises:
         InputError: a number is out of range; the message names the field.
     """
 
-    noise: float = setting(0.0, "share of clips with Gaussian noise", least=0, most=1)
+    noise: float = setting(0.0, "share of clips with Gaussian noise", minimum=0, maximum=1)
     sigma: tuple[float, float] = setting((1.0, 6.0), "its sigma, in steps of 8 bits", **_range(0, 255))
-    jpeg: float = setting(0.0, "share of clips whose frames go through JPEG", least=0, most=1)
+    jpeg: float = setting(0.0, "share of clips whose frames go through JPEG", minimum=0, maximum=1)
     quality: tuple[float, float] = setting((30.0, 95.0), "its quality", **_range(1, 100))
-    h264: float = setting(0.0, "share of clips that go through H.264", least=0, most=1)
+    h264: float = setting(0.0, "share of clips that go through H.264", minimum=0, maximum=1)
     crf: tuple[float, float] = setting((15.0, 35.0), "its rate factor", **_range(0, 51))
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class InputPlan:
         """Whether any clip is damaged."""
         return max(self.noise, self.jpeg, self.h264) > 0
 
-    def draw(self, rng: np.random.Generator) -> "Damage":
+    def draw_damage(self, rng: np.random.Generator) -> "Damage":
         """Draw the damage of one clip; always takes equally many numbers from `rng`."""
         kinds = rng.random(3) < (self.noise, self.jpeg, self.h264)
         sigma, quality, crf = (rng.uniform(*r) for r in (self.sigma, self.quality, self.crf))
@@ -96,7 +96,7 @@ class Damage:
 
 
 @dataclass(slots=True)
-class JitterPlan:
+class ReferenceJitterConfig:
     """`config.data.reference_jitter`: how references are altered.
 
     Each altered reference gets blur, a change of tone, noise and JPEG with a probability of 0.5 each.
@@ -106,12 +106,12 @@ class JitterPlan:
         InputError: a number is out of range; the message names the field.
     """
 
-    share: float = setting(0.0, "share of references that are altered", least=0, most=1)
-    blur: float = setting(2.0, "the largest sigma of blur, in pixels", least=0)
-    exposure: float = setting(0.1, "range of the factor for all values: 0.1 is from 1/1.1 to 1.1", least=0)
-    gamma: float = setting(0.1, "range of the exponent, given in the same way", least=0)
-    white: float = setting(0.05, "range of the gain of each channel, given in the same way", least=0)
-    noise: float = setting(8.0, "the largest sigma of noise, in steps of 8 bits", least=0)
+    share: float = setting(0.0, "share of references that are altered", minimum=0, maximum=1)
+    blur: float = setting(2.0, "the largest sigma of blur, in pixels", minimum=0)
+    exposure: float = setting(0.1, "range of the factor for all values: 0.1 is from 1/1.1 to 1.1", minimum=0)
+    gamma: float = setting(0.1, "range of the exponent, given in the same way", minimum=0)
+    white: float = setting(0.05, "range of the gain of each channel, given in the same way", minimum=0)
+    noise: float = setting(8.0, "the largest sigma of noise, in steps of 8 bits", minimum=0)
     quality: tuple[float, float] = setting((50.0, 95.0), "quality of JPEG", **_range(1, 100))
 
     def __post_init__(self) -> None:

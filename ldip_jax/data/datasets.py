@@ -4,32 +4,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ldip_jax.data.clips import ClipPlan, Footage
+from ldip_jax.data.camera_moves import CameraMoveClips
+from ldip_jax.data.clips import Footage, SamplingSpec
 from ldip_jax.data.config import DataConfig
 from ldip_jax.data.heldout import read_heldout, refuse_held_out
 from ldip_jax.data.source import Items
-from ldip_jax.data.stills import StillClips
 from ldip_jax.data.synthetic import SyntheticClips
 
 
-def clip_plan(data: DataConfig, *, spare: bool = False) -> ClipPlan:
+def sampling_spec(data: DataConfig, *, for_records: bool = False) -> SamplingSpec:
     """How samples are drawn, from `config.data`.
 
     Args:
-        spare: for records, from which crops are drawn many times: always the largest numbers of key-frames
-            and references. How many a training sample has is drawn only once, here or when it is cropped.
+        for_records: for records, from which crops are drawn many times: always the largest numbers of
+            key-frames and references. How many a training sample has is drawn only once, here or when it is
+            cropped.
 
     Raises:
         InputError: numbers that are out of range or contradict each other.
     """
     # `replace` checks the values that were set since.
-    return ClipPlan(
-        frames=data.frames,
-        clip=data.clip,
-        key_frames=data.key_frames,
-        references=data.references,
-        fewest_key_frames=data.key_frames if spare else 1,
-        fewest_references=data.references if spare else data.fewest_references,
+    return SamplingSpec(
+        context_frames=data.frames,
+        target_frames=data.clip,
+        max_key_frames=data.key_frames,
+        max_references=data.references,
+        min_key_frames=data.key_frames if for_records else 1,
+        min_references=data.references if for_records else data.fewest_references,
         scale=data.scale,
         augment=data.augment,
         input=replace(data.input),
@@ -51,12 +52,12 @@ def open_clips(data: DataConfig, split: str = "train", seed: int = 0) -> Items[F
     if data.dataset == "synthetic":
         return SyntheticClips(data.size, data.frames, seed=seed)
     if data.dataset == "stills":
-        clips = StillClips(Path(data.data_dir), data.size, data.frames, seed=seed)
+        clips = CameraMoveClips(Path(data.data_dir), data.size, data.frames, seed=seed)
     else:
         # Reading prepared data needs packages that rendered clips do not need.
         from ldip_jax.data.prepared import PreparedClips
 
-        clips = PreparedClips(data.dataset, data.data_dir, split, fewest_frames=data.clip)
+        clips = PreparedClips(data.dataset, data.data_dir, split, min_frames=data.clip)
     if data.heldout and "train" in split.split("+"):
         refuse_held_out(named_fingerprints(clips), read_heldout(data.heldout), data.data_dir)
     return clips

@@ -22,7 +22,7 @@ _SIDE = 32
 _FREQUENCIES = 12
 # Two frames show the same if at most this many bits differ. On real clips, a quarter of the size with JPEG at
 # quality 20 changed up to 8 bits; frames of different clips differed in at least 46.
-MOST_BITS = 16
+MAX_DIFFERENT_BITS = 16
 # A frame whose grey levels vary less than this (standard deviation, in steps of 8 bits) shows too little.
 _PLAIN = 4.0
 # The number of frames of a clip that are compared with a list.
@@ -62,7 +62,7 @@ def fingerprints(clips: Iterable[SourceClip], probes: int = PROBES) -> Iterator[
                 video, read = clip.files[0], 0
                 frames = open_clip(video).frames()
             wanted = [clip.first + place - read for place in places]
-            images = list(_at(frames, wanted))
+            images = list(_frames_at(frames, wanted))
             read += wanted[-1] + 1
         else:
             images = (read_image(clip.files[place])[0] for place in places)
@@ -70,7 +70,7 @@ def fingerprints(clips: Iterable[SourceClip], probes: int = PROBES) -> Iterator[
         yield " ".join(text for text in hashes if text is not None)
 
 
-def _at(frames: Iterator[np.ndarray], places: list[int]) -> Iterator[np.ndarray]:
+def _frames_at(frames: Iterator[np.ndarray], places: list[int]) -> Iterator[np.ndarray]:
     """The frames at these places, counted from the next frame on; none after the last one is read."""
     for place, frame in enumerate(islice(frames, places[-1] + 1)):
         if place in places:
@@ -83,7 +83,7 @@ def shows_the_same(probe: str, known: str) -> bool:
     if not len(theirs) or not len(ours):
         return False
     differences = np.count_nonzero(theirs[:, None] != ours[None], axis=-1).min(axis=1)
-    return bool(2 * np.count_nonzero(differences <= MOST_BITS) >= len(theirs))
+    return bool(2 * np.count_nonzero(differences <= MAX_DIFFERENT_BITS) >= len(theirs))
 
 
 def _bits(fingerprint: str) -> np.ndarray:

@@ -15,13 +15,13 @@ from ldip_jax.media.outputs import VIDEOS
 from ldip_jax.media.reader import open_clip
 
 # Longer shots, in frames, are split into several clips, so that an epoch covers all of them.
-LONGEST = 100
+MAX_SHOT_FRAMES = 100
 REDS_CLIPS = {"train": 240, "val": 30}
 REDS_FRAMES = 100
 REDS_SIZE = (720, 1280)
 REDS4 = ("000", "011", "015", "020")
 # At most this many faults are named; the rest is counted.
-_NAMED = 3
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -52,75 +52,75 @@ class SourceClip:
 Splits = dict[str, list[SourceClip]]
 
 
-def reduced(clip: SourceClip, factor: float) -> SourceClip:
+def reduce_size(clip: SourceClip, factor: float) -> SourceClip:
     """The clip with frames of `factor` times the size."""
     height, width = (max(1, round(side * factor)) for side in clip.size)
     return replace(clip, size=(height, width))
 
 
-class Faults:
+class SourceErrors:
     """Collects what is wrong with a source, so that all of it is reported at once."""
 
     def __init__(self, source: Path):
-        self._source, self._found = source, []
+        self._source, self._errors = source, []
 
-    def add(self, fault: str) -> None:
-        self._found.append(fault)
+    def add(self, error: str) -> None:
+        self._errors.append(error)
 
-    def raise_any(self) -> None:
+    def raise_if_any(self) -> None:
         """Report all faults, if there are any.
 
         Raises:
             InputError: a fault was added.
         """
-        if self._found:
-            more = len(self._found) - _NAMED
+        if self._errors:
+            more = len(self._errors) - _MAX_NAMED
             tail = f"; and {more} more" if more > 0 else ""
-            raise InputError(f"{self._source}: {'; '.join(self._found[:_NAMED])}{tail}")
+            raise InputError(f"{self._source}: {'; '.join(self._errors[:_MAX_NAMED])}{tail}")
 
 
 def _image_clip(
-    name: str, files: list[Path], size: tuple[int, int] | None, faults: Faults
+    name: str, files: list[Path], size: tuple[int, int] | None, errors: SourceErrors
 ) -> SourceClip | None:
     """A clip of images, which must all have the given size, or else that of the first image."""
     for file in files:
         try:
             info = image_info(file)
         except InputError as error:
-            faults.add(str(error))
+            errors.add(str(error))
             return None
         size = size or (info.height, info.width)
         if (info.height, info.width) != size:
-            faults.add(f"{name}/{file.name} is {info.width}x{info.height}, not {size[1]}x{size[0]}")
+            errors.add(f"{name}/{file.name} is {info.width}x{info.height}, not {size[1]}x{size[0]}")
             return None
     assert size is not None
     return SourceClip(name, len(files), size, tuple(files))
 
 
-def _numbered(
-    folder: Path, name: str, expected: list[str], size: tuple[int, int] | None, faults: Faults
+def _numbered_clip(
+    folder: Path, name: str, expected: list[str], size: tuple[int, int] | None, errors: SourceErrors
 ) -> SourceClip | None:
     """A clip whose file names are known."""
     if not folder.is_dir():
-        faults.add(f"{name} is missing")
+        errors.add(f"{name} is missing")
         return None
     files = [folder / file for file in expected]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        faults.add(f"{name} has {len(files) - len(missing)} of {len(files)} frames, {missing[0]} is missing")
+        errors.add(f"{name} has {len(files) - len(missing)} of {len(files)} frames, {missing[0]} is missing")
         return None
-    return _image_clip(name, files, size, faults)
+    return _image_clip(name, files, size, errors)
 
 
-def _folder(source: Path, choices: list[str], faults: Faults) -> Path | None:
+def _first_folder(source: Path, choices: list[str], errors: SourceErrors) -> Path | None:
     """The first of several folders that exists."""
     found = next((source / choice for choice in choices if (source / choice).is_dir()), None)
     if found is None:
-        faults.add(f"there is no {' or '.join(choices)} in it")
+        errors.add(f"there is no {' or '.join(choices)} in it")
     return found
 
 
-def find_reds(source: Path, seen: Callable[[], None]) -> Splits:
+def find_reds(source: Path, on_clip: Callable[[], None]) -> Splits:
     """REDS: `train_sharp/000` ... `239` and `val_sharp/000` ... `029`, 100 frames of 1280x720 each.
 
     `reds4` has the four training clips that are generally used for tests, `train` the other 236, and `val`
@@ -130,27 +130,27 @@ def find_reds(source: Path, seen: Callable[[], None]) -> Splits:
         InputError: clips or frames are missing or have the wrong size.
     """
     frames = [f"{number:08d}.png" for number in range(REDS_FRAMES)]
-    faults = Faults(source)
+    errors = SourceErrors(source)
     splits: Splits = {"train": [], "reds4": [], "val": []}
     for part, count in REDS_CLIPS.items():
-        folder = _folder(source, [f"{part}_sharp", f"{part}/{part}_sharp"], faults)
+        folder = _first_folder(source, [f"{part}_sharp", f"{part}/{part}_sharp"], errors)
         for clip in [f"{number:03d}" for number in range(count)] if folder else []:
             assert folder is not None
-            found = _numbered(folder / clip, f"{part}_sharp/{clip}", frames, REDS_SIZE, faults)
-            seen()
+            found = _numbered_clip(folder / clip, f"{part}_sharp/{clip}", frames, REDS_SIZE, errors)
+            on_clip()
             if found:
                 splits["reds4" if part == "train" and clip in REDS4 else part].append(found)
-    faults.raise_any()
+    errors.raise_if_any()
     return splits
 
 
-def find_vimeo90k(source: Path, seen: Callable[[], None]) -> Splits:
+def find_vimeo90k(source: Path, on_clip: Callable[[], None]) -> Splits:
     """Vimeo-90K septuplets: `sequences/00001/0001/im1.png` ... `im7.png`, 448x256, listed in two files.
 
     Raises:
         InputError: a list, clips or frames are missing, or frames have the wrong size.
     """
-    faults = Faults(source)
+    errors = SourceErrors(source)
     if (source / "vimeo_septuplet").is_dir():
         source = source / "vimeo_septuplet"
     splits: Splits = {}
@@ -159,21 +159,21 @@ def find_vimeo90k(source: Path, seen: Callable[[], None]) -> Splits:
         try:
             names = listing.read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError):
-            faults.add(f"{listing.name} is missing or no text")
+            errors.add(f"{listing.name} is missing or no text")
             continue
         splits[split] = []
         for name in names:
-            found = _numbered(
-                source / "sequences" / name, name, [f"im{n}.png" for n in range(1, 8)], (256, 448), faults
+            found = _numbered_clip(
+                source / "sequences" / name, name, [f"im{n}.png" for n in range(1, 8)], (256, 448), errors
             )
-            seen()
+            on_clip()
             if found:
                 splits[split].append(found)
-    faults.raise_any()
+    errors.raise_if_any()
     return splits
 
 
-def find_vid4(source: Path, seen: Callable[[], None]) -> Splits:
+def find_vid4(source: Path, on_clip: Callable[[], None]) -> Splits:
     """Vid4: `calendar`, `city`, `foliage` and `walk`, in `GT` or directly in the folder.
 
     Raises:
@@ -181,10 +181,10 @@ def find_vid4(source: Path, seen: Callable[[], None]) -> Splits:
     """
     folder = source / "GT" if (source / "GT").is_dir() else source
     counts = {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}
-    return _test_set(source, {name: (_images(folder / name), n) for name, n in counts.items()}, seen)
+    return _test_set(source, {name: (_images(folder / name), n) for name, n in counts.items()}, on_clip)
 
 
-def find_udm10(source: Path, seen: Callable[[], None]) -> Splits:
+def find_udm10(source: Path, on_clip: Callable[[], None]) -> Splits:
     """UDM10: ten clips of 32 frames, in `GT` or directly in the folder; each may have a subfolder `truth`.
 
     Raises:
@@ -195,20 +195,20 @@ def find_udm10(source: Path, seen: Callable[[], None]) -> Splits:
     clips = {name: files for name, files in clips.items() if files}
     if len(clips) != 10:
         raise InputError(f"{folder}: holds {len(clips)} clips, not the ten of UDM10; check --source")
-    return _test_set(source, {name: (files, 32) for name, files in clips.items()}, seen)
+    return _test_set(source, {name: (files, 32) for name, files in clips.items()}, on_clip)
 
 
-def _test_set(source: Path, clips: dict[str, tuple[list[Path], int]], seen: Callable[[], None]) -> Splits:
+def _test_set(source: Path, clips: dict[str, tuple[list[Path], int]], on_clip: Callable[[], None]) -> Splits:
     """Clips with known numbers of frames, whatever the names of the files."""
-    faults = Faults(source)
+    errors = SourceErrors(source)
     found = []
     for name, (files, count) in clips.items():
-        seen()
+        on_clip()
         if len(files) != count:
-            faults.add(f"{name} has {len(files)} of {count} frames" if files else f"{name} is missing")
-        elif clip := _image_clip(name, files, None, faults):
+            errors.add(f"{name} has {len(files)} of {count} frames" if files else f"{name} is missing")
+        elif clip := _image_clip(name, files, None, errors):
             found.append(clip)
-    faults.raise_any()
+    errors.raise_if_any()
     return {"test": found}
 
 
@@ -222,7 +222,7 @@ def _images(folder: Path) -> list[Path]:
     return [file for file in _entries(folder) if file.suffix.lower() in SUFFIXES] if folder.is_dir() else []
 
 
-def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None) -> Splits:
+def find_clips(source: Path, on_clip: Callable[[], None], shots: Path | None = None) -> Splits:
     """Any folder: each folder with images in it is a clip, and so is each video file, at any depth.
 
     Args:
@@ -233,17 +233,17 @@ def find_clips(source: Path, seen: Callable[[], None], shots: Path | None = None
         InputError: there is no clip, a clip is damaged, or shots do not fit.
     """
     ranges = _read_shots(shots) if shots else {}
-    faults = Faults(source)
+    errors = SourceErrors(source)
     clips: list[SourceClip] = []
     for path in _clip_paths(source):
         name = path.relative_to(source).as_posix() if path != source else source.resolve().name
-        whole = _open(path, name, faults)
-        seen()
+        whole = _open_source(path, name, errors)
+        on_clip()
         if whole:
-            clips += _pieces(whole, ranges.pop(name, [(0, whole.count - 1)]), faults)
+            clips += _split_shots(whole, ranges.pop(name, [(0, whole.count - 1)]), errors)
     for name in ranges:
-        faults.add(f"{shots} names {name}, which does not exist")
-    faults.raise_any()
+        errors.add(f"{shots} names {name}, which does not exist")
+    errors.raise_if_any()
     if not clips:
         raise InputError(f"{source}: no folder of images and no video in it; check --source")
     return {"train": clips}
@@ -261,14 +261,14 @@ def _clip_paths(source: Path) -> Iterator[Path]:
             yield entry
 
 
-def _open(path: Path, name: str, faults: Faults) -> SourceClip | None:
+def _open_source(path: Path, name: str, errors: SourceErrors) -> SourceClip | None:
     if path.is_dir():
-        return _image_clip(name, _images(path), None, faults)
+        return _image_clip(name, _images(path), None, errors)
     try:
         clip = open_clip(path)
         count = clip.count if clip.count is not None else sum(1 for _ in clip)
     except InputError as error:
-        faults.add(str(error))
+        errors.add(str(error))
         return None
     return SourceClip(name, count, (clip.height, clip.width), (path,))
 
@@ -283,19 +283,19 @@ def _read_shots(path: Path) -> dict[str, list[tuple[int, int]]]:
         raise InputError(f'{path}: is not a list of shots; write {{"NAME": [[FIRST, LAST], ...]}}') from error
 
 
-def _pieces(whole: SourceClip, shots: list[tuple[int, int]], faults: Faults) -> list[SourceClip]:
+def _split_shots(whole: SourceClip, shots: list[tuple[int, int]], errors: SourceErrors) -> list[SourceClip]:
     """The shots of a clip, with long ones split into equal parts."""
     pieces = []
     for first, last in shots:
         if not 0 <= first <= last < whole.count:
-            faults.add(f"{whole.name} has {whole.count} frames, no shot from {first} to {last}")
+            errors.add(f"{whole.name} has {whole.count} frames, no shot from {first} to {last}")
             return []
         count = last - first + 1
-        parts = -(-count // LONGEST)
+        parts = -(-count // MAX_SHOT_FRAMES)
         ends = [first + count * part // parts for part in range(parts + 1)]
         for begin, end in pairwise(ends):
-            alone = (begin, end) == (0, whole.count)
+            is_whole = (begin, end) == (0, whole.count)
             files = whole.files if whole.is_video else whole.files[begin:end]
-            name = whole.name if alone else f"{whole.name}@{begin}-{end - 1}"
+            name = whole.name if is_whole else f"{whole.name}@{begin}-{end - 1}"
             pieces.append(SourceClip(name, end - begin, whole.size, files, begin if whole.is_video else 0))
     return pieces

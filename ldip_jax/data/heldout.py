@@ -28,7 +28,7 @@ _PART = re.compile(r"@\d+-\d+$")
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutClip:
     """An entry of the list.
 
     Attributes:
@@ -50,7 +50,7 @@ class HeldOut:
             raise ValueError("not hashes of frames")
 
 
-def read_heldout(path: str | Path) -> list[HeldOut]:
+def read_heldout(path: str | Path) -> list[HeldOutClip]:
     """A list of held-out clips.
 
     Args:
@@ -65,8 +65,8 @@ def read_heldout(path: str | Path) -> list[HeldOut]:
     try:
         clips: Any = json.loads(file.read_text(encoding="utf-8"))["clips"]
         if isinstance(clips, dict):
-            return [HeldOut(name, why) for name, why in clips.items()]
-        return [HeldOut(**clip) for clip in clips]
+            return [HeldOutClip(name, why) for name, why in clips.items()]
+        return [HeldOutClip(**clip) for clip in clips]
     except OSError as error:
         raise InputError(
             f"{path}: the list of held-out clips cannot be read ({error.strerror}); give another file, or"
@@ -79,8 +79,8 @@ def read_heldout(path: str | Path) -> list[HeldOut]:
         ) from error
 
 
-def why_held_out(
-    name: str, heldout: Sequence[HeldOut], frames: str | None = None, place: str = ""
+def held_out_reason(
+    name: str, heldout: Sequence[HeldOutClip], frames: str | None = None, place: str = ""
 ) -> str | None:
     """Why a clip is held out; None if it is not.
 
@@ -105,17 +105,19 @@ def why_held_out(
     return None
 
 
-def refuse_held_out(clips: Iterable[tuple[str, str | None]], heldout: Sequence[HeldOut], where: str) -> None:
+def refuse_held_out(
+    clips: Iterable[tuple[str, str | None]], heldout: Sequence[HeldOutClip], where: str
+) -> None:
     """Raise if one of the clips is held out.
 
     Args:
-        clips: the name of each clip, and its fingerprint, as for `why_held_out`.
+        clips: the name of each clip, and its fingerprint, as for `held_out_reason`.
 
     Raises:
         InputError: a clip is held out; the message names it and says why.
     """
     for name, frames in clips:
-        why = why_held_out(name, heldout, frames)
+        why = held_out_reason(name, heldout, frames)
         if why is not None:
             raise InputError(
                 f"{where}: {name} is not for training ({why}); take it out, or prepare the data again: "
@@ -124,7 +126,7 @@ def refuse_held_out(clips: Iterable[tuple[str, str | None]], heldout: Sequence[H
 
 
 # The most frames of a clip that an entry stores.
-_MOST_FRAMES = 100
+_MAX_FRAMES = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,11 +141,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     frames: dict[str, list[str]] = {}
     clips = find_clips(args.source, lambda: None)["train"]
-    for clip, text in zip(clips, fingerprints(clips, _MOST_FRAMES), strict=True):
+    for clip, text in zip(clips, fingerprints(clips, _MAX_FRAMES), strict=True):
         frames.setdefault(_PART.sub("", clip.name), []).extend(text.split())
     for name, hashes in frames.items():
-        step = -(-len(hashes) // _MOST_FRAMES)
-        entry = HeldOut(PurePosixPath(name).stem, args.why, args.dataset, " ".join(hashes[::step]))
+        step = -(-len(hashes) // _MAX_FRAMES)
+        entry = HeldOutClip(PurePosixPath(name).stem, args.why, args.dataset, " ".join(hashes[::step]))
         print(json.dumps(asdict(entry)))
     return 0
 

@@ -13,7 +13,7 @@ from tensorflow_datasets.core.download import DownloadConfig
 from ldip_jax.data import builders, folders
 from ldip_jax.data.fingerprints import fingerprints
 from ldip_jax.data.folders import Splits
-from ldip_jax.data.heldout import NAME, HeldOut, read_heldout, why_held_out
+from ldip_jax.data.heldout import NAME, HeldOutClip, held_out_reason, read_heldout
 from ldip_jax.errors import InputError
 from ldip_jax.progress import Progress
 
@@ -31,7 +31,7 @@ _FIND: dict[str, Callable[[Path, Callable[[], None]], Splits]] = {
     "udm10": folders.find_udm10,
 }
 HELD_OUT = "heldout"
-NOTHING = Path("none")
+NO_HELD_OUT_CLIPS = Path("none")
 """As a list of held-out clips: there are none."""
 
 
@@ -47,7 +47,8 @@ def prepare(
     """Pack a data set; an interrupted run is resumed.
 
     Args:
-        heldout: the list of held-out clips; None: that of the package; `NOTHING`: no clip is held out.
+        heldout: the list of held-out clips; None: that of the package; `NO_HELD_OUT_CLIPS`: no clip is held
+            out.
 
     Returns:
         the folder of the data set, which is written completely or not at all.
@@ -60,21 +61,27 @@ def prepare(
     if not 0.25 <= reduce <= 1.0:
         raise InputError(f"--reduce {reduce}: choose from 0.25 to 1")
     # First, so that a missing list is reported at once.
-    listing = read_heldout(heldout or NAME) if dataset == "video_folder" and heldout != NOTHING else []
+    listing = (
+        read_heldout(heldout or NAME) if dataset == "video_folder" and heldout != NO_HELD_OUT_CLIPS else []
+    )
     with Progress(f"looking through {source}", None, {"clip": 1.0}) as progress:
-        seen = lambda: progress.advance("clip")  # noqa: E731
-        splits = _FIND[dataset](source, seen) if dataset in _FIND else folders.find_clips(source, seen, shots)
+        on_clip = lambda: progress.advance("clip")  # noqa: E731
+        splits = (
+            _FIND[dataset](source, on_clip)
+            if dataset in _FIND
+            else folders.find_clips(source, on_clip, shots)
+        )
     if dataset == "video_folder":
-        splits = _held_apart(splits, source, listing)
-        splits = {name: [folders.reduced(c, reduce) for c in clips] for name, clips in splits.items()}
+        splits = _separate_held_out(splits, source, listing)
+        splits = {name: [folders.reduce_size(c, reduce) for c in clips] for name, clips in splits.items()}
     state = builders.digest(splits)
     staging = output / f".{dataset}-{state[:16]}"
-    with Progress("packing", {"frame": _frames(splits)}, {"frame": 1.0}) as progress:
+    with Progress("packing", {"frame": _count_frames(splits)}, {"frame": 1.0}) as progress:
         builder = DATASETS[dataset](
             splits=splits, staging=staging, advance=lambda: progress.advance("frame"), data_dir=output
         )
         folder = Path(builder.data_dir)
-        if folder.exists() and not overwrite and _stands(folder) == state:
+        if folder.exists() and not overwrite and _stored_digest(folder) == state:
             print(f"{folder}: exists already", file=sys.stderr)
             return folder
         if folder.exists() and not overwrite:
@@ -101,7 +108,7 @@ def prepare(
     return folder
 
 
-def _held_apart(splits: Splits, source: Path, heldout: list[HeldOut]) -> Splits:
+def _separate_held_out(splits: Splits, source: Path, heldout: list[HeldOutClip]) -> Splits:
     """Put held-out clips into a separate split; all clips get their fingerprints."""
     apart: Splits = {"train": [], HELD_OUT: []}
     # The data set may be named by the folder of the clips or by one above it, as in DAVIS/JPEGImages/480p.
@@ -109,7 +116,7 @@ def _held_apart(splits: Splits, source: Path, heldout: list[HeldOut]) -> Splits:
     clips, found = splits["train"], []
     with Progress("comparing with held-out clips", {"clip": len(clips)}, {"clip": 1.0}) as progress:
         for clip, fingerprint in zip(clips, fingerprints(clips), strict=True):
-            why = why_held_out(clip.name, heldout, fingerprint, place)
+            why = held_out_reason(clip.name, heldout, fingerprint, place)
             apart[HELD_OUT if why else "train"].append(replace(clip, fingerprint=fingerprint))
             found += [f"{clip.name} ({why})"] if why else []
             progress.advance("clip")
@@ -118,11 +125,11 @@ def _held_apart(splits: Splits, source: Path, heldout: list[HeldOut]) -> Splits:
     return apart
 
 
-def _frames(splits: Splits) -> int:
+def _count_frames(splits: Splits) -> int:
     return sum(clip.count for clips in splits.values() for clip in clips)
 
 
-def _stands(folder: Path) -> str | None:
+def _stored_digest(folder: Path) -> str | None:
     """The digest of the files that a data set was made from; None if it cannot be read."""
     with suppress(Exception):
         return tfds.builder_from_directory(folder).info.metadata["digest"]  # type: ignore[index]
@@ -132,4 +139,7 @@ def _stands(folder: Path) -> str | None:
 def _report(folder: Path, splits: Splits) -> None:
     size = sum(file.stat().st_size for file in folder.iterdir())
     parts = [f"{name} {len(clips)} clips" for name, clips in splits.items() if clips]
-    print(f"{folder}: {', '.join(parts)}; {_frames(splits)} frames, {size / 2**30:.2f} GiB", file=sys.stderr)
+    print(
+        f"{folder}: {', '.join(parts)}; {_count_frames(splits)} frames, {size / 2**30:.2f} GiB",
+        file=sys.stderr,
+    )

@@ -53,7 +53,7 @@ class FrameEncoder:
             frame = next(frames, None)
             if frame is None:
                 raise InputError(f"{path}: has changed while it was read; start again")
-            yield encode_png(_reduced(quantise(frame, 8), clip.size))
+            yield encode_png(_reduce(quantise(frame, 8), clip.size))
         self._video = (path, clip.first + clip.count, frames)
 
 
@@ -68,10 +68,10 @@ def encode_image(file: Path, size: tuple[int, int]) -> bytes:
     plain = file.suffix.lower() in _PLAIN and info.bits == 8 and not info.notes and not info.animated
     if plain and pixels.shape[:2] == size:
         return file.read_bytes()
-    return encode_png(_reduced(quantise(pixels, 8), size))
+    return encode_png(_reduce(quantise(pixels, 8), size))
 
 
-def _reduced(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
+def _reduce(pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "H W 3"]:
     """The image reduced to `size` (height, width) by area means, which also remove compression artefacts."""
     if pixels.shape[:2] == size:
         return pixels
@@ -91,13 +91,13 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
 class PreparedClips:
     """The clips of a split of a prepared data set, in order."""
 
-    def __init__(self, dataset: str, data_dir: str | Path, split: str = "train", fewest_frames: int = 1):
+    def __init__(self, dataset: str, data_dir: str | Path, split: str = "train", min_frames: int = 1):
         """
         Args:
             dataset: its name, such as "reds".
             data_dir: the `--output` that it was prepared in.
             split: such as "train", or several, "train+val".
-            fewest_frames: shorter clips are left out.
+            min_frames: shorter clips are left out.
 
         Raises:
             InputError: there is no prepared data set, it cannot be read, it lacks the split, or no clip is
@@ -115,11 +115,11 @@ class PreparedClips:
             self._clips += [
                 PreparedClip(self, part, name, first, count, (height, width))
                 for name, first, count, height, width in clips[part]
-                if count >= fewest_frames
+                if count >= min_frames
             ]
         if not self._clips:
             raise InputError(
-                f"{self.folder}: no clip of {split} has {fewest_frames} frames; set data.clip lower"
+                f"{self.folder}: no clip of {split} has {min_frames} frames; set data.clip lower"
             )
 
     @property

@@ -19,6 +19,12 @@ from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
 
 FORMAT = "ldip-record-1"
+# Names in files of fields that have another name here.
+_STORED_NAMES = {"key_frames": "keys", "route_confidence": "route_sure", "lr_references": "low_references"}
+
+
+def _stored_name(field: str) -> str:
+    return _STORED_NAMES.get(field, field)
 
 
 class Record(NamedTuple):
@@ -28,15 +34,15 @@ class Record(NamedTuple):
         lr, hr: the LR frames and the ground truth.
         features: the backbone's LR features; bfloat16 in a file and when read from one.
         to_next, to_previous: LR flow of every frame to its neighbours, zero at the ends, (x, y) in LR pixels.
-        keys: key-frames, as places in the clip.
+        key_frames: key-frames, as places in the clip.
         references: frames that are used as references, at HR.
         candidates: for each key-frame, places in `references`; -1: an empty slot.
         warps: for each HR pixel of a key-frame, its place (x, y) in pixels of each candidate.
         confidence: confidence of the warps, in [0, 1].
         route_warps: for each HR pixel of a frame, its place (x, y) in HR pixels of each key-frame; None if
             detail is not carried.
-        route_sure: confidence of the routes, in [0, 1].
-        low_references: the LR frames of `references`, if the clip was damaged or references were jittered;
+        route_confidence: confidence of the routes, in [0, 1].
+        lr_references: the LR frames of `references`, if the clip was damaged or references were jittered;
             else None. References at LR size are taken from them: they are damaged but not jittered.
     """
 
@@ -45,14 +51,14 @@ class Record(NamedTuple):
     features: Float[np.ndarray, "t h w c"]
     to_next: Float[np.ndarray, "t h w 2"]
     to_previous: Float[np.ndarray, "t h w 2"]
-    keys: Int[np.ndarray, "k"]
+    key_frames: Int[np.ndarray, "k"]
     references: UInt8[np.ndarray, "r H W 3"]
     candidates: Int[np.ndarray, "k n"]
     warps: Float[np.ndarray, "k n H W 2"]
     confidence: Float[np.ndarray, "k n H W 1"]
     route_warps: Float[np.ndarray, "t k H W 2"] | None = None
-    route_sure: Float[np.ndarray, "t k H W 1"] | None = None
-    low_references: UInt8[np.ndarray, "r h w 3"] | None = None
+    route_confidence: Float[np.ndarray, "t k H W 1"] | None = None
+    lr_references: UInt8[np.ndarray, "r h w 3"] | None = None
 
 
 def save_record(path: str | Path, record: Record, provenance: dict[str, str]) -> None:
@@ -71,19 +77,22 @@ def save_record(path: str | Path, record: Record, provenance: dict[str, str]) ->
         features=record.features.astype(ml_dtypes.bfloat16),
         confidence=record.confidence.astype(np.float16),
     )
-    if record.route_warps is not None and record.route_sure is not None:
+    if record.route_warps is not None and record.route_confidence is not None:
         moves = record.route_warps - _pixels(*record.route_warps.shape[2:4])
         stored = stored._replace(
-            route_warps=moves.astype(np.float16), route_sure=record.route_sure.astype(np.float16)
+            route_warps=moves.astype(np.float16),
+            route_confidence=record.route_confidence.astype(np.float16),
         )
-    arrays = {name: np.ascontiguousarray(x) for name, x in stored._asdict().items() if x is not None}
+    arrays = {
+        _stored_name(field): np.ascontiguousarray(x) for field, x in stored._asdict().items() if x is not None
+    }
     data = safetensors.numpy.save(arrays, {**provenance, "format": FORMAT})
     with atomic_open(path) as file:
         file.write(data)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
+def _open_file(path: str | Path) -> Iterator[Any]:
     """An open record.
 
     Raises:
@@ -104,16 +113,21 @@ def load_record(path: str | Path) -> Record:
     Raises:
         InputError: there is no such file, or it is damaged or not a record.
     """
-    with _opened(path) as file:
-        optional = set(Record._field_defaults) - set(file.keys())
-        record = Record(**{name: file.get_tensor(name) for name in Record._fields if name not in optional})
+    with _open_file(path) as file:
+        there = set(file.keys())
+        fields = [
+            field
+            for field in Record._fields
+            if _stored_name(field) in there or field not in Record._field_defaults
+        ]
+        record = Record(**{field: file.get_tensor(_stored_name(field)) for field in fields})
     if record.route_warps is None:
         return record
     moves = record.route_warps.astype(np.float32)
     return record._replace(route_warps=moves + _pixels(*moves.shape[2:4]))
 
 
-class _Stored:
+class _LazyArray:
     """An array in an open file; only what an index asks for is read."""
 
     def __init__(self, stored: Any):
@@ -127,7 +141,7 @@ class _Stored:
         return self._stored[index]
 
 
-class _StoredPlaces(_Stored):
+class _LazyWarps(_LazyArray):
     """Displacements in a file, as places. Rows and columns are the last two parts of an index."""
 
     def __getitem__(self, index: Any) -> np.ndarray:
@@ -145,15 +159,16 @@ def open_record(path: str | Path) -> Iterator[Record]:
     Raises:
         InputError: there is no such file, or it is damaged or not a record.
     """
-    with _opened(path) as file:
+    with _open_file(path) as file:
         there = set(file.keys())
         parts: dict[str, Any] = {}
-        for name in Record._fields:
-            if name in ("keys", "candidates"):
-                parts[name] = file.get_tensor(name)
-            elif name in there or name not in Record._field_defaults:
-                kind = _StoredPlaces if name == "route_warps" else _Stored
-                parts[name] = kind(file.get_slice(name))
+        for field in Record._fields:
+            name = _stored_name(field)
+            if field in ("key_frames", "candidates"):
+                parts[field] = file.get_tensor(name)
+            elif name in there or field not in Record._field_defaults:
+                kind = _LazyWarps if field == "route_warps" else _LazyArray
+                parts[field] = kind(file.get_slice(name))
         yield Record(**parts)
 
 
@@ -168,7 +183,7 @@ def record_provenance(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: there is no such file, or it is damaged or not a record.
     """
-    with _opened(path) as file:
+    with _open_file(path) as file:
         return {name: text for name, text in file.metadata().items() if name != "format"}
 
 
@@ -178,7 +193,7 @@ def record_scale(path: str | Path) -> float:
     Raises:
         InputError: there is no such file, or it is damaged or not a record.
     """
-    with _opened(path) as file:
+    with _open_file(path) as file:
         height, low = (file.get_slice(name).get_shape()[1] for name in ("hr", "lr"))
     return height / low
 

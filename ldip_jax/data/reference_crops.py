@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from ldip_jax.data.clips import ClipPlan, ClipSample, Footage, draw
+from ldip_jax.data.clips import ClipSample, Footage, SamplingSpec, draw_sample
 from ldip_jax.errors import InputError
 
 
@@ -25,20 +25,20 @@ class ReferenceSample(NamedTuple):
     references: UInt8[np.ndarray, "n H W 3"]
 
 
-def draw_references(
-    plan: ClipPlan, side: int, jitter: int, clip: Footage, rng: np.random.Generator
+def draw_reference_sample(
+    spec: SamplingSpec, side: int, jitter: int, clip: Footage, rng: np.random.Generator
 ) -> ReferenceSample:
-    """Draw a frame of a clip, with as many references as `plan` says, and crop them.
+    """Draw a frame of a clip, with as many references as `spec` says, and crop them.
 
     Args:
-        plan: at x4, with one key-frame, which is the frame that is restored.
+        spec: at x4, with one key-frame, which is the frame that is restored.
         side: of the crops, HR pixels, a multiple of 4.
         jitter: the largest distance between the crops of frame and reference on each axis, HR pixels.
 
     Raises:
         InputError: the clip is too short, its frames are too small, or one of them is damaged.
     """
-    return crop_references(draw(plan, clip, rng), plan.references, side, jitter, rng)
+    return crop_references(draw_sample(spec, clip, rng), spec.max_references, side, jitter, rng)
 
 
 def crop_references(
@@ -52,14 +52,14 @@ def crop_references(
     height, width = (4 * length for length in sample.lr.shape[1:3])
     if min(height, width) < side:
         raise InputError(f"{sample.name}: frames of {width}x{height} are smaller than data.crop, {side}")
-    key = sample.first + int(sample.keys[0])
-    others = [place for place in dict.fromkeys(sample.candidates[0].tolist()) if place not in (-1, key)]
-    others = others or [place for place in range(len(sample.hr)) if place != key] or [key]
-    places = [others[i % len(others)] for i in range(count)]
+    key = sample.first + int(sample.key_frames[0])
+    candidates = [place for place in dict.fromkeys(sample.candidates[0].tolist()) if place not in (-1, key)]
+    candidates = candidates or [place for place in range(len(sample.hr)) if place != key] or [key]
+    places = [candidates[i % len(candidates)] for i in range(count)]
     y, x = (4 * int(rng.integers((length - side) // 4 + 1)) for length in (height, width))
     images = sample.hr if sample.references is None else sample.references
 
-    def beside(place: int) -> UInt8[np.ndarray, "H W 3"]:
+    def crop_near(place: int) -> UInt8[np.ndarray, "H W 3"]:
         shift: Int[np.ndarray, 2] = rng.integers(-jitter, jitter + 1, size=2)
         top, left = np.clip(np.array([y, x]) + shift, 0, [height - side, width - side])
         return images[place, top : top + side, left : left + side]
@@ -67,5 +67,5 @@ def crop_references(
     return ReferenceSample(
         lr=sample.lr[key, y // 4 : (y + side) // 4, x // 4 : (x + side) // 4],
         hr=sample.hr[key, y : y + side, x : x + side],
-        references=np.stack([beside(place) for place in places]),
+        references=np.stack([crop_near(place) for place in places]),
     )

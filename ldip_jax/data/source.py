@@ -30,10 +30,11 @@ class Items(Protocol[Opened]):
     def __getitem__(self, index: int, /) -> Opened: ...
 
 
-class Stream(Generic[Sample]):
+class SampleStream(Generic[Sample]):
     """An endless iterator over the batches of one process, each a list of samples.
 
-    For clips: `Stream(clips, partial(draw, plan), ...)`. For records: the same, with a function that crops
+    For clips: `SampleStream(clips, partial(draw, plan), ...)`. For records: the same, with a function that
+        crops
     them.
 
     Its state is the number of the next sample in the global order, whatever the workers have prepared in
@@ -50,7 +51,7 @@ class Stream(Generic[Sample]):
         process: tuple[int, int] = (0, 1),
         workers: int = 0,
         next_index: int = 0,
-        common: Callable[[int, np.random.Generator], Any] | None = None,
+        draw_batch_settings: Callable[[int, np.random.Generator], Any] | None = None,
     ):
         """
         Args:
@@ -61,14 +62,14 @@ class Stream(Generic[Sample]):
             process: the number of this process, and the number of processes.
             workers: number of processes that make samples; 0: a thread of this process.
             next_index: resume a run at this sample (`state`).
-            common: draws what all samples of a global batch have in common, such as their size, so that they
-                can be stacked, from the batch's number and a generator; passed to `transform` as a third
-                argument.
+            draw_batch_settings: draws what all samples of a global batch have in common, such as their size,
+                so that they can be stacked, from the batch's number and a generator; passed to `transform`
+                as a third argument.
 
         Raises:
             InputError: there are no items, or the processes cannot share the batch size equally.
         """
-        self._common = _Common(common, seed, batch_size)
+        self._batch_settings = _BatchSettings(draw_batch_settings, seed, batch_size)
         if not len(items):
             raise InputError("there is nothing to train on; check data.dataset and data.data_dir")
         if batch_size < 1 or batch_size % process[1]:
@@ -81,7 +82,7 @@ class Stream(Generic[Sample]):
             .shuffle()
             .repeat(-(-_ENDLESS // len(items)))
             .map_with_index(_numbered)
-            .random_map(_Guarded(items, transform, self._common))
+            .random_map(_Transform(items, transform, self._batch_settings))
         )
         self._batch_size, self._process, self._workers = batch_size, process, workers
         self._iterator: grain.DatasetIterator | None = None
@@ -94,9 +95,9 @@ class Stream(Generic[Sample]):
         if self._iterator is None:
             self._iterator = self._open()
         batch = next(self._iterator)
-        fault = next((sample for sample in batch if isinstance(sample, _Fault)), None)
-        if fault is not None:
-            raise InputError(fault.message)
+        error = next((sample for sample in batch if isinstance(sample, _WorkerError)), None)
+        if error is not None:
+            raise InputError(error.message)
         self._next_index += self._batch_size
         return batch
 
@@ -106,9 +107,9 @@ class Stream(Generic[Sample]):
         return {"next_index": self._next_index}
 
     @property
-    def common(self) -> Any:
+    def batch_settings(self) -> Any:
         """What the samples of the next batch have in common."""
-        return self._common(self._next_index)
+        return self._batch_settings(self._next_index)
 
     def seek(self, next_index: int) -> None:
         """Continue at a sample of the global order."""
@@ -121,7 +122,7 @@ class Stream(Generic[Sample]):
             self._iterator.close()
             self._iterator = None
 
-    def __enter__(self) -> "Stream[Sample]":
+    def __enter__(self) -> "SampleStream[Sample]":
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -129,9 +130,9 @@ class Stream(Generic[Sample]):
 
     def _open(self) -> grain.DatasetIterator:
         index, count = self._process
-        mine = self._samples[self._next_index + index :: count]
+        own_samples = self._samples[self._next_index + index :: count]
         ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1 if self._workers else 2)
-        batches = mine.batch(self._batch_size // count, batch_fn=list).to_iter_dataset(ahead)
+        batches = own_samples.batch(self._batch_size // count, batch_fn=list).to_iter_dataset(ahead)
         if self._workers:
             # The workers need absl's flags, which are not parsed without absl's app.run.
             if not flags.FLAGS.is_parsed():
@@ -145,14 +146,14 @@ def _numbered(number: int, index: int) -> tuple[int, int]:
     return number, index
 
 
-class _Fault:
+class _WorkerError:
     """An input error that is passed out of a worker; an exception would come with the worker's traceback."""
 
     def __init__(self, message: str):
         self.message = message
 
 
-class _Common:
+class _BatchSettings:
     """What the samples of a batch have in common, from the number of one of them."""
 
     def __init__(self, draw: Callable[[int, np.random.Generator], Any] | None, seed: int, batch_size: int):
@@ -165,16 +166,16 @@ class _Common:
         return self._draw(batch, np.random.default_rng([self._seed, batch]))
 
 
-class _Guarded(Generic[Item, Sample]):
-    """Opens an item and transforms it; input errors are returned as a `_Fault`."""
+class _Transform(Generic[Item, Sample]):
+    """Opens an item and transforms it; input errors are returned as a `_WorkerError`."""
 
-    def __init__(self, items: Items[Item], transform: Callable[..., Sample], common: _Common):
-        self._items, self._transform, self._common = items, transform, common
+    def __init__(self, items: Items[Item], transform: Callable[..., Sample], batch_settings: _BatchSettings):
+        self._items, self._transform, self._batch_settings = items, transform, batch_settings
 
-    def __call__(self, numbered: tuple[int, int], rng: np.random.Generator) -> Sample | _Fault:
+    def __call__(self, numbered: tuple[int, int], rng: np.random.Generator) -> Sample | _WorkerError:
         number, index = numbered
-        common = self._common(number)
+        settings = self._batch_settings(number)
         try:
-            return self._transform(self._items[index], rng, *(() if common is None else (common,)))
+            return self._transform(self._items[index], rng, *(() if settings is None else (settings,)))
         except InputError as error:
-            return _Fault(str(error))
+            return _WorkerError(str(error))

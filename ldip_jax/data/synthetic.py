@@ -25,12 +25,12 @@ class Layer:
     opacity: UInt8[np.ndarray, "h w"] | None
     poses: Float[np.ndarray, "t 2 3"]
 
-    def place(self, number: int, places: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
+    def to_picture(self, number: int, places: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """Places (x, y) of frame `number` as places of the picture."""
         pose = self.poses[number]
         return places @ pose[:, :2].T + pose[:, 2]
 
-    def place_in(self, number: int, places: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
+    def to_frame(self, number: int, places: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 2"]:
         """Places (x, y) of the picture as places of frame `number`."""
         pose = self.poses[number]
         return (places - pose[:, 2]) @ np.linalg.inv(pose[:, :2]).T
@@ -39,19 +39,19 @@ class Layer:
         """At which places of frame `number` the layer is visible, unless another is in front of it."""
         if self.opacity is None:
             return np.ones(places.shape[:-1], bool)
-        x, y = np.moveaxis(np.rint(self.place(number, places)).astype(np.int64), -1, 0)
+        x, y = np.moveaxis(np.rint(self.to_picture(number, places)).astype(np.int64), -1, 0)
         h, w = self.opacity.shape
         inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
         return inside & (self.opacity[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)] > 127)
 
-    def add_to(self, canvas: Float[np.ndarray, "h w 3"], number: int) -> None:
+    def draw_onto(self, canvas: Float[np.ndarray, "h w 3"], number: int) -> None:
         """Draw the layer as in frame `number` onto a canvas, which is changed in place."""
         height, width = canvas.shape[:2]
         if self.opacity is None:
             canvas[...] = self._render("picture", number, (0, 0), (height, width))
             return
         h, w = self.opacity.shape
-        ends = self.place_in(number, np.array([[0.0, 0.0], [w, 0.0], [0.0, h], [w, h]]))
+        ends = self.to_frame(number, np.array([[0.0, 0.0], [w, 0.0], [0.0, h], [w, h]]))
         left, top = (int(n) for n in np.maximum(np.floor(ends.min(axis=0)), 0))
         right, bottom = (int(n) for n in np.minimum(np.ceil(ends.max(axis=0)) + 1, (width, height)))
         if left < right and top < bottom:
@@ -85,11 +85,11 @@ class Layer:
 
     def _reduced(self, name: str, step: int) -> Image.Image:
         """The picture or its opacity, reduced by area means."""
-        kept = self.__dict__.setdefault("_kept", {})
-        if (name, step) not in kept:
+        cache = self.__dict__.setdefault("_kept", {})
+        if (name, step) not in cache:
             image = Image.fromarray(getattr(self, name))
-            kept[name, step] = image.reduce(step) if step > 1 else image
-        return kept[name, step]
+            cache[name, step] = image.reduce(step) if step > 1 else image
+        return cache[name, step]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class LayeredClip:
         """Render a frame."""
         canvas = np.zeros((*self.size, 3), np.float32)
         for layer in self.layers:
-            layer.add_to(canvas, number)
+            layer.draw_onto(canvas, number)
         return np.rint(canvas).astype(np.uint8)
 
     def correspond(
@@ -119,7 +119,7 @@ class LayeredClip:
         found = np.empty(places.shape, np.float64)
         for index, layer in enumerate(self.layers):
             mine = seen == index
-            found[mine] = layer.place_in(target, layer.place(source, places[mine]))
+            found[mine] = layer.to_frame(target, layer.to_picture(source, places[mine]))
         limit = np.array(self.size[::-1]) - 0.5
         inside = np.all((found > -0.5) & (found < limit), axis=-1)
         return found, inside & (self._front(target, found) == seen)
@@ -197,7 +197,7 @@ class SyntheticClips:
 def scene(seed: int, index: int, size: tuple[int, int], count: int) -> LayeredClip:
     """A background seen by a moving camera, and two to four objects that move in front of it."""
     rng = np.random.default_rng((seed, index))
-    layers = [_background(rng, size, count), *(_thing(rng, size, count) for _ in range(rng.integers(2, 5)))]
+    layers = [_background(rng, size, count), *(_object(rng, size, count) for _ in range(rng.integers(2, 5)))]
     return LayeredClip(f"synthetic/{seed}-{index:04d}", size, layers)
 
 
@@ -224,7 +224,7 @@ def _background(rng: np.random.Generator, size: tuple[int, int], count: int) -> 
     return Layer(picture(rng, (height, width)), None, poses(turn, zoom, middle, path - low))
 
 
-def _thing(rng: np.random.Generator, size: tuple[int, int], count: int) -> Layer:
+def _object(rng: np.random.Generator, size: tuple[int, int], count: int) -> Layer:
     turn, zoom, path = _motion(rng, count, 0.015 * max(size))
     half = rng.uniform(0.1, 0.25, 2) * min(size)
     side = 2 * int(max(half) + _MARGIN) + 1

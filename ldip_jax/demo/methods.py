@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from ldip_jax.demo.material import SCALE, SIZE, Material, frame_name
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation.compare import average, score_frames
+from ldip_jax.evaluation.scores import average, score_frames
 from ldip_jax.inference.api import make_upscaler
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
@@ -26,7 +26,7 @@ STILLS = (0, 2, 5)
 Images = Sequence[UInt8[np.ndarray, "h w 3"]]
 
 
-class Result(NamedTuple):
+class DemoRow(NamedTuple):
     """A row of the table, and its key-frames with the references that were matched."""
 
     method: Method
@@ -43,16 +43,16 @@ class Upscalers(NamedTuple):
 
     backbone: Upscaler
     with_stills: Upscaler | None
-    without: Upscaler | None
+    without_stills: Upscaler | None
 
 
-def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
+def load(lrrf: str, notify: Callable[[str], object]) -> Upscalers:
     """Load the networks that make the rows.
 
     Args:
         lrrf: "default", "none" or a file, as for `ldip upscale`. With "default", the row without stills uses
             the weights shipped for clips without stills, if there are any.
-        say: receives lines of text while weights are fetched.
+        notify: receives lines of text while weights are fetched.
 
     Raises:
         InputError: the weights are not available, or are not LRRF's.
@@ -69,7 +69,7 @@ def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
             rules=ReferenceRules(),
             matcher="gmflow",
             remember=True,
-            progress=say,
+            progress=notify,
         )
 
     ldip = make(lrrf)
@@ -81,7 +81,7 @@ def load(lrrf: str, say: Callable[[str], object]) -> Upscalers:
     return Upscalers(ldip, None, None)
 
 
-def results(material: Material, upscalers: Upscalers) -> Iterator[Result]:
+def results(material: Material, upscalers: Upscalers) -> Iterator[DemoRow]:
     """Bicubic, the backbone, and LDIP with none, two and all of the stills, each as soon as it is ready.
 
     Without weights for LDIP, its rows repeat the backbone's scores, because that is the result before
@@ -91,15 +91,15 @@ def results(material: Material, upscalers: Upscalers) -> Iterator[Result]:
     images = [imresize(image, float(SCALE)) for image in material.low]
     yield _result("Bicubic", material, images, time.perf_counter() - began)
     name = f"{BACKBONE} only"
-    alone = _result(name, material, *_upscale(name, upscalers.backbone, material, []))
-    yield alone
+    backbone_row = _result(name, material, *_upscale(name, upscalers.backbone, material, []))
+    yield backbone_row
     stills = [Still(name, as_float(image)) for name, image in material.stills.items()]
     for count in STILLS:
         name = f"LDIP, {count or 'no'} stills"
-        ldip = upscalers.with_stills if count else upscalers.without
+        ldip = upscalers.with_stills if count else upscalers.without_stills
         if ldip is None:
-            scores = alone.method
-            yield Result(Method(name, (), scores.psnr_y, scores.ssim_y, None, "untrained"), [])
+            scores = backbone_row.method
+            yield DemoRow(Method(name, (), scores.psnr_y, scores.ssim_y, None, "untrained"), [])
             continue
         images, seconds = _upscale(name, ldip, material, stills[:count])
         yield _result(name, material, images, seconds, _key_frames(name, ldip, material, images))
@@ -118,9 +118,9 @@ def _upscale(
 
 def _result(
     name: str, material: Material, images: Images, seconds: float, key_frames: Sequence[KeyFrame] = ()
-) -> Result:
+) -> DemoRow:
     scores = average(score_frames(map(as_float, images), map(as_float, material.truth)))
-    return Result(Method(name, images, scores["psnr_y"], scores["ssim_y"], seconds), list(key_frames))
+    return DemoRow(Method(name, images, scores["psnr_y"], scores["ssim_y"], seconds), list(key_frames))
 
 
 def _key_frames(name: str, ldip: Upscaler, material: Material, images: Images) -> list[KeyFrame]:

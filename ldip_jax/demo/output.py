@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ldip_jax.demo.material import Material, frame_name
-from ldip_jax.demo.methods import Result
+from ldip_jax.demo.methods import DemoRow
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import as_float
 from ldip_jax.media.images import write_png
@@ -97,7 +97,7 @@ def _move(part: Path, folder: Path) -> None:
 TITLE = "LDIP: a clip upscaled by 4, with and without references"
 
 
-def best(results: Sequence[Result]) -> Method:
+def best_method(results: Sequence[DemoRow]) -> Method:
     """The method with images and the highest PSNR."""
     return max((r.method for r in results if len(r.method.images)), key=lambda method: method.psnr_y or 0.0)
 
@@ -105,7 +105,7 @@ def best(results: Sequence[Result]) -> Method:
 def write_results(
     target: Path,
     material: Material,
-    results: Sequence[Result],
+    results: Sequence[DemoRow],
     *,
     fps: Fraction | None,
     settings: Sequence[tuple[str, str]],
@@ -132,7 +132,7 @@ def write_results(
             notes=notes,
         )
         write_comparison(part / PICTURE, methods, crops)
-        _write_clip(part / VIDEO, best(results).images, fps)
+        _write_clip(part / VIDEO, best_method(results).images, fps)
         _write_clip(part / LOW, material.low)
         _write_clip(part / TRUTH, material.truth)
         (part / STILLS).mkdir()

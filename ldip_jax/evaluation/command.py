@@ -16,17 +16,17 @@ from ldip_jax.processes import own_shard
 if TYPE_CHECKING:
     from ldip_jax.data.alterations import Alteration
     from ldip_jax.data.codecs import Codec
-    from ldip_jax.evaluation.datasets import Source
-    from ldip_jax.evaluation.networks import Networks
+    from ldip_jax.evaluation.datasets import ClipSource
     from ldip_jax.evaluation.protocols import Protocol
-    from ldip_jax.evaluation.runner import Plan
+    from ldip_jax.evaluation.runner import EvaluationConfig
+    from ldip_jax.evaluation.variant_upscalers import NetworkChoice
     from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
     from ldip_jax.inference.references import ReferenceRules
 
 _X264 = " (libx264, preset medium, GOP 250, yuv420p, 25 frames per second)"
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -47,39 +47,39 @@ def run(args: argparse.Namespace) -> int:
     networks = _networks(args, config)
     sources, notes = find_clips(dataset, args.data_dir)
     for note in notes:
-        _say(note)
-    sources = _chosen("--clips", args.clips, sources) if args.clips else sources
+        _notify(note)
+    sources = _select_clips("--clips", args.clips, sources) if args.clips else sources
     if args.report_clip is not None:
-        _chosen("--report-clip", [args.report_clip], sources)
-    plan = _plan(args, protocol, networks)
-    _check_output(plan.output)
-    evaluation = Evaluation(plan, sources, _say)
+        _select_clips("--report-clip", [args.report_clip], sources)
+    evaluation_config = _evaluation_config(args, protocol, networks)
+    _check_output(evaluation_config.output)
+    evaluation = Evaluation(evaluation_config, sources, _notify)
     evaluation.prepare()
     evaluation.run()
-    results = Results(plan, evaluation.outcome())
+    results = Results(evaluation_config, evaluation.outcome())
     if not results.scales and results.outcome.repeated and not results.outcome.failures:
         repeated = ", ".join(results.outcome.repeated)
         raise InputError(f"--columns {repeated}: detail is propagated so anyway; ask for another column too")
-    if not results.scales and results.outcome.absent and not results.outcome.failures:
-        absent = ", ".join(results.outcome.absent)
+    if not results.scales and results.outcome.without_weights and not results.outcome.failures:
+        absent = ", ".join(results.outcome.without_weights)
         raise InputError(
             f"--checkpoint {args.checkpoint}: contains no weights for {absent}; give other weights"
         )
     if not results.scales:
         raise InputError(f"{args.data_dir}: nothing could be scored")
-    settings = _settings(plan, len(sources), notes)
-    print(write_results(results, settings, plan.output), end="")
+    settings = _settings(evaluation_config, len(sources), notes)
+    print(write_results(results, settings, evaluation_config.output), end="")
     written = ["results.md", "results.csv", "results.json"]
-    if results.outcome.waiting == 0:
-        from ldip_jax.evaluation.page import write_page
+    if results.outcome.missing == 0:
+        from ldip_jax.evaluation.html_report import write_page
 
-        write_page(plan.output / "report.html", evaluation, results, settings)
+        write_page(evaluation_config.output / "report.html", evaluation, results, settings)
         written.append("report.html")
-    print(f"\n{plan.output}: {', '.join(written)}")
+    print(f"\n{evaluation_config.output}: {', '.join(written)}")
     return 2 if results.outcome.failures else 0
 
 
-def _chosen(flag: str, names: Sequence[str], sources: Sequence["Source"]) -> list["Source"]:
+def _select_clips(flag: str, names: Sequence[str], sources: Sequence["ClipSource"]) -> list["ClipSource"]:
     """The clips with these names, in the order of `sources`."""
     known = [source.name for source in sources]
     for name in names:
@@ -96,23 +96,23 @@ def _protocol(name: str) -> "Protocol":
     return PROTOCOLS[name]
 
 
-def _networks(args: argparse.Namespace, config: Any) -> "Networks":
-    from ldip_jax.evaluation.networks import Networks, resolve_checkpoint
+def _networks(args: argparse.Namespace, config: Any) -> "NetworkChoice":
+    from ldip_jax.evaluation.variant_upscalers import NetworkChoice, resolve_checkpoint
     from ldip_jax.inference.references import ReferenceRules
-    from ldip_jax.matching.choice import check_matcher
+    from ldip_jax.matching.loading import check_matcher
 
-    planned = {"backbone": "basicvsr-reds4", "matcher": "gmflow"}
-    for name in planned:
+    chosen = {"backbone": "basicvsr-reds4", "matcher": "gmflow"}
+    for name in chosen:
         value = getattr(args, name) or getattr(config, name, None)
-        planned[name] = str(value or planned[name])
-    check_matcher(planned["matcher"])
+        chosen[name] = str(value or chosen[name])
+    check_matcher(chosen["matcher"])
     rules = ReferenceRules(args.self_refs, args.exclude, args.ref_threshold, args.refs_as_given)
     rules.check()
-    return Networks(
-        backbone=planned["backbone"],
+    return NetworkChoice(
+        backbone=chosen["backbone"],
         checkpoint=resolve_checkpoint(args.checkpoint),
         cross=resolve_checkpoint(args.cross) if args.cross else None,
-        matcher=planned["matcher"],
+        matcher=chosen["matcher"],
         key_stride=args.key_stride,
         rules=rules,
         propagation=args.propagation,
@@ -126,31 +126,33 @@ def _mrefsr(args: argparse.Namespace) -> "MRefSRModel | None":
 
     if args.method != "mrefsr":
         return None
-    return load_mrefsr(args.mrefsr, extractor=args.extractor, vgg=args.vgg, progress=_say)
+    return load_mrefsr(args.mrefsr, extractor=args.extractor, vgg=args.vgg, progress=_notify)
 
 
-def _with_compared(protocol: "Protocol", model: "MRefSRModel") -> "Protocol":
+def _with_baselines(protocol: "Protocol", model: "MRefSRModel") -> "Protocol":
     """The protocol with the columns of --method mrefsr."""
-    compared = protocol.compared(model.title)
+    compared = protocol.baseline_variants(model.title)
     if not compared:
         raise InputError(
             f"--method mrefsr: {protocol.name} has no references in HR; take table5, near or figure6"
         )
-    return replace(protocol, columns=(*protocol.columns, *compared))
+    return replace(protocol, variants=(*protocol.variants, *compared))
 
 
-def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") -> "Plan":
+def _evaluation_config(
+    args: argparse.Namespace, protocol: "Protocol", networks: "NetworkChoice"
+) -> "EvaluationConfig":
     from ldip_jax.evaluation.datasets import DATASETS
-    from ldip_jax.evaluation.metrics import MEASURES, try_lpips
-    from ldip_jax.evaluation.runner import Plan
+    from ldip_jax.evaluation.metrics import CONVENTIONS, try_lpips
+    from ldip_jax.evaluation.runner import EvaluationConfig
 
     if networks.mrefsr is not None:
-        protocol = _with_compared(protocol, networks.mrefsr)
+        protocol = _with_baselines(protocol, networks.mrefsr)
     dataset = DATASETS[args.dataset]
-    convention = args.measure or protocol.measure or dataset.measure
-    if convention not in MEASURES:
-        raise InputError(f"--measure {convention}: no such convention; there are {', '.join(MEASURES)}")
-    names = [column.name for column in protocol.columns]
+    convention = args.measure or protocol.convention or dataset.convention
+    if convention not in CONVENTIONS:
+        raise InputError(f"--measure {convention}: no such convention; there are {', '.join(CONVENTIONS)}")
+    names = [column.name for column in protocol.variants]
     for name in args.columns or ():
         if name not in names:
             raise InputError(f"--columns {name}: {protocol.name} has {', '.join(map(shlex.quote, names))}")
@@ -161,28 +163,28 @@ def _plan(args: argparse.Namespace, protocol: "Protocol", networks: "Networks") 
     for scale in scales:
         # Frames of any size will do: this checks whether the protocol allows the scale at all.
         protocol.sizes((1024, 1024), scale)
-    columns = tuple(c for c in protocol.columns if not args.columns or c.name in args.columns)
+    columns = tuple(c for c in protocol.variants if not args.columns or c.name in args.columns)
     alterations = tuple(args.ref_alter or ())
     if alterations and all(column.references == "own" for column in columns):
         raise InputError(
             f"--ref-alter {alterations[0].text}: no column of {protocol.name} that is run has references in"
             " HR; take a protocol such as near, or another column"
         )
-    return Plan(
+    return EvaluationConfig(
         dataset=dataset,
         protocol=protocol,
         scales=scales,
-        columns=columns,
+        variants=columns,
         convention=convention,
         networks=networks,
         output=args.output or default_output(dataset.name, protocol.name, args.input_codec, alterations),
-        lpips=None if args.no_lpips else try_lpips(_say),
+        lpips=None if args.no_lpips else try_lpips(_notify),
         temporal=args.temporal,
-        multiple=args.multiple,
+        size_multiple=args.multiple,
         lr_dir=args.lr_dir,
         codec=args.input_codec,
         alterations=alterations,
-        shown=args.report_clip,
+        report_clip=args.report_clip,
         shard=args.shard,
     )
 
@@ -196,33 +198,33 @@ def default_output(
 
 
 def _check_output(path: Path) -> None:
-    from ldip_jax.media.outputs import check_place
+    from ldip_jax.media.outputs import check_writable
 
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file where a folder is to be; choose another --output")
     held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     if held and "units" not in held:
         raise InputError(f"{path}: holds {held[0]} and no results of an evaluation; choose another --output")
-    check_place(path)
+    check_writable(path)
     (path / "units").mkdir(parents=True, exist_ok=True)
 
 
-def _own_frames(rules: "ReferenceRules") -> str:
+def _describe_self_references(rules: "ReferenceRules") -> str:
     away = f"more than {rules.exclude} frames away"
     if rules.self_refs is None:
         return f"the clip's own frames, {away}, only where no still is used"
     return f"{rules.self_refs} references with the clip's own frames, {away}"
 
 
-def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
-    from ldip_jax.evaluation.metrics import MEASURES
+def _settings(config: "EvaluationConfig", clips: int, notes: Sequence[str]) -> dict[str, str]:
+    from ldip_jax.evaluation.metrics import CONVENTIONS
 
-    networks = plan.networks
+    networks = config.networks
     settings = {
-        "data set": f"{plan.dataset.title}, {clips} clip{'s' * (clips != 1)}"
+        "data set": f"{config.dataset.title}, {clips} clip{'s' * (clips != 1)}"
         + "".join(f"; {note}" for note in notes),
-        "protocol": f"{plan.protocol.name}: {plan.protocol.summary}",
-        "scored by": f"{plan.convention} ({MEASURES[plan.convention].used_by})",
+        "protocol": f"{config.protocol.name}: {config.protocol.summary}",
+        "scored by": f"{config.convention} ({CONVENTIONS[config.convention].used_by})",
         "backbone": networks.backbone,
         "LRRF weights": networks.checkpoint,
     }
@@ -231,18 +233,18 @@ def _settings(plan: "Plan", clips: int, notes: Sequence[str]) -> dict[str, str]:
     if networks.checkpoint != "none":
         settings["references"] = (
             f"{networks.matcher}, key-frames every {networks.key_stride} frames,"
-            f" {_own_frames(networks.rules)}, threshold {networks.rules.threshold:g}"
+            f" {_describe_self_references(networks.rules)}, threshold {networks.rules.threshold:g}"
         )
     if networks.rules.as_given and networks.checkpoint != "none":
         settings["references"] += "; stills as they are given"
     if networks.propagation:
         settings["propagation"] = networks.propagation
-    if plan.lr_dir:
-        settings["LR frames"] = str(plan.lr_dir)
-    if plan.codec:
-        settings["input"] = f"LR clips coded as {plan.codec}" + _X264 * (plan.codec.kind == "h264")
-    if plan.alterations:
-        settings["references altered"] = ", ".join(a.text for a in plan.alterations)
-    if plan.multiple > 1:
-        settings["HR frames"] = f"cut to multiples of {plan.multiple} pixels"
+    if config.lr_dir:
+        settings["LR frames"] = str(config.lr_dir)
+    if config.codec:
+        settings["input"] = f"LR clips coded as {config.codec}" + _X264 * (config.codec.kind == "h264")
+    if config.alterations:
+        settings["references altered"] = ", ".join(a.text for a in config.alterations)
+    if config.size_multiple > 1:
+        settings["HR frames"] = f"cut to multiples of {config.size_multiple} pixels"
     return settings

@@ -20,7 +20,7 @@ from ldip_jax.media.outputs import VIDEOS
 LIST = "sep_testlist.txt"
 
 
-class Source(NamedTuple):
+class ClipSource(NamedTuple):
     """A clip: its name in tables, and its ground truth, a folder of images or a video."""
 
     name: str
@@ -34,19 +34,19 @@ class Dataset:
     Attributes:
         name, title: what the user types, and what tables show.
         clips: the names of its clips; empty: all clips that are found.
-        places: folders in the data folder that may hold the clips; the first that does is used.
-        measure: the convention of its published tables, see `MEASURES`.
+        folders: folders in the data folder that may hold the clips; the first that does is used.
+        convention: the convention of its published tables, see `MEASURES`.
         protocol: the default protocol.
-        middle: whether only the middle frame is scored.
+        middle_only: whether only the middle frame is scored.
     """
 
     name: str
     title: str
     clips: tuple[str, ...]
-    places: tuple[str, ...]
-    measure: str = "basicsr-y"
+    folders: tuple[str, ...]
+    convention: str = "basicsr-y"
     protocol: str = "bi-x4"
-    middle: bool = False
+    middle_only: bool = False
 
 
 DATASETS = {
@@ -58,21 +58,21 @@ DATASETS = {
             "REDS4",
             ("000", "011", "015", "020"),
             ("GT", "train_sharp", "train/train_sharp", "REDS4/GT", "."),
-            measure="basicsr-rgb",
+            convention="basicsr-rgb",
         ),
         Dataset(
             "reds-val",
             "REDS validation",
             tuple(f"{index:03d}" for index in range(30)),
             ("val_sharp", "val/val_sharp", "GT", "."),
-            measure="basicsr-rgb",
+            convention="basicsr-rgb",
         ),
         Dataset(
             "vimeo90k-t",
             "Vimeo-90K-T",
             (),
             ("sequences", "vimeo_septuplet/sequences", "GT", "."),
-            middle=True,
+            middle_only=True,
         ),
         Dataset("udm10", "UDM10", (), ("GT", "UDM10/GT", "."), protocol="bd-x4"),
         Dataset("video_folder", "Own clips", (), (".",)),
@@ -94,7 +94,7 @@ def _name(path: Path) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
+def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[ClipSource], list[str]]:
     """The clips of a data set, in name order, and notes, for example on missing clips.
 
     Raises:
@@ -104,10 +104,10 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
         raise InputError(f"{data_dir}: no such folder; give the one that holds {dataset.title}")
     try:
         if dataset.name == "video_folder":
-            return _own_clips(data_dir)
+            return _clips_of_folder(data_dir)
         if dataset.name == "vimeo90k-t":
             return _septuplets(dataset, data_dir)
-        for place in dataset.places:
+        for place in dataset.folders:
             folder = data_dir / place
             entries = sorted(folder.iterdir()) if folder.is_dir() else []
             found = {_name(path): path for path in entries if _is_clip(path)}
@@ -115,13 +115,13 @@ def find_clips(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str
             if names:
                 missing = [name for name in dataset.clips if name not in found]
                 notes = [f"{len(missing)} of {len(dataset.clips)} clips are missing: {', '.join(missing)}"]
-                return [Source(name, found[name]) for name in names], notes if missing else []
+                return [ClipSource(name, found[name]) for name in names], notes if missing else []
     except OSError as error:
         raise InputError(f"{data_dir}: cannot be listed ({error.strerror}); check its permissions") from None
-    raise _none(dataset, data_dir)
+    raise _no_clips(dataset, data_dir)
 
 
-def _own_clips(data_dir: Path) -> tuple[list[Source], list[str]]:
+def _clips_of_folder(data_dir: Path) -> tuple[list[ClipSource], list[str]]:
     """The clips in a folder, or the folder itself if it holds images but no clips."""
     found: dict[str, Path] = {}
     for path in sorted(data_dir.iterdir()):
@@ -134,26 +134,26 @@ def _own_clips(data_dir: Path) -> tuple[list[Source], list[str]]:
             found[name] = path
     stray = _is_clip(data_dir)
     if not found and stray:
-        return [Source(data_dir.resolve().name, data_dir)], []
+        return [ClipSource(data_dir.resolve().name, data_dir)], []
     if not found:
-        raise _none(DATASETS["video_folder"], data_dir)
+        raise _no_clips(DATASETS["video_folder"], data_dir)
     note = f"{data_dir}: images beside the {len(found)} clips are left out; give them a folder of their own"
-    return [Source(name, path) for name, path in found.items()], [note] if stray else []
+    return [ClipSource(name, path) for name, path in found.items()], [note] if stray else []
 
 
-def _none(dataset: Dataset, data_dir: Path) -> InputError:
-    return InputError(f"{data_dir}: {_expected(dataset)}; docs/datasets.md shows the layout")
+def _no_clips(dataset: Dataset, data_dir: Path) -> InputError:
+    return InputError(f"{data_dir}: {_what_is_missing(dataset)}; docs/datasets.md shows the layout")
 
 
-def _expected(dataset: Dataset) -> str:
-    places = ", ".join(place for place in dataset.places if place != ".")
+def _what_is_missing(dataset: Dataset) -> str:
+    places = ", ".join(place for place in dataset.folders if place != ".")
     what = f"none of the clips {', '.join(dataset.clips[:4])}" if dataset.clips else "no clips"
     return f"holds {what}, neither itself nor in {places}" if places else f"holds {what}"
 
 
-def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[str]]:
+def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[ClipSource], list[str]]:
     """The septuplets in the test list, or all if there is no list."""
-    for place in dataset.places:
+    for place in dataset.folders:
         folder = data_dir / place
         lists = [path for path in (folder / LIST, folder.parent / LIST) if path.is_file()]
         if lists:
@@ -162,30 +162,30 @@ def _septuplets(dataset: Dataset, data_dir: Path) -> tuple[list[Source], list[st
             if names:
                 missing = len(lines) - len(names)
                 notes = [f"{missing} of the {len(lines)} clips of {lists[0].name} are missing"]
-                return [Source(name, folder / name) for name in names], notes if missing else []
+                return [ClipSource(name, folder / name) for name in names], notes if missing else []
         elif folder.is_dir():
             found = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and _is_clip(path)]
             if found:
                 note = f"no {LIST}: all {len(found)} clips are scored, which are not the published test set"
-                return [Source(f"{path.parent.name}/{path.name}", path) for path in found], [note]
-    raise _none(dataset, data_dir)
+                return [ClipSource(f"{path.parent.name}/{path.name}", path) for path in found], [note]
+    raise _no_clips(dataset, data_dir)
 
 
 Bytes = UInt8[np.ndarray, "h w 3"]
 
 
-class Footage:
-    """A clip's frames in 8 bits, cropped to `hr` from the upper left corner.
+class ClipFrames:
+    """A clip's frames in 8 bits, cropped to `hr_size` from the upper left corner.
 
     Attributes:
-        hr, lr: (height, width) of ground truth and LR frames.
+        hr_size, lr_size: (height, width) of ground truth and LR frames.
     """
 
     def __init__(
         self,
         clip: Clip,
-        hr: tuple[int, int],
-        lr: tuple[int, int],
+        hr_size: tuple[int, int],
+        lr_size: tuple[int, int],
         degradation: str | None,
         codec: Codec | None = None,
     ):
@@ -194,7 +194,7 @@ class Footage:
             degradation: how LR frames are made; None: the frames are already LR.
             codec: compresses the whole LR clip; None: it is not compressed.
         """
-        self._clip, self.hr, self.lr = clip, hr, lr
+        self._clip, self.hr_size, self.lr_size = clip, hr_size, lr_size
         self._degradation, self._codec = degradation, codec
 
     @cached_property
@@ -202,7 +202,7 @@ class Footage:
         """Number of frames; if the file does not say, it is decoded once."""
         return self._clip.count if self._clip.count is not None else sum(1 for _ in self._clip)
 
-    def truth(self, places: Iterable[int]) -> Iterator[Bytes]:
+    def hr_frames(self, places: Iterable[int]) -> Iterator[Bytes]:
         """Frames by number, in ascending order; nothing is read after the last of them.
 
         Raises:
@@ -215,29 +215,29 @@ class Footage:
         place = next(chosen)
         for index, frame in enumerate(self._clip):
             if index == place:
-                yield quantise(frame, 8)[: self.hr[0], : self.hr[1]]
+                yield quantise(frame, 8)[: self.hr_size[0], : self.hr_size[1]]
                 if (place := next(chosen, -1)) < 0:
                     return
 
-    def low(self, places: Sequence[int]) -> Iterator[Bytes]:
+    def lr_frames(self, places: Sequence[int]) -> Iterator[Bytes]:
         """LR frames by number, in the order of `places`."""
         if self._codec is None:
-            return _ordered(places, map(self._degrade, self.truth(places)))
+            return _ordered(places, map(self._degrade, self.hr_frames(places)))
         # Frames of a compressed video depend on those around them, including ones that are not asked for.
-        coded = self._codec(map(self._degrade, self.truth(range(self.count))))
+        coded = self._codec(map(self._degrade, self.hr_frames(range(self.count))))
         wanted = set(places)
         return _ordered(places, (frame for place, frame in enumerate(coded) if place in wanted))
 
     def _degrade(self, frame: Frame) -> Frame:
-        return frame if self._degradation is None else DEGRADATIONS[self._degradation](frame, self.lr)
+        return frame if self._degradation is None else DEGRADATIONS[self._degradation](frame, self.lr_size)
 
 
-def _ordered(places: Sequence[int], frames: Iterator[Bytes]) -> Iterator[Bytes]:
-    """Put frames that come in ascending order into that of `places`; if it is another one, all are held."""
-    ascending = sorted(set(places))
-    if list(places) == ascending:
+def _ordered(order: Sequence[int], frames: Iterator[Bytes]) -> Iterator[Bytes]:
+    """Put frames that come in ascending order into that of `order`; if it is another one, all are held."""
+    ascending = sorted(set(order))
+    if list(order) == ascending:
         yield from frames
         return
     held = dict(zip(ascending, frames, strict=True))
-    for place in places:
+    for place in order:
         yield held[place]

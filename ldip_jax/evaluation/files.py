@@ -12,12 +12,12 @@ from ldip_jax.evaluation.gains import Gains
 from ldip_jax.evaluation.protocols import Scale, show_scale
 from ldip_jax.evaluation.results import Results
 from ldip_jax.evaluation.runner import average_unit
-from ldip_jax.evaluation.tables import average_title, clip_table, gain_tables, notes, scale_table
+from ldip_jax.evaluation.tables import averages_heading, clip_table, gain_tables, notes, scale_table
 
 
 def as_json(results: Results, settings: dict[str, str]) -> dict[str, Any]:
     """All results, frame by frame, for `results.json`."""
-    plan, scales = results.plan, []
+    plan, scales = results.config, []
     for scale in results.scales:
         columns = [
             {
@@ -38,24 +38,24 @@ def as_json(results: Results, settings: dict[str, str]) -> dict[str, Any]:
                         "seconds": unit["seconds"],
                         "frames": unit["frames"],
                     }
-                    for unit in results.units(scale, column)
+                    for unit in results.clip_results(scale, column)
                 ],
             }
-            for column in results.columns
+            for column in results.variants
         ]
         figures = [figure._asdict() for figure in results.published(scale)]
         averaged = results.clips(scale)
         scales.append({"scale": list(scale), "averaged": averaged, "columns": columns, "published": figures})
     return {
         "settings": settings,
-        "convention": results.plan.convention,
+        "convention": results.config.convention,
         "input_codec": str(plan.codec) if plan.codec else None,
         "ref_alter": [alteration.text for alteration in plan.alterations],
         "scales": scales,
         "failures": results.outcome.failures,
-        "without_weights": results.outcome.absent,
+        "without_weights": results.outcome.without_weights,
         "repeated": results.outcome.repeated,
-        "waiting": results.outcome.waiting,
+        "waiting": results.outcome.missing,
     }
 
 
@@ -81,8 +81,8 @@ def as_csv(results: Results) -> str:
         writer.writerow([show_scale(scale), column, clip, frame, *(_cell(scores.get(key)) for key in keys)])
 
     for scale in results.scales:
-        for column in results.columns:
-            for unit in results.units(scale, column):
+        for column in results.variants:
+            for unit in results.clip_results(scale, column):
                 gains = results.gains(scale, column, unit["clip"])
                 each = {gain.frame: gain for gain in gains.frames} if gains else {}
                 for scores in unit["frames"]:
@@ -98,7 +98,7 @@ def as_csv(results: Results) -> str:
 def _means(gains: Gains | None) -> dict[str, float | int | None]:
     if gains is None:
         return {}
-    values = (gains.pulsing, gains.worst.gain, gains.worse)
+    values = (gains.pulsing, gains.worst.gain, gains.worse_frames)
     return {"gain": gains.mean, **dict(zip(_MEANS, values, strict=True))}
 
 
@@ -121,15 +121,15 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def as_markdown(results: Results, settings: dict[str, str]) -> str:
     """Averages beside published figures, gains over the backbone, then each clip."""
-    lines = [f"# {results.plan.dataset.title}, {results.plan.protocol.name}", ""]
+    lines = [f"# {results.config.dataset.title}, {results.config.protocol.name}", ""]
     lines += [f"- {name}: {value}" for name, value in settings.items()]
     lines += [f"- {note}" for note in notes(results)]
     for scale in results.scales:
-        lines += ["", f"## {average_title(results, scale)}", ""]
+        lines += ["", f"## {averages_heading(results, scale)}", ""]
         lines += _table(*scale_table(results, scale))
-        for heading, head, rows, told in gain_tables(results, scale):
+        for heading, head, rows, table_notes in gain_tables(results, scale):
             lines += ["", f"### {heading}", "", *_table(head, rows)]
-            lines += ["", *(f"- {note}" for note in told)] if told else []
+            lines += ["", *(f"- {note}" for note in table_notes)] if table_notes else []
         lines += ["", f"### x{show_scale(scale)}, each clip", ""]
         lines += _table(*clip_table(results, scale))
     return "\n".join(lines) + "\n"

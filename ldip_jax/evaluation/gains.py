@@ -33,27 +33,27 @@ class FrameGain:
 
 
 def frame_gains(
-    unit: Mapping[str, Any], backbone: Mapping[str, Any], key: str, stride: int
+    result: Mapping[str, Any], backbone: Mapping[str, Any], key: str, stride: int
 ) -> list[FrameGain]:
     """Gains of a clip's frames.
 
     Args:
-        unit, backbone: stored results of one clip, from the column and from the backbone.
+        result, backbone: stored results of one clip, from the column and from the backbone.
         key: the score that is compared, such as "psnr_y".
         stride: number of frames from one key-frame to the next.
     """
     base = {row["frame"]: row[key] for row in backbone["frames"]}
-    places = {frame: place for place, frame in reversed(list(enumerate(unit["inputs"])))}
-    keys = unit["key_frames"]
+    places = {frame: place for place, frame in reversed(list(enumerate(result["inputs"])))}
+    keys = result["key_frames"]
     return [
         FrameGain(
-            clip=unit["clip"],
+            clip=result["clip"],
             frame=row["frame"],
             gain=row[key] - base[row["frame"]],
             distance=min((abs(row["frame"] - frame) for frame in keys), default=None),
             phase=places[row["frame"]] % stride,
         )
-        for row in unit["frames"]
+        for row in result["frames"]
     ]
 
 
@@ -78,7 +78,7 @@ class Gains:
         return {distance: (fmean(gains), len(gains)) for distance, gains in sorted(found.items())}
 
     @cached_property
-    def kept(self) -> float | None:
+    def kept_far(self) -> float | None:
         """The mean gain of frames at a distance of `FAR` or more, divided by that of key-frames.
 
         None if there are no such frames, or if key-frames gain nothing.
@@ -110,7 +110,7 @@ class Gains:
         return min(self.frames, key=lambda frame: frame.gain)
 
     @cached_property
-    def worse(self) -> int:
+    def worse_frames(self) -> int:
         """How many frames are worse than the backbone's by more than `LOSS`."""
         return sum(frame.gain < -LOSS for frame in self.frames)
 
@@ -122,12 +122,12 @@ class Gains:
                 {"distance": distance, "gain": gain, "frames": count}
                 for distance, (gain, count) in self.reach.items()
             ],
-            "kept_far": self.kept,
+            "kept_far": self.kept_far,
             "pulsing": self.pulsing,
             "relative_pulsing": self.relative_pulsing,
             "worst": {"clip": self.worst.clip, "frame": self.worst.frame, "gain": self.worst.gain},
             "frames": len(self.frames),
-            "frames_worse": self.worse,
+            "frames_worse": self.worse_frames,
         }
 
 
@@ -138,13 +138,13 @@ GAIN_NOTES = (
 )
 
 
-def gain_table(columns: Mapping[str, tuple[str, Gains]]) -> tuple[list[str], list[list[str]]]:
+def gain_table(variants: Mapping[str, tuple[str, Gains]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows: a row for each column with its propagation, its gain, and how even the gain is."""
     head = ["method", "propagation", "gain", "kept far", "pulsing", "pulsing / gain"]
     head += ["worst frame", "which", "worse"]
     rows = []
-    for column, (propagation, gains) in columns.items():
-        values = (gains.kept, gains.pulsing, gains.relative_pulsing)
+    for column, (propagation, gains) in variants.items():
+        values = (gains.kept_far, gains.pulsing, gains.relative_pulsing)
         worst = gains.worst
         rows.append(
             [
@@ -154,20 +154,20 @@ def gain_table(columns: Mapping[str, tuple[str, Gains]]) -> tuple[list[str], lis
                 *("-" if value is None else f"{value:z.3f}" for value in values),
                 f"{worst.gain:+z.3f}",
                 f"{worst.clip}, frame {worst.frame}",
-                f"{gains.worse} of {len(gains.frames)}",
+                f"{gains.worse_frames} of {len(gains.frames)}",
             ]
         )
     return head, rows
 
 
-def distances(columns: Mapping[str, Gains]) -> list[int]:
+def distances(variants: Mapping[str, Gains]) -> list[int]:
     """Distances from the nearest key-frame at which any column has frames, ascending."""
-    return sorted({distance for gains in columns.values() for distance in gains.reach})
+    return sorted({distance for gains in variants.values() for distance in gains.reach})
 
 
-def reach_table(columns: Mapping[str, Gains]) -> tuple[list[str], list[list[str]]]:
+def reach_table(variants: Mapping[str, Gains]) -> tuple[list[str], list[list[str]]]:
     """Head and rows: a row for each distance from the nearest key-frame; each column's mean gain in dB."""
-    with_keys = {column: gains for column, gains in columns.items() if gains.reach}
+    with_keys = {column: gains for column, gains in variants.items() if gains.reach}
     rows = []
     for distance in distances(with_keys):
         found = [gains.reach.get(distance) for gains in with_keys.values()]

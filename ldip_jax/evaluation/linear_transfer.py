@@ -29,25 +29,25 @@ Warped = tuple[Image, Float[np.ndarray, "H W"]]
 """A reference, sampled where it matches, and the confidence of the match."""
 
 
-def transferred(image: Image, truth: Image, references: Sequence[Warped]) -> Image:
+def transfer(image: Image, truth: Image, references: Sequence[Warped]) -> Image:
     """The image with the best combination of the references' detail, in [0, 1]."""
     if not references:
         return image
     bins = np.digitize(np.stack([confidence for _, confidence in references]), BINS)
     combined = (bins * (len(BINS) + 1) ** np.arange(len(bins))[:, None, None]).sum(axis=0)
-    made = image.copy()
+    result = image.copy()
     for value in np.unique(combined):
         here = combined == value
-        sure = [i for i in range(len(bins)) if bins[i][here][0]]
-        if not sure:
+        matched = [i for i in range(len(bins)) if bins[i][here][0]]
+        if not matched:
             continue
-        detail = np.stack([(references[i][0][here] - image[here]).ravel() for i in sure], axis=1)
+        detail = np.stack([(references[i][0][here] - image[here]).ravel() for i in matched], axis=1)
         best = np.linalg.lstsq(detail, (truth[here] - image[here]).ravel(), rcond=None)[0]
-        made[here] += (detail @ best).reshape(-1, 3)
-    return np.clip(made, 0.0, 1.0)
+        result[here] += (detail @ best).reshape(-1, 3)
+    return np.clip(result, 0.0, 1.0)
 
 
-def warped(matcher: Matcher, image: Image, still: Image, scale: tuple[float, float]) -> Warped:
+def warp_to_image(matcher: Matcher, image: Image, still: Image, scale: tuple[float, float]) -> Warped:
     """A reference at the pixels of the image that it matches.
 
     Args:
@@ -91,9 +91,9 @@ class LinearTransfer:
             image = np.asarray(image)
             matches = []
             for still in images:
-                matches.append(warped(self._matcher, image, still, self._scale))
+                matches.append(warp_to_image(self._matcher, image, still, self._scale))
                 advance("transfer")
-            yield transferred(image, as_float(truth), matches)
+            yield transfer(image, as_float(truth), matches)
 
     def work(self, count: int, stills: Sequence[Still] = ()) -> dict[str, int]:
         """See `Upscaler.work`."""

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation.compare import Distance
-from ldip_jax.models.networks.lpips import LEAST, LPIPS, Net
+from ldip_jax.evaluation.scores import Distance
+from ldip_jax.models.networks.lpips import LPIPS, MIN_SIDE, Net
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.weights.load import load_weights
 
@@ -42,7 +42,7 @@ def _weighted_sum(weights: Sequence[float], terms: Sequence[Array]) -> Array:
     return reduce(operator.add, (weight * term for weight, term in zip(weights, terms, strict=True)))
 
 
-def _weigh(levels: Array, channel: Channel) -> Array:
+def _to_channel(levels: Array, channel: Channel) -> Array:
     """`h w 3` levels to the scored `h w c`, c = 1 or 3: luma without its offset of 16, so that it is linear.
 
     A sum or difference of images is computed on the levels, where it is exact, and weighted afterwards.
@@ -89,11 +89,13 @@ def _mean_ssim(total: Array, difference: Array) -> Array:
     return 1.0 - jnp.mean(luminance + structure - luminance * structure)
 
 
-def _check(a: Image, b: Image, crop: int, least: int) -> None:
+def _check(a: Image, b: Image, crop: int, min_side: int) -> None:
     if a.shape != b.shape:
         raise ValueError(f"images of different shapes cannot be compared: {a.shape} and {b.shape}")
-    if crop < 0 or min(a.shape[:2]) - 2 * crop < least:
-        raise ValueError(f"a {a.shape[0]}x{a.shape[1]} image less a border of {crop} is under {least} pixels")
+    if crop < 0 or min(a.shape[:2]) - 2 * crop < min_side:
+        raise ValueError(
+            f"a {a.shape[0]}x{a.shape[1]} image less a border of {crop} is under {min_side} pixels"
+        )
 
 
 @partial(jax.jit, static_argnames=("channel", "crop", "quantise"))
@@ -104,15 +106,15 @@ def psnr(
 
     Args:
         a, b: RGB images; values outside [0, 1] are clipped.
-        channel: "y" or "rgb", see `Measure`.
+        channel: "y" or "rgb", see `Convention`.
         crop: pixels left out along every border (0 in the x4 benchmarks).
         quantise: whether images are rounded to 8 bits first (as in nearly all benchmarks).
 
     Raises:
         ValueError: shapes differ, or nothing is left inside the border.
     """
-    _check(a, b, crop, least=1)
-    error = _weigh(_levels(a, crop, quantise) - _levels(b, crop, quantise), channel)
+    _check(a, b, crop, min_side=1)
+    error = _to_channel(_levels(a, crop, quantise) - _levels(b, crop, quantise), channel)
     return 20.0 * math.log10(255.0) - 10.0 * jnp.log10(jnp.mean(jnp.square(error)))
 
 
@@ -125,14 +127,14 @@ def ssim(
     Raises:
         ValueError: shapes differ, or fewer than 11 pixels are left on a side.
     """
-    _check(a, b, crop, least=WINDOW)
+    _check(a, b, crop, min_side=WINDOW)
     a, b = _levels(a, crop, quantise), _levels(b, crop, quantise)
     offset = 32.0 if channel == "y" else 0.0
-    return _mean_ssim(_weigh(a + b, channel) + offset, _weigh(a - b, channel))
+    return _mean_ssim(_to_channel(a + b, channel) + offset, _to_channel(a - b, channel))
 
 
 @jax.jit
-def _four(a: Image, b: Image) -> dict[str, Array]:
+def _scores(a: Image, b: Image) -> dict[str, Array]:
     scores = {}
     for channel in ("y", "rgb"):
         scores[f"psnr_{channel}"] = psnr(a, b, channel)
@@ -149,12 +151,12 @@ def frame_metrics(a: Image, b: Image) -> dict[str, float | None]:
     Raises:
         ValueError: shapes differ.
     """
-    scores = jax.device_get(_four(a, b))
+    scores = jax.device_get(_scores(a, b))
     keys = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
     return {key: float(scores[key]) if key in scores else None for key in keys}
 
 
-class Measure(NamedTuple):
+class Convention(NamedTuple):
     """How two images are scored.
 
     Attributes:
@@ -170,19 +172,19 @@ class Measure(NamedTuple):
     used_by: str
 
 
-MEASURES = {
-    "basicsr-y": Measure("y", 0, True, "BasicSR, mmagic, IART, SAVSR: Vid4, Vimeo-90K-T, UDM10"),
-    "basicsr-rgb": Measure("rgb", 0, True, "BasicSR, mmagic, IART: REDS4"),
-    "rgb-crop4": Measure("rgb", 4, True, "ST-AVSR, BasicAVSR: REDS val and Vid4; MRefSR's PSNR"),
-    "y-crop4": Measure("y", 4, True, "MRefSR: CUFED5"),
-    "float-y": Measure("y", 0, False, "VideoINR, MoTIF, BF-STVSR: GoPro, Adobe240, Vid4"),
+CONVENTIONS = {
+    "basicsr-y": Convention("y", 0, True, "BasicSR, mmagic, IART, SAVSR: Vid4, Vimeo-90K-T, UDM10"),
+    "basicsr-rgb": Convention("rgb", 0, True, "BasicSR, mmagic, IART: REDS4"),
+    "rgb-crop4": Convention("rgb", 4, True, "ST-AVSR, BasicAVSR: REDS val and Vid4; MRefSR's PSNR"),
+    "y-crop4": Convention("y", 4, True, "MRefSR: CUFED5"),
+    "float-y": Convention("y", 0, False, "VideoINR, MoTIF, BF-STVSR: GoPro, Adobe240, Vid4"),
 }
 
 
-def measure(
+def psnr_and_ssim(
     name: str, a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"]
 ) -> tuple[float, float | None]:
-    """PSNR in dB (infinite for equal images) and SSIM by a convention of `MEASURES`.
+    """PSNR in dB (infinite for equal images) and SSIM by a convention of `CONVENTIONS`.
 
     SSIM is None if fewer than 11 pixels are left on a side.
 
@@ -190,7 +192,7 @@ def measure(
         KeyError: no such convention.
         ValueError: shapes differ, or nothing is left inside the border.
     """
-    channel, crop, quantise, _ = MEASURES[name]
+    channel, crop, quantise, _ = CONVENTIONS[name]
     scores = [psnr(a, b, channel, crop, quantise)]
     if min(a.shape[:2]) - 2 * crop >= WINDOW:
         scores.append(ssim(a, b, channel, crop, quantise))
@@ -211,12 +213,12 @@ def lpips(params: dict[str, Any], a: Image, b: Image, net: Net = "alex") -> Floa
     return cast(Array, LPIPS(net).apply({"params": params}, a, b))[0]
 
 
-def try_lpips(say: Callable[[str], object]) -> Distance | None:
+def try_lpips(notify: Callable[[str], object]) -> Distance | None:
     """LPIPS on AlexNet; if its weights are not available, None, and one line that says why."""
     try:
-        return load_lpips(progress=say)
+        return load_lpips(progress=notify)
     except InputError as error:
-        say(f"LPIPS is left out: {error}")
+        notify(f"LPIPS is left out: {error}")
         return None
 
 
@@ -229,7 +231,7 @@ def load_lpips(net: Net = "alex", *, progress: Callable[[str], object] = print) 
     params = jax.device_put(load_weights(f"lpips-{net}", network="lpips", progress=progress).params)
 
     def distance(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"]) -> float | None:
-        return float(lpips(params, a, b, net)) if min(a.shape[:2]) >= LEAST[net] else None
+        return float(lpips(params, a, b, net)) if min(a.shape[:2]) >= MIN_SIDE[net] else None
 
     return distance
 

@@ -9,13 +9,13 @@ import numpy as np
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.datasets import Dataset
 
-NEAR = 10
+NEAR_DISTANCE = 10
 NEAR_FRAMES = 12
 PAN_REFERENCES = 5
 
 
 @dataclass(frozen=True)
-class Case:
+class FrameSelection:
     """Which frames of a clip are upscaled, scored, and used as references.
 
     Numbers are frames of the clip, except in `outputs`.
@@ -33,29 +33,29 @@ class Case:
     references: tuple[int, ...] = ()
 
 
-def _one_each(inputs: range, scored: list[int] | range, references: tuple[int, ...] = ()) -> Case:
+def _select(inputs: range, scored: list[int] | range, references: tuple[int, ...] = ()) -> FrameSelection:
     outputs = tuple((frame - inputs.start,) for frame in scored)
-    return Case(tuple(inputs), tuple(scored), outputs, references)
+    return FrameSelection(tuple(inputs), tuple(scored), outputs, references)
 
 
-def whole(count: int) -> Case:
+def whole(count: int) -> FrameSelection:
     """All frames."""
-    return _one_each(range(count), range(count))
+    return _select(range(count), range(count))
 
 
-def middle(count: int) -> Case:
+def middle(count: int) -> FrameSelection:
     """All frames are upscaled, only the middle one is scored: Vimeo-90K-T."""
-    return _one_each(range(count), [count // 2])
+    return _select(range(count), [count // 2])
 
 
-def mirrored(count: int) -> Case:
+def mirrored(count: int) -> FrameSelection:
     """The clip and its mirror image in time are upscaled; the middle frame is the mean of its two results."""
     inputs = (*range(count), *reversed(range(count)))
     place = count // 2
-    return Case(inputs, (place,), ((place, 2 * count - 1 - place),))
+    return FrameSelection(inputs, (place,), ((place, 2 * count - 1 - place),))
 
 
-def by_fractions(count: int) -> Case:
+def by_fractions(count: int) -> FrameSelection:
     """Frames round(0.2 T) to round(0.8 T), both included; references are the clip's first and last frame.
 
     Of 100 frames these are 20 to 80, with references 0 and 99: the paper's Table 5.
@@ -66,24 +66,24 @@ def by_fractions(count: int) -> Case:
     first, last = round(0.2 * count), round(0.8 * count)
     if not 0 < first <= last < count - 1:
         raise InputError(f"{count} frames are too few for this protocol; it needs 8")
-    return _one_each(range(first, last + 1), range(first, last + 1), (0, count - 1))
+    return _select(range(first, last + 1), range(first, last + 1), (0, count - 1))
 
 
-def near(count: int) -> Case:
+def near(count: int) -> FrameSelection:
     """12 frames from the clip's middle; references are 10 frames before the first and 10 after the last.
 
     Raises:
         InputError: the clip is too short.
     """
-    needed = NEAR_FRAMES + 2 * NEAR
+    needed = NEAR_FRAMES + 2 * NEAR_DISTANCE
     if count < needed:
         raise InputError(f"{count} frames are too few for this protocol; it needs {needed}")
     first = (count - NEAR_FRAMES) // 2
     inputs = range(first, first + NEAR_FRAMES)
-    return _one_each(inputs, inputs, (first - NEAR, first + NEAR_FRAMES - 1 + NEAR))
+    return _select(inputs, inputs, (first - NEAR_DISTANCE, first + NEAR_FRAMES - 1 + NEAR_DISTANCE))
 
 
-def pan(count: int) -> Case:
+def pan(count: int) -> FrameSelection:
     """All frames; 5 of them, evenly spread, are references in HR and are not scored: the paper's Figure 6.
 
     Raises:
@@ -93,7 +93,7 @@ def pan(count: int) -> Case:
     scored = [frame for frame in range(count) if frame not in references]
     if len(set(references)) < PAN_REFERENCES or not scored:
         raise InputError(f"{count} frames are too few for this protocol; it needs {PAN_REFERENCES + 1}")
-    return _one_each(range(count), scored, tuple(references))
+    return _select(range(count), scored, tuple(references))
 
 
 Scale = tuple[float, float]
@@ -101,7 +101,7 @@ Scale = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Column:
+class Variant:
     """A way to run the model: a column of the paper's tables.
 
     Attributes:
@@ -121,23 +121,23 @@ class Column:
     propagation: str | None = None
 
 
-BACKBONE = Column("backbone", "none")
-SELF = Column("ldip")
-ANY_SCALE = (Column("bicubic", "bicubic"), BACKBONE, SELF)
+BACKBONE = Variant("backbone", "none")
+SELF = Variant("ldip")
+ANY_SCALE = (Variant("bicubic", "bicubic"), BACKBONE, SELF)
 TABLE5 = (
     BACKBONE,
-    Column("full", references="given"),
-    Column("full, hrip", references="given", propagation="hrip"),
-    Column("w/o ref"),
-    Column("w/o ICA", "cross", "given"),
+    Variant("full", references="given"),
+    Variant("full, hrip", references="given", propagation="hrip"),
+    Variant("w/o ref"),
+    Variant("w/o ICA", "cross", "given"),
 )
-FIGURE6 = (*TABLE5[:2], Column("full, 2", references="ends"), *TABLE5[2:])
-TRANSFER = Column("linear transfer, in hindsight", "transfer", "given")
+FIGURE6 = (*TABLE5[:2], Variant("full, 2", references="ends"), *TABLE5[2:])
+TRANSFER = Variant("linear transfer, in hindsight", "transfer", "given")
 UNRELATED = (
     BACKBONE,
-    Column("w/o ref"),
-    Column("unrelated", references="unrelated"),
-    Column("unrelated-0", references="unrelated", threshold=0.0),
+    Variant("w/o ref"),
+    Variant("unrelated", references="unrelated"),
+    Variant("unrelated-0", references="unrelated", threshold=0.0),
 )
 
 
@@ -153,10 +153,10 @@ class Protocol:
         size: the size of LR frames: "exact", HR divided by the scale after HR is cropped to a multiple;
             "round" or "floor", HR divided by the scale and rounded, or rounded down; "fit", as "exact" for
             whole factors and as "round" for others.
-        measure: see `MEASURES`; None: that of the data set.
-        case: the frames, by the clip's length; None: all frames are upscaled, and all or only the middle one
-            are scored, as the data set says.
-        columns: what is compared.
+        convention: see `MEASURES`; None: that of the data set.
+        select_frames: the frames, by the clip's length; None: all frames are upscaled, and all or only the
+            middle one are scored, as the data set says.
+        variants: what is compared.
     """
 
     name: str
@@ -165,18 +165,18 @@ class Protocol:
     scales: tuple[Scale, ...] = ((4.0, 4.0),)
     vid4_scales: tuple[Scale, ...] = ()
     size: Literal["exact", "round", "floor", "fit"] = "exact"
-    measure: str | None = None
-    case: Callable[[int], Case] | None = None
-    columns: tuple[Column, ...] = (BACKBONE, SELF)
+    convention: str | None = None
+    select_frames: Callable[[int], FrameSelection] | None = None
+    variants: tuple[Variant, ...] = (BACKBONE, SELF)
 
-    def compared(self, title: str) -> tuple[Column, ...]:
+    def baseline_variants(self, title: str) -> tuple[Variant, ...]:
         """Columns of MRefSR, called `title`, and of linear transfer, for each set of references in HR."""
-        asked = {column.references for column in self.columns}
-        given = [Column(title, "mrefsr", "given")] if "given" in asked else []
-        given += [Column(f"{title}, 2", "mrefsr", "ends")] if "ends" in asked else []
-        return (TRANSFER, *given) if given else ()
+        requested = {column.references for column in self.variants}
+        baselines = [Variant(title, "mrefsr", "given")] if "given" in requested else []
+        baselines += [Variant(f"{title}, 2", "mrefsr", "ends")] if "ends" in requested else []
+        return (TRANSFER, *baselines) if baselines else ()
 
-    def frames(self, dataset: Dataset, count: int) -> Case:
+    def frames(self, dataset: Dataset, count: int) -> FrameSelection:
         """Which frames of a clip of `count` frames are upscaled, scored, and used as references.
 
         Raises:
@@ -184,7 +184,7 @@ class Protocol:
         """
         if count < 1:
             raise InputError("it has no frames")
-        return (self.case or (middle if dataset.middle else whole))(count)
+        return (self.select_frames or (middle if dataset.middle_only else whole))(count)
 
     def sizes(self, hr: tuple[int, int], scale: Scale) -> tuple[tuple[int, int], tuple[int, int]]:
         """(height, width) of the HR frames as they are scored, and of the LR frames.
@@ -220,12 +220,12 @@ PROTOCOLS = {
     for protocol in (
         Protocol("bi-x4", "MATLAB bicubic, x4; all frames, or Vimeo-90K-T's middle one"),
         Protocol("bd-x4", "Gaussian blur of sigma 1.6 and subsampling, x4", degradation="bd"),
-        Protocol("bi-x4-mirror", "bi-x4 on the clip and its mirror image in time", case=mirrored),
+        Protocol("bi-x4-mirror", "bi-x4 on the clip and its mirror image in time", select_frames=mirrored),
         Protocol(
             "bd-x4-mirror",
             "bd-x4 on the clip and its mirror image in time",
             degradation="bd",
-            case=mirrored,
+            select_frames=mirrored,
         ),
         Protocol(
             "savsr",
@@ -233,8 +233,8 @@ PROTOCOLS = {
             degradation="antialiased",
             scales=(*_SAVSR, (1.5, 4.0), (3.5, 1.5)),
             size="round",
-            measure="basicsr-y",
-            columns=ANY_SCALE,
+            convention="basicsr-y",
+            variants=ANY_SCALE,
         ),
         Protocol(
             "st-avsr",
@@ -243,36 +243,36 @@ PROTOCOLS = {
             scales=tuple((scale, scale) for scale in (2.0, 3.0, 4.0, 6.0, 8.0)),
             vid4_scales=((4.0, 4.0), (2.5, 3.5), (7.2, 6.0)),
             size="floor",
-            measure="rgb-crop4",
-            columns=ANY_SCALE,
+            convention="rgb-crop4",
+            variants=ANY_SCALE,
         ),
         Protocol(
             "table5",
             "frames 0.2 T to 0.8 T with the first and the last as references in HR",
             size="fit",
-            case=by_fractions,
-            columns=TABLE5,
+            select_frames=by_fractions,
+            variants=TABLE5,
         ),
         Protocol(
             "near",
             "12 frames with references in HR 10 frames before and after them",
             size="fit",
-            case=near,
-            columns=TABLE5,
+            select_frames=near,
+            variants=TABLE5,
         ),
         Protocol(
             "figure6",
             "whole clips with 5 references in HR spread over them, or the first and the last of these",
             size="fit",
-            case=pan,
-            columns=FIGURE6,
+            select_frames=pan,
+            variants=FIGURE6,
         ),
         Protocol(
             "unrelated",
             "table5 with references of another clip, which must change nothing; -0: all of them are used",
             size="fit",
-            case=by_fractions,
-            columns=UNRELATED,
+            select_frames=by_fractions,
+            variants=UNRELATED,
         ),
     )
 }

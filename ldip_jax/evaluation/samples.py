@@ -17,7 +17,7 @@ from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.warp import nearest
 from ldip_jax.report.comparison import shown_frames
 
-MOST_FRAMES = 8
+MAX_FRAMES = 8
 _LONGEST = 360
 
 
@@ -29,7 +29,7 @@ def profile_row(frame: UInt8[np.ndarray, "h w 3"]) -> int:
     return margin + int(np.argmax(smooth[margin : len(edges) - margin]))
 
 
-def pictures(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
+def reference_images(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
     """A reference as it is, the reference warped to its key-frame, and the confidence of the warp."""
     h, w = np.asarray(reference.size)[0]
     aligned, _, _ = nearest(reference.image, reference.warp, reference.size)
@@ -41,7 +41,7 @@ def pictures(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
     return {name: quantise(np.asarray(image, np.float32), 8) for name, image in images.items()}
 
 
-class Samples:
+class ReportImages:
     """Saves some frames of a unit, one row of all its frames, and the references of its key-frames."""
 
     def __init__(self, folder: Path, scored: Sequence[int], row: int):
@@ -52,27 +52,27 @@ class Samples:
             row: the row that is saved of all frames.
         """
         self._folder, self._row = folder, row
-        self._chosen = {scored[place] for place in shown_frames(len(scored), MOST_FRAMES)}
+        self._shown = {scored[place] for place in shown_frames(len(scored), MAX_FRAMES)}
         self._slice: list[np.ndarray] = []
-        self._keys: dict[int, list[dict[str, Any]]] = {}
+        self._references: dict[int, list[dict[str, Any]]] = {}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def frame(self, place: int, image: Float[np.ndarray, "H W 3"]) -> None:
+    def save_frame(self, place: int, image: Float[np.ndarray, "H W 3"]) -> None:
         """Save what is shown of a scored frame; `place` is its number in the clip."""
         self._slice.append(image[self._row])
-        if place in self._chosen:
+        if place in self._shown:
             write_png(self._folder / f"{place:08d}.png", image)
 
-    def references(self, key: int, found: Sequence[tuple[ReferenceChoice, Reference]]) -> None:
-        """Save the references of a key-frame; `key` is its place among the inputs."""
-        self._keys[key] = []
+    def save_references(self, key_frame: int, found: Sequence[tuple[ReferenceChoice, Reference]]) -> None:
+        """Save the references of a key-frame; `key_frame` is its place among the inputs."""
+        self._references[key_frame] = []
         for number, (choice, reference) in enumerate(found):
             row = {"name": choice.name, "share": choice.share, "own": choice.is_self_reference}
-            for what, image in pictures(reference).items():
-                row[what] = f"key{key:08d}_{number}_{what}.jpg"
+            for what, image in reference_images(reference).items():
+                row[what] = f"key{key_frame:08d}_{number}_{what}.jpg"
                 self._write_small(row[what], image)
-            self._keys[key].append(row)
+            self._references[key_frame].append(row)
 
     def _write_small(self, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         small = Image.fromarray(image)
@@ -85,7 +85,7 @@ class Samples:
         write_png(self._folder / "row.png", np.stack(self._slice))
         return {
             "folder": self._folder.name,
-            "frames": sorted(self._chosen),
+            "frames": sorted(self._shown),
             "row": self._row,
-            "keys": {str(key): rows for key, rows in sorted(self._keys.items())},
+            "keys": {str(key): rows for key, rows in sorted(self._references.items())},
         }

@@ -18,7 +18,7 @@ _TITLES = {
 }
 
 
-def title(key: str) -> str:
+def score_title(key: str) -> str:
     """The name of a score in tables."""
     kind, _, convention = key.partition("_")
     return _TITLES.get(key) or f"{kind.upper()} {convention}"
@@ -29,7 +29,7 @@ def show(key: str, value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def average_title(results: Results, scale: Scale) -> str:
+def averages_heading(results: Results, scale: Scale) -> str:
     """The heading of the table of averages."""
     clips = len(results.clips(scale))
     return f"x{show_scale(scale)}, average of {clips} clip{'s' * (clips != 1)}"
@@ -38,11 +38,11 @@ def average_title(results: Results, scale: Scale) -> str:
 def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[str]]]:
     """Head and rows: a row for each column, then the published figures with their source."""
     figures = results.published(scale)
-    psnr, ssim = main_keys("basicsr-rgb" if figures is TABLE5 else results.plan.convention)
+    psnr, ssim = main_keys("basicsr-rgb" if figures is TABLE5 else results.config.convention)
     source, own = (["source"], ["this run"]) if figures else ([], [])
-    head = ["method", *(title(key) for key in results.keys), *source]
+    head = ["method", *(score_title(key) for key in results.keys), *source]
     rows = []
-    for column in results.columns:
+    for column in results.variants:
         means = results.average(scale, column)
         rows.append([column, *(show(key, means[key]) for key in results.keys), *own])
     for figure in figures:
@@ -53,19 +53,19 @@ def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[st
     return head, rows
 
 
-Part = tuple[str, list[str], list[list[str]], Sequence[str]]
+TableParts = tuple[str, list[str], list[list[str]], Sequence[str]]
 """A table's heading, head, rows, and the notes below it."""
 
 
-def gain_tables(results: Results, scale: Scale) -> list[Part]:
+def gain_tables(results: Results, scale: Scale) -> list[TableParts]:
     """Gains of all columns over the backbone, then gains by distance; empty if there are no gains."""
     gains = results.all_gains(scale)
     if not gains:
         return []
     where = f"x{show_scale(scale)}, gain over the backbone"
-    score = title(main_keys(results.plan.convention)[0])
+    score = score_title(main_keys(results.config.convention)[0])
     both = {column: (results.propagation(scale, column), value) for column, value in gains.items()}
-    tables: list[Part] = [(f"{where} ({score}, dB)", *gain_table(both), GAIN_NOTES)]
+    tables: list[TableParts] = [(f"{where} ({score}, dB)", *gain_table(both), GAIN_NOTES)]
     by_distance = reach_table(gains)
     if by_distance[1]:
         tables.append((f"{where} by distance from the nearest key-frame (dB)", *by_distance, ()))
@@ -74,13 +74,19 @@ def gain_tables(results: Results, scale: Scale) -> list[Part]:
 
 def clip_table(results: Results, scale: Scale) -> tuple[list[str], list[list[str]]]:
     """Head and rows: a row for each clip with each column's PSNR, SSIM, LPIPS and, if asked for, tOF."""
-    keys = [*main_keys(results.plan.convention), "lpips_alex", *(["tof"] if results.plan.temporal else [])]
-    head = ["clip", *(f"{column}: {title(key)}" for column in results.columns for key in keys)]
+    keys = [
+        *main_keys(results.config.convention),
+        "lpips_alex",
+        *(["tof"] if results.config.temporal else []),
+    ]
+    head = ["clip", *(f"{column}: {score_title(key)}" for column in results.variants for key in keys)]
     rows = []
-    for clip in sorted({unit["clip"] for column in results.columns for unit in results.units(scale, column)}):
+    for clip in sorted(
+        {unit["clip"] for column in results.variants for unit in results.clip_results(scale, column)}
+    ):
         row = [clip]
-        for column in results.columns:
-            unit = results.unit(scale, column, clip)
+        for column in results.variants:
+            unit = results.clip_result(scale, column, clip)
             means = average_unit(unit) if unit else {}
             row += [show(key, means.get(key)) for key in keys]
         rows.append(row)
@@ -91,19 +97,19 @@ def notes(results: Results) -> list[str]:
     """What a reader of the tables needs to know."""
     outcome = results.outcome
     lines = [f"{clip} is skipped: {reason}" for clip, reason in outcome.failures.items()]
-    if outcome.absent:
-        lines.append(f"Left out because there are no weights for it: {', '.join(outcome.absent)}.")
+    if outcome.without_weights:
+        lines.append(f"Left out because there are no weights for it: {', '.join(outcome.without_weights)}.")
     if outcome.repeated:
         lines.append(
             f"Left out because other columns propagate detail in this way: {', '.join(outcome.repeated)}."
         )
-    if results.columns and BACKBONE.name not in results.columns:
+    if results.variants and BACKBONE.name not in results.variants:
         lines.append("Gains over the backbone are missing because that column was not run.")
-    whole = results.plan.dataset.clips
+    whole = results.config.dataset.clips
     if whole and any(len(results.clips(scale)) < len(whole) for scale in results.scales):
         lines.append(f"Published figures are averages of all {len(whole)} clips, these are not.")
-    if outcome.waiting:
+    if outcome.missing:
         lines.append(
-            f"{outcome.waiting} results are missing yet; run again, or wait for the other processes."
+            f"{outcome.missing} results are missing yet; run again, or wait for the other processes."
         )
     return lines

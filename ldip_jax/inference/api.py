@@ -26,8 +26,8 @@ from ldip_jax.inference.model import Model, load_model, native_scale, output_siz
 from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
 from ldip_jax.inference.seekable import SeekableFrames
 from ldip_jax.inference.upscaler import Upscaler as ClipUpscaler
-from ldip_jax.matching.choice import check_matcher
-from ldip_jax.weights.export import is_ours
+from ldip_jax.matching.loading import check_matcher
+from ldip_jax.weights.export import is_shipped
 
 Models = dict[tuple[str, bool, bool], Model]
 """Loaded models: by the backbone, whether the output is as large as its own, and whether there are stills."""
@@ -344,7 +344,9 @@ def make_upscaler(
         matcher=matcher,
         propagation=propagation,
         cuts=cuts,
-        backbone_only_if_unmatched=is_ours(lrrf) and model.export is not None and model.export.wants_stills,
+        backbone_only_if_unmatched=is_shipped(lrrf)
+        and model.export is not None
+        and model.export.gains_only_from_stills,
         remember=remember,
         memory=memory,
         restorer=restorer,

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.crops import detail_crop, reference_crop
 from ldip_jax.inference.programs import Programs, add, blend_sides, extend_route, subtract
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop
 from ldip_jax.inference.tiles import Tile
 from ldip_jax.models.carry import Route, identity_route
 from ldip_jax.models.ref_align import Reference

@@ -132,7 +132,7 @@ def load_model(
             notes.append(f"no LRRF weights are shipped for {weights.name}: only the backbone runs")
         else:
             export = load_export(shipped, backbone=weights)
-            if not has_stills and export.wants_stills:
+            if not has_stills and export.gains_only_from_stills:
                 export = None
                 own_scale = shipped_export(name, "x4-self") or shipped
                 notes.append(

@@ -14,8 +14,8 @@ from ldip_jax.inference.reference_images import Still, UsablePart, cropped_part,
 from ldip_jax.inference.screening import UNLIKE, calibrate, rejection_reason
 from ldip_jax.inference.shortlist import CLEAR_SHARE, MatchBudget, RankedStill, rank_stills
 from ldip_jax.matching.calibration import Calibration
-from ldip_jax.matching.choice import PrecomputedMatcher
 from ldip_jax.matching.density import ReferenceReducer
+from ldip_jax.matching.loading import PrecomputedMatcher
 from ldip_jax.matching.matcher import Match, Matcher, Pair, Ranker, confident_share, rescale
 from ldip_jax.matching.view import find_view
 from ldip_jax.models.ref_align import Reference

@@ -49,7 +49,7 @@ from ldip_jax.inference.streaming import (
     window_length,
     windows,
 )
-from ldip_jax.matching.choice import load_matcher
+from ldip_jax.matching.loading import load_matcher
 from ldip_jax.matching.matcher import Matcher
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.ldip import LDIP

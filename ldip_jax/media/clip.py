@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ldip_jax.media.clock import Clock
 from ldip_jax.media.color import Color
-from ldip_jax.media.described import Described
+from ldip_jax.media.frame_metadata import FrameMetadata
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Clip:
         times: seconds of each frame after the first one, where the frame rate varies; else None.
         hold: seconds for which the last frame shows, where the file says so; None: as long as the others.
         clock: that of the file, made continuous; `start` and `times` are on it.
-        described: what its frames say beside their pixels.
-        guesses: what is assumed because the file does not say it, one sentence each.
-        within: seconds of the file's clock between which sound and subtitles belong to the clip; None: all.
+        frame_metadata: what its frames say beside their pixels.
+        assumptions: what is assumed because the file does not say it, one sentence each.
+        track_range: seconds of the file's clock between which sound and subtitles belong to the clip; None:
+            all.
     """
 
     path: Path
@@ -59,9 +60,9 @@ class Clip:
     times: list[Fraction] | None = field(default=None, repr=False)
     hold: Fraction | None = None
     clock: Clock = field(default_factory=Clock)
-    described: Described = field(default_factory=Described)
-    guesses: list[str] = field(default_factory=list)
-    within: tuple[Fraction, Fraction | None] | None = None
+    frame_metadata: FrameMetadata = field(default_factory=FrameMetadata)
+    assumptions: list[str] = field(default_factory=list)
+    track_range: tuple[Fraction, Fraction | None] | None = None
 
     def seconds(self, number: int) -> Fraction:
         """When a frame shows, after the first one; for the number after the last, when that ends.
@@ -97,7 +98,7 @@ class Clip:
         return None
 
 
-def cut(clip: Clip, first: int, stop: int | None) -> Clip:
+def cut_clip(clip: Clip, first: int, stop: int | None) -> Clip:
     """The part of a clip from frame `first` on, up to but not including `stop`; None: up to the end.
 
     Names of images stay. If the clip's length is not known, neither is that of the part.
@@ -105,11 +106,11 @@ def cut(clip: Clip, first: int, stop: int | None) -> Clip:
     if first == 0 and stop in (None, clip.count):
         return clip
     count = clip.count if stop is None else stop
-    start, times, hold, within = clip.start, None, clip.hold, None
+    start, times, hold, track_range = clip.start, None, clip.hold, None
     if clip.fps is not None:
         start = clip.start + clip.seconds(first)
         early = count is not None and count != clip.count
-        within = start, clip.start + clip.seconds(count) if count is not None and early else None
+        track_range = start, clip.start + clip.seconds(count) if count is not None and early else None
         if clip.times is not None:
             times = [seconds - clip.times[first] for seconds in clip.times[first:stop]]
         if count is not None and early:
@@ -124,5 +125,5 @@ def cut(clip: Clip, first: int, stop: int | None) -> Clip:
         start=start,
         times=times,
         hold=hold,
-        within=within,
+        track_range=track_range,
     )

@@ -21,7 +21,7 @@ _OVERLAP = Fraction(1, 10)
 
 
 @dataclass
-class _Extent:
+class _StreamExtent:
     """When a stream begins and ends in a part, in seconds; `step` at least from packet to packet."""
 
     begin: Fraction
@@ -43,9 +43,9 @@ class _Extent:
 class _Part:
     """A part between two restarts: the clock's range, and each stream's extent, in seconds."""
 
-    low: float
-    high: float
-    extents: dict[int, _Extent] = field(default_factory=dict)
+    earliest: float
+    latest: float
+    extents: dict[int, _StreamExtent] = field(default_factory=dict)
 
 
 class _Parts:
@@ -56,38 +56,38 @@ class _Parts:
         self._at: dict[int, int] = {}
         self._last: dict[int, float] = {}
 
-    def place(self, packet: Packet) -> int:
+    def part_of(self, packet: Packet) -> int:
         """The index of the packet's part."""
         key = packet.stream.index
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
             return self._at.get(key, max(0, len(self.parts) - 1))
-        now = float(stamp * packet.time_base)
+        seconds = float(stamp * packet.time_base)
         at = self._at.get(key)
-        if at is None or not self._goes_on(key, at, now):
-            at = self._other(packet, at, now)
-        self._at[key], self._last[key] = at, now
+        if at is None or not self._continues(key, at, seconds):
+            at = self._find_part(packet, at, seconds)
+        self._at[key], self._last[key] = at, seconds
         part = self.parts[at]
-        part.low, part.high = min(part.low, now), max(part.high, now)
+        part.earliest, part.latest = min(part.earliest, seconds), max(part.latest, seconds)
         return at
 
-    def _goes_on(self, key: int, at: int, now: float) -> bool:
-        return self._last[key] - _BACK <= now <= max(self._last[key], self.parts[at].high) + _AHEAD
+    def _continues(self, key: int, at: int, seconds: float) -> bool:
+        return self._last[key] - _BACK <= seconds <= max(self._last[key], self.parts[at].latest) + _AHEAD
 
-    def _other(self, packet: Packet, at: int | None, now: float) -> int:
+    def _find_part(self, packet: Packet, at: int | None, seconds: float) -> int:
         """A part in which another stream is already, else a new one."""
         later = range(0 if at is None else at + 1, len(self.parts))
         order = reversed(later) if at is None else later
         for index in order:
-            if self.parts[index].low - _AHEAD <= now <= self.parts[index].high + _AHEAD:
+            if self.parts[index].earliest - _AHEAD <= seconds <= self.parts[index].latest + _AHEAD:
                 return index
         # Subtitles are too sparse to tell.
         if self.parts and packet.stream.type == "subtitle":
             return len(self.parts) - 1 if at is None else at
-        self.parts.append(_Part(now, now))
+        self.parts.append(_Part(seconds, seconds))
         return len(self.parts) - 1
 
-    def note(self, packet: Packet, at: int) -> None:
+    def record(self, packet: Packet, at: int) -> None:
         """Remember when the packet shows."""
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is None or packet.stream.type == "subtitle":
@@ -95,7 +95,9 @@ class _Parts:
         unit = Fraction(packet.time_base)
         shows = shown * unit
         stored = shows if packet.dts is None else packet.dts * unit
-        extent = self.parts[at].extents.setdefault(packet.stream.index, _Extent(shows, shows, shows, stored))
+        extent = self.parts[at].extents.setdefault(
+            packet.stream.index, _StreamExtent(shows, shows, shows, stored)
+        )
         extent.add(shows, stored, (packet.duration or 0) * unit)
 
 
@@ -109,20 +111,20 @@ class Clock:
     def restarts(self) -> int:
         return len(self.offsets) - 1
 
-    def packets(self, container: InputContainer, wanted: Sequence[Stream]) -> Iterator[Packet]:
+    def packets(self, container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
         """The packets of some streams in file order, on the continuous clock.
 
         Raises:
             Exception: of the media library: the file is damaged.
         """
         if not self.restarts:
-            yield from container.demux(*wanted)
+            yield from container.demux(*streams)
             return
         parts = _Parts()
-        indices = {stream.index for stream in wanted}
+        indices = {stream.index for stream in streams}
         for packet in _timed(container):
             if packet.size:
-                self._shift(packet, self.offsets[min(parts.place(packet), self.restarts)])
+                self._shift(packet, self.offsets[min(parts.part_of(packet), self.restarts)])
             if packet.stream.index in indices:
                 yield packet
 
@@ -140,7 +142,7 @@ def read_clock(container: InputContainer, pictures: Stream) -> Clock:
     try:
         for packet in _timed(container):
             if packet.size:
-                parts.note(packet, parts.place(packet))
+                parts.record(packet, parts.part_of(packet))
     except Exception:
         # Whoever reads the packets for their own sake reports it.
         pass

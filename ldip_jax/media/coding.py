@@ -8,7 +8,7 @@ from pathlib import Path
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.color import BT709, SRGB, Color
-from ldip_jax.media.described import encoder_settings
+from ldip_jax.media.frame_metadata import encoder_settings
 from ldip_jax.media.outputs import CONTAINERS
 
 # "auto", 8 or 16.
@@ -74,7 +74,7 @@ class Coding:
     color: Color
     options: dict[str, str]
     note: str
-    lost: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def delay(self) -> int:
@@ -87,7 +87,7 @@ def choose_coding(
     *,
     height: int,
     width: int,
-    like: Clip | None,
+    source: Clip | None,
     bit_depth: BitDepth,
     crf: int | None,
     lossless: bool,
@@ -103,9 +103,9 @@ def choose_coding(
         raise InputError(f"codec {codec}: not available; choose {', '.join(CODECS)}")
     if bit_depth not in ("auto", 8, 16):
         raise InputError(f"bit depth {bit_depth}: choose auto, 8 or 16 (video is then written with 10 bits)")
-    deep = bit_depth == 16 or (bit_depth == "auto" and like is not None and like.color.bits > 8)
+    high_depth = bit_depth == 16 or (bit_depth == "auto" and source is not None and source.color.bits > 8)
     if lossless:
-        return _lossless(path, like, deep, bit_depth)
+        return _lossless(path, source, high_depth, bit_depth)
     container = CONTAINERS[path.suffix.lower()]
     if container not in kind.containers:
         suffixes = [suffix for suffix, name in CONTAINERS.items() if name in kind.containers]
@@ -114,8 +114,8 @@ def choose_coding(
     if kind.crf is None and crf is not None:
         raise InputError(f"crf {crf}: {kind.title} has no quality setting; leave --crf out")
     if codec == "ffv1":
-        return _lossless(path, like, deep, bit_depth)
-    return _lossy(path, kind, height, width, like, deep, bit_depth, crf)
+        return _lossless(path, source, high_depth, bit_depth)
+    return _lossy(path, kind, height, width, source, high_depth, bit_depth, crf)
 
 
 def _lossy(
@@ -123,12 +123,12 @@ def _lossy(
     kind: _Codec,
     height: int,
     width: int,
-    like: Clip | None,
-    deep: bool,
+    source: Clip | None,
+    high_depth: bool,
     bit_depth: BitDepth,
     crf: int | None,
 ) -> Coding:
-    bits = 10 if deep else 8
+    bits = 10 if high_depth else 8
     if bits not in kind.bits:
         if bit_depth != "auto":
             raise InputError(f"bit depth {bit_depth}: {kind.title} has {kind.bits[0]} bits; choose auto")
@@ -153,36 +153,38 @@ def _lossy(
         options["crf"] = str(crf)
         note += f", crf {crf}"
     # Tagged in full, in the coding of the input: no player may guess another matrix from the larger size.
-    color = BT709 if like is None or like.color.matrix == 0 else like.color
+    color = BT709 if source is None or source.color.matrix == 0 else source.color
     note += f", {bits} bits, {color}"
     if odd:
         note += ", 4:4:4 chroma since the size is odd"
-    lost = _describe(encoder, like, options)
+    lost = _add_metadata_options(encoder, source, options)
     layout = f"yuv{chroma}p" + ("" if bits == 8 else "10le")
     return Coding(encoder, layout, replace(color, bits=bits), options, note, lost)
 
 
-def _describe(encoder: str, like: Clip | None, options: dict[str, str]) -> tuple[str, ...]:
+def _add_metadata_options(encoder: str, source: Clip | None, options: dict[str, str]) -> tuple[str, ...]:
     """Add what the input's frames say to the encoder's options; returns what that leaves out."""
-    if like is None:
+    if source is None:
         return ()
-    settings, lost = encoder_settings(encoder, like.described)
+    settings, lost = encoder_settings(encoder, source.frame_metadata)
     for name, value in settings.items():
         options[name] = ":".join(filter(None, [options.get(name), value]))
     return tuple(lost)
 
 
-def _lossless(path: Path, like: Clip | None, deep: bool, bit_depth: BitDepth) -> Coding:
+def _lossless(path: Path, source: Clip | None, high_depth: bool, bit_depth: BitDepth) -> Coding:
     """Codecs of R'G'B', since no Y'CbCr of the same bits gives every R'G'B' colour back."""
-    color = replace(SRGB if like is None else like.color, matrix=0, full_range=True, bits=16 if deep else 8)
+    color = replace(
+        SRGB if source is None else source.color, matrix=0, full_range=True, bits=16 if high_depth else 8
+    )
     if CONTAINERS[path.suffix.lower()] == "matroska":
-        layout = "rgb48le" if deep else "bgr0"
+        layout = "rgb48le" if high_depth else "bgr0"
         note = f"lossless FFV1, RGB, {color.bits} bits"
         options = {"level": "3", "slicecrc": "1", **_THREADS}
-        return Coding("ffv1", layout, color, options, note, _describe("ffv1", like, options))
+        return Coding("ffv1", layout, color, options, note, _add_metadata_options("ffv1", source, options))
     if bit_depth == 16:
         raise InputError(f"{path}: lossless video of 16 bits needs .mkv; end the name so, or take 8 bits")
     note = "lossless H.264, RGB, 8 bits, which few players show"
     options = {"qp": "0", "preset": "medium", **_THREADS, **STEADY_X264}
-    lost = _describe("libx264rgb", like, options)
+    lost = _add_metadata_options("libx264rgb", source, options)
     return Coding("libx264rgb", "rgb24", replace(color, bits=8), options, note, lost)

@@ -15,7 +15,7 @@ from ldip_jax.untrusted import reason
 # Demuxers that take text or pictures for video, or that open other files.
 _NO_VIDEO = frozenset({"tty", "image2", "lavfi", "concat", "hls", "dash", "imf", "bin", "idf", "xbin", "adf"})
 # As many as a still may have.
-MOST_PIXELS = 178_956_970
+MAX_PIXELS = 178_956_970
 NO_MEDIA = "give a video, an image or a folder of images"
 
 
@@ -42,7 +42,7 @@ def moving_streams(container: InputContainer) -> list[VideoStream]:
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
-def pictures(path: Path, container: InputContainer) -> VideoStream:
+def video_stream(path: Path, container: InputContainer) -> VideoStream:
     """The stream of moving pictures that is marked as the default one, else the first.
 
     Raises:
@@ -59,12 +59,12 @@ def pictures(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
-def damaged(path: Path, frame: int, what: str = "is damaged or cut short") -> InputError:
+def damaged_error(path: Path, frame: int, what: str = "is damaged or cut short") -> InputError:
     """The error about a video file that goes wrong at a frame."""
     return InputError(f"{path}: {what} at frame {frame}; repair the file, or cut it to end before that frame")
 
 
-def decoded(
+def decode_frames(
     path: Path, packets: Iterable[Packet], *, lenient: bool = False
 ) -> Generator[VideoFrame, None, None]:
     """Faultless frames only; those before the first key frame, which nothing can decode, are left out.
@@ -94,18 +94,18 @@ def decoded(
                 return
             if lenient or (starts_midway and number == 0):
                 continue
-            raise damaged(path, number) from error
+            raise damaged_error(path, number) from error
         for frame in frames:
             assert isinstance(frame, VideoFrame)
-            if frame.width * frame.height > MOST_PIXELS:
+            if frame.width * frame.height > MAX_PIXELS:
                 raise InputError(
                     f"{path}: frames of {frame.width}x{frame.height}, more than"
-                    f" {MOST_PIXELS // 10**6} million pixels; make them smaller first"
+                    f" {MAX_PIXELS // 10**6} million pixels; make them smaller first"
                 )
             if frame.is_corrupt:
                 if lenient or (starts_midway and number == 0):
                     continue
-                raise damaged(path, number)
+                raise damaged_error(path, number)
             size = size or (frame.width, frame.height)
             if size != (frame.width, frame.height):
                 if lenient:

@@ -19,7 +19,7 @@ from ldip_jax.media.coding import Coding
 
 
 @contextmanager
-def same_scheduling() -> Iterator[None]:
+def keep_scheduling() -> Iterator[None]:
     """Keep the scheduling of this process while an encoder starts.
 
     SVT-AV1 makes the whole process real-time if it may, as it may for root in a container. Nothing else would
@@ -40,39 +40,39 @@ def same_scheduling() -> Iterator[None]:
                     os.sched_setscheduler(int(thread), policy, parameters)
 
 
-def _pixel_shape(height: int, width: int, like: Clip | None) -> Fraction:
+def _pixel_shape(height: int, width: int, source: Clip | None) -> Fraction:
     """Square pixels stay square; others keep the shape of the whole picture."""
-    if like is None or like.sample_aspect == 1:
+    if source is None or source.sample_aspect == 1:
         return Fraction(1)
-    across, down = Fraction(width, like.width), Fraction(height, like.height)
-    if abs(across - down) * max(like.width, like.height) < 1:
-        return like.sample_aspect
-    return (like.sample_aspect * down / across).limit_denominator(255)
+    across, down = Fraction(width, source.width), Fraction(height, source.height)
+    if abs(across - down) * max(source.width, source.height) < 1:
+        return source.sample_aspect
+    return (source.sample_aspect * down / across).limit_denominator(255)
 
 
 def configure(
-    context: VideoCodecContext, coding: Coding, height: int, width: int, fps: Fraction, like: Clip | None
+    context: VideoCodecContext, coding: Coding, height: int, width: int, fps: Fraction, source: Clip | None
 ) -> None:
     """Set the size, layout, colours and clock of an encoder; it counts frames."""
     context.height, context.width, context.pix_fmt = height, width, coding.layout
-    context.sample_aspect_ratio = _pixel_shape(height, width, like)
+    context.sample_aspect_ratio = _pixel_shape(height, width, source)
     context.framerate, context.time_base = fps, 1 / fps
     if coding.color.matrix:
         context.colorspace, context.color_range = coding.color.matrix, 2 if coding.color.full_range else 1
     context.color_primaries, context.color_trc = coding.color.primaries, coding.color.transfer
 
 
-class Coded(NamedTuple):
+class CodedPacket(NamedTuple):
     """A packet of a segment.
 
     Attributes:
-        shown: place of its frame among those of the segment, in the order in which they show.
-        key: whether it decodes on its own.
+        display_index: place of its frame among those of the segment, in the order in which they show.
+        is_key_frame: whether it decodes on its own.
         data: its bytes.
     """
 
-    shown: int
-    key: bool
+    display_index: int
+    is_key_frame: bool
     data: bytes
 
 
@@ -83,17 +83,17 @@ class Encoder:
         packets: what is encoded so far, in stored order.
     """
 
-    def __init__(self, coding: Coding, height: int, width: int, fps: Fraction, like: Clip | None):
+    def __init__(self, coding: Coding, height: int, width: int, fps: Fraction, source: Clip | None):
         context = VideoCodecContext.create(coding.encoder, "w")
         assert isinstance(context, VideoCodecContext)
-        configure(context, coding, height, width, fps, like)
+        configure(context, coding, height, width, fps, source)
         context.options = dict(coding.options)
         # Parameter sets belong to the container.
         context.flags |= Flags.global_header.value
-        with same_scheduling():
+        with keep_scheduling():
             context.open()
         self._context, self._tick, self._count = context, 1 / fps, 0
-        self.packets: list[Coded] = []
+        self.packets: list[CodedPacket] = []
 
     def encode(self, frame: VideoFrame | None) -> None:
         """Add a frame; None ends the segment."""
@@ -102,7 +102,7 @@ class Encoder:
             self._count += 1
         for packet in self._context.encode(frame):
             assert packet.pts is not None
-            self.packets.append(Coded(packet.pts, bool(packet.is_keyframe), bytes(packet)))
+            self.packets.append(CodedPacket(packet.pts, bool(packet.is_keyframe), bytes(packet)))
 
 
 def write_segment(path: Path, encoder: Encoder) -> int:
@@ -118,10 +118,10 @@ def write_segment(path: Path, encoder: Encoder) -> int:
     return checksum
 
 
-def read_segment(path: Path) -> list[Coded]:
+def read_segment(path: Path) -> list[CodedPacket]:
     """What `write_segment` wrote."""
     with open(path, "rb") as file:
-        return [Coded(shown, key, file.read(size)) for shown, key, size in json.loads(file.readline())]
+        return [CodedPacket(shown, key, file.read(size)) for shown, key, size in json.loads(file.readline())]
 
 
 def checksum_of(path: Path) -> int | None:
@@ -136,7 +136,7 @@ def checksum_of(path: Path) -> int | None:
     return checksum
 
 
-class Pictures:
+class PendingFrames:
     """Frames on disk that wait for the rest of their segment, as the encoder takes them."""
 
     def __init__(self, path: Path):
@@ -165,8 +165,8 @@ class Pictures:
             self._part.unlink()
 
 
-def read_pictures(path: Path, count: int) -> Iterator[bytes]:
-    """The frames that `Pictures` wrote.
+def read_pending_frames(path: Path, count: int) -> Iterator[bytes]:
+    """The frames that `PendingFrames` wrote.
 
     Raises:
         InputError: the file cannot be read.

@@ -48,7 +48,7 @@ def _dtype(bits: int) -> str:
     return "u1" if bits == 8 else "<u2"
 
 
-class _Layout:
+class _LayoutConverter:
     """Changes the layout of Y'CbCr or R'G'B' frames and nothing else.
 
     Args:
@@ -87,26 +87,26 @@ class ToRgb:
     def __init__(self, color: Color, centred_chroma: bool):
         self._color = color
         self._chroma = "center" if centred_chroma else "left"
-        self._layout: _Layout | None = None
+        self._layout: _LayoutConverter | None = None
 
     def __call__(self, frame: VideoFrame) -> Float[np.ndarray, "h w 3"]:
         bits = bits_of(frame.format)
         if is_rgb(frame.format):
-            planes = self._relaid(frame, _planar("gbrp", bits), "").planes[:3]
+            planes = self._convert_layout(frame, _planar("gbrp", bits), "").planes[:3]
             g, b, r = (plane_view(plane, _dtype(bits)) for plane in planes)
             return np.stack([r, g, b], axis=-1).astype(np.float32) / np.float32((1 << bits) - 1)
         if is_grey(frame.format):
-            luma = plane_view(self._relaid(frame, _planar("gray", bits), "").planes[0], _dtype(bits))
+            luma = plane_view(self._convert_layout(frame, _planar("gray", bits), "").planes[0], _dtype(bits))
             return yuv_to_rgb([luma, *[np.full_like(luma, 1 << (bits - 1))] * 2], self._color)
         options = f"interl=-1:in_chroma_loc={self._chroma}"
-        planes = self._relaid(frame, _planar("yuv444p", bits), options).planes[:3]
+        planes = self._convert_layout(frame, _planar("yuv444p", bits), options).planes[:3]
         return yuv_to_rgb([plane_view(plane, _dtype(bits)) for plane in planes], self._color)
 
-    def _relaid(self, frame: VideoFrame, target: str, options: str) -> VideoFrame:
+    def _convert_layout(self, frame: VideoFrame, target: str, options: str) -> VideoFrame:
         if frame.format.name == target:
             return frame
         if self._layout is None or self._layout.source != (frame.width, frame.height, frame.format.name):
-            self._layout = _Layout(frame, target, self._color.full_range, options)
+            self._layout = _LayoutConverter(frame, target, self._color.full_range, options)
         return self._layout(frame)
 
 
@@ -121,17 +121,17 @@ class FromRgb:
     def __init__(self, color: Color, layout: str):
         self._color = color
         self._target = layout
-        self._layout: _Layout | None = None
+        self._layout: _LayoutConverter | None = None
 
     def __call__(self, rgb: Float[np.ndarray, "h w 3"]) -> VideoFrame:
         bits = self._color.bits
         if self._color.matrix == 0:
             packed = "rgb24" if bits == 8 else "rgb48le" if sys.byteorder == "little" else "rgb48be"
-            return self._relaid(VideoFrame.from_ndarray(quantise(rgb, bits), packed), "")
+            return self._convert_layout(VideoFrame.from_ndarray(quantise(rgb, bits), packed), "")
         frame = VideoFrame(rgb.shape[1], rgb.shape[0], _planar("yuv444p", bits))
         for plane, codes in zip(frame.planes, rgb_to_yuv(rgb, self._color), strict=True):
             plane_view(plane, _dtype(bits))[...] = codes
-        return self._tag(self._relaid(frame, "out_chroma_loc=left"))
+        return self._tag(self._convert_layout(frame, "out_chroma_loc=left"))
 
     def _tag(self, frame: VideoFrame) -> VideoFrame:
         if self._color.matrix:
@@ -160,9 +160,9 @@ class FromRgb:
             begin += samples.nbytes
         return self._tag(frame)
 
-    def _relaid(self, frame: VideoFrame, options: str) -> VideoFrame:
+    def _convert_layout(self, frame: VideoFrame, options: str) -> VideoFrame:
         if frame.format.name == self._target:
             return frame
         if self._layout is None:
-            self._layout = _Layout(frame, self._target, self._color.full_range, options)
+            self._layout = _LayoutConverter(frame, self._target, self._color.full_range, options)
         return self._layout(frame)

@@ -25,7 +25,7 @@ class NotAnImageError(InputError):
 
 
 @cache
-def learn_heif() -> bool:
+def register_heif() -> bool:
     """Have Pillow read HEIC, if a package for that is installed; returns whether one is."""
     for name in HEIF_READERS:
         with suppress(ImportError):
@@ -49,14 +49,14 @@ def open_image(path: Path) -> Image.Image:
     """
     try:
         formats: list[str] = [*_FORMATS]
-        if path.is_file() and _is_heif(path) and learn_heif():
+        if path.is_file() and _is_heif(path) and register_heif():
             formats.append("HEIF")
         with warnings.catch_warnings():
             # Large stills are welcome; far larger ones raise DecompressionBombError.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path, formats=formats)
     except UnidentifiedImageError as error:
-        if _is_heif(path) and not learn_heif():
+        if _is_heif(path) and not register_heif():
             # A demuxer would give one tile of it for a video.
             raise InputError(
                 f"{path}: HEIC images need the extra heif; pip install 'ldip-jax[heif]', or convert the image"

@@ -15,9 +15,9 @@ from ldip_jax.atomic import atomic_open
 from ldip_jax.errors import InputError
 from ldip_jax.media.color import quantise
 from ldip_jax.media.frames import plane_view
+from ldip_jax.media.image_colors import TaggedColorSpace, tagged_color_space
 from ldip_jax.media.image_files import UNREADABLE, WAY_OUT, open_image
 from ldip_jax.media.profiles import GREY, profile, rgb8
-from ldip_jax.media.still_colors import Tagged, tagged
 from ldip_jax.untrusted import reading
 
 SUFFIXES = frozenset(
@@ -61,7 +61,7 @@ class ImageInfo:
     notes: list[str]
 
     @property
-    def still_notes(self) -> list[str]:
+    def first_picture_notes(self) -> list[str]:
         """The notes where only the first picture is taken."""
         return [*self.notes, *([f"the first of its {self.pictures} pictures"] if self.pictures > 1 else [])]
 
@@ -107,9 +107,9 @@ def read_image(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], list[str]]
         # Loading checks the whole file, also where the samples are taken by another decoder below.
         image.load()
         pixels = _samples16(path, image) if info.bits == 16 else _samples8(image, transform)
-        if isinstance(transform, Tagged):
+        if isinstance(transform, TaggedColorSpace):
             pixels = transform.to_srgb(pixels)
-    return np.ascontiguousarray(orient(pixels, *turn) if turn else pixels), info.still_notes
+    return np.ascontiguousarray(orient(pixels, *turn) if turn else pixels), info.first_picture_notes
 
 
 def read_pages(path: Path) -> Iterator[Float[np.ndarray, "h w 3"]]:
@@ -131,7 +131,7 @@ def read_pages(path: Path) -> Iterator[Float[np.ndarray, "h w 3"]]:
                     pixels = np.repeat(grey[..., None], 3, axis=-1)
                 else:
                     pixels = _samples8(image, transform)
-                if isinstance(transform, Tagged):
+                if isinstance(transform, TaggedColorSpace):
                     pixels = transform.to_srgb(pixels)
             yield np.ascontiguousarray(orient(pixels, *turn) if turn else pixels)
 
@@ -151,7 +151,9 @@ def page_seconds(path: Path) -> list[Fraction]:
     return seconds
 
 
-def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTransform | Tagged | None]:
+def _describe(
+    path: Path, image: Any
+) -> tuple[ImageInfo, ImageCms.ImageCmsTransform | TaggedColorSpace | None]:
     """The header, read before the pixels: loading drops some of it."""
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise InputError(f"{path}: has 32-bit samples, whose range is unknown; convert it to 8 or 16 bits")
@@ -172,8 +174,8 @@ def _describe(path: Path, image: Any) -> tuple[ImageInfo, ImageCms.ImageCmsTrans
         notes.append("grey to RGB")
     elif image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
         notes.append(f"{image.mode} to RGB")
-    transform: ImageCms.ImageCmsTransform | Tagged | None
-    if transform := tagged(path, image):
+    transform: ImageCms.ImageCmsTransform | TaggedColorSpace | None
+    if transform := tagged_color_space(path, image):
         note = f"colours converted from {transform.name} to sRGB"
     else:
         transform, note = profile(image)
@@ -235,7 +237,7 @@ def _turn(image: Image.Image) -> tuple[bool, bool, bool] | None:
 
 
 def _samples8(
-    image: Image.Image, transform: ImageCms.ImageCmsTransform | Tagged | None
+    image: Image.Image, transform: ImageCms.ImageCmsTransform | TaggedColorSpace | None
 ) -> Float[np.ndarray, "h w 3"]:
     to_srgb = transform if isinstance(transform, ImageCms.ImageCmsTransform) else None
     return np.asarray(rgb8(image, to_srgb)).astype(np.float32) / np.float32(255)

@@ -21,7 +21,7 @@ _AAC = ("mono", "stereo", "2.1", "3.0", "4.0", "quad", "5.0", "5.1", "7.1")
 _BY_COUNT = dict(enumerate(("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "7.1", "7.1"), start=1))
 _UNPLACED = re.compile(r"(\d+) channels")
 _DONE = "done"
-_LONGEST = 1800.0
+_TIMEOUT = 1800.0
 
 
 def aac_layout(layout: str) -> tuple[str, bool] | None:
@@ -56,7 +56,7 @@ def decoded_layouts(path: Path, index: int) -> list[str] | None:
             command,
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=_LONGEST,
+            timeout=_TIMEOUT,
             text=True,
             check=False,
             env={**os.environ, "PYTHONPATH": paths},

@@ -14,10 +14,10 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ldip_jax.errors import InputError
+from ldip_jax.media.attachments import Extras, container_options
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.coding import Coding
-from ldip_jax.media.encoder import Coded, configure, same_scheduling
-from ldip_jax.media.extras import Extras, container_options
+from ldip_jax.media.encoder import CodedPacket, configure, keep_scheduling
 from ldip_jax.media.outputs import CONTAINERS
 from ldip_jax.media.tracks import Tracks
 
@@ -50,15 +50,15 @@ class Muxer:
         height: int,
         width: int,
         fps: Fraction | None,
-        like: Clip | None,
+        source: Clip | None,
     ):
         self.notes = [coding.note]
         container = CONTAINERS[path.suffix.lower()]
         self._delay = coding.delay
-        self._set_clock(fps, like if like is not None and like.fps is not None else None)
-        like = like if like is not None and like.kind == "video" else None
-        if like is not None and like.color.bits > coding.color.bits:
-            self.notes.append(f"{like.color.bits} bits reduced to {coding.color.bits}")
+        self._set_clock(fps, source if source is not None and source.fps is not None else None)
+        source = source if source is not None and source.kind == "video" else None
+        if source is not None and source.color.bits > coding.color.bits:
+            self.notes.append(f"{source.color.bits} bits reduced to {coding.color.bits}")
         # Numbers of the frames so far, of which only the last ones are needed, and how many there were.
         self._numbers: list[int] = []
         self._stored, self._last = 0, -1
@@ -66,7 +66,7 @@ class Muxer:
         self._begun: int | None = None
         self._shown_last: int | None = None
         self._tracks: Tracks | None = None
-        options = {} if like is None else container_options(container, like.path)
+        options = {} if source is None else container_options(container, source.path)
         # By its name: where the library writes through Python, Ctrl-C during a write is lost.
         self._output = av.open(f"file:{file}", "w", format=container, container_options=options)
         # Without random numbers in the file: the same frames give the same bytes.
@@ -76,19 +76,19 @@ class Muxer:
             stream = self._output.add_stream(coding.encoder, rate=self.fps, options=dict(coding.options))
             assert isinstance(stream, VideoStream)
             self._stream = stream
-            configure(stream.codec_context, coding, height, width, self.fps, like)
+            configure(stream.codec_context, coding, height, width, self.fps, source)
             stream.time_base = self._tick
             if coding.encoder == "libx265" and container != "matroska":
                 # Apple's players know H.265 by this tag only.
                 stream.codec_context.codec_tag = "hvc1"
-            if like is not None:
-                self._tracks = Tracks(self._output, container, like)
-                self._offset = like.start - self._tracks.start
+            if source is not None:
+                self._tracks = Tracks(self._output, container, source)
+                self._offset = source.start - self._tracks.start
                 extras = Extras(
-                    self._output, stream, container, like.path, like.described.stereo, coding.lost
+                    self._output, stream, container, source.path, source.frame_metadata.stereo, coding.dropped
                 )
                 self.notes += [*self._tracks.notes, *extras.notes]
-            with same_scheduling():
+            with keep_scheduling():
                 self._output.start_encoding()
             if extras is not None:
                 extras.begin()
@@ -101,12 +101,12 @@ class Muxer:
                 ) from error
             raise
 
-    def _set_clock(self, fps: Fraction | None, like: Clip | None) -> None:
-        known = fps or (like.fps if like is not None else None)
+    def _set_clock(self, fps: Fraction | None, source: Clip | None) -> None:
+        known = fps or (source.fps if source is not None else None)
         self.fps = known or DEFAULT_RATE
         if known is None:
             self.notes.append(f"{DEFAULT_RATE} frames per second, since images have no frame rate")
-        timed = like if like is not None and fps is None else None
+        timed = source if source is not None and fps is None else None
         self._times, self._hold, self._count = None, None, None
         if timed is not None:
             self._times, self._hold, self._count = timed.times, timed.hold, timed.count
@@ -127,7 +127,7 @@ class Muxer:
     def _ticks(self, seconds: Fraction) -> int:
         return round(seconds / self._tick)
 
-    def add(self, packets: Sequence[Coded], numbers: Sequence[int], *, last: bool) -> None:
+    def add(self, packets: Sequence[CodedPacket], numbers: Sequence[int], *, last: bool) -> None:
         """Add a segment.
 
         Args:
@@ -143,14 +143,14 @@ class Muxer:
         for coded in packets:
             packet = Packet(coded.data)
             packet.stream, packet.time_base = self._stream, self._tick
-            number = numbers[coded.shown]
+            number = numbers[coded.display_index]
             packet.pts = self._ticks(self._seconds(number))
-            packet.dts = self._decoded(self._stored - delay - begin)
+            packet.dts = self._decode_time(self._stored - delay - begin)
             packet.duration = self._ticks(1 / self.fps)
             if number + 1 == self._count:
                 self._shown_last = packet.pts
                 packet.duration = self._ticks(self._hold or 1 / self.fps)
-            packet.is_keyframe = coded.key
+            packet.is_keyframe = coded.is_key_frame
             self._stored += 1
             self._mux(packet)
         if self._delay:
@@ -158,7 +158,7 @@ class Muxer:
         else:
             self._numbers = []
 
-    def _decoded(self, place: int) -> int:
+    def _decode_time(self, place: int) -> int:
         """When a packet is decoded: when the frame at this place in `_numbers` shows."""
         if place < 0:
             return self._ticks(self._seconds(self._numbers[0]) + place / self.fps)
@@ -189,11 +189,11 @@ class Muxer:
         """Write what is still held back."""
         self._mux_waiting()
         if self._tracks is not None:
-            told = len(self._tracks.notes)
+            known_notes = len(self._tracks.notes)
             early = self._count is not None and self._last + 1 < self._count
             self._tracks.finish(self._seconds(self._last + 1) if early else None)
             self._tracks.close()
-            self.notes += self._tracks.notes[told:]
+            self.notes += self._tracks.notes[known_notes:]
         self._output.close()
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ def check_output(
             raise InputError(f"{path}: exists already; add --overwrite or choose another name")
     except OSError as error:
         raise _unwritable(path, error) from error
-    check_place(path)
+    check_writable(path)
 
 
 def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> None:
@@ -82,33 +82,33 @@ def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> 
         return
     if not path.is_dir():
         raise InputError(f"{path}: is a file where a folder is to be; choose another name")
-    held = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-    if held and not overwrite:
+    entries = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if entries and not overwrite:
         raise InputError(f"{path}: exists already and is not empty; add --overwrite or choose another name")
-    for name in held:
-        if names is not None and not is_ours(path / name, names):
+    for name in entries:
+        if names is not None and not is_replaceable(path / name, names):
             raise InputError(f"{path}: holds {name}, which is not replaced; choose a new or empty folder")
 
 
-def is_ours(path: Path, names: frozenset[str]) -> bool:
+def is_replaceable(path: Path, names: frozenset[str]) -> bool:
     """A file that a run of this kind writes, and may therefore replace."""
     return path.is_file() and (path.name in names or re.fullmatch(r"\d{8}\.png", path.name) is not None)
 
 
-def check_parent(path: Path, shown: str | None = None) -> None:
+def check_parent(path: Path, display_name: str | None = None) -> None:
     """
     Args:
-        shown: what to call `path` in the message; None: by its name.
+        display_name: what to call `path` in the message; None: by its name.
 
     Raises:
         InputError: the folder that `path` lies in does not exist.
     """
     folder = path.parent
     if not folder.is_dir():
-        raise InputError(f"{shown or path}: {folder} is not an existing folder; create it first")
+        raise InputError(f"{display_name or path}: {folder} is not an existing folder; create it first")
 
 
-def check_place(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Make a nameless file where `path` will be (or what it links to), or in its nearest existing parent.
 
     Raises:

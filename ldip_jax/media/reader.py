@@ -52,7 +52,7 @@ def open_clip(path: str | Path, *, lenient: bool = False) -> Clip:
         return open_pages(path, info)
     if info.animated:
         return open_video(path, lenient=lenient)
-    return _image_clip(path, "image", [path], [info], info.still_notes)
+    return _image_clip(path, "image", [path], [info], info.first_picture_notes)
 
 
 def _image_clip(
@@ -106,7 +106,7 @@ def _open_folder(path: Path, lenient: bool) -> Clip:
     if not files:
         found = f"it holds {others[0].name}" if others else "only folders" if entries else "it is empty"
         raise InputError(f"{path}: no images in this folder ({found}); give PNG, JPEG, TIFF or WebP files")
-    files, order = _ordered(files)
+    files, order = _sort_files(files)
     infos = _infos(files, lenient)
     for file, info in zip(files, infos, strict=True):
         if lenient:
@@ -138,17 +138,17 @@ def _infos(files: list[Path], lenient: bool) -> list[ImageInfo]:
     return [info or first or image_info(file) for file, info in zip(files, infos, strict=True)]
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
+def _natural_key(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def _ordered(files: list[Path]) -> tuple[list[Path], list[str]]:
+def _sort_files(files: list[Path]) -> tuple[list[Path], list[str]]:
     """Files in name order by the numbers in their names, where these differ in nothing else; and a note."""
-    natural = sorted(files, key=lambda file: _natural(file.name))
+    natural = sorted(files, key=lambda file: _natural_key(file.name))
     if natural == files:
         return files, []
     # The two orders part where one name is a longer number.
-    earlier, later = next((a, b) for a, b in pairwise(files) if _natural(a.name) > _natural(b.name))
+    earlier, later = next((a, b) for a, b in pairwise(files) if _natural_key(a.name) > _natural_key(b.name))
     if len({re.sub(r"\d+", "0", file.stem) for file in files}) == 1:
         return natural, [f"taken in the order of their numbers: {later.name} before {earlier.name}"]
     return files, [f"name order puts {earlier.name} before {later.name}; pad the numbers if that is wrong"]
@@ -159,6 +159,6 @@ def _folder_notes(files: list[Path], others: list[Path], infos: list[ImageInfo])
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         notes.append(f"files that are not images are ignored: {others[0].name}{more}")
-    for note, count in Counter(note for info in infos for note in info.still_notes).items():
+    for note, count in Counter(note for info in infos for note in info.first_picture_notes).items():
         notes.append(note if count == len(files) else f"{note} ({count} of {len(files)} images)")
     return notes

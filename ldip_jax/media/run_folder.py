@@ -70,35 +70,35 @@ class RunFolder:
     Attributes:
         path: the folder.
         steps: what is finished.
-        replaced: how many frames of an earlier run were thrown away.
+        discarded_frames: how many frames of an earlier run were thrown away.
     """
 
     def __init__(self, out: Path):
         self.path = run_folder_path(out)
         self.steps: list[Step] = []
-        self.replaced = 0
+        self.discarded_frames = 0
         self._out = out
         self._lock: FileLock | None = None
 
     @property
-    def done(self) -> int:
+    def finished_frames(self) -> int:
         """How many frames are finished."""
         return self.steps[-1].stop if self.steps else 0
 
     @property
-    def placing(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the output is complete, and at most has to be moved to its place."""
         return (self.path / "placing").exists()
 
     def open(
-        self, identity: Mapping[str, Any], *, resume: bool, intact: Callable[[Sequence[Step]], int]
+        self, identity: Mapping[str, Any], *, resume: bool, count_intact: Callable[[Sequence[Step]], int]
     ) -> None:
         """Lock the folder and read what is in it, or empty it if it cannot or shall not be resumed.
 
         Args:
             identity: what the output is made from, by names that the user knows.
             resume: continue an earlier run if there is one.
-            intact: how many of the steps have their files as they were written.
+            count_intact: how many of the steps have their files as they were written.
 
         Raises:
             InputError: another process works in it, or it belongs to a run that made something else.
@@ -112,12 +112,12 @@ class RunFolder:
             if resume and found is not None and self.steps:
                 self._compare(found, wanted)
                 # What has moved to its place already is missing here.
-                good = len(self.steps) if self.placing else intact(self.steps)
-                if good < len(self.steps):
-                    self.steps = self.steps[:good]
+                intact = len(self.steps) if self.is_complete else count_intact(self.steps)
+                if intact < len(self.steps):
+                    self.steps = self.steps[:intact]
                     self._write_steps()
                 return
-            self.replaced, self.steps = self.done, []
+            self.discarded_frames, self.steps = self.finished_frames, []
             self._empty()
             with atomic_open(self.path / "run.json") as file:
                 file.write(json.dumps(wanted, indent=1).encode())
@@ -192,7 +192,7 @@ class RunFolder:
             os.fsync(file.fileno())
         self.steps.append(step)
 
-    def place(self) -> None:
+    def mark_complete(self) -> None:
         """Note that the output is complete."""
         sync(self.path)
         with atomic_open(self.path / "placing"):

@@ -14,20 +14,20 @@ from ldip_jax.media.clip import Clip
 from ldip_jax.media.coding import Coding
 from ldip_jax.media.encoder import (
     Encoder,
-    Pictures,
+    PendingFrames,
     checksum_of,
-    read_pictures,
+    read_pending_frames,
     read_segment,
     write_segment,
 )
 from ldip_jax.media.frames import FromRgb
 from ldip_jax.media.images import write_png
 from ldip_jax.media.muxer import Muxer
-from ldip_jax.media.outputs import is_ours
+from ldip_jax.media.outputs import is_replaceable
 from ldip_jax.media.run_folder import RunFolder, Step, sync
 
 # A segment of video has at least so many frames, if there are as many: each begins with a costly key frame.
-SHORTEST_SEGMENT = 48
+MIN_SEGMENT = 48
 
 
 class Sink(ABC):
@@ -40,7 +40,7 @@ class Sink(ABC):
     notes: list[str]
 
     @abstractmethod
-    def intact(self, steps: Sequence[Step]) -> int:
+    def count_intact(self, steps: Sequence[Step]) -> int:
         """How many of an earlier run's steps still have their files as they were written."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Sink(ABC):
     def end(self) -> dict[str, Any]:
         """Have the step's frames on disk; returns its `Step.data`."""
 
-    def tidy(self) -> None:  # noqa: B027
+    def remove_superfluous(self) -> None:  # noqa: B027
         """The step is noted; remove what it makes superfluous."""
 
     def finish(self) -> None:  # noqa: B027
@@ -68,7 +68,7 @@ class Sink(ABC):
     def place(self, path: Path) -> None:
         """Move it to its place, or do the rest of that."""
 
-    def discard(self) -> None:  # noqa: B027
+    def close_files(self) -> None:  # noqa: B027
         """Close all files."""
 
 
@@ -88,16 +88,16 @@ class ImageSink(Sink):
     def _name(self, number: int) -> str:
         return self._names[number] if number < len(self._names) else f"{number:08d}.png"
 
-    def _of(self, steps: Sequence[Step]) -> set[str]:
+    def _names_of(self, steps: Sequence[Step]) -> set[str]:
         return {self._name(number) for step in steps for number in step.numbers}
 
-    def intact(self, steps: Sequence[Step]) -> int:
+    def count_intact(self, steps: Sequence[Step]) -> int:
         there = {path.name for path in self._frames.iterdir()} if self._frames.is_dir() else set()
-        return next((i for i, step in enumerate(steps) if not self._of([step]) <= there), len(steps))
+        return next((i for i, step in enumerate(steps) if not self._names_of([step]) <= there), len(steps))
 
     def start(self) -> None:
         self._frames.mkdir(exist_ok=True)
-        finished = self._of(self._folder.steps)
+        finished = self._names_of(self._folder.steps)
         for path in self._frames.iterdir():
             if path.name not in finished:
                 path.unlink()
@@ -113,15 +113,15 @@ class ImageSink(Sink):
         if not self._frames.is_dir():
             return
         if self._single:
-            for made in self._frames.iterdir():
-                os.replace(made, os.path.realpath(path))
+            for written in self._frames.iterdir():
+                os.replace(written, os.path.realpath(path))
         elif not path.is_dir():
             os.rename(self._frames, path)
         else:
             # An existing folder stays what it is (it may be a mount); a new one appears by one renaming.
-            made = self._of(self._folder.steps)
+            written = self._names_of(self._folder.steps)
             for old in path.iterdir():
-                if old.name not in made and is_ours(old, frozenset(self._names)):
+                if old.name not in written and is_replaceable(old, frozenset(self._names)):
                     old.unlink()
             for new in sorted(self._frames.iterdir()):
                 os.replace(new, path / new.name)
@@ -144,23 +144,28 @@ class VideoSink(Sink):
         *,
         height: int,
         width: int,
-        like: Clip | None,
-        mux: Callable[[Path], Muxer],
-        keep: bool,
+        source: Clip | None,
+        make_muxer: Callable[[Path], Muxer],
+        keep_pending: bool,
     ):
         self.notes: list[str] = []
-        self._folder, self._coding, self._size, self._keep = folder, coding, (height, width), keep
-        self._like = like if like is not None and like.kind == "video" else None
+        self._folder, self._coding, self._size, self._keep_pending = (
+            folder,
+            coding,
+            (height, width),
+            keep_pending,
+        )
+        self._source = source if source is not None and source.kind == "video" else None
         self._whole = folder.path / f"whole{path.suffix.lower()}"
-        self._make_muxer = mux
+        self._make_muxer = make_muxer
         self._muxer: Muxer | None = None
         self._convert = FromRgb(coding.color, coding.layout)
         # The open segment: its steps' pictures, and the numbers of its frames.
         self._encoder: Encoder | None = None
         self._numbers: list[int] = []
         self._first = self._count = 0
-        self._pictures: Pictures | None = None
-        self._kept: list[Path] = []
+        self._pictures: PendingFrames | None = None
+        self._pending_files: list[Path] = []
         self._superfluous: list[Path] = []
         # The last closed segment, which may be the last of all.
         self._pending: tuple[Path, list[int]] | None = None
@@ -168,18 +173,18 @@ class VideoSink(Sink):
     def _file(self, first: int, kind: str) -> Path:
         return self._folder.path / f"{first:08d}.{kind}"
 
-    def intact(self, steps: Sequence[Step]) -> int:
-        good = 0
+    def count_intact(self, steps: Sequence[Step]) -> int:
+        intact = 0
         for place, step in enumerate(steps):
             if "packets" in step.data:
                 if checksum_of(self._file(step.data["segment"], "packets")) != step.data["packets"]:
-                    return good
-                good = place + 1
-        for step in steps[good:]:
+                    return intact
+                intact = place + 1
+        for step in steps[intact:]:
             if checksum_of(self._file(step.first, "pictures")) != step.data.get("pictures"):
                 break
-            good += 1
-        return good
+            intact += 1
+        return intact
 
     def start(self) -> None:
         self._muxer = self._make_muxer(self._whole)
@@ -193,13 +198,13 @@ class VideoSink(Sink):
                 self._count, waiting = step.stop, []
         for step in waiting:
             path = self._file(step.first, "pictures")
-            for number, data in zip(step.numbers, read_pictures(path, len(step.numbers)), strict=True):
+            for number, data in zip(step.numbers, read_pending_frames(path, len(step.numbers)), strict=True):
                 self._encode(self._convert.from_bytes(data, *self._size), number)
-            self._kept.append(path)
+            self._pending_files.append(path)
 
     def begin(self, count: int) -> None:
-        if self._keep and len(self._numbers) + count < SHORTEST_SEGMENT:
-            self._pictures = Pictures(self._file(self._folder.done, "pictures"))
+        if self._keep_pending and len(self._numbers) + count < MIN_SEGMENT:
+            self._pictures = PendingFrames(self._file(self._folder.finished_frames, "pictures"))
 
     def write(self, rgb: Float[np.ndarray, "h w 3"], number: int) -> None:
         frame = self._convert(rgb)
@@ -210,7 +215,7 @@ class VideoSink(Sink):
     def _encode(self, frame: VideoFrame, number: int) -> None:
         if self._encoder is None:
             assert self._muxer is not None
-            self._encoder = Encoder(self._coding, *self._size, self._muxer.fps, self._like)
+            self._encoder = Encoder(self._coding, *self._size, self._muxer.fps, self._source)
             self._first, self._numbers = self._count, []
         self._encoder.encode(frame)
         self._numbers.append(number)
@@ -220,9 +225,9 @@ class VideoSink(Sink):
         if self._pictures is not None:
             checksum = self._pictures.finish()
             self._pictures = None
-            self._kept.append(self._file(self._folder.done, "pictures"))
+            self._pending_files.append(self._file(self._folder.finished_frames, "pictures"))
             return {"pictures": checksum}
-        return self._close() if len(self._numbers) >= SHORTEST_SEGMENT else {}
+        return self._close() if len(self._numbers) >= MIN_SEGMENT else {}
 
     def _close(self) -> dict[str, Any]:
         """End the open segment."""
@@ -232,10 +237,10 @@ class VideoSink(Sink):
         checksum = write_segment(path, self._encoder)
         self._add(path, self._numbers)
         self._encoder, self._numbers = None, []
-        self._superfluous, self._kept = self._kept, []
+        self._superfluous, self._pending_files = self._pending_files, []
         return {"packets": checksum, "segment": self._first}
 
-    def tidy(self) -> None:
+    def remove_superfluous(self) -> None:
         for path in self._superfluous:
             path.unlink(missing_ok=True)
         self._superfluous = []
@@ -260,7 +265,7 @@ class VideoSink(Sink):
         if self._whole.exists():
             os.replace(self._whole, os.path.realpath(path))
 
-    def discard(self) -> None:
+    def close_files(self) -> None:
         if self._pictures is not None:
             self._pictures.close()
         if self._muxer is not None:

@@ -12,7 +12,7 @@ from ldip_jax.errors import InputError
 _SETS = {"h264": ({7}, 0, 0x1F), "hevc": ({33}, 1, 0x3F)}
 
 
-class SizeWatch:
+class SizeCheck:
     """Looks at packets whose parameter sets differ from those before: only such packets are decoded.
 
     Formats with parameter sets in their packets are H.264 and H.265; others may say in a packet that it has
@@ -33,7 +33,7 @@ class SizeWatch:
         if head[:1] == b"\1" and len(head) > 21:
             self._length = (head[4 if self._codec == "h264" else 21] & 3) + 1
 
-    def look(self, packet: Packet, number: int) -> None:
+    def check_packet(self, packet: Packet, number: int) -> None:
         """The next packet, that of frame `number`.
 
         Raises:
@@ -48,7 +48,7 @@ class SizeWatch:
         first, self._last = not self._last, sets
         if header is None and first and number == 0:
             return
-        size = self._decoded(packet, header)
+        size = self._decoded_size(packet, header)
         if size is not None and self._size[0] and size != self._size:
             raise InputError(
                 f"{self._path}: changes from {self._size[0]}x{self._size[1]} to {size[0]}x{size[1]} at frame"
@@ -72,7 +72,7 @@ class SizeWatch:
             yield data[place : place + size]
             place += size
 
-    def _decoded(self, packet: Packet, header: bytes | None) -> tuple[int, int] | None:
+    def _decoded_size(self, packet: Packet, header: bytes | None) -> tuple[int, int] | None:
         """The size of the packet's frame; None if it cannot be decoded by itself."""
         decoder = CodecContext.create(self._context.name, "r")
         assert isinstance(decoder, VideoCodecContext)

@@ -22,7 +22,7 @@ _DRIFT = Fraction(3, 20)
 _LONGEST_GAP = 3600
 
 
-class Copy:
+class CopiedTrack:
     """Packets as they are, without what the file cuts away.
 
     Attributes:
@@ -50,13 +50,13 @@ class Copy:
             lead = (packet.pts - (self._silent[0].pts or 0)) * Fraction(packet.time_base)
             self._cut, silent, self._silent = lead > _LONGEST_LEAD, self._silent, []
             for before in () if self._cut else silent:
-                yield from self._moved(before, shift)
+                yield from self._shifted(before, shift)
             if self._cut and packet.pts < (packet.stream.start_time or 0):
                 # Begins before the cut.
                 return
-        yield from self._moved(packet, shift)
+        yield from self._shifted(packet, shift)
 
-    def _moved(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
+    def _shifted(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
         ticks = round(shift / Fraction(packet.time_base))
         packet.pts = None if packet.pts is None else packet.pts - ticks
         packet.dts = packet.pts if packet.dts is None else packet.dts - ticks
@@ -69,7 +69,7 @@ class Copy:
         yield packet
 
 
-class Transcode:
+class TranscodedTrack:
     """Sound decoded and coded again as AAC, in step with the clock but counted in samples.
 
     Args:
@@ -98,7 +98,7 @@ class Transcode:
         self._rate, self._layout = rate, target
         self._resampler: AudioResampler | None = None
         self._kind: tuple[str, str, int] | None = None
-        self._try(context.format.name, layout, context.sample_rate)
+        self._check_conversion(context.format.name, layout, context.sample_rate)
         stream = output.add_stream("aac", rate=rate, layout=target)
         stream.bit_rate = 96_000 * max(1, min(stream.codec_context.layout.nb_channels, 6))
         self.stream: Stream = stream
@@ -112,9 +112,9 @@ class Transcode:
         """The layout of the new track."""
         return self._layout
 
-    def _try(self, form: str, layout: str, rate: int) -> None:
+    def _check_conversion(self, sample_format: str, layout: str, rate: int) -> None:
         resampler = AudioResampler("fltp", self._layout, self._rate, frame_size=_FRAME)
-        resampler.resample(_silence(form, layout, rate, _FRAME))
+        resampler.resample(_silence(sample_format, layout, rate, _FRAME))
         resampler.resample(None)
 
     def packets(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
@@ -151,22 +151,22 @@ class Transcode:
             if off > _LONGEST_GAP:
                 self._begun += off
             elif off > _DRIFT:
-                yield from self._silent(kind, off)
+                yield from self._fill_gap(kind, off)
         elif self._next is None:
             self._next = 0
         self._decoded += Fraction(frame.samples, kind[2])
-        yield from self._coded(frame)
+        yield from self._encode_frame(frame)
 
-    def _silent(self, kind: tuple[str, str, int], seconds: Fraction) -> Iterator[Packet]:
+    def _fill_gap(self, kind: tuple[str, str, int], seconds: Fraction) -> Iterator[Packet]:
         """Fill a gap of the track."""
         left = round(seconds * kind[2])
         self._decoded += Fraction(left, kind[2])
         while left > 0:
             count = min(left, kind[2])
-            yield from self._coded(_silence(*kind, count))
+            yield from self._encode_frame(_silence(*kind, count))
             left -= count
 
-    def _coded(self, frame: AudioFrame | None) -> Iterator[Packet]:
+    def _encode_frame(self, frame: AudioFrame | None) -> Iterator[Packet]:
         if self._resampler is None:
             return
         if frame is not None:
@@ -177,13 +177,13 @@ class Transcode:
             yield from self._encode(piece)
 
     def _flush(self) -> Iterator[Packet]:
-        yield from self._coded(None)
+        yield from self._encode_frame(None)
         self._resampler = None
 
 
-def _silence(form: str, layout: str, rate: int, samples: int) -> AudioFrame:
-    frame = AudioFrame(form, layout, samples)
-    quiet = 128 if AudioFormat(form).name in ("u8", "u8p") else 0
+def _silence(sample_format: str, layout: str, rate: int, samples: int) -> AudioFrame:
+    frame = AudioFrame(sample_format, layout, samples)
+    quiet = 128 if AudioFormat(sample_format).name in ("u8", "u8p") else 0
     for plane in frame.planes:
         plane.update(np.full(plane.buffer_size, quiet, np.uint8).tobytes())
     frame.sample_rate = rate

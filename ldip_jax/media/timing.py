@@ -13,8 +13,8 @@ from av.video.stream import VideoStream
 
 from ldip_jax.errors import InputError
 from ldip_jax.media.clock import Clock
-from ldip_jax.media.container import damaged, decoded, open_container, pictures
-from ldip_jax.media.sizes import SizeWatch
+from ldip_jax.media.container import damaged_error, decode_frames, open_container, video_stream
+from ldip_jax.media.sizes import SizeCheck
 
 _DEFAULT_RATE = Fraction(25)
 
@@ -38,16 +38,16 @@ class _Packets:
         stamps: when each shows, in ticks of `unit`, in stored order; None: not said.
         end: when the last to show ends.
         duration: of the packet stored last.
-        doubtful: one was marked as damaged where files are joined, and is whole.
+        had_suspects: one was marked as damaged where files are joined, and is whole.
     """
 
     unit: Fraction
     rates: list[Fraction]
-    promised: Fraction | None
+    stated_end: Fraction | None
     stamps: list[int | None]
     end: int | None = None
     duration: int = 0
-    doubtful: bool = False
+    had_suspects: bool = False
 
 
 def read_timing(
@@ -76,11 +76,11 @@ def read_timing(
     certain = first_pts is not None and len(known) == len(read.stamps) == len(shown) + left_out
     # Frames that are stored in the order in which they show: the last packet is the last to show.
     in_order, last = known == sorted(known), read.duration
-    if may_hide or read.doubtful or clock.restarts or not certain:
+    if may_hide or read.had_suspects or clock.restarts or not certain:
         shown, last = _decode(path, clock, read, lenient)
         in_order = True
     fps, times = rate_of(shown, read.unit, read.rates)
-    until = read.promised
+    until = read.stated_end
     if until is None and in_order and last:
         until = (shown[-1] + last) * read.unit
     hold = None if until is None else until - shown[-1] * read.unit
@@ -91,19 +91,22 @@ def read_timing(
 
 def _read_packets(path: Path, clock: Clock, lenient: bool) -> _Packets:
     with open_container(path) as container:
-        stream = pictures(path, container)
+        stream = video_stream(path, container)
         rates = [rate for rate in (stream.guessed_rate, stream.average_rate, stream.base_rate) if rate]
         read = _Packets(stream.time_base or Fraction(1, 1000), rates, None, [])
         key_seen = False
-        doubt, sizes = _Doubt(path, stream.codec_context), SizeWatch(path, stream.codec_context)
+        corruption, sizes = (
+            _CorruptionCheck(path, stream.codec_context),
+            SizeCheck(path, stream.codec_context),
+        )
         try:
             for packet in clock.packets(container, [stream]):
                 if packet.size == 0 or packet.is_discard:
                     continue
                 key_seen |= packet.is_keyframe
                 if key_seen and not lenient:
-                    doubt.look(packet, len(read.stamps))
-                    sizes.look(packet, len(read.stamps))
+                    corruption.check_packet(packet, len(read.stamps))
+                    sizes.check_packet(packet, len(read.stamps))
                 read.stamps.append(packet.pts)
                 shown = packet.pts if packet.pts is not None else packet.dts
                 if shown is not None:
@@ -115,41 +118,45 @@ def _read_packets(path: Path, clock: Clock, lenient: bool) -> _Packets:
             raise
         except Exception as error:
             if not lenient or not read.stamps:
-                raise damaged(path, len(read.stamps)) from error
-        doubt.end()
-        read.doubtful = doubt.dispelled
-        read.promised = _promised_end(container, stream)
+                raise damaged_error(path, len(read.stamps)) from error
+        corruption.end()
+        read.had_suspects = corruption.found_intact
+        read.stated_end = _stated_end(container, stream)
         # Matroska counts to the end of the last frame; the lists of edits of MP4 are less precise.
         frames_off = Fraction(3, 2) if "matroska" in container.format.name else 3
         slack = frames_off / (stream.average_rate or _DEFAULT_RATE)
-    if read.promised is not None and read.end is not None and read.promised - read.end * read.unit > slack:
+    if (
+        read.stated_end is not None
+        and read.end is not None
+        and read.stated_end - read.end * read.unit > slack
+    ):
         if lenient:
-            read.promised = None
+            read.stated_end = None
             return read
-        held = f"{float(read.end * read.unit):.2f} of {float(read.promised):.2f} seconds"
-        raise damaged(path, len(read.stamps), f"is truncated ({held})")
+        held = f"{float(read.end * read.unit):.2f} of {float(read.stated_end):.2f} seconds"
+        raise damaged_error(path, len(read.stamps), f"is truncated ({held})")
     return read
 
 
-class _Doubt:
+class _CorruptionCheck:
     """Packets that a demuxer marks as damaged, which may only mean that two files are joined there.
 
     What follows such a packet is looked at: where files are joined, a new key frame comes at once, and a
     decoder that forgives nothing takes the packets before it.
 
     Attributes:
-        dispelled: there were such packets, and they are whole.
+        found_intact: there were such packets, and they are whole.
     """
 
     def __init__(self, path: Path, context: VideoCodecContext):
-        self.dispelled = False
+        self.found_intact = False
         self._path, self._context = path, context
         # Since the last key frame before the doubt, with the first that may be damaged.
         self._group: list[Packet] = []
         self._suspect: int | None = None
         self._number, self._joined = 0, False
 
-    def look(self, packet: Packet, number: int) -> None:
+    def check_packet(self, packet: Packet, number: int) -> None:
         """The next packet, that of frame `number`.
 
         Raises:
@@ -169,7 +176,7 @@ class _Doubt:
             return
         self.end()
         self._group = self._group[-1:] if self._group[-1].is_keyframe else []
-        self.look(packet, number)
+        self.check_packet(packet, number)
 
     def end(self) -> None:
         """No packet follows that could belong to the doubt.
@@ -180,10 +187,10 @@ class _Doubt:
         if self._suspect is None:
             return
         if not self._joined:
-            raise damaged(self._path, self._number)
-        self._judge()
+            raise damaged_error(self._path, self._number)
+        self._decode_suspects()
 
-    def _judge(self) -> None:
+    def _decode_suspects(self) -> None:
         context = CodecContext.create(self._context.name, "r")
         context.extradata = self._context.extradata
         context.options = {"err_detect": "explode"}
@@ -195,9 +202,9 @@ class _Doubt:
                 context.decode(None if packet is None else Packet(bytes(packet)))
             except Exception as error:
                 if index >= self._suspect:
-                    raise damaged(self._path, self._number) from error
+                    raise damaged_error(self._path, self._number) from error
         self._suspect = None
-        self.dispelled = True
+        self.found_intact = True
 
 
 def _decode(path: Path, clock: Clock, read: _Packets, lenient: bool) -> tuple[list[int], int]:
@@ -206,8 +213,8 @@ def _decode(path: Path, clock: Clock, read: _Packets, lenient: bool) -> tuple[li
     stored: list[int] = []
     last = 0
     with open_container(path) as container:
-        stream = pictures(path, container)
-        with closing(decoded(path, clock.packets(container, [stream]), lenient=lenient)) as frames:
+        stream = video_stream(path, container)
+        with closing(decode_frames(path, clock.packets(container, [stream]), lenient=lenient)) as frames:
             for frame in frames:
                 stamps.append(frame.pts)
                 stored += [] if frame.dts is None else [frame.dts]
@@ -233,16 +240,16 @@ def _ascending(stamps: Sequence[int | None], step: Fraction) -> list[int]:
     return shown
 
 
-def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+def _stated_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
     """When the pictures end, in seconds, by the header of the formats that have a reliable one."""
     name = container.format.name
     if stream.duration is not None and stream.time_base is not None and ("mov" in name or name == "avi"):
         return (stream.duration + (stream.start_time or 0)) * stream.time_base
     if "matroska" in name:
-        said = next((v for k, v in stream.metadata.items() if k.upper().startswith("DURATION")), None)
+        duration = next((v for k, v in stream.metadata.items() if k.upper().startswith("DURATION")), None)
         try:
-            if said is not None:
-                hours, minutes, seconds = said.split(":")
+            if duration is not None:
+                hours, minutes, seconds = duration.split(":")
                 return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
         except ValueError:
             return None

@@ -14,11 +14,11 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
+from ldip_jax.media.attachments import stream_fields, unsupported_language
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.container import open_container
-from ldip_jax.media.extras import stream_fields, unsaid_language
 from ldip_jax.media.layouts import decoded_layouts
-from ldip_jax.media.sound import Copy, Transcode
+from ldip_jax.media.sound import CopiedTrack, TranscodedTrack
 
 _COPIED = {
     "mp4": frozenset({"aac", "alac", "ac3", "eac3", "flac", "mp2", "mp3", "opus", "mov_text"}),
@@ -33,7 +33,7 @@ _COPIED = {
     ),
 }
 # Packets with which it is tried whether a container takes a track.
-_TRIED = 4
+_TRIAL_PACKETS = 4
 
 
 class Tracks:
@@ -49,35 +49,35 @@ class Tracks:
         notes: what is copied, coded again or left out.
     """
 
-    def __init__(self, output: OutputContainer, container: str, like: Clip):
+    def __init__(self, output: OutputContainer, container: str, source: Clip):
         self.notes: list[str] = []
-        self._output, self._path = output, like.path
-        self._input = open_container(like.path)
-        self._tracks: dict[int, Copy | Transcode] = {}
+        self._output, self._path = output, source.path
+        self._input = open_container(source.path)
+        self._tracks: dict[int, CopiedTrack | TranscodedTrack] = {}
         self._refused = 0
         for stream in [*self._input.streams.audio, *self._input.streams.subtitles]:
             self._add(stream, container)
-        copied = sum(isinstance(t, Copy) and t.stream.type == "audio" for t in self._tracks.values())
+        copied = sum(isinstance(t, CopiedTrack) and t.stream.type == "audio" for t in self._tracks.values())
         if copied:
             self.notes.append("sound copied" if copied == 1 else f"{copied} sound tracks copied")
-        kept = [self._input.streams[index] for index in self._tracks]
+        streams = [self._input.streams[index] for index in self._tracks]
         # None: the whole file, of which sound may begin before the pictures.
-        self._within = like.within
-        starts = [start for stream in kept if (start := _start(stream)) is not None]
-        self.start = min([like.start, *starts]) if like.within is None else like.start
+        self._range = source.track_range
+        starts = [start for stream in streams if (start := _start(stream)) is not None]
+        self.start = min([source.start, *starts]) if source.track_range is None else source.start
         self._until = None
-        if like.within is not None and like.within[1] is not None:
-            self._until = like.within[1] - self.start
-        self._describe()
-        self._packets: Iterator[Any] = like.clock.packets(self._input, kept) if kept else iter(())
+        if source.track_range is not None and source.track_range[1] is not None:
+            self._until = source.track_range[1] - self.start
+        self._add_chapters()
+        self._packets: Iterator[Any] = source.clock.packets(self._input, streams) if streams else iter(())
         self._pending = self._next()
 
     def _add(self, source: Any, container: str) -> None:
         codec = source.codec_context.codec.canonical_name if source.codec_context else "unknown"
         sound = source.type == "audio"
-        track: Copy | Transcode | None = None
-        if codec in _COPIED[container] and _takes(container, self._path, source):
-            track = Copy(self._output, source)
+        track: CopiedTrack | TranscodedTrack | None = None
+        if codec in _COPIED[container] and _container_accepts(container, self._path, source):
+            track = CopiedTrack(self._output, source)
         elif sound and source.codec_context:
             track = self._transcode(source, codec)
             if track is None:
@@ -87,12 +87,12 @@ class Tracks:
             self.notes.append(f"{codec} {kind} left out, which the new file cannot hold")
             return
         track.stream.metadata.update(stream_fields(source.metadata))
-        if language := unsaid_language(container, source.metadata):
+        if language := unsupported_language(container, source.metadata):
             self.notes.append(f"language {language} of a track left out, which the new file cannot hold")
         track.stream.disposition = source.disposition
         self._tracks[source.index] = track
 
-    def _transcode(self, source: Any, codec: str) -> Transcode | None:
+    def _transcode(self, source: Any, codec: str) -> TranscodedTrack | None:
         """The track coded again; None and a note where it cannot be."""
         layouts = decoded_layouts(self._path, source.index)
         if not layouts:
@@ -100,7 +100,7 @@ class Tracks:
             self.notes.append(f"{codec} sound left out, {why}; .mov or .mkv may take it as it is")
             return None
         try:
-            track = Transcode(self._output, source, layouts[0])
+            track = TranscodedTrack(self._output, source, layouts[0])
         except (FFmpegError, ValueError) as error:
             if isinstance(error, OSError):
                 raise
@@ -113,7 +113,7 @@ class Tracks:
             self.notes.append(f"its channels change on the way ({kinds}): {track.layout} throughout")
         return track
 
-    def _describe(self) -> None:
+    def _add_chapters(self) -> None:
         """Chapters, on the new clock."""
         chapters: Any = self._input.chapters()
         for chapter in chapters:
@@ -121,7 +121,7 @@ class Tracks:
             chapter["start"], chapter["end"] = max(0, chapter["start"] - ticks), chapter["end"] - ticks
             if self._until is not None:
                 chapter["end"] = min(chapter["end"], round(self._until / chapter["time_base"]))
-        if self._within is not None:
+        if self._range is not None:
             chapters = [chapter for chapter in chapters if chapter["start"] < chapter["end"]]
         if chapters:
             self._output.set_chapters(chapters)
@@ -140,7 +140,7 @@ class Tracks:
             stamp = packet.dts if packet.dts is not None else packet.pts
             if seconds is not None and stamp is not None and stamp * packet.time_base - self.start > seconds:
                 return
-            self._take(packet)
+            self._mux_packet(packet)
             self._pending = self._next()
 
     def _inside(self, packet: Packet) -> bool:
@@ -153,8 +153,8 @@ class Tracks:
         until = None if self._until is None else self._until + self.start
         if until is not None and begin >= until:
             return False
-        if self._within is None or packet.stream.type == "audio":
-            return self._within is None or begin >= self.start
+        if self._range is None or packet.stream.type == "audio":
+            return self._range is None or begin >= self.start
         if end <= self.start:
             return False
         ticks = [
@@ -165,7 +165,7 @@ class Tracks:
         packet.duration = ticks[1] - ticks[0]
         return True
 
-    def _take(self, packet: Packet) -> None:
+    def _mux_packet(self, packet: Packet) -> None:
         if not self._inside(packet):
             return
         results = self._tracks[packet.stream.index].packets(packet, self.start)
@@ -206,15 +206,15 @@ def _start(stream: Any) -> Fraction | None:
     return stream.start_time * stream.time_base
 
 
-def _takes(container: str, path: Path, source: Stream) -> bool:
+def _container_accepts(container: str, path: Path, source: Stream) -> bool:
     """Whether a container takes a track as it is: tried in memory, before any work."""
     try:
         with open_container(path) as again, av.open(io.BytesIO(), "w", format=container) as trial:
             stream = again.streams[source.index]
-            copy = Copy(trial, stream)
+            copy = CopiedTrack(trial, stream)
             trial.start_encoding()
             if stream.type == "audio":
-                for packet in islice(again.demux(stream), _TRIED):
+                for packet in islice(again.demux(stream), _TRIAL_PACKETS):
                     for result in copy.packets(packet, Fraction(0)):
                         with suppress(OSError):
                             trial.mux(result)

@@ -15,9 +15,15 @@ from av.video.stream import VideoStream
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.clock import Clock, read_clock
-from ldip_jax.media.color import UNSAID, Color, guess
-from ldip_jax.media.container import damaged, decoded, moving_streams, open_container, pictures
-from ldip_jax.media.described import describe
+from ldip_jax.media.color import UNSAID, Color, assume_color
+from ldip_jax.media.container import (
+    damaged_error,
+    decode_frames,
+    moving_streams,
+    open_container,
+    video_stream,
+)
+from ldip_jax.media.frame_metadata import read_frame_metadata
 from ldip_jax.media.frames import ToRgb, bits_of, is_grey, is_rgb
 from ldip_jax.media.images import orient
 from ldip_jax.media.timing import Timing, read_timing
@@ -41,14 +47,14 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool] | None:
 
 
 def _color(frame: VideoFrame, context: VideoCodecContext) -> Color:
-    def said(code: int) -> int:
+    def tagged_code(code: int) -> int:
         return UNSAID if code in (0, 3) else int(code)
 
     span = int(frame.color_range)
     return Color(
-        matrix=0 if is_rgb(frame.format) else said(frame.colorspace),
-        primaries=said(context.color_primaries),
-        transfer=said(context.color_trc),
+        matrix=0 if is_rgb(frame.format) else tagged_code(frame.colorspace),
+        primaries=tagged_code(context.color_primaries),
+        transfer=tagged_code(context.color_trc),
         # Grey uses every code unless it says otherwise.
         full_range=span == 2 or frame.format.name.startswith("yuvj") or (is_grey(frame.format) and span != 1),
         bits=bits_of(frame.format),
@@ -65,21 +71,21 @@ def open_video(path: Path, *, lenient: bool = False) -> Clip:
         InputError: no video, nothing to decode, cut short, or a coding that is not supported.
     """
     with open_container(path) as container:
-        clock = read_clock(container, pictures(path, container))
+        clock = read_clock(container, video_stream(path, container))
     with open_container(path) as container:
-        stream = pictures(path, container)
-        with closing(decoded(path, clock.packets(container, [stream]), lenient=lenient)) as frames:
+        stream = video_stream(path, container)
+        with closing(decode_frames(path, clock.packets(container, [stream]), lenient=lenient)) as frames:
             frame = next(frames, None)
         if frame is None:
             raise InputError(f"{path}: not one frame can be decoded; it may be cut short or damaged")
         tags = _color(frame, stream.codec_context)
-        described = describe(frame, stream)
+        described = read_frame_metadata(frame, stream)
         codec = stream.codec_context.codec.canonical_name
         aspect = stream.sample_aspect_ratio or Fraction(1)
         # Packets that make no frame of their own: hidden VP8 frames, fields of broadcast video.
         may_hide = codec == "vp8" or (frame.interlaced_frame and container.format.name == "mpegts")
-        several, sound = _choice(container, stream), bool(container.streams.audio)
-    color = guess(tags, frame.height, frame.width)
+        several, sound = _stream_notes(container, stream), bool(container.streams.audio)
+    color = assume_color(tags, frame.height, frame.width)
     if not color.known_matrix:
         code = f"H.273 code {color.matrix}"
         raise InputError(f"{path}: its colour matrix ({code}) is not supported; convert it to BT.709 first")
@@ -92,8 +98,8 @@ def open_video(path: Path, *, lenient: bool = False) -> Clip:
 
     def decode(first: int) -> Iterator[np.ndarray | None]:
         if lenient:
-            return _with_gaps(path, clock, to_rgb, turn, timing, start, first)
-        return _upright(path, clock, to_rgb, turn, timing.count, first)
+            return _decode_with_gaps(path, clock, to_rgb, turn, timing, start, first)
+        return _decode_upright(path, clock, to_rgb, turn, timing.count, first)
 
     return Clip(
         path=path,
@@ -104,7 +110,7 @@ def open_video(path: Path, *, lenient: bool = False) -> Clip:
         fps=timing.fps,
         names=[f"{number:08d}.png" for number in range(timing.count)],
         notes=[*several, *_notes(frame, color, timing, turn, clock)],
-        guesses=_guesses(tags, color),
+        assumptions=_assumptions(tags, color),
         color=color,
         decode=decode,
         has_audio=sound,
@@ -113,11 +119,11 @@ def open_video(path: Path, *, lenient: bool = False) -> Clip:
         times=timing.times,
         hold=timing.hold,
         clock=clock,
-        described=described,
+        frame_metadata=described,
     )
 
 
-def _choice(container: InputContainer, chosen: VideoStream) -> list[str]:
+def _stream_notes(container: InputContainer, chosen: VideoStream) -> list[str]:
     """A note where there are several streams of moving pictures."""
     streams = moving_streams(container)
     if len(streams) < 2:
@@ -134,18 +140,18 @@ def _pixels(path: Path, number: int, frame: VideoFrame, to_rgb: ToRgb, turn: Tur
         rgb = to_rgb(frame)
     except Exception as error:
         what = f"cannot be converted from {frame.format.name} ({reason(error)})"
-        raise damaged(path, number, what) from error
+        raise damaged_error(path, number, what) from error
     return np.ascontiguousarray(orient(rgb, *turn)) if turn else rgb
 
 
-def _with_gaps(
+def _decode_with_gaps(
     path: Path, clock: Clock, to_rgb: ToRgb, turn: Turn, timing: Timing, start: Fraction, first: int
 ) -> Iterator[np.ndarray | None]:
     """The frames from `first` on in the places that their times say; None where one is missing."""
     place, times = 0, timing.times
     with open_container(path) as container:
-        packets = clock.packets(container, [pictures(path, container)])
-        with closing(decoded(path, packets, lenient=True)) as frames:
+        packets = clock.packets(container, [video_stream(path, container)])
+        with closing(decode_frames(path, packets, lenient=True)) as frames:
             for frame in frames:
                 number = place
                 if frame.pts is not None and frame.time_base is not None:
@@ -166,22 +172,22 @@ def _with_gaps(
         yield None
 
 
-def _upright(
+def _decode_upright(
     path: Path, clock: Clock, to_rgb: ToRgb, turn: Turn, count: int, first: int
 ) -> Iterator[np.ndarray]:
     number = 0
     with open_container(path) as container:
-        packets = clock.packets(container, [pictures(path, container)])
-        with closing(decoded(path, packets)) as frames:
+        packets = clock.packets(container, [video_stream(path, container)])
+        with closing(decode_frames(path, packets)) as frames:
             for frame in frames:
                 if number >= first:
                     yield _pixels(path, number, frame, to_rgb, turn)
                 number += 1
     if number != count:
-        raise damaged(path, number, f"gives {number} frames where {count} are stored: it is damaged")
+        raise damaged_error(path, number, f"gives {number} frames where {count} are stored: it is damaged")
 
 
-def _guesses(tags: Color, color: Color) -> list[str]:
+def _assumptions(tags: Color, color: Color) -> list[str]:
     if tags.matrix != UNSAID:
         return []
     return [f"no colour matrix is tagged: {color} is assumed from its size"]

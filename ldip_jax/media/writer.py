@@ -41,17 +41,17 @@ class Writer:
         notes: what was decided, such as the codec and what becomes of the sound; complete once entered.
         steps: what an earlier run has finished, once entered.
         complete: an earlier run has finished everything; then nothing can be written.
-        kept: the folder that is left for a run that resumes, after the block has raised.
-        restored: how many frames an earlier run has finished.
-        replaced: how many finished frames of an earlier run were thrown away.
+        resumable_folder: the folder that is left for a run that resumes, after the block has raised.
+        resumed_frames: how many frames an earlier run has finished.
+        discarded_frames: how many finished frames of an earlier run were thrown away.
     """
 
     def __init__(
         self,
         path: Path,
         size: tuple[int, int],
-        make: Callable[[RunFolder], Sink],
-        most: int | None = None,
+        make_sink: Callable[[RunFolder], Sink],
+        max_frames: int | None = None,
         *,
         identity: Mapping[str, Any] | None = None,
         resume: bool = False,
@@ -59,8 +59,8 @@ class Writer:
         """
         Args:
             size: (height, width) of the frames.
-            make: makes what takes the frames.
-            most: frames that the output can hold; None: any number.
+            make_sink: makes what takes the frames.
+            max_frames: frames that the output can hold; None: any number.
             identity: what the output is made from; None: this run cannot be resumed.
             resume: continue an earlier run if there is one.
         """
@@ -68,15 +68,15 @@ class Writer:
         self.notes: list[str] = []
         self.steps: list[Step] = []
         self.complete = False
-        self.kept: Path | None = None
-        self.restored = self.replaced = 0
-        self._size, self._make, self._most = size, make, most
+        self.resumable_folder: Path | None = None
+        self.resumed_frames = self.discarded_frames = 0
+        self._size, self._make_sink, self._max_frames = size, make_sink, max_frames
         self._identity, self._resume = identity, resume
         self._folder = RunFolder(path)
         self._sink: Sink | None = None
         self._numbers: list[int] | None = None
         self._stepped = False
-        self._made: list[Path] = []
+        self._created_folders: list[Path] = []
 
     def __enter__(self) -> "Writer":
         with self._writing():
@@ -89,28 +89,28 @@ class Writer:
         return self
 
     def _open(self) -> None:
-        sink = self._make(self._folder)
-        self._folder.open(self._identity or {}, resume=self._resume, intact=sink.intact)
-        self.replaced = self._folder.replaced if self._identity is not None else 0
+        sink = self._make_sink(self._folder)
+        self._folder.open(self._identity or {}, resume=self._resume, count_intact=sink.count_intact)
+        self.discarded_frames = self._folder.discarded_frames if self._identity is not None else 0
         try:
-            self.complete = self._folder.placing
+            self.complete = self._folder.is_complete
             if self.complete:
                 sink.place(self.path)
                 self._folder.remove()
                 return
             sink.start()
         except BaseException:
-            sink.discard()
+            sink.close_files()
             self._abandon()
             raise
         self._sink, self.notes = sink, sink.notes
         self.steps = list(self._folder.steps)
-        self.restored = self._folder.done
+        self.resumed_frames = self._folder.finished_frames
 
     @property
     def finished(self) -> int:
         """How many frames are finished, those of an earlier run too."""
-        return self._folder.done
+        return self._folder.finished_frames
 
     def begin(self, count: int) -> None:
         """Begin a step of `count` frames, which are finished together."""
@@ -136,8 +136,8 @@ class Writer:
             self.begin(_STEP)
             self._stepped = False
         assert self._numbers is not None
-        place = self._folder.done + len(self._numbers)
-        if self._most is not None and place >= self._most:
+        place = self._folder.finished_frames + len(self._numbers)
+        if self._max_frames is not None and place >= self._max_frames:
             raise _too_many(self.path)
         number = place if number is None else number
         with self._writing():
@@ -156,8 +156,8 @@ class Writer:
         assert self._numbers, "end a step that has frames"
         with self._writing():
             data = self._sink.end()
-            self._folder.commit(Step(self._folder.done, self._numbers, data, dict(extra or {})))
-            self._sink.tidy()
+            self._folder.commit(Step(self._folder.finished_frames, self._numbers, data, dict(extra or {})))
+            self._sink.remove_superfluous()
         self._numbers = None
 
     def __exit__(
@@ -173,26 +173,26 @@ class Writer:
         finally:
             sink, self._sink = self._sink, None
             if not finished:
-                sink.discard()
+                sink.close_files()
                 self._abandon()
-                if self.kept is None:
+                if self.resumable_folder is None:
                     self._remove_folders()
 
     def _finish(self, sink: Sink) -> None:
         if self._numbers:
             self.end()
-        if self._folder.done == 0:
+        if self._folder.finished_frames == 0:
             raise ValueError(f"{self.path}: no frame was written")
         with self._writing():
             sink.finish()
-            self._folder.place()
+            self._folder.mark_complete()
             sink.place(self.path)
             self._folder.remove()
 
     def _abandon(self) -> None:
         """Leave the folder to a run that resumes, or remove it."""
         if self._identity is not None and self._folder.steps:
-            self.kept = self._folder.path
+            self.resumable_folder = self._folder.path
             self._folder.close()
         else:
             self._folder.remove()
@@ -222,11 +222,11 @@ class Writer:
             folder = folder.parent
         for folder in reversed(missing):
             folder.mkdir()
-            self._made.append(folder)
+            self._created_folders.append(folder)
 
     def _remove_folders(self) -> None:
         with suppress(OSError):
-            for folder in reversed(self._made):
+            for folder in reversed(self._created_folders):
                 folder.rmdir()
 
 
@@ -237,7 +237,7 @@ def open_writer(
     width: int,
     fps: Fraction | None = None,
     names: Sequence[str] | None = None,
-    like: Clip | None = None,
+    source: Clip | None = None,
     bit_depth: BitDepth = "auto",
     crf: int | None = None,
     lossless: bool = False,
@@ -254,11 +254,12 @@ def open_writer(
     Args:
         path: the output; its suffix decides what is written.
         height, width: of the frames. Odd sizes are kept, in 4:4:4 chroma.
-        fps: frames per second; None takes the timing of `like`, or 25 for images.
-        names: names of the PNG files; None takes those of `like`, else `00000000.png` ...
-        like: the input, whose timing, pixel shape, colours, sound, subtitles, tags and attachments are kept.
+        fps: frames per second; None takes the timing of `source`, or 25 for images.
+        names: names of the PNG files; None takes those of `source`, else `00000000.png` ...
+        source: the input, whose timing, pixel shape, colours, sound, subtitles, tags and attachments are
+            kept.
         bit_depth: of PNG, 8 ("auto" too) or 16; video is written with 8 bits, or 10 for 16, and "auto" takes
-            10 where `like` has more than 8.
+            10 where `source` has more than 8.
         crf: quality of video, 0 (best) to 51, None for 18; of VP9 and AV1 to 63, None for 24.
         lossless: decoding gives exactly round(255 y) back: FFV1 in .mkv (with 16 bits, round(65535 y) too),
             RGB H.264 in the others. `crf` and `codec` then do not count.
@@ -275,15 +276,15 @@ def open_writer(
     path = Path(path)
     kind = output_kind(path)
     if names is None:
-        names = like.names if like is not None else ()
-    check_output(path, overwrite=overwrite, inputs=[like.path] if like is not None else (), names=names)
+        names = source.names if source is not None else ()
+    check_output(path, overwrite=overwrite, inputs=[source.path] if source is not None else (), names=names)
     size = (height, width)
     if kind == "video":
         coding = choose_coding(
             path,
             height=height,
             width=width,
-            like=like,
+            source=source,
             bit_depth=bit_depth,
             crf=crf,
             lossless=lossless,
@@ -299,9 +300,11 @@ def open_writer(
                 coding,
                 height=height,
                 width=width,
-                like=like,
-                mux=lambda file: Muxer(file, path, coding, height=height, width=width, fps=fps, like=like),
-                keep=keep,
+                source=source,
+                make_muxer=lambda file: Muxer(
+                    file, path, coding, height=height, width=width, fps=fps, source=source
+                ),
+                keep_pending=keep,
             )
 
         known = None if identity is None else {**identity, **settings}
@@ -314,13 +317,13 @@ def open_writer(
         return Writer(
             path, size, lambda folder: ImageSink(folder, names, bits), identity=known, resume=resume
         )
-    if len(names) > 1 or (like is not None and like.count != 1):
+    if len(names) > 1 or (source is not None and source.count != 1):
         raise _too_many(path)
     return Writer(
         path,
         size,
         lambda folder: ImageSink(folder, names, bits, single=True),
-        most=1,
+        max_frames=1,
         identity=known,
         resume=resume,
     )

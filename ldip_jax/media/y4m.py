@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
-from ldip_jax.media.color import BT709, UNSAID, Color, guess
+from ldip_jax.media.color import BT709, UNSAID, Color, assume_color
 from ldip_jax.media.frames import FromRgb, ToRgb, bits_of, is_grey
 from ldip_jax.media.muxer import DEFAULT_RATE
 from ldip_jax.media.run_folder import Step
@@ -46,7 +46,7 @@ def open_pipe() -> Clip:
         full_range=int(first.color_range) == 2 or (is_grey(first.format) and int(first.color_range) != 1),
         bits=bits_of(first.format),
     )
-    color = guess(tags, first.height, first.width)
+    color = assume_color(tags, first.height, first.width)
     to_rgb = ToRgb(color, "C420jpeg" in str(stream.metadata))
 
     def decode(begin: int) -> Iterator[np.ndarray | None]:
@@ -76,7 +76,7 @@ def open_pipe() -> Clip:
         color=color,
         decode=decode,
         sample_aspect=stream.sample_aspect_ratio or Fraction(1),
-        guesses=[f"no colour matrix is tagged: {color} is assumed from its size"],
+        assumptions=[f"no colour matrix is tagged: {color} is assumed from its size"],
     )
 
 
@@ -89,23 +89,25 @@ class PipeWriter:
     """
 
     complete = False
-    kept: Path | None = None
-    restored = replaced = 0
+    resumable_folder: Path | None = None
+    resumed_frames = discarded_frames = 0
     steps: tuple[Step, ...] = ()
 
-    def __init__(self, height: int, width: int, like: Clip, *, deep: bool):
+    def __init__(self, height: int, width: int, source: Clip, *, high_depth: bool):
         odd = bool(height % 2 or width % 2)
-        bits = 10 if deep else 8
-        base = BT709 if like.color.matrix == 0 else like.color
+        bits = 10 if high_depth else 8
+        base = BT709 if source.color.matrix == 0 else source.color
         color = Color(base.matrix, base.primaries, base.transfer, base.full_range, bits)
-        layout = f"yuv{'444' if odd else '420'}p" + ("10le" if deep else "")
+        layout = f"yuv{'444' if odd else '420'}p" + ("10le" if high_depth else "")
         self.path = PIPE
         self.notes = [f"YUV4MPEG2, {bits} bits, {color}, without sound"]
         self.finished = 0
         self._convert = FromRgb(color, layout)
-        chroma = ("444" if odd else "420" if deep else "420mpeg2") + ("p10 XYSCSS=" if deep else "")
-        chroma += ("444P10" if odd else "420P10") if deep else ""
-        fps, aspect = like.fps or DEFAULT_RATE, like.sample_aspect
+        chroma = ("444" if odd else "420" if high_depth else "420mpeg2") + (
+            "p10 XYSCSS=" if high_depth else ""
+        )
+        chroma += ("444P10" if odd else "420P10") if high_depth else ""
+        fps, aspect = source.fps or DEFAULT_RATE, source.sample_aspect
         self._head = (
             f"YUV4MPEG2 W{width} H{height} F{fps.numerator}:{fps.denominator} Ip"
             f" A{aspect.numerator}:{aspect.denominator} C{chroma}"

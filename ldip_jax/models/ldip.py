@@ -239,8 +239,8 @@ class LDIP(nn.Module):
             frame, image = (jnp.repeat(x, k, axis=0) for x in inputs[:2])
             route = Route(*(rearrange(x, "b k ... -> (b k) ...") for x in inputs[2:]))
             if exact:
-                warp, sure = to_hr(route, (image.shape[1], image.shape[2]))
-                found = warp, zero_outside(warp, sure)
+                warp, confidence = to_hr(route, (image.shape[1], image.shape[2]))
+                found = warp, zero_outside(warp, confidence)
             else:
                 found = net.locate(frame, image, there[0], there[1], route)
             return None, tuple(rearrange(x, "(b k) ... -> b k ...", b=b) for x in found)

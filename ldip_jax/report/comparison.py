@@ -12,9 +12,9 @@ from ldip_jax.ops.box import box_sums
 from ldip_jax.report.content import Crop, Method
 
 
-def shown_frames(count: int, most: int = 8) -> list[int]:
-    """At most `most` of `count` frame numbers, evenly spaced, including the first and the last."""
-    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
+def shown_frames(count: int, max_frames: int = 8) -> list[int]:
+    """At most `max_frames` of `count` frame numbers, evenly spaced, including the first and the last."""
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, max_frames))})
 
 
 def choose_crops(

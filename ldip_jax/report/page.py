@@ -10,9 +10,10 @@ from typing import Any
 
 import ldip_jax
 from ldip_jax.atomic import atomic_open
-from ldip_jax.report import extras, sections
+from ldip_jax.report import figures as figure_html
+from ldip_jax.report import sections
 from ldip_jax.report.content import Crop, KeyFrame, Method, frame_urls, join
-from ldip_jax.report.extras import Curves, Figures, Table
+from ldip_jax.report.figures import Curves, Figures, Table
 
 MOST_BYTES = 8_000_000
 """Default limit of a page's size."""
@@ -63,11 +64,13 @@ def write_report(
     before = sections.settings(settings)
     for number, part in enumerate(tables):
         name = f"table-{number}"
-        before += extras.table(name, part) if isinstance(part, Table) else extras.curves(name, part, data)
+        before += (
+            figure_html.table(name, part) if isinstance(part, Table) else extras.curves(name, part, data)
+        )
     before += sections.results(methods, notes, results_heading) if methods else ""
-    before += extras.curves("curves", curves, data) if curves is not None else ""
+    before += figure_html.curves("curves", curves, data) if curves is not None else ""
     after = sections.crops(methods, crops, frame_names)
-    after += "".join(extras.figures(f"figures-{number}", part) for number, part in enumerate(figures))
+    after += "".join(figure_html.figures(f"figures-{number}", part) for number, part in enumerate(figures))
     after += sections.key_frames(key_frames, thumbnails)
     data["thumbnails"] = list(thumbnails)
     slider = ""

@@ -30,15 +30,15 @@ from ldip_jax.training.state import content_sha256, fill, named_arrays
 State = TypeVar("State")
 
 # Processes compare this many of the newest steps, more than are ever kept.
-_MOST = 64
-_ASIDE = "damaged"
+_MAX_COMPARED = 64
+_DAMAGED_FOLDER = "damaged"
 
 
-class _Stored(NamedTuple):
+class _StoredCheckpoint(NamedTuple):
     """One checkpoint as read: arrays by name, and what is stored with them."""
 
     arrays: dict[str, np.ndarray]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 class Checkpoints:
@@ -51,7 +51,7 @@ class Checkpoints:
         frozen: Mapping[str, str],
         *,
         keep_last: int,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
     ):
         """See `open_checkpoints`."""
         if keep_last < 1:
@@ -59,12 +59,12 @@ class Checkpoints:
         # Through JSON, because stored configs are read from JSON.
         self._config, self._frozen = json.loads(json.dumps(config)), dict(frozen)
         self._keep_last = keep_last
-        self._tell = tell if _first_process() else lambda line: None
+        self._notify = notify if _first_process() else lambda line: None
         self._folder = Path(workdir).absolute() / "checkpoints"
         self._best: tuple[int, float] | None = None
         self._newest: int | None = None
         self._pending: tuple[int, Any] | None = None
-        self._lock = _make(self._folder) if _first_process() else None
+        self._lock = _lock_folder(self._folder) if _first_process() else None
         _wait_for_all("checkpoints")
 
     def save(self, state: Any, data_state: Mapping[str, Any], *, metric: float | None = None) -> bool:
@@ -91,17 +91,17 @@ class Checkpoints:
         if step == self._newest:
             return best
         self.wait()
-        about = {
+        metadata = {
             "step": step,
             "data": dict(data_state),
             "config": self._config,
             "frozen": self._frozen,
             "best": self._best,
         }
-        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
         arrays = named_arrays(state)
         content = {"arrays": arrays, "about": text, "sha256": content_sha256(arrays, text)}
-        with self._failures_named():
+        with self._explained_failures():
             if _first_process():
                 self._check_space(sum(array.nbytes for array in arrays.values()) + text.nbytes)
             self._pending = (step, ocp.save_async(str(self._path(step)), content))
@@ -128,13 +128,15 @@ class Checkpoints:
             if isinstance(stored, str):
                 damaged[step] = stored
                 continue
-            check_same_run(stored.about, {"config": self._config, "frozen": self._frozen}, self._path(step))
+            check_same_run(
+                stored.metadata, {"config": self._config, "frozen": self._frozen}, self._path(step)
+            )
             state = fill(template, stored.arrays, self._path(step))
-            if stored.about["best"] is not None:
-                self._best = (int(stored.about["best"][0]), float(stored.about["best"][1]))
+            if stored.metadata["best"] is not None:
+                self._best = (int(stored.metadata["best"][0]), float(stored.metadata["best"][1]))
             self._put_aside(damaged, step)
             self._newest = step
-            return state, stored.about["data"]
+            return state, stored.metadata["data"]
         if damaged:
             step, reason = next(iter(damaged.items()))
             raise InputError(
@@ -152,7 +154,7 @@ class Checkpoints:
         if self._pending is None:
             return
         (step, response), self._pending = self._pending, None
-        with self._failures_named():
+        with self._explained_failures():
             response.result()
             if _first_process():
                 self._prune(step)
@@ -200,40 +202,41 @@ class Checkpoints:
 
     def _agreed_steps(self) -> list[int]:
         """The newest steps in the folder, ascending; every process must see the same ones."""
-        newest = self.steps()[-_MOST:]
-        padded = np.array([-1] * (_MOST - len(newest)) + newest, np.int32)
-        if not np.all(_of_all_processes(padded) == padded):
+        newest = self.steps()[-_MAX_COMPARED:]
+        padded = np.array([-1] * (_MAX_COMPARED - len(newest)) + newest, np.int32)
+        if not np.all(_gather(padded) == padded):
             raise InputError(
                 f"{self._folder}: processes see different files; --workdir must be shared by them"
             )
         return newest
 
-    def _read(self, step: int) -> _Stored | str:
+    def _read(self, step: int) -> _StoredCheckpoint | str:
         """A checkpoint if every process can read it, else what is wrong with it."""
         stored = _read(self._path(step))
-        intact = bool(np.all(_of_all_processes(np.array([not isinstance(stored, str)]))))
+        intact = bool(np.all(_gather(np.array([not isinstance(stored, str)]))))
         return stored if intact or isinstance(stored, str) else "another process cannot read it"
 
-    def _put_aside(self, damaged: dict[int, str], good: int) -> None:
+    def _put_aside(self, damaged: dict[int, str], intact_step: int) -> None:
         for step, reason in damaged.items():
             if _first_process():
-                with self._failures_named():
-                    aside = self._folder / _ASIDE / f"{step:08d}"
+                with self._explained_failures():
+                    aside = self._folder / _DAMAGED_FOLDER / f"{step:08d}"
                     aside.parent.mkdir(exist_ok=True)
                     shutil.rmtree(aside, ignore_errors=True)
                     self._path(step).rename(aside)
-            self._tell(
-                f"{self._path(step)}: damaged ({reason}), put aside in {_ASIDE}/; going on from step {good}"
+            self._notify(
+                f"{self._path(step)}: damaged ({reason}), moved to {_DAMAGED_FOLDER}/; resuming from step"
+                f" {intact_step}"
             )
         _wait_for_all("aside")
 
     @contextmanager
-    def _failures_named(self) -> Iterator[None]:
+    def _explained_failures(self) -> Iterator[None]:
         """Turn a failure to write a checkpoint into a message of one line that says what to do."""
         try:
             yield
         except Exception as error:
-            reason = _reason_not_written(error)
+            reason = _write_failure(error)
             if reason is None:
                 raise
             raise InputError(
@@ -248,7 +251,7 @@ def open_checkpoints(
     frozen: Mapping[str, str],
     *,
     keep_last: int = 3,
-    tell: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> Checkpoints:
     """The checkpoints of the run in `workdir`, which is created if it does not exist.
 
@@ -257,7 +260,7 @@ def open_checkpoints(
         config: of the run, serialisable as JSON.
         frozen: sha256 of each set of frozen weights, by name.
         keep_last: how many of the newest checkpoints to keep, besides the best; older ones are deleted.
-        tell: receives a line when there is something to report.
+        notify: receives a line when there is something to report.
 
     Raises:
         InputError: the folder cannot be created or written, or another run is using it.
@@ -268,7 +271,7 @@ def open_checkpoints(
     if not _hooks:
         _hooks.append(sys.unraisablehook)
         sys.unraisablehook = _unraisable
-    return Checkpoints(workdir, config, frozen, keep_last=keep_last, tell=tell)
+    return Checkpoints(workdir, config, frozen, keep_last=keep_last, notify=notify)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:
@@ -290,7 +293,7 @@ def _unraisable(found: Any) -> None:
         _hooks[0](found)
 
 
-def _make(folder: Path) -> int:
+def _lock_folder(folder: Path) -> int:
     """Create the folder, lock it for this run and delete what an ended process left; returns the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -308,12 +311,12 @@ def _make(folder: Path) -> int:
         # Some network file systems do not support locks.
         pass
     for path in folder.iterdir():
-        if path.is_dir() and not path.name.isdecimal() and path.name != _ASIDE:
+        if path.is_dir() and not path.name.isdecimal() and path.name != _DAMAGED_FOLDER:
             shutil.rmtree(path, ignore_errors=True)
     return lock
 
 
-def _read(path: Path) -> _Stored | str:
+def _read(path: Path) -> _StoredCheckpoint | str:
     """A checkpoint read from the disk, or what is wrong with it."""
     context = ocp.Context()
     # Each process reads independently: one that fails must not leave the others waiting.
@@ -325,7 +328,7 @@ def _read(path: Path) -> _Stored | str:
         arrays, text = content["arrays"], content["about"]
         if not np.array_equal(content["sha256"], content_sha256(arrays, text)):
             return "its content is not what was written"
-        return _Stored(arrays, json.loads(bytes(text)))
+        return _StoredCheckpoint(arrays, json.loads(bytes(text)))
     except MemoryError:
         raise
     except Exception as error:
@@ -333,7 +336,7 @@ def _read(path: Path) -> _Stored | str:
         return f"unreadable, {type(error).__name__}"
 
 
-def _reason_not_written(error: BaseException) -> str | None:
+def _write_failure(error: BaseException) -> str | None:
     """What went wrong with the disk, in a few words; None for any other error."""
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
@@ -353,6 +356,6 @@ def _wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def _of_all_processes(values: np.ndarray) -> np.ndarray:
+def _gather(values: np.ndarray) -> np.ndarray:
     """The values of all processes, stacked."""
     return multihost_utils.process_allgather(values, tiled=False).reshape(-1, *values.shape)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ldip_jax.command import METHODS
 from ldip_jax.data.config import DataConfig
-from ldip_jax.data.crops import CropPlan
+from ldip_jax.data.crops import CropSpec
 from ldip_jax.errors import InputError, some
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.decoder import HOOKS
@@ -23,7 +23,7 @@ class LRRFConfig:
     """`config.lrrf`: options of LRRF."""
 
     feature_scale: float = setting(
-        0.0, "standard deviation of the backbone's HR features; 0: measured on training clips", least=0
+        0.0, "standard deviation of the backbone's HR features; 0: measured on training clips", minimum=0
     )
     attention: str = setting(
         "ica", "attention of Ref-Fusion: ICA, or plain cross attention", choices=ATTENTIONS
@@ -42,7 +42,7 @@ class HeadConfig:
 class MRefSRConfig:
     """`config.mrefsr`: the method that the paper compares with; see docs/mrefsr.md."""
 
-    blocks: int = setting(PUBLISHED["blocks"], "residual blocks of each of the four stacks", least=1)
+    blocks: int = setting(PUBLISHED["blocks"], "residual blocks of each of the four stacks", minimum=1)
     encoder: str = setting(ENCODERS[0], "what references' features come from", choices=ENCODERS)
     matches: str = setting(
         MATCHES[0], "what matches come from: C2-Matching's extractor, or VGG-16 in its place", choices=MATCHES
@@ -86,7 +86,7 @@ class TrainingConfig:
         "plain", "initial parameters of the arbitrary-scale decoder", choices=("plain", "backbone")
     )
     feature_loss: float = setting(
-        0.0, "for the head: weight of the L1 between its features at x4 and the backbone's own", least=0
+        0.0, "for the head: weight of the L1 between its features at x4 and the backbone's own", minimum=0
     )
     propagation: str = setting(
         "hrip",
@@ -95,20 +95,22 @@ class TrainingConfig:
         choices=PROPAGATIONS,
     )
     propagate: bool = setting(True, "False: train only key-frames, at a fifth of the cost")
-    steps: int = setting(100_000, "steps of the whole run", least=1, resume=True)
-    batch_size: int = setting(2, "samples of a step, over all devices and processes", least=1)
-    learning_rate: float = setting(2e-4, "learning rate at the start of the cosine", least=0)
-    final_learning_rate: float = setting(1e-6, "learning rate at its end", least=0)
-    hrip_rate: float = setting(1.0, "learning rate of HRIP divided by that of the rest", least=0)
-    warmup_steps: int = setting(0, "steps of linear warm-up; fewer than `steps`", least=0)
-    weight_decay: float = setting(0.01, "weight decay of kernels", least=0)
-    clip_norm: float = setting(0.0, "the largest norm of the gradient; 0: any", least=0)
-    ema: float = setting(0.0, "decay of the running average of the weights; 0: no average", least=0, below=1)
+    steps: int = setting(100_000, "steps of the whole run", minimum=1, resume=True)
+    batch_size: int = setting(2, "samples of a step, over all devices and processes", minimum=1)
+    learning_rate: float = setting(2e-4, "learning rate at the start of the cosine", minimum=0)
+    final_learning_rate: float = setting(1e-6, "learning rate at its end", minimum=0)
+    hrip_rate: float = setting(1.0, "learning rate of HRIP divided by that of the rest", minimum=0)
+    warmup_steps: int = setting(0, "steps of linear warm-up; fewer than `steps`", minimum=0)
+    weight_decay: float = setting(0.01, "weight decay of kernels", minimum=0)
+    clip_norm: float = setting(0.0, "the largest norm of the gradient; 0: any", minimum=0)
+    ema: float = setting(
+        0.0, "decay of the running average of the weights; 0: no average", minimum=0, below=1
+    )
     dtype: str = setting("float32", "type in which features are computed", choices=("float32", "bfloat16"))
     band_pixels: int = setting(
         0,
         "pixels of a band of rows, recomputed in the backward pass to save memory; 0: whole frames",
-        least=0,
+        minimum=0,
     )
     remat_frames: bool = setting(
         False, "recompute frames of HRIP in the backward pass: half the memory, a quarter more time"
@@ -117,19 +119,22 @@ class TrainingConfig:
         False, "the same result bit for bit on GPUs too; slower, and without Triton kernels"
     )
     data: DataConfig = field(default_factory=DataConfig)
-    log_every: int = setting(50, "steps between log entries", least=1, resume=True)
+    log_every: int = setting(50, "steps between log entries", minimum=1, resume=True)
     validate_every: int = setting(
-        1000, "steps between validations (PSNR of the same samples); 0: only at the end", least=0, resume=True
+        1000,
+        "steps between validations (PSNR of the same samples); 0: only at the end",
+        minimum=0,
+        resume=True,
     )
-    validation_samples: int = setting(16, "samples of a validation", least=0, resume=True)
+    validation_samples: int = setting(16, "samples of a validation", minimum=0, resume=True)
     checkpoint_every: int = setting(
-        1000, "steps between checkpoints; 0: only at the end", least=0, resume=True
+        1000, "steps between checkpoints; 0: only at the end", minimum=0, resume=True
     )
-    keep_last: int = setting(3, "newest checkpoints that are kept, besides the best", least=1, resume=True)
+    keep_last: int = setting(3, "newest checkpoints that are kept, besides the best", minimum=1, resume=True)
     patience: int = setting(
         10,
         "steps in a row that may be skipped because a loss or gradient is not finite",
-        least=1,
+        minimum=1,
         resume=True,
     )
 
@@ -145,7 +150,7 @@ class TrainingConfig:
 Config = TrainingConfig
 
 
-class StepPlan(NamedTuple):
+class StepOptions(NamedTuple):
     """How a training step computes.
 
     Attributes:
@@ -200,43 +205,43 @@ def _check_mrefsr(config: TrainingConfig) -> None:
         raise InputError("config.data.records: MRefSR is trained on clips, not on records; leave it empty")
 
 
-def step_plan(config: Config) -> StepPlan:
-    return StepPlan(config.propagate, config.dtype, config.ema, config.feature_loss)
+def step_options(config: Config) -> StepOptions:
+    return StepOptions(config.propagate, config.dtype, config.ema, config.feature_loss)
 
 
-def carries(config: Config) -> bool:
+def needs_routes(config: Config) -> bool:
     """Whether samples need the routes along which detail is carried."""
     return "lrrf" in config.trains and config.propagate and config.propagation != "hrip"
 
 
-def crop_plan(config: Config) -> CropPlan:
+def crop_spec(config: Config) -> CropSpec:
     """How samples are cropped from records."""
     data = config.data
-    return CropPlan(
-        frames=data.clip,
-        hr=data.crop,
-        lr=data.lr,
-        window=data.window,
-        jitter=data.jitter,
-        keys=data.key_frames,
-        references=data.references,
-        fewest_references=data.fewest_references,
+    return CropSpec(
+        target_frames=data.clip,
+        hr_side=data.crop,
+        lr_side=data.lr,
+        reference_side=data.window,
+        window_jitter=data.jitter,
+        max_key_frames=data.key_frames,
+        max_references=data.references,
+        min_references=data.fewest_references,
         self_references=data.self_references,
         sharp_references=data.sharp_references,
         distractors=data.distractors,
-        routes=carries(config),
+        routes=needs_routes(config),
     )
 
 
 _ABSENT = object()
 
 
-def check_same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+def check_same_run(stored: Mapping[str, Any], current: Mapping[str, Any], path: Path) -> None:
     """Compare the config and the frozen weights of a checkpoint with those of this run.
 
     Args:
         stored: "config" (as read from JSON) and "frozen" (sha256 by name) of the checkpoint.
-        now: the same for this run.
+        current: the same for this run.
         path: of the checkpoint, for messages.
 
     Raises:
@@ -246,9 +251,9 @@ def check_same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path
     may_change = {name for name, _, _, rule in known if rule.resume}
     # A field that was added after the run had been started had its default then.
     defaults = json.loads(json.dumps({name: value for name, _, value, _ in known}))
-    before, after = ({**defaults, **_flat(config)} for config in (stored["config"], now["config"]))
+    before, after = ({**defaults, **_flat(config)} for config in (stored["config"], current["config"]))
     changed = [
-        f"{name} ({_show(before, name)} there, {_show(after, name)} now)"
+        f"{name} ({_stored_value(before, name)} there, {_stored_value(after, name)} now)"
         for name in sorted(before.keys() | after.keys())
         if before.get(name, _ABSENT) != after.get(name, _ABSENT) and name not in may_change
     ]
@@ -258,8 +263,8 @@ def check_same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path
         )
     weights = [
         name
-        for name in sorted(stored["frozen"].keys() | now["frozen"].keys())
-        if stored["frozen"].get(name) != now["frozen"].get(name)
+        for name in sorted(stored["frozen"].keys() | current["frozen"].keys())
+        if stored["frozen"].get(name) != current["frozen"].get(name)
     ]
     if weights:
         raise InputError(
@@ -268,7 +273,7 @@ def check_same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path
         )
 
 
-def _show(config: Mapping[str, Any], name: str) -> str:
+def _stored_value(config: Mapping[str, Any], name: str) -> str:
     return str(config.get(name, "absent"))
 
 

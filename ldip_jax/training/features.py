@@ -21,7 +21,7 @@ from ldip_jax.training.sharding import of_first_process
 CROPS, LR, HR = 8, 20, 80
 BATCH, STEPS, RATE = 4, 200, 0.02
 # Images in [0, 1] are multiplied by this for the extractor.
-GAIN = 4.0
+EXTRACTOR_SCALE = 4.0
 BLUR = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]).astype(np.float32) / 16.0
 BLURS = 5
 
@@ -39,7 +39,7 @@ class DetailMaps(NamedTuple):
     write: Float[np.ndarray, "3 3 3 64"]
 
 
-class Example(NamedTuple):
+class MeasuredClip(NamedTuple):
     """The parts of a training clip that measurements use.
 
     Attributes:
@@ -52,16 +52,16 @@ class Example(NamedTuple):
     hr: UInt8[np.ndarray, "t H W 3"]
 
 
-def detail(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """What a blur of 1.6 pixels removes from images in [0, 1], in the extractor's scale (times `GAIN`)."""
+def extract_detail(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """What a blur of 1.6 pixels removes from images in [0, 1], times `EXTRACTOR_SCALE`."""
     kernel = jnp.asarray(BLUR[:, :, None, None] * np.eye(3, dtype=np.float32))
     blurred = image
     for _ in range(BLURS):
         blurred = conv2d(blurred, kernel)
-    return GAIN * (image - blurred)
+    return EXTRACTOR_SCALE * (image - blurred)
 
 
-def fit_detail_maps(run: Run, clips: Iterable[Example]) -> DetailMaps:
+def fit_detail_maps(run: Run, clips: Iterable[MeasuredClip]) -> DetailMaps:
     """Fit `read` and `bias` by least squares, and `write` by gradient descent through the decoder.
 
     `write` is fitted to the detail that the clips' true frames have and the network's images lack.
@@ -87,14 +87,14 @@ def fit_detail_maps(run: Run, clips: Iterable[Example]) -> DetailMaps:
     lr, hr = lr / 255.0, hr / 255.0
     maps = upscaled(features)
     images = jax.jit(decoded)(maps, lr)
-    own = detail(images)
-    read, bias = _least_squares(np.asarray(maps) / scale, np.asarray(own))
-    missing = detail(hr) - own
+    backbone_detail = extract_detail(images)
+    read, bias = _least_squares(np.asarray(maps) / scale, np.asarray(backbone_detail))
+    missing = extract_detail(hr) - backbone_detail
 
     def loss(write: Array, index: Array) -> Array:
         added = scale * conv2d(missing[index], write)
-        made = decoded(maps[index] + added, lr[index]) - images[index]
-        return jnp.mean(jnp.square(GAIN * made - missing[index]))
+        change = decoded(maps[index] + added, lr[index]) - images[index]
+        return jnp.mean(jnp.square(EXTRACTOR_SCALE * change - missing[index]))
 
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
 
@@ -111,7 +111,7 @@ def fit_detail_maps(run: Run, clips: Iterable[Example]) -> DetailMaps:
     return DetailMaps(read, bias, np.asarray(write))
 
 
-def _crops(clip: Example) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _crops(clip: MeasuredClip) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Features, LR and HR pixels at a few places. If the scale is not x4, HR is only roughly from there."""
     (h, w), (height, width) = clip.lr.shape[1:3], clip.hr.shape[1:3]
     if min(h, w) < LR or min(height, width) < HR:
@@ -147,7 +147,7 @@ def _least_squares(maps: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np
     return read.astype(np.float32), solution[-1].astype(np.float32)
 
 
-def with_feature_scale(run: Run, clips: Iterable[Example]) -> Run:
+def with_feature_scale(run: Run, clips: Iterable[MeasuredClip]) -> Run:
     """The run with the standard deviation of its HR features as LRRF's scale.
 
     The scale is rounded to two digits, so that another machine finds the same one. The processes of a run

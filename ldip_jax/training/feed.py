@@ -9,33 +9,40 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.data.clips import ClipPlan, ClipSample, Footage, draw, draw_scale, unrelated
-from ldip_jax.data.crops import CropPlan, RecordCrop, Sample, stack
-from ldip_jax.data.datasets import clip_plan, open_clips
-from ldip_jax.data.numbers import Numbers
+from ldip_jax.data.batch_counts import BatchCounts
+from ldip_jax.data.clips import (
+    ClipSample,
+    Footage,
+    SamplingSpec,
+    draw_sample,
+    draw_scale,
+    draw_unrelated_frame,
+)
+from ldip_jax.data.crops import CropSpec, RecordCropper, Sample, stack
+from ldip_jax.data.datasets import open_clips, sampling_spec
 from ldip_jax.data.records import load_record
-from ldip_jax.data.source import Items, Stream
+from ldip_jax.data.source import Items, SampleStream
 from ldip_jax.errors import InputError
 from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.models.ldip import LDIP
-from ldip_jax.training.config import Config, crop_plan
-from ldip_jax.training.features import Example
+from ldip_jax.training.config import Config, crop_spec
+from ldip_jax.training.features import MeasuredClip
 from ldip_jax.training.frozen import FrozenNetworks, frozen_flow, frozen_matcher
-from ldip_jax.training.live import LiveWork
-from ldip_jax.training.records import check_records
+from ldip_jax.training.live import LiveSampler
+from ldip_jax.training.record_making import check_records
 from ldip_jax.training.setup import Run
 
 
-class Common(NamedTuple):
+class BatchSettings(NamedTuple):
     """What the clips of a global batch have in common.
 
     Attributes:
         scale: HR size divided by LR size, on which the sides of crops depend.
-        numbers: of key-frames and references.
+        counts: of key-frames and references.
     """
 
     scale: float
-    numbers: Numbers
+    counts: BatchCounts
 
 
 class Feed:
@@ -58,10 +65,10 @@ class Feed:
             InputError: no data, held-out clips in the data, or data that does not fit the config.
         """
         data = config.data
-        self._plan = crop_plan(config)
+        self._spec = crop_spec(config)
         self._process, self._seed = process, config.seed
         # The frozen networks, unless records hold their output; validation uses them too.
-        self.work: LiveWork | None = None
+        self.sampler: LiveSampler | None = None
         options = {
             "seed": config.seed,
             "batch_size": config.batch_size,
@@ -71,37 +78,41 @@ class Feed:
         }
         if data.records:
             files = check_records(data.records, run, data.heldout)
-            crops = RecordCrop.of(files, self._plan)
-            self._stream: Stream[Any] = Stream(files, crops, common=crops.common, **options)
+            crops = RecordCropper.from_files(files, self._spec)
+            self._stream: SampleStream[Any] = SampleStream(
+                files, crops, draw_batch_settings=crops.draw_batch_settings, **options
+            )
         else:
-            plan = clip_plan(data)
+            plan = sampling_spec(data)
             self._clips = open_clips(data, seed=config.seed)
-            common = partial(_common, plan, self._plan)
-            self._stream = Stream(self._clips, partial(_drawn, plan), common=common, **options)
-            self.work = live_work(config, run, self._clips, config.batch_size // process[1])
+            common = partial(_draw_batch_settings, plan, self._spec)
+            self._stream = SampleStream(
+                self._clips, partial(_draw_clip, plan), draw_batch_settings=common, **options
+            )
+            self.sampler = make_live_sampler(config, run, self._clips, config.batch_size // process[1])
         self._state = self._stream.state
-        self._ahead: Future[tuple[Sample, dict[str, int]]] | None = None
+        self._next_batch: Future[tuple[Sample, dict[str, int]]] | None = None
         self._thread = ThreadPoolExecutor(1, "feed")
 
     def __iter__(self) -> Iterator[Sample]:
         return self
 
     def __next__(self) -> Sample:
-        made = self._ahead or self._thread.submit(self._make)
+        made = self._next_batch or self._thread.submit(self._make_batch)
         batch, self._state = made.result()
-        self._ahead = self._thread.submit(self._make)
+        self._next_batch = self._thread.submit(self._make_batch)
         return batch
 
-    def _make(self) -> tuple[Sample, dict[str, int]]:
+    def _make_batch(self) -> tuple[Sample, dict[str, int]]:
         first = self._stream.state["next_index"]
-        common = self._stream.common
+        common = self._stream.batch_settings
         drawn = next(self._stream)
-        if self.work is None:
+        if self.sampler is None:
             return stack(drawn, common[1].slots), self._stream.state
         numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
         rngs = [np.random.default_rng([self._seed, int(n)]) for n in numbers]
-        others = [partial(unrelated, self._clips, clip.clip) for clip in drawn]
-        samples = self.work(drawn, rngs, others, self._plan.sides(common.scale))
+        others = [partial(draw_unrelated_frame, self._clips, clip.clip) for clip in drawn]
+        samples = self.sampler(drawn, rngs, others, self._spec.sides(common.scale))
         return stack(samples, common.numbers.slots), self._stream.state
 
     @property
@@ -121,28 +132,32 @@ class Feed:
         self.close()
 
 
-def _common(plan: ClipPlan, crops: CropPlan, batch: int, rng: np.random.Generator) -> Common:
-    scale = draw_scale(plan, rng)
+def _draw_batch_settings(
+    spec: SamplingSpec, crops: CropSpec, batch: int, rng: np.random.Generator
+) -> BatchSettings:
+    scale = draw_scale(spec, rng)
     if not batch:
         # The lowest scale needs the largest LR crop, or the highest one gives the largest GT.
-        scale = plan.scale[0] if crops.hr else plan.scale[1]
-    return Common(scale, crops.numbers(rng, large=not batch))
+        scale = spec.scale[0] if crops.hr_side else spec.scale[1]
+    return BatchSettings(scale, crops.draw_counts(rng, large=not batch))
 
 
-def _drawn(plan: ClipPlan, clip: Footage, rng: np.random.Generator, common: Common) -> ClipSample:
-    (fewest_keys, keys), (fewest, references) = common.numbers.keys, common.numbers.references
-    if references:
-        plan = replace(
-            plan,
-            fewest_key_frames=fewest_keys,
-            key_frames=keys,
-            fewest_references=fewest,
-            references=references,
+def _draw_clip(
+    spec: SamplingSpec, clip: Footage, rng: np.random.Generator, batch_settings: BatchSettings
+) -> ClipSample:
+    counts = batch_settings.counts
+    if counts.references[1]:
+        spec = replace(
+            spec,
+            min_key_frames=counts.key_frames[0],
+            max_key_frames=counts.key_frames[1],
+            min_references=counts.references[0],
+            max_references=counts.references[1],
         )
-    return draw(plan, clip, rng, common.scale)
+    return draw_sample(spec, clip, rng, batch_settings.scale)
 
 
-def live_work(config: Config, run: Run, clips: Items[Footage], batch_size: int) -> LiveWork:
+def make_live_sampler(config: Config, run: Run, clips: Items[Footage], batch_size: int) -> LiveSampler:
     """The frozen networks of live training.
 
     Raises:
@@ -155,11 +170,11 @@ def live_work(config: Config, run: Run, clips: Items[Footage], batch_size: int) 
     params = {"backbone": run.backbone.params, **({"flow_net": flow[1]} if flow else {})}
     sizes = _sizes(clips)
     scale = config.data.scale
-    return LiveWork(
+    return LiveSampler(
         net,
         params,
         matcher,
-        crop_plan(config),
+        crop_spec(config),
         batch_size=batch_size,
         canvas=(max(min(size) for size in sizes), max(max(size) for size in sizes)),
         scale=(float(scale[0]), float(scale[1])),
@@ -170,52 +185,52 @@ def _sizes(clips: Items[Footage]) -> set[tuple[int, int]]:
     return {clips[i].size for i in range(len(clips))}
 
 
-def examples(config: Config, run: Run, count: int) -> Iterator[Example]:
+def measured_clips(config: Config, run: Run, count: int) -> Iterator[MeasuredClip]:
     """A few training clips; the same in every process."""
     data = config.data
     if data.records:
         for file in check_records(data.records, run, data.heldout)[:count]:
             record = load_record(file)
-            yield Example(record.features, record.lr, record.hr)
+            yield MeasuredClip(record.features, record.lr, record.hr)
         return
-    clips, plan = open_clips(data, seed=config.seed), clip_plan(data)
-    work = FrozenNetworks(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
+    clips, spec = open_clips(data, seed=config.seed), sampling_spec(data)
+    networks = FrozenNetworks(run.net.backbone.clone(parent=None, name=None), run.backbone.params, None)
     for i in range(count):
         rng = np.random.default_rng([2, i])
-        clip = draw(plan, clips[int(rng.integers(len(clips)))], rng)
+        clip = draw_sample(spec, clips[int(rng.integers(len(clips)))], rng)
         span = slice(clip.first, clip.first + clip.count)
         frames = jnp.asarray(clip.lr[None, span], jnp.float32) / 255.0
-        yield Example(np.asarray(work.features(frames)[0][0]), clip.lr[span], clip.hr[span])
+        yield MeasuredClip(np.asarray(networks.features(frames)[0][0]), clip.lr[span], clip.hr[span])
 
 
-def validation_samples(config: Config, run: Run, work: LiveWork | None = None) -> list[Sample]:
+def validation_samples(config: Config, run: Run, sampler: LiveSampler | None = None) -> list[Sample]:
     """The same few samples for every validation; none if the config names no validation data.
 
     Args:
-        work: the frozen networks, if they are loaded already.
+        sampler: the frozen networks, if they are loaded already.
 
     Raises:
         InputError: see `Feed`.
     """
-    data, plan = config.data, crop_plan(config)
-    most = (plan.keys, plan.references)
+    data, spec = config.data, crop_spec(config)
+    slots = (spec.max_key_frames, spec.max_references)
     count = config.validation_samples
     if data.validation_records:
         files = check_records(data.validation_records, run, "")
-        make = RecordCrop.of(files, plan)
+        make = RecordCropper.from_files(files, spec)
         chosen = [(files[i % len(files)], np.random.default_rng([1, i])) for i in range(count)]
-        return [stack([make(file, rng)], most) for file, rng in chosen]
+        return [stack([make(file, rng)], slots) for file, rng in chosen]
     if data.dataset != "synthetic" and not data.validation_split:
         return []
     clips = open_clips(data, data.validation_split, seed=config.seed + 1)
-    if work is None or not work.takes(_sizes(clips)):
-        work = live_work(config, run, clips, 1)
-    clip_draw = clip_plan(data)
+    if sampler is None or not sampler.can_match(_sizes(clips)):
+        sampler = make_live_sampler(config, run, clips, 1)
+    clip_spec = sampling_spec(data)
     samples = []
     for i in range(count):
         rng = np.random.default_rng([1, i])
-        clip = draw(clip_draw, clips[i % len(clips)], rng)
-        sides = plan.sides(clip.hr.shape[1] / clip.lr.shape[1])
-        (sample,) = work([clip], [rng], [partial(unrelated, clips, clip.clip)], sides)
-        samples.append(stack([sample], most))
+        clip = draw_sample(clip_spec, clips[i % len(clips)], rng)
+        sides = spec.sides(clip.hr.shape[1] / clip.lr.shape[1])
+        (sample,) = sampler([clip], [rng], [partial(draw_unrelated_frame, clips, clip.clip)], sides)
+        samples.append(stack([sample], slots))
     return samples

@@ -15,12 +15,12 @@ from jaxtyping import Array, Float, Int
 
 from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.records import Record
-from ldip_jax.matching.choice import load_matcher
+from ldip_jax.matching.loading import load_matcher
 from ldip_jax.matching.matcher import Match, Matcher, Pair
 from ldip_jax.models.carry import Routes
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.backbone import Backbone, Flows, clip_flows
-from ldip_jax.training.config import Config, carries
+from ldip_jax.training.config import Config, needs_routes
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.flow import flow_network
 
@@ -50,7 +50,7 @@ def _image(
 
 
 @partial(jax.jit, static_argnums=0)
-def _followed(net: LDIP, params: dict[str, Any], frames: Float[Array, "1 t h w 3"]) -> Flows:
+def _clip_flows(net: LDIP, params: dict[str, Any], frames: Float[Array, "1 t h w 3"]) -> Flows:
     return net.apply({"params": {"flow_net": params}}, frames, method=clip_flows)  # type: ignore[return-value]
 
 
@@ -77,7 +77,7 @@ def bare_record(clip: ClipSample) -> Record:
     used = np.unique(clip.candidates[clip.candidates >= 0])
     candidates = np.where(clip.candidates >= 0, np.searchsorted(used, clip.candidates), -1)
     stills = clip.hr if clip.references is None else clip.references
-    own = clip.lr[used] if clip.damage or clip.references is not None else None
+    lr_references = clip.lr[used] if clip.damage or clip.references is not None else None
     none = np.zeros((0, 0, 0, 0), np.float32)
     record = Record(
         lr=lr,
@@ -85,12 +85,12 @@ def bare_record(clip: ClipSample) -> Record:
         features=none,
         to_next=none,
         to_previous=none,
-        keys=clip.keys,
+        key_frames=clip.key_frames,
         references=stills[used],
         candidates=candidates,
         warps=none,
         confidence=none,
-        low_references=own,
+        lr_references=lr_references,
     )
     if clip.flows is not None:
         record = record._replace(to_next=clip.flows[0], to_previous=clip.flows[1])
@@ -119,7 +119,7 @@ class FrozenNetworks:
             flow: the network whose flow HRIP follows, and its parameters; None for the backbone's own flow.
             routes: whether to compute the routes along which detail is carried.
         """
-        self._carries = routes
+        self._needs_routes = routes
         self._backbone = backbone
         self._params = jax.device_put(params)
         self._matcher = matcher
@@ -141,19 +141,19 @@ class FrozenNetworks:
         features, flows = self.features(frames)
         if clip.flows is None:
             if self._flow is not None:
-                flows = _followed(*self._flow, frames)
+                flows = _clip_flows(*self._flow, frames)
             to_next, to_previous = (np.asarray(x[0]) for x in flows)
             record = record._replace(to_next=to_next, to_previous=to_previous)
         record = record._replace(features=np.asarray(features[0]))
-        if self._carries:
+        if self._needs_routes:
             flows = Flows(jnp.asarray(record.to_next)[None], jnp.asarray(record.to_previous)[None])
-            record = self._with_routes(record, frames, features, flows, exact=clip.flows is not None)
-        return record if clip.warps is not None else self._matched(record, clip, features, frames)
+            record = self._add_routes(record, frames, features, flows, exact=clip.flows is not None)
+        return record if clip.warps is not None else self._add_matches(record, clip, features, frames)
 
-    def _matched(self, record: Record, clip: ClipSample, features: Array, frames: Array) -> Record:
+    def _add_matches(self, record: Record, clip: ClipSample, features: Array, frames: Array) -> Record:
         shape = (*record.candidates.shape, *record.hr.shape[1:3])
         warps, confidence = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
-        for k, key in enumerate(clip.keys):
+        for k, key in enumerate(clip.key_frames):
             anchor = self._anchor(features[:, key], frames[:, key], record.hr.shape[1:3])
             for n in np.flatnonzero(record.candidates[k] >= 0):
                 match = self._match(anchor, record.references[record.candidates[k, n]], clip.scale)
@@ -165,21 +165,21 @@ class FrozenNetworks:
         """The backbone's LR features of a clip in [0, 1], and the flows between its frames."""
         return _features(self._backbone, self._params, frames)
 
-    def _with_routes(
+    def _add_routes(
         self, record: Record, frames: Array, features: Array, flows: Flows, *, exact: bool
     ) -> Record:
         """The record with routes to its key-frames, one by one: another number is not another program."""
         size = record.hr.shape[1:3]
         count = frames.shape[1]
         images = jnp.stack([self._anchor(features[:, t], frames[:, t], size) for t in range(count)], axis=1)
-        ways = [
+        routes = [
             _routes(self._backbone, self._params, frames, images, flows, exact, jnp.int32(key))
-            for key in record.keys
+            for key in record.key_frames
         ]
-        warp, sure = (
-            np.concatenate([np.asarray(x[0]) for x in xs], axis=1) for xs in zip(*ways, strict=True)
+        warp, confidence = (
+            np.concatenate([np.asarray(x[0]) for x in xs], axis=1) for xs in zip(*routes, strict=True)
         )
-        return record._replace(route_warps=warp, route_sure=sure)
+        return record._replace(route_warps=warp, route_confidence=confidence)
 
     def _anchor(
         self, features: Float[Array, "1 h w c"], frame: Float[Array, "1 h w 3"], size: tuple[int, int]
@@ -202,7 +202,7 @@ def frozen_networks(config: Config, run: Run) -> FrozenNetworks:
     """The frozen networks of a run. Synthetic clips bring their own matches, so they need no matcher."""
     network = run.net.backbone.clone(parent=None, name=None)
     flow, matcher = frozen_flow(run), frozen_matcher(config, run)
-    return FrozenNetworks(network, run.backbone.params, matcher, flow, routes=carries(config))
+    return FrozenNetworks(network, run.backbone.params, matcher, flow, routes=needs_routes(config))
 
 
 def frozen_flow(run: Run) -> tuple[nn.Module, dict[str, Any]] | None:

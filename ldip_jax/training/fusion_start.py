@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.features import BLUR, BLURS, DetailMaps, Example, fit_detail_maps
+from ldip_jax.training.features import BLUR, BLURS, DetailMaps, MeasuredClip, fit_detail_maps
 from ldip_jax.training.setup import Run
 from ldip_jax.training.sharding import of_first_process
 
@@ -31,7 +31,7 @@ NOISE = 0.3
 # Amplitude of the constant pattern that keeps the attention's norm from amplifying small details.
 CARRIER = 2.0
 # How sharply the attention selects by confidence.
-CHOICE = 6.0
+SELECTIVITY = 6.0
 # The share of the detail that is passed on, and the threshold that it must exceed: DOUBT for each unit by
 # which confidence is below KNEE, plus COARSE for each unit by which the sampling offset changes from pixel to
 # pixel, which shows a coarse reference. Detail is in the extractor's scale, four times that of [0, 1].
@@ -54,15 +54,15 @@ def transfer_start(lrrf: Mapping[str, Any], maps: DetailMaps) -> Tree:
     _extract(tree["ref_align"]["feature_extractor"])
     fusion = tree["ref_fusion"]
     _set(fusion["conv_q_in"], RGB, maps.read, maps.bias)
-    _aligned(fusion["conv_kv_in"])
+    _set_keys_and_values(fusion["conv_kv_in"])
     _attend(fusion["ica_0"])
     _subtract(fusion["fusion_0"])
-    _hand_on(fusion["fusion_1"])
+    _pass_query(fusion["fusion_1"])
     fusion["conv_r"]["kernel"][:, :, :3] = maps.write
     return tree
 
 
-def with_transfer_start(run: Run, clips: Iterable[Example]) -> Run:
+def with_transfer_start(run: Run, clips: Iterable[MeasuredClip]) -> Run:
     """The run with this initialisation, its maps fitted to a few training clips.
 
     Raises:
@@ -90,7 +90,7 @@ def _set(layer: Tree, channels: Iterable[int], kernel: Any = 0.0, bias: Any = 0.
     layer["bias"][list(channels)] = bias
 
 
-def _quiet(layer: Tree) -> None:
+def _shrink(layer: Tree) -> None:
     layer["kernel"] *= NOISE
 
 
@@ -117,7 +117,7 @@ def _extract(extractor: Tree) -> None:
                 dense["kernel"][:, :, channel, 2 * c] = weight * BLUR
                 dense["kernel"][:, :, channel, 2 * c + 1] = -weight * BLUR
     for fused in (block["local_fusion"], last["local_fusion"]):
-        _quiet(fused)
+        _shrink(fused)
         _set(fused, RGB)
     for c in RGB:
         for channel, weight in _pair(64 + 16 * (BLURS - 2) + 2 * c).items():
@@ -129,19 +129,19 @@ def _pair(first: int) -> dict[int, float]:
     return {first: 1.0 / ODD, first + 1: -1.0 / ODD}
 
 
-def _aligned(conv: Tree) -> None:
+def _set_keys_and_values(conv: Tree) -> None:
     """Keys and values: detail, confidence, change of the sampling offset, and the carrier."""
-    _quiet(conv)
+    _shrink(conv)
     _set(conv, range(6))
     for c in RGB:
         _middle(conv)[c, c] = 1.0
     _middle(conv)[CONFIDENCE, 3] = 1.0
     x, y = OFFSET
     conv["kernel"][1, [0, 2], x, 4] = conv["kernel"][[0, 2], 1, y, 5] = (-0.5, 0.5)
-    _carry(conv)
+    _add_carrier(conv)
 
 
-def _carry(layer: Tree) -> None:
+def _add_carrier(layer: Tree) -> None:
     """A constant pattern with mean 0 on the upper half of a layer's outputs."""
     width = layer["bias"].shape[0]
     _set(layer, range(width // 2, width), bias=CARRIER * np.where(np.arange(width // 2) % 2, 1.0, -1.0))
@@ -151,9 +151,9 @@ def _attend(ica: Tree, heads: int = 4) -> None:
     """Every head returns detail, confidence and coarseness, mostly of the most confident reference."""
     if "mlp_0" in ica:
         _set(ica["mlp_0"], range(12))
-        _quiet(ica["mlp_1"])
+        _shrink(ica["mlp_1"])
         _set(ica["mlp_1"], range(6))
-        _carry(ica["mlp_1"])
+        _add_carrier(ica["mlp_1"])
         kv = 64
         for c in range(6):
             _middle(ica["mlp_0"])[kv + c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
@@ -163,7 +163,7 @@ def _attend(ica: Tree, heads: int = 4) -> None:
         _middle(ica["mlp_1"])[8:12, 4] = 1.0 / EVEN
     ica["norm_kv"]["scale"][:] = CARRIER / np.sqrt(2.0)
     for name in ("q", "k", "v", "out"):
-        _quiet(ica[name])
+        _shrink(ica[name])
     size = ica["v"]["bias"].shape[0] // heads
     signals = range(5 if "mlp_0" in ica else 4)
     _set(ica["out"], range(6))
@@ -176,7 +176,7 @@ def _attend(ica: Tree, heads: int = 4) -> None:
         last = place + size - 1
         _set(ica["q"], [last], bias=np.sqrt(size))
         _set(ica["k"], [last])
-        _middle(ica["k"])[3, last] = CHOICE
+        _middle(ica["k"])[3, last] = SELECTIVITY
 
 
 def _subtract(fusion: Tree) -> None:
@@ -190,21 +190,21 @@ def _subtract(fusion: Tree) -> None:
     weights[value + 3, :6] = DOUBT
     weights[value + 4, :6] = -COARSE
     fusion["conv_0"]["bias"][:6] = -DOUBT * KNEE
-    _through(fusion, SHARE)
+    _pass_pairs(fusion, SHARE)
 
 
-def _hand_on(fusion: Tree) -> None:
+def _pass_query(fusion: Tree) -> None:
     """The query's first channels, unchanged."""
     _set(fusion["conv_0"], range(6))
     for c in RGB:
         _middle(fusion["conv_0"])[c, [2 * c, 2 * c + 1]] = (1.0, -1.0)
-    _through(fusion, 1.0)
+    _pass_pairs(fusion, 1.0)
 
 
-def _through(fusion: Tree, share: float) -> None:
+def _pass_pairs(fusion: Tree, share: float) -> None:
     """From pairs of units of the first layer to channels 0 to 2 of the last."""
     for name, wide in (("conv_1", 6), ("conv_2", 3)):
-        _quiet(fusion[name])
+        _shrink(fusion[name])
         _set(fusion[name], range(wide))
     for c in RGB:
         for channel, weight in _pair(2 * c).items():

@@ -52,9 +52,9 @@ class RunLog:
         self._files = ExitStack()
         self._events: RecordWriter | None = None
         if jax.process_index() == 0:
-            with self._failures_named():
+            with self._explained_failures():
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                _take_back(self._path, first_step)
+                _drop_later_lines(self._path, first_step)
                 self._lines = self._open(self._path, "a")
                 self._events = RecordWriter(self._open(_events_path(self._path.parent), "xb"))
                 self._write(Event(file_version="brain.Event:2"))
@@ -79,8 +79,8 @@ class RunLog:
             step, {**metrics, "steps_per_second": rate, "samples_per_second": rate * self._batch_size}
         )
         left = tqdm.format_interval((self._steps - step) / rate) if rate > 0 else "?"
-        self.tell(
-            f"step {step}/{self._steps}  {_shown(metrics)}  {rate:.3g} steps/s"
+        self.notify(
+            f"step {step}/{self._steps}  {_format_metrics(metrics)}  {rate:.3g} steps/s"
             f"  {rate * self._batch_size:.3g} samples/s  {left} left"
         )
 
@@ -92,7 +92,7 @@ class RunLog:
         # JSON cannot represent non-finite numbers.
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         summary = Summary(value=[Summary.Value(tag=n, simple_value=v) for n, v in values.items()])
-        with self._failures_named():
+        with self._explained_failures():
             self._lines.write(json.dumps({"step": step, **line}) + "\n")
             self._lines.flush()
             self._write(Event(step=step, summary=summary))
@@ -105,10 +105,10 @@ class RunLog:
         Image.fromarray(image).save(png, "PNG")
         height, width, _ = image.shape
         content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png.getvalue())
-        with self._failures_named():
+        with self._explained_failures():
             self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=content)])))
 
-    def tell(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Print a line on the console."""
         if self._events is not None:
             print(line, flush=True)
@@ -132,7 +132,7 @@ class RunLog:
         self._events.flush()
 
     @contextmanager
-    def _failures_named(self) -> Iterator[None]:
+    def _explained_failures(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -142,7 +142,7 @@ class RunLog:
             ) from error
 
 
-def _take_back(path: Path, first_step: int) -> None:
+def _drop_later_lines(path: Path, first_step: int) -> None:
     """Remove lines of later steps, and a last line that was cut off."""
     if not path.exists():
         return
@@ -162,7 +162,7 @@ def _events_path(folder: Path) -> Path:
     return folder / f"events.out.tfevents.{now:018d}.{socket.gethostname()}.{os.getpid()}"
 
 
-def _shown(metrics: Mapping[str, float]) -> str:
+def _format_metrics(metrics: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
 
 
@@ -174,7 +174,7 @@ _INK = (235, 235, 235)
 _Row = list[tuple[str, np.ndarray]]
 
 
-class KeyPictures(NamedTuple):
+class KeyFrameImages(NamedTuple):
     """A key-frame's references, on canvases that may be larger than the references.
 
     Attributes:
@@ -196,7 +196,7 @@ def contact_sheet(
     lr: UInt8[np.ndarray, "t h w 3"],
     output: Float[np.ndarray, "t H W 3"],
     target: UInt8[np.ndarray, "t H W 3"],
-    keys: Sequence[KeyPictures],
+    key_frames: Sequence[KeyFrameImages],
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """LR, output, target and difference at the middle frame; then the same at each key-frame, with its
     references and their confidence.
@@ -205,33 +205,33 @@ def contact_sheet(
         lr: enlarged to the output's size without interpolation.
         output: in [0, 1], clipped here; NaN is shown as black.
         target: the true frames.
-        keys: the key-frames, one row for each.
+        key_frames: the key-frames, one row for each.
     """
-    rows = [_frame(lr, output, target, len(output) // 2, "frame")]
-    for key in keys:
-        row = _frame(lr, output, target, key.place, "key-frame")
+    rows = [_frame_row(lr, output, target, len(output) // 2, "frame")]
+    for key in key_frames:
+        row = _frame_row(lr, output, target, key.place, "key-frame")
         for n in np.flatnonzero(key.valid):
             height, width = key.sizes[n]
             row.append((f"reference {n + 1}", key.references[n, :height, :width]))
-            row.append(("confidence", _picture(np.repeat(key.confidence[n], 3, axis=-1))))
+            row.append(("confidence", _to_uint8(np.repeat(key.confidence[n], 3, axis=-1))))
         rows.append(row)
     return _stack([_side_by_side(row) for row in rows])
 
 
-def _frame(lr: np.ndarray, output: np.ndarray, target: np.ndarray, t: int, name: str) -> _Row:
+def _frame_row(lr: np.ndarray, output: np.ndarray, target: np.ndarray, t: int, name: str) -> _Row:
     height, width = output.shape[1:3]
     enlarged = Image.fromarray(lr[t]).resize((width, height), Image.Resampling.NEAREST)
-    made = _picture(output[t])
-    difference = np.abs(made.astype(int) - target[t])
+    image = _to_uint8(output[t])
+    difference = np.abs(image.astype(int) - target[t])
     return [
         (f"{name} {t}: LR", np.asarray(enlarged)),
-        ("output", made),
+        ("output", image),
         ("target", target[t]),
-        ("difference x 4", _picture(4.0 * difference / 255.0)),
+        ("difference x 4", _to_uint8(4.0 * difference / 255.0)),
     ]
 
 
-def _picture(image: np.ndarray) -> np.ndarray:
+def _to_uint8(image: np.ndarray) -> np.ndarray:
     return quantise(np.nan_to_num(image.astype(np.float32)), 8)
 
 

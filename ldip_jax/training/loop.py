@@ -19,11 +19,11 @@ from ldip_jax.data.crops import Sample
 from ldip_jax.errors import InputError
 from ldip_jax.training import mrefsr
 from ldip_jax.training.checkpoint import open_checkpoints
-from ldip_jax.training.config import Config, check_config, step_plan
+from ldip_jax.training.config import Config, check_config, step_options
 from ldip_jax.training.features import with_feature_scale
-from ldip_jax.training.feed import Feed, examples, validation_samples
+from ldip_jax.training.feed import Feed, measured_clips, validation_samples
 from ldip_jax.training.fusion_start import with_transfer_start
-from ldip_jax.training.log import KeyPictures, RunLog, contact_sheet
+from ldip_jax.training.log import KeyFrameImages, RunLog, contact_sheet
 from ldip_jax.training.optimizer import learning_rate, make_optimizer
 from ldip_jax.training.setup import make_run
 from ldip_jax.training.sharding import local_batch_size, make_mesh, replicated, spread
@@ -40,15 +40,15 @@ class Preemption:
     and all stop after the same step.
     """
 
-    def __init__(self, tell: Callable[[str], None] = print):
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], None] = print):
+        self._notify = notify
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Preemption":
         # With several processes, JAX handles SIGTERM: that is how they agree on a step.
-        alone = (signal.SIGTERM,) if jax.process_count() == 1 else ()
-        for number in (signal.SIGINT, signal.SIGUSR1, *alone):
+        if_single_process = (signal.SIGTERM,) if jax.process_count() == 1 else ()
+        for number in (signal.SIGINT, signal.SIGUSR1, *if_single_process):
             self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -66,7 +66,7 @@ class Preemption:
             stop = self._received is not None
         if stop:
             self._received = self._received or signal.SIGTERM
-            self._tell(f"{signal.Signals(self._received).name}: stopping after step {step}")
+            self._notify(f"{signal.Signals(self._received).name}: stopping after step {step}")
         return stop
 
     @property
@@ -85,13 +85,13 @@ class Preemption:
 class NonFiniteGuard:
     """Counts steps skipped because of a non-finite loss or gradient; too many in a row end training."""
 
-    def __init__(self, patience: int, tell: Callable[[str], None] = print):
+    def __init__(self, patience: int, notify: Callable[[str], None] = print):
         """
         Args:
             patience: the number of skipped steps in a row that is tolerated.
-            tell: receives a line for each skipped step.
+            notify: receives a line for each skipped step.
         """
-        self._patience, self._tell = patience, tell
+        self._patience, self._notify = patience, notify
         self._in_a_row = 0
 
     def observe(self, step: int, skipped: bool) -> None:
@@ -109,16 +109,16 @@ class NonFiniteGuard:
                 f"step {step}: {self._in_a_row} steps in a row had a loss or gradient that is not finite;"
                 " train with a lower config.learning_rate or config.clip_norm=1.0, in float32"
             )
-        self._tell(f"step {step}: loss or gradient not finite, step skipped")
+        self._notify(f"step {step}: loss or gradient not finite, step skipped")
 
 
 EXPORT = "export.safetensors"
 # The number of training clips that are measured before the first step.
-CLIPS = 4
+MEASURED_CLIPS = 4
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What is trained, and how.
 
     Attributes:
@@ -126,48 +126,48 @@ class Task:
         optimizer: of its trainable parameters.
         step: (state, frozen parameters, batch) to the next state and metrics.
         validate: the same arguments to metrics, "psnr" among them, and frames.
-        feed: opens the batches of a process, (number, count), from a sample on.
-        held: the validation samples, given the feed.
-        sheet: a validation sample and its frames as a picture.
+        open_feed: opens the batches of a process, (number, count), from a sample on.
+        validation_samples: the validation samples, given the feed.
+        contact_sheet: a validation sample and its frames as a picture.
     """
 
     run: Any
     optimizer: optax.GradientTransformation
     step: Callable[..., Any]
     validate: Callable[..., Any]
-    feed: Callable[[tuple[int, int], int], Any]
-    held: Callable[[Any], list[Any]]
-    sheet: Callable[[Any, np.ndarray], np.ndarray]
+    open_feed: Callable[[tuple[int, int], int], Any]
+    validation_samples: Callable[[Any], list[Any]]
+    contact_sheet: Callable[[Any, np.ndarray], np.ndarray]
 
 
-def _ldip_task(config: Config, folder: Path, mesh: Mesh) -> Task:
+def _ldip_task(config: Config, folder: Path, mesh: Mesh) -> TrainingTask:
     """Components of LDIP."""
     run = make_run(config, folder)
     if run.net.lrrf is not None and not config.lrrf.feature_scale:
-        run = with_feature_scale(run, examples(config, run, CLIPS))
-    optimizer, plan = make_optimizer(config), step_plan(config)
-    return Task(
+        run = with_feature_scale(run, measured_clips(config, run, MEASURED_CLIPS))
+    optimizer, options = make_optimizer(config), step_options(config)
+    return TrainingTask(
         run,
         optimizer,
-        step=partial(train_step, run.net, optimizer, plan, mesh=mesh),
-        validate=partial(validation_step, run.net, plan),
-        feed=lambda process, next_index: Feed(config, run, process, next_index),
-        held=lambda feed: validation_samples(config, run, feed.work),
-        sheet=_sheet,
+        step=partial(train_step, run.net, optimizer, options, mesh=mesh),
+        validate=partial(validation_step, run.net, options),
+        open_feed=lambda process, next_index: Feed(config, run, process, next_index),
+        validation_samples=lambda feed: validation_samples(config, run, feed.sampler),
+        contact_sheet=_contact_sheet,
     )
 
 
-def _mrefsr_task(config: Config, folder: Path, mesh: Mesh) -> Task:
+def _mrefsr_task(config: Config, folder: Path, mesh: Mesh) -> TrainingTask:
     """MRefSR's restoration network."""
     run, optimizer = mrefsr.make_run(config, folder), mrefsr.optimizer(config)
-    return Task(
+    return TrainingTask(
         run,
         optimizer,
         step=partial(mrefsr.train_step, run.net, optimizer, config.ema, mesh=mesh),
         validate=partial(mrefsr.validation_step, run.net),
-        feed=partial(mrefsr.MRefSRFeed, config),
-        held=lambda _: mrefsr.validation_samples(config),
-        sheet=mrefsr.sheet,
+        open_feed=partial(mrefsr.MRefSRFeed, config),
+        validation_samples=lambda _: mrefsr.validation_samples(config),
+        contact_sheet=mrefsr.reference_contact_sheet,
     )
 
 
@@ -208,14 +208,14 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
         config.to_dict(),
         run.frozen_sha256(),
         keep_last=config.keep_last,
-        tell=print,
+        notify=print,
     ) as checkpoints:
         next_index = 0
         if (found := checkpoints.restore_latest(state)) is not None:
             state, place = found
             next_index = place["next_index"]
         elif "lrrf" in run.params and config.fusion_start == "transfer" and not export_only:
-            state = start(with_transfer_start(run, examples(config, run, CLIPS)))
+            state = start(with_transfer_start(run, measured_clips(config, run, MEASURED_CLIPS)))
         number = int(state.step)
         if export_only:
             if found is None:
@@ -224,13 +224,13 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
             print(f"step {number}: {folder / EXPORT}")
             return 0
         with (
-            task.feed(process, next_index) as feed,
+            task.open_feed(process, next_index) as feed,
             RunLog(folder, steps=config.steps, batch_size=config.batch_size, first_step=number) as log,
-            Preemption(log.tell) as preemption,
+            Preemption(log.notify) as preemption,
         ):
-            log.tell(f"{run.describe()}; step {number} of {config.steps}")
-            held = task.held(feed)
-            guard = NonFiniteGuard(config.patience, log.tell)
+            log.notify(f"{run.describe()}; step {number} of {config.steps}")
+            validation = task.validation_samples(feed)
+            guard = NonFiniteGuard(config.patience, log.notify)
             pending: list[dict[str, jax.Array]] = []
             stopped = False
             while number < config.steps and not stopped:
@@ -241,20 +241,22 @@ def train(config: Config, workdir: str | Path, *, export_only: bool = False) -> 
                 stopped = preemption.stop(number)
                 if due(config.log_every) or stopped:
                     log.progress(
-                        number, {**_observed(guard, number, pending), "rate": float(rate(number - 1))}
+                        number, {**_mean_metrics(guard, number, pending), "rate": float(rate(number - 1))}
                     )
                 metric = None
-                if held and due(config.validate_every):
+                if validation and due(config.validate_every):
                     with log.untimed():
-                        metric = _validate(log, number, validate, state, frozen, held, task.sheet)
+                        metric = _validate(
+                            log, number, validate, state, frozen, validation, task.contact_sheet
+                        )
                 if due(config.checkpoint_every) or stopped or metric is not None:
                     with log.untimed():
                         best = checkpoints.save(state, feed.state, metric=metric)
                     if best and process[0] == 0:
                         run.export(folder / EXPORT, trained_params(state), _provenance(config, number))
-            if not stopped and process[0] == 0 and (not held or checkpoints.best is None):
+            if not stopped and process[0] == 0 and (not validation or checkpoints.best is None):
                 run.export(folder / EXPORT, trained_params(state), _provenance(config, number))
-            log.tell(f"step {number}: " + ("stopped" if stopped else f"done, {folder / EXPORT}"))
+            log.notify(f"step {number}: " + ("stopped" if stopped else f"done, {folder / EXPORT}"))
             return preemption.exit_code if stopped else 0
 
 
@@ -262,7 +264,9 @@ def _due(number: int, last: int, every: int) -> bool:
     return number == last or (every > 0 and number % every == 0)
 
 
-def _observed(guard: NonFiniteGuard, number: int, pending: list[dict[str, jax.Array]]) -> dict[str, float]:
+def _mean_metrics(
+    guard: NonFiniteGuard, number: int, pending: list[dict[str, jax.Array]]
+) -> dict[str, float]:
     """Means of the metrics since the last log, over steps that were not skipped."""
     host = jax.device_get(pending)
     pending.clear()
@@ -278,29 +282,29 @@ def _validate(
     validate: Any,
     state: TrainState,
     frozen: Any,
-    held: list[Any],
-    sheet: Callable[[Any, np.ndarray], np.ndarray],
+    samples: list[Any],
+    contact_sheet: Callable[[Any, np.ndarray], np.ndarray],
 ) -> float:
     """Log mean PSNR and gain over the validation samples, and one of them as an image; returns the PSNR."""
     host = []
-    for index, batch in enumerate(held):
+    for index, batch in enumerate(samples):
         metrics, frames = validate(state, frozen, batch)
         host.append(jax.device_get(metrics))
         if index == 0:
-            log.image(number, "validation", sheet(batch, np.asarray(frames[0])))
+            log.image(number, "validation", contact_sheet(batch, np.asarray(frames[0])))
     means = {f"validation/{name}": float(np.mean([m[name] for m in host])) for name in host[0]}
     log.metrics(number, means)
-    log.tell(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
+    log.notify(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in means.items()))
     return means["validation/psnr"]
 
 
-def _sheet(batch: Sample, frames: np.ndarray) -> np.ndarray:
+def _contact_sheet(batch: Sample, frames: np.ndarray) -> np.ndarray:
     one: Any = jax.tree.map(lambda leaf: leaf[0], batch)
-    keys = [
-        KeyPictures(int(one.key_index[k]), one.images[k], one.sizes[k], one.valid[k], one.confidence[k])
+    key_frames = [
+        KeyFrameImages(int(one.key_index[k]), one.images[k], one.sizes[k], one.valid[k], one.confidence[k])
         for k in np.flatnonzero(one.key_valid)
     ]
-    return contact_sheet(one.lr, frames, one.hr, keys)
+    return contact_sheet(one.lr, frames, one.hr, key_frames)
 
 
 def _provenance(config: Config, number: int) -> dict[str, str]:

@@ -16,9 +16,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from ldip_jax.data.datasets import clip_plan, open_clips
-from ldip_jax.data.reference_crops import ReferenceSample, draw_references
-from ldip_jax.data.source import Stream
+from ldip_jax.data.datasets import open_clips, sampling_spec
+from ldip_jax.data.reference_crops import ReferenceSample, draw_reference_sample
+from ldip_jax.data.source import SampleStream
 from ldip_jax.errors import InputError
 from ldip_jax.inference.mrefsr import match_input
 from ldip_jax.inference.mrefsr_model import load_extractor, load_features
@@ -46,14 +46,14 @@ class MRefSRRun:
         config: what its weights are stored with, see `weights/mrefsr.py`.
         frozen: parameters of "extractor" and "features".
         params: {"mrefsr": parameters at the start}.
-        files: names and sha256 of the frozen weights.
+        frozen_hashes: names and sha256 of the frozen weights.
     """
 
     net: MRefSR
     config: dict[str, Any]
     frozen: dict[str, Any]
     params: dict[str, Any]
-    files: dict[str, str]
+    frozen_hashes: dict[str, str]
 
     def describe(self) -> str:
         """A line that says what is trained, and with which frozen networks."""
@@ -63,7 +63,7 @@ class MRefSRRun:
 
     def frozen_sha256(self) -> dict[str, str]:
         """The sha256 of the frozen weights, by what they are. A checkpoint needs the same ones."""
-        return self.files
+        return self.frozen_hashes
 
     def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
         """Write trained parameters as a file for --mrefsr."""
@@ -82,14 +82,14 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> MRefSRRun:
     Raises:
         InputError: weights that cannot be loaded or do not fit.
     """
-    wanted = config.mrefsr
-    vgg, extractor = wanted.vgg or None, wanted.extractor or None
+    options = config.mrefsr
+    vgg, extractor = options.vgg or None, options.extractor or None
     if vgg == SEEDED:
         vgg = extractor = _seeded_vgg(Path(workdir))
-    features = load_features(wanted.encoder, vgg, progress)
-    matching = load_extractor(wanted.matches, extractor, progress)
-    stored = {"blocks": wanted.blocks, "encoder": wanted.encoder, "matches": wanted.matches}
-    net = MRefSR(blocks=wanted.blocks, band_pixels=config.band_pixels or None)
+    features = load_features(options.encoder, vgg, progress)
+    matching = load_extractor(options.matches, extractor, progress)
+    stored = {"blocks": options.blocks, "encoder": options.encoder, "matches": options.matches}
+    net = MRefSR(blocks=options.blocks, band_pixels=config.band_pixels or None)
     if config.init_from:
         weights = load_weights(config.init_from, network=NAME, progress=progress)
         if weights.config != stored:
@@ -104,7 +104,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> MRefSRRun:
         config=stored,
         frozen={"extractor": matching.params, "features": features.params},
         params={NAME: params},
-        files={"extractor": matching.sha256, "features": features.sha256},
+        frozen_hashes={"extractor": matching.sha256, "features": features.sha256},
     )
 
 
@@ -199,8 +199,8 @@ class MRefSRFeed:
             InputError: no data, or held-out clips in it.
         """
         data = config.data
-        make = partial(draw_references, clip_plan(data), data.crop, data.jitter)
-        self._stream: Stream[ReferenceSample] = Stream(
+        make = partial(draw_reference_sample, sampling_spec(data), data.crop, data.jitter)
+        self._stream: SampleStream[ReferenceSample] = SampleStream(
             open_clips(data, seed=config.seed),
             make,
             seed=config.seed,
@@ -239,14 +239,16 @@ def validation_samples(config: Config) -> list[ReferenceSample]:
     if data.dataset != "synthetic" and not data.validation_split:
         return []
     clips = open_clips(data, data.validation_split, seed=config.seed + 1)
-    plan = clip_plan(data)
+    spec = sampling_spec(data)
     samples = []
     for i in range(config.validation_samples):
         rng = np.random.default_rng([1, i])
-        samples.append(stack([draw_references(plan, data.crop, data.jitter, clips[i % len(clips)], rng)]))
+        samples.append(
+            stack([draw_reference_sample(spec, data.crop, data.jitter, clips[i % len(clips)], rng)])
+        )
     return samples
 
 
-def sheet(batch: ReferenceSample, output: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+def reference_contact_sheet(batch: ReferenceSample, output: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     """The first sample of a batch and its restored image as one picture."""
     return contact_sheet(batch.lr[:1], output[None], batch.hr[:1], ())

@@ -24,7 +24,7 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def faster_hrip(factor: float) -> optax.GradientTransformation:
+def scale_hrip_updates(factor: float) -> optax.GradientTransformation:
     """Multiplies the updates of HRIP's parameters by `factor`."""
 
     def scale(updates: Any, params: Any) -> Any:
@@ -52,5 +52,5 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
         mask=decay_mask,
     )
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    faster = [faster_hrip(config.hrip_rate)] if config.hrip_rate != 1.0 else []
+    faster = [scale_hrip_updates(config.hrip_rate)] if config.hrip_rate != 1.0 else []
     return optax.chain(*clip, adamw, *faster)

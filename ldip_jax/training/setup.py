@@ -59,8 +59,8 @@ class Run:
 
     def export(self, path: str | Path, trained: Mapping[str, Any], provenance: dict[str, str]) -> None:
         """Write trained parameters, with the frozen head they need, as a file for `ldip upscale --lrrf`."""
-        kept = {name: tree for name, tree in self.frozen.items() if name != "backbone"}
-        groups = jax.tree.map(np.asarray, {**kept, **trained})
+        head = {name: tree for name, tree in self.frozen.items() if name != "backbone"}
+        groups = jax.tree.map(np.asarray, {**head, **trained})
         save_export(path, Export(groups, self.modules, self.backbone.name, self.backbone.sha256, provenance))
 
 
@@ -73,8 +73,8 @@ def module_config(config: Config, groups: set[str]) -> dict[str, Any]:
     """The part of a run's config that an export stores."""
     options = {"lrrf": config.lrrf, "as_head": config.as_head}
     modules = {name: asdict(value) for name, value in options.items() if name in groups}
-    carried = {"propagation": config.propagation, "hrip_reach": 0}
-    return {**modules, "hook": config.hook, **(carried if "lrrf" in groups else {})}
+    propagation = {"propagation": config.propagation, "hrip_reach": 0}
+    return {**modules, "hook": config.hook, **(propagation if "lrrf" in groups else {})}
 
 
 def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
@@ -120,11 +120,11 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         choices = " or ".join(map(repr, TRAINABLE))
         raise InputError(f"config.trains={trains!r}: one of {choices} can be trained at a time")
     backbone = frozen_backbone(config.backbone, workdir, progress)
-    have, options = _started(config.init_from, backbone)
+    initial, options = _load_initial(config.init_from, backbone)
     # LRRF for any scale needs a head: one that was trained before, or an untrained one.
-    groups = {*trains, *(HEAD if any_scale(config) or "as_head" in have else ())}
+    groups = {*trains, *(HEAD if any_scale(config) or "as_head" in initial else ())}
     modules = module_config(config, groups)
-    if "as_head" in have and "as_head" not in trains:
+    if "as_head" in initial and "as_head" not in trains:
         modules["as_head"] = options["as_head"]
     try:
         components = trainable_modules(groups, modules, config.band_pixels or None)
@@ -146,34 +146,34 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
     params, frozen = {}, {"backbone": backbone.params}
     for name in groups:
         init = partial(INITIALISERS[name], components[name])
-        tree: Any = have[name] if name in have else initialise(init, keys[name])
+        tree: Any = initial[name] if name in initial else initialise(init, keys[name])
         (params if name in trains else frozen)[name] = tree
     if "lrrf" in params and config.hrip_start == "difference":
         params["lrrf"] = {**params["lrrf"], "hrip": difference_start(params["lrrf"]["hrip"])}
     if "as_decoder" in params and config.decoder_start == "backbone":
-        params["as_decoder"] = _backbones_decoder(backbone, params["as_decoder"], "as_decoder" in have)
+        params["as_decoder"] = _decoder_of_backbone(backbone, params["as_decoder"], "as_decoder" in initial)
     flow = load_flow(config.flow, progress) if "lrrf" in groups else None
     if flow is not None:
         modules["flow"] = flow_identity(flow)
     return Run(net, backbone, frozen, params, modules, flow)
 
 
-def _started(init_from: str, backbone: Weights) -> tuple[dict[str, Any], dict[str, Any]]:
+def _load_initial(init_from: str, backbone: Weights) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and their modules' options, by component, from all exports that `init_from` names."""
-    have: dict[str, Any] = {}
+    initial: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for path in filter(None, init_from.split(",")):
         export = load_export(path, backbone=backbone)
-        if twice := set(have) & set(export.groups):
+        if twice := set(initial) & set(export.groups):
             raise InputError(
                 f"config.init_from: {path} has {', '.join(sorted(twice))} once more; name one export for each"
             )
-        have.update(export.groups)
+        initial.update(export.groups)
         options.update({name: export.config.get(name, {}) for name in export.groups})
-    return have, options
+    return initial, options
 
 
-def _backbones_decoder(backbone: Weights, untrained: Mapping[str, Any], is_trained: bool) -> dict[str, Any]:
+def _decoder_of_backbone(backbone: Weights, untrained: Mapping[str, Any], is_trained: bool) -> dict[str, Any]:
     """The layers with which the backbone makes its own image: features then mean the same to both.
 
     Raises:

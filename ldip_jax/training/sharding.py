@@ -61,11 +61,11 @@ def join_processes(environment: Mapping[str, str] = os.environ, *, timeout: int 
         initialization_timeout=timeout,
         heartbeat_timeout_seconds=HEARTBEAT,
     )
-    _meet()
+    _synchronise()
     return True
 
 
-def _meet() -> None:
+def _synchronise() -> None:
     # On CPUs the first exchange waits at most 30 s, so it happens here: before any process compiles.
     multihost_utils.sync_global_devices("joined")
 
@@ -97,14 +97,16 @@ def mean_over_devices(f: Callable[..., T], mesh: Mesh | AbstractMesh) -> Callabl
             over all samples together, such as a divisor, must be computed with `mean_of_all`.
     """
 
-    def own(*args: Any) -> T:
+    def on_device(*args: Any) -> T:
         return jax.lax.pmean(f(*args), "data")
 
-    def shared(*args: Any) -> T:
+    def averaged(*args: Any) -> T:
         specs = (*(EVERYWHERE for _ in args[:-1]), SAMPLES)
-        return jax.shard_map(own, mesh=mesh, in_specs=specs, out_specs=EVERYWHERE, check_vma=False)(*args)
+        return jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=EVERYWHERE, check_vma=False)(
+            *args
+        )
 
-    return shared
+    return averaged
 
 
 def mean_of_all(x: Float[Array, "..."]) -> Float[Array, ""]:

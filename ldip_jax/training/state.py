@@ -88,14 +88,14 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
         InputError: they belong to another tree; names what differs.
     """
     leaves = _named(template)
-    other = sorted(leaves.keys() ^ arrays.keys()) or [
+    mismatched = sorted(leaves.keys() ^ arrays.keys()) or [
         name
         for name, leaf in leaves.items()
         if leaf.shape != arrays[name].shape or leaf.dtype != arrays[name].dtype
     ]
-    if other:
+    if mismatched:
         raise InputError(
-            f"{path}: {some(other)} differ from what this version trains; give another --workdir"
+            f"{path}: {some(mismatched)} differ from what this version trains; give another --workdir"
         )
     filled = [_put(arrays[name], getattr(leaf, "sharding", None)) for name, leaf in leaves.items()]
     return jax.tree.unflatten(jax.tree.structure(template), filled)

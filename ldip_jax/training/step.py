@@ -16,7 +16,7 @@ from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid, crop_axis, whole_grid
-from ldip_jax.training.config import StepPlan
+from ldip_jax.training.config import StepOptions
 from ldip_jax.training.sharding import mean_of_all, mean_over_devices
 from ldip_jax.training.state import TrainState, trained_params, update_average
 
@@ -42,14 +42,14 @@ def restored_images(
     lr = images(batch.lr)
     features = batch.features.astype(dtype)
     flows = Flows(batch.to_next, batch.to_previous)
-    keys = None
+    key_frames = None
     if net.lrrf is not None:
         references = Reference(images(batch.images), batch.sizes, batch.warps, batch.confidence, batch.valid)
-        keys = KeyFrames(batch.key_index, batch.key_valid, references)
+        key_frames = KeyFrames(batch.key_index, batch.key_valid, references)
 
     routes = None
-    if keys is not None and batch.route_warps is not None:
-        routes = Routes(batch.route_warps, batch.route_sure)
+    if key_frames is not None and batch.route_warps is not None:
+        routes = Routes(batch.route_warps, batch.route_confidence)
 
     def run(features, flows, lr, keys, routes, grid=None) -> Array:
         args = features, flows, lr, keys, grid, propagate, routes
@@ -57,7 +57,7 @@ def restored_images(
         return out.astype(jnp.float32)
 
     if net.as_head is None:
-        return run(features, flows, lr, keys, routes)
+        return run(features, flows, lr, key_frames, routes)
 
     def one(origin, step, features, flows, lr, keys, routes):
         size = batch.hr.shape[2:4]
@@ -67,10 +67,10 @@ def restored_images(
         return run(features, flows, lr, keys, routes, grid)[0]
 
     # Each sample has its own grid, because scales differ within a batch.
-    return jax.vmap(one)(batch.origin, batch.step, features, flows, lr, keys, routes)
+    return jax.vmap(one)(batch.origin, batch.step, features, flows, lr, key_frames, routes)
 
 
-def features_apart(
+def feature_distance(
     net: LDIP,
     params: Params,
     features: Float[Array, "b t h w c"],
@@ -91,27 +91,27 @@ def features_apart(
     def upscaled(net: LDIP, grid: Grid | None) -> Float[Array, "n H W 64"]:
         return cast(Array, net.apply({"params": params}, flat, grid, method=LDIP.upscale)).astype(jnp.float32)
 
-    own = jax.lax.stop_gradient(upscaled(net.clone(as_head=None, as_decoder=None), None))
-    deviation = jnp.sqrt(mean(jnp.square(own - mean(own))))
-    return jnp.mean(jnp.abs(upscaled(net, whole_grid((h, w), (4 * h, 4 * w))) - own)) / deviation
+    target = jax.lax.stop_gradient(upscaled(net.clone(as_head=None, as_decoder=None), None))
+    deviation = jnp.sqrt(mean(jnp.square(target - mean(target))))
+    return jnp.mean(jnp.abs(upscaled(net, whole_grid((h, w), (4 * h, 4 * w))) - target)) / deviation
 
 
 def train_step(
     net: LDIP,
     optimizer: optax.GradientTransformation,
-    plan: StepPlan,
+    options: StepOptions,
     state: TrainState,
     frozen: Params,
     batch: Sample,
     *,
     mesh: Mesh | AbstractMesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update. The loss is L1 over all frames and channels, plus `plan.feature_loss` * `features_apart`.
+    """One update. The loss is L1 over all frames and channels, plus `plan.feature_loss` * `feature_distance`.
 
     A loss or gradient that is not finite leaves parameters, optimizer state and average unchanged.
 
     Args:
-        net, optimizer, plan: static.
+        net, optimizer, options: static.
         state: before the step; may be donated.
         frozen: parameters of the other components; no gradient reaches them.
         batch: the global batch.
@@ -121,18 +121,18 @@ def train_step(
         The state after the step, and "loss", "grad_norm" and "skipped" (0 or 1) as scalars.
     """
 
-    everyones = jnp.mean if mesh is None else mean_of_all
+    mean = jnp.mean if mesh is None else mean_of_all
 
     def loss(params: Params, frozen: Params, batch: Sample) -> Float[Array, ""]:
         every = {**frozen, **params}
-        out = restored_images(net, every, batch, propagate=plan.propagate, dtype=plan.dtype)
+        out = restored_images(net, every, batch, propagate=options.propagate, dtype=options.dtype)
         value = jnp.mean(jnp.abs(out - images(batch.hr)))
-        if plan.feature_loss:
-            features = jnp.asarray(batch.features, plan.dtype)
-            value += plan.feature_loss * features_apart(net, every, features, everyones)
+        if options.feature_loss:
+            features = jnp.asarray(batch.features, options.dtype)
+            value += options.feature_loss * feature_distance(net, every, features, mean)
         return value
 
-    return update(loss, optimizer, plan.ema, state, frozen, batch, mesh)
+    return update(loss, optimizer, options.ema, state, frozen, batch, mesh)
 
 
 def update(
@@ -154,16 +154,16 @@ def update(
         learn = mean_over_devices(learn, mesh)
     value, gradients = learn(state.params, frozen, batch)
     norm = optax.tree.norm(gradients)
-    fine = jnp.isfinite(value) & jnp.isfinite(norm)
+    finite = jnp.isfinite(value) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(gradients, state.opt_state, cast(Any, state.params))
     params = cast(Params, optax.apply_updates(cast(Any, state.params), updates))
     average = state.ema
     if average is not None:
         average = update_average(average, params, state.step, ema)
     new = TrainState(state.step + 1, params, opt_state, average)
-    kept = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, state)
-    metrics = {"loss": value, "grad_norm": norm, "skipped": 1.0 - fine.astype(jnp.float32)}
-    return kept.replace(step=state.step + 1), metrics
+    kept_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+    metrics = {"loss": value, "grad_norm": norm, "skipped": 1.0 - finite.astype(jnp.float32)}
+    return kept_state.replace(step=state.step + 1), metrics
 
 
 def psnr(a: Float[Array, "b t H W 3"], b: Float[Array, "b t H W 3"]) -> Float[Array, ""]:
@@ -173,18 +173,18 @@ def psnr(a: Float[Array, "b t H W 3"], b: Float[Array, "b t H W 3"]) -> Float[Ar
 
 
 def validation_step(
-    net: LDIP, plan: StepPlan, state: TrainState, frozen: Params, batch: Sample
+    net: LDIP, options: StepOptions, state: TrainState, frozen: Params, batch: Sample
 ) -> tuple[dict[str, Array], Float[Array, "b t H W 3"]]:
     """Metrics and restored frames, with the averaged weights if there are any.
 
     The metrics are "psnr" and, without a head, "psnr_backbone" (of only the backbone) and "gain", all in dB.
     """
     params = {**frozen, **trained_params(state)}
-    out = restored_images(net, params, batch, propagate=plan.propagate, dtype=plan.dtype)
-    alone = net.clone(lrrf=None) if net.as_head is None else None
+    out = restored_images(net, params, batch, propagate=options.propagate, dtype=options.dtype)
+    backbone_only = net.clone(lrrf=None) if net.as_head is None else None
     hr = images(batch.hr)
     metrics = {"psnr": psnr(out, hr)}
-    if alone is not None:
-        base = restored_images(alone, params, batch, propagate=False, dtype=plan.dtype)
+    if backbone_only is not None:
+        base = restored_images(backbone_only, params, batch, propagate=False, dtype=options.dtype)
         metrics |= {"psnr_backbone": psnr(base, hr), "gain": metrics["psnr"] - psnr(base, hr)}
     return metrics, out

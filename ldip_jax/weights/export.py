@@ -40,7 +40,7 @@ class Export:
         backbone: the backbone's name, for messages.
         backbone_sha256: of the backbone's original checkpoint file.
         provenance: free text entries: data, steps, commit.
-        checked: whether a checksum in the file covers all of it.
+        has_checksum: whether a checksum in the file covers all of it.
     """
 
     groups: dict[str, dict[str, Any]]
@@ -48,7 +48,7 @@ class Export:
     backbone: str
     backbone_sha256: str
     provenance: dict[str, str]
-    checked: bool = False
+    has_checksum: bool = False
 
     @property
     def propagation(self) -> str:
@@ -64,7 +64,7 @@ class Export:
         return self.config.get("hrip_reach", HRIP_REACH if self.propagation == PROPAGATIONS[0] else 0)
 
     @property
-    def wants_stills(self) -> bool:
+    def gains_only_from_stills(self) -> bool:
         """Whether the weights' metadata says that they gain only from the user's reference images."""
         return self.provenance.get("use") == WITH_STILLS
 
@@ -102,7 +102,7 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
-def is_ours(what: str | Path) -> bool:
+def is_shipped(what: str | Path) -> bool:
     """Whether these weights come with this package: "default", or the name of a shipped export."""
     return str(what) in ("default", *shipped_names())
 
@@ -124,7 +124,7 @@ def read_export(path: str | Path) -> Export:
     text = dict(checkpoint.metadata)
     with reporting_damage(path):
         text.pop("format")
-        config = json.loads(text.pop("config"), parse_constant=_no_number)
+        config = json.loads(text.pop("config"), parse_constant=_refuse_non_finite)
         backbone, sha256 = printable(text.pop("backbone")), text.pop("backbone_sha256")
         groups = as_params(checkpoint.arrays)
         if type(config) is not dict or not is_sha256(sha256):
@@ -156,10 +156,10 @@ def read_export(path: str | Path) -> Export:
         raise InputError(f"{path}: holds {printable(', '.join(sorted(unknown)))}, unknown to this version")
     if ("as_head" in groups) != ("as_decoder" in groups):
         raise InputError(f"{path}: has one of as_head and as_decoder without the other; export it again")
-    return Export(groups, config, backbone, sha256, text, checkpoint.checked)
+    return Export(groups, config, backbone, sha256, text, checkpoint.has_checksum)
 
 
-def _no_number(text: str) -> None:
+def _refuse_non_finite(text: str) -> None:
     raise ValueError(f"{text} in its config")
 
 

@@ -70,7 +70,7 @@ def fetch(name: str, *, progress: Progress = print) -> Path:
                 return target
             progress(f"{target}: not the expected file (damaged?); fetching it again")
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(entry, folder, progress):
+        with _locked(entry, folder, progress):
             if target.is_file() and entry.holds(file_sha256(target)):
                 # Another process has fetched it meanwhile.
                 return target
@@ -81,7 +81,7 @@ def fetch(name: str, *, progress: Progress = print) -> Path:
 
 
 @contextmanager
-def _alone(entry: Entry, folder: Path, progress: Progress) -> Iterator[None]:
+def _locked(entry: Entry, folder: Path, progress: Progress) -> Iterator[None]:
     """One process at a time fetches a file, on one machine; the others wait."""
     place = hashlib.sha256(os.fsencode(folder.resolve() / entry.file)).hexdigest()[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"ldip_jax-{place}.lock")

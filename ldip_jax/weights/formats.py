@@ -37,7 +37,7 @@ class Checkpoint:
         metadata: the text entries of a `.safetensors` file.
         layout: "pytorch", "safetensors" (one file, or an index of several) or "npz".
         notes: what was unwrapped, stripped or left out, one line each.
-        checked: whether a checksum in the file covers all of it.
+        has_checksum: whether a checksum in the file covers all of it.
         sha256: of all files, if there are several; else None.
     """
 
@@ -45,7 +45,7 @@ class Checkpoint:
     metadata: dict[str, str]
     layout: str
     notes: list[str]
-    checked: bool = False
+    has_checksum: bool = False
     sha256: str | None = None
 
 
@@ -67,8 +67,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
                 arrays, sha256 = read_shards(path)
                 return replace(_unwrapped(path, arrays, {}, "safetensors"), sha256=sha256)
             if layout == "safetensors":
-                arrays, metadata, checked = read_safetensors(path)
-                return replace(_unwrapped(path, arrays, metadata, layout), checked=checked)
+                arrays, metadata, has_checksum = read_safetensors(path)
+                return replace(_unwrapped(path, arrays, metadata, layout), has_checksum=has_checksum)
             if layout == "npz":
                 return _unwrapped(path, _read_npz(path), {}, layout)
             return _unwrapped(path, read_pth(path), {}, layout)

@@ -69,12 +69,12 @@ def http_download(
     finally:
         with contextlib.suppress(FileNotFoundError):
             if part.stat().st_size:
-                os.replace(part, _left_over(target))
+                os.replace(part, _partial_file(target))
             else:
                 part.unlink()
 
 
-def _left_over(target: Path) -> Path:
+def _partial_file(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
@@ -83,9 +83,9 @@ def _claim(target: Path, timeout: float) -> Path:
     own = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     # A file that has not been written to for this long was left by a process that has ended.
     dead = time.time() - 2 * timeout
-    for found in (_left_over(target), *target.parent.glob(f".{target.name}.*.part")):
+    for found in (_partial_file(target), *target.parent.glob(f".{target.name}.*.part")):
         with contextlib.suppress(FileNotFoundError):
-            if found == _left_over(target) or found.stat().st_mtime < dead:
+            if found == _partial_file(target) or found.stat().st_mtime < dead:
                 os.replace(found, own)
                 return own
     own.touch()

@@ -65,11 +65,11 @@ def load_weights(
         raise InputError(f"{entry.name}: {entry.summary}; weights of {_titles(wanted)} are needed")
     path = fetch(entry.name, progress=progress) if entry else _existing(name_or_path)
     checkpoint = read_checkpoint(path)
-    found, config = _described(path, checkpoint)
+    found, config = _identify(path, checkpoint)
     if found.name not in wanted:
         raise InputError(f"{path}: holds weights of {found.title}; weights of {_titles(wanted)} are needed")
     converted = checkpoint.metadata.get("format") == FORMAT
-    weights = (_converted if converted else _original)(path, checkpoint, found, config)
+    weights = (_read_converted if converted else _convert_original)(path, checkpoint, found, config)
     for entry in CATALOGUE.values():
         # Whatever the file is called, and wherever it comes from.
         if entry.holds(weights.sha256):
@@ -86,7 +86,7 @@ def network_of(name_or_path: str | Path) -> tuple[Network, dict[str, Any]]:
     entry = CATALOGUE.get(str(name_or_path))
     if entry is None:
         path = _existing(name_or_path)
-        return _described(path, read_checkpoint(path))
+        return _identify(path, read_checkpoint(path))
     if entry.network is None:
         raise InputError(f"{entry.name}: {entry.summary}; no weights")
     network = NETWORKS[entry.network]
@@ -124,7 +124,7 @@ def save_weights(path: str | Path, weights: Weights) -> None:
     write_safetensors(path, flatten(weights.params), metadata)
 
 
-def _described(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, Any]]:
+def _identify(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, Any]]:
     """The network that a checkpoint belongs to, and its hyper-parameters."""
     text = checkpoint.metadata
     if text.get("format") == EXPORT_FORMAT:
@@ -145,17 +145,19 @@ def _described(path: Path, checkpoint: Checkpoint) -> tuple[Network, dict[str, A
     return network, config
 
 
-def _original(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
+def _convert_original(
+    path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]
+) -> Weights:
     what = f"{path}, as {network.title}"
     params, ignored = convert(checkpoint.arrays, network.rules, network.skeleton(config), what)
     notes = checkpoint.notes + renamed(checkpoint.arrays, network.rules)
-    notes += _left_out(ignored, checkpoint)
+    notes += _ignored_notes(ignored, checkpoint)
     licence = "unknown: see where the file comes from"
     sha256 = checkpoint.sha256 or file_sha256(path)
     return Weights(printable(path.name), network.name, config, params, sha256, licence, notes)
 
 
-def _left_out(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
+def _ignored_notes(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
     """One line for each array, or one line for many that are left out for the same reason."""
     lines = []
     for reason in sorted(set(ignored.values())):
@@ -169,7 +171,7 @@ def _left_out(ignored: dict[str, str], checkpoint: Checkpoint) -> list[str]:
     return lines
 
 
-def _converted(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
+def _read_converted(path: Path, checkpoint: Checkpoint, network: Network, config: dict[str, Any]) -> Weights:
     text = checkpoint.metadata
     with reporting_damage(path):
         name, licence = printable(text["name"]), printable(text["licence"], 500)
@@ -179,6 +181,6 @@ def _converted(path: Path, checkpoint: Checkpoint, network: Network, config: dic
         params = as_params(checkpoint.arrays)
     check_params(params, skeleton, f"{path}, as {network.title}")
     notes = [*checkpoint.notes, f"converted from {name}"]
-    if not checkpoint.checked:
+    if not checkpoint.has_checksum:
         notes.append("has no checksum of its content, so that damage may go unnoticed; convert it again")
     return Weights(name, network.name, config, params, text["sha256"], licence, notes)

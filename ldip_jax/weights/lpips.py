@@ -1,6 +1,6 @@
 """LPIPS's weights: a classifier's convolutions and the weights of its features, already in Flax's layout."""
 
-from ldip_jax.models.networks.lpips import LEAST, LPIPS
+from ldip_jax.models.networks.lpips import LPIPS, MIN_SIDE
 from ldip_jax.weights.network import Network, parameter_shapes
 from ldip_jax.weights.rules import Rule
 
@@ -12,7 +12,7 @@ def _config(arrays) -> dict[str, str]:
 
 
 def _skeleton(config):
-    shape = (1, LEAST[config["net"]], LEAST[config["net"]], 3)
+    shape = (1, MIN_SIDE[config["net"]], MIN_SIDE[config["net"]], 3)
     return parameter_shapes(LPIPS(**config), shape, shape)
 
 

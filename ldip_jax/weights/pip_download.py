@@ -45,7 +45,7 @@ def pip_download(archive: Archive, folder: Path) -> Path:
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     if not archive.is_wheel:
         command += ["--no-build-isolation", "--use-pep517"]
-        environment["PYTHONPATH"] = _stand_in_for_setuptools(folder, os.environ.get("PYTHONPATH"))
+        environment["PYTHONPATH"] = _add_inert_backend(folder, os.environ.get("PYTHONPATH"))
     result = subprocess.run(
         command,
         env=environment,
@@ -78,7 +78,7 @@ def _pip() -> list[str]:
     raise DownloadError("this Python has no pip; `python -m ensurepip` or `uv pip install pip` adds it")
 
 
-def _stand_in_for_setuptools(folder: Path, path: str | None) -> str:
+def _add_inert_backend(folder: Path, path: str | None) -> str:
     """A PYTHONPATH with `inert_backend` under the name of the usual build backend."""
     package = folder / "backend" / "setuptools"
     package.mkdir(parents=True)

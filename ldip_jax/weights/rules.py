@@ -124,24 +124,24 @@ def convert(
     Raises:
         InputError: anything does not fit; lists all faults.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     ignored: dict[str, str] = {}
     filled: dict[str, np.ndarray] = {}
     stacks: dict[str, dict[int, np.ndarray]] = {}
     for name, array in arrays.items():
         matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, name))]
         if len(matches) != 1:
-            faults.append(f"{name}: " + ("matches two rules" if matches else "not part of this network"))
+            errors.append(f"{name}: " + ("matches two rules" if matches else "not part of this network"))
             continue
         rule, match = matches[0]
         if rule.target is None:
             if rule.value is not None and not _same(array, rule):
-                faults.append(f"{name}: holds other values than this network computes with")
+                errors.append(f"{name}: holds other values than this network computes with")
             ignored[name] = rule.reason
             continue
         target = flax_path(match.expand(rule.target))
-        if fault := _unusable(array):
-            faults.append(f"{name}: {fault}")
+        if error := _array_error(array):
+            errors.append(f"{name}: {error}")
             array = np.zeros(array.shape)
         array = array.astype(np.float32)
         if rule.axes and array.ndim == len(rule.axes):
@@ -151,18 +151,18 @@ def convert(
         if "layer" in match.groupdict():
             slot, key = stacks.setdefault(target, {}), int(match["layer"])
         if key in slot:
-            faults.append(f"{name}: fills {target} a second time")
+            errors.append(f"{name}: fills {target} a second time")
         slot[key] = array
 
     shapes = {name: tuple(leaf.shape) for name, leaf in flatten(skeleton).items()}
     for target, layers in stacks.items():
-        if stacked := _stacked(target, layers, shapes.get(target, ()), faults):
+        if stacked := _stack_layers(target, layers, shapes.get(target, ()), errors):
             filled[target] = stacked[0]
-    faults += _mismatches(
+    errors += _mismatches(
         {name: array.shape for name, array in filled.items()},
         {name: shape for name, shape in shapes.items() if name not in stacks or name in filled},
     )
-    _raise_all(faults, what)
+    _raise_all(errors, what)
     return nest({name: np.ascontiguousarray(filled[name]) for name in shapes}), ignored
 
 
@@ -198,12 +198,12 @@ def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: s
         InputError: anything does not fit; lists all faults.
     """
     flat = flatten(params)
-    faults = _mismatches(
+    errors = _mismatches(
         {name: tuple(leaf.shape) for name, leaf in flat.items()},
         {name: tuple(leaf.shape) for name, leaf in flatten(skeleton).items()},
     )
-    faults += [f"{name}: holds NaN or infinity" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
-    _raise_all(faults, what)
+    errors += [f"{name}: holds NaN or infinity" for name, leaf in flat.items() if not np.isfinite(leaf).all()]
+    _raise_all(errors, what)
 
 
 def _same(array: np.ndarray, rule: Rule) -> bool:
@@ -217,7 +217,7 @@ def _same(array: np.ndarray, rule: Rule) -> bool:
     return any(np.allclose(array, held.astype(np.float64), rtol=0, atol=rule.tolerance) for held in rounded)
 
 
-def _unusable(array: np.ndarray) -> str | None:
+def _array_error(array: np.ndarray) -> str | None:
     if array.dtype.kind != "f":
         return f"{array.dtype}, not floating point"
     if not np.isfinite(array).all() or np.abs(array).max(initial=0) > np.finfo(np.float32).max:
@@ -225,36 +225,36 @@ def _unusable(array: np.ndarray) -> str | None:
     return None
 
 
-def _stacked(
-    target: str, layers: dict[int, np.ndarray], shape: tuple[int, ...], faults: list[str]
+def _stack_layers(
+    target: str, layers: dict[int, np.ndarray], shape: tuple[int, ...], errors: list[str]
 ) -> tuple[np.ndarray] | None:
-    """All layers of a parameter on a leading axis; or None, with what is wrong added to `faults`."""
+    """All layers of a parameter on a leading axis; or None, with what is wrong added to `errors`."""
     wanted = range(shape[0]) if shape else range(len(layers))
     missing = [index for index in wanted if index not in layers]
     wrong = [index for index in layers if index in wanted and shape and layers[index].shape != shape[1:]]
     surplus = [index for index in layers if index not in wanted]
-    faults += [f"{target}, layer {index}: missing" for index in missing]
-    faults += [f"{target}, layer {index}: one too many" for index in surplus]
-    faults += [f"{target}, layer {i}: shape {layers[i].shape}, {shape[1:]} expected" for i in wrong]
+    errors += [f"{target}, layer {index}: missing" for index in missing]
+    errors += [f"{target}, layer {index}: one too many" for index in surplus]
+    errors += [f"{target}, layer {i}: shape {layers[i].shape}, {shape[1:]} expected" for i in wrong]
     if missing or wrong or surplus:
         return None
     return (np.stack([layers[index] for index in wanted]),)
 
 
-def _mismatches(given: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> list[str]:
-    faults = [f"{name}: missing" for name in wanted if name not in given]
-    faults += [f"{name}: not part of this network" for name in given if name not in wanted]
-    faults += [
-        f"{name}: shape {given[name]}, {shape} expected"
-        for name, shape in wanted.items()
-        if name in given and given[name] != shape
+def _mismatches(found: Mapping[str, tuple], expected: Mapping[str, tuple]) -> list[str]:
+    errors = [f"{name}: missing" for name in expected if name not in found]
+    errors += [f"{name}: not part of this network" for name in found if name not in expected]
+    errors += [
+        f"{name}: shape {found[name]}, {shape} expected"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
     ]
-    return faults
+    return errors
 
 
-def _raise_all(faults: list[str], what: str) -> None:
-    if not faults:
+def _raise_all(errors: list[str], what: str) -> None:
+    if not errors:
         return
-    more = [f"and {len(faults) - MAX_SHOWN} more"] if len(faults) > MAX_SHOWN else []
-    count = f"{len(faults)} faults: " if len(faults) > 1 else ""
-    raise InputError(f"{what}: {count}{'; '.join([*faults[:MAX_SHOWN], *more])}")
+    more = [f"and {len(errors) - MAX_SHOWN} more"] if len(errors) > MAX_SHOWN else []
+    count = f"{len(errors)} faults: " if len(errors) > 1 else ""
+    raise InputError(f"{what}: {count}{'; '.join([*errors[:MAX_SHOWN], *more])}")

@@ -100,12 +100,12 @@ def read_shards(path: Path) -> tuple[dict[str, np.ndarray], str]:
     digest = hashlib.sha256(text)
     arrays: dict[str, np.ndarray] = {}
     names = sorted({name for name in wanted.values() if type(name) is str})
-    room = ReadBudget(sum(_shard(path, name).stat().st_size for name in names))
+    budget = ReadBudget(sum(_shard(path, name).stat().st_size for name in names))
     for name in names:
         shard = _shard(path, name)
         digest.update(shard.read_bytes())
         held, _, _ = read_safetensors(shard)
-        room.spend(sum(array.nbytes for array in held.values()))
+        budget.spend(sum(array.nbytes for array in held.values()))
         arrays |= {key: held[key] for key, file in wanted.items() if file == name and key in held}
     if missing := sorted(wanted.keys() - arrays.keys()):
         raise ValueError(f"{len(missing)} arrays are missing, such as {printable(missing[0])}")

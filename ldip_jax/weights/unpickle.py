@@ -88,16 +88,16 @@ class _Machine:
         what: str,
         names: Mapping[str, object],
         persistent: Callable[[Any], object] | None,
-        room: ReadBudget,
+        budget: ReadBudget,
     ):
-        self.what, self.names, self.persistent, self.room = what, names, persistent, room
+        self.what, self.names, self.persistent, self.budget = what, names, persistent, budget
         self.stack: list[Any] = []
         self.memo: dict[object, Any] = {}
 
     def run(self, stream: io.BytesIO) -> Any:
         for opcode, argument, _ in pickletools.genops(stream):
             # An instruction of one byte can create an object of this size.
-            self.room.spend(64)
+            self.budget.spend(64)
             if opcode.name == "STOP":
                 (value,) = self.stack
                 return value
@@ -125,17 +125,17 @@ class _Machine:
             case "EMPTY_TUPLE":
                 push(())
             case "TUPLE":
-                push(tuple(self.take_marked()))
+                push(tuple(self.pop_marked()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                push(tuple(self.take(int(opcode[-1]))))
+                push(tuple(self.pop_items(int(opcode[-1]))))
             case "APPEND":
-                self.extend(self.take(1))
+                self.extend(self.pop_items(1))
             case "APPENDS":
-                self.extend(self.take_marked())
+                self.extend(self.pop_marked())
             case "SETITEM":
-                self.update(self.take(2))
+                self.update(self.pop_items(2))
             case "SETITEMS":
-                self.update(self.take_marked())
+                self.update(self.pop_marked())
             case "BINPUT" | "LONG_BINPUT":
                 self.memo[argument] = self.stack[-1]
             case "MEMOIZE":
@@ -145,21 +145,21 @@ class _Machine:
             case "GLOBAL":
                 push(self.resolve(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
-                push(self.resolve(*self.take(2)))
+                push(self.resolve(*self.pop_items(2)))
             case "REDUCE":
-                push(self.call(*self.take(2)))
+                push(self.call(*self.pop_items(2)))
             case "BUILD":
-                (state,) = self.take(1)
-                self.build(self.stack[-1], state)
+                (state,) = self.pop_items(1)
+                self.apply_state(self.stack[-1], state)
             case "BINPERSID" if self.persistent is not None:
-                push(self.persistent(*self.take(1)))
+                push(self.persistent(*self.pop_items(1)))
             case _:
                 raise InputError(
                     f"{self.what}: uses the pickle instruction {opcode}, but only plain data is read (nothing"
                     " was run); save the bare state dict and use that file"
                 )
 
-    def take(self, count: int) -> list[Any]:
+    def pop_items(self, count: int) -> list[Any]:
         """Remove the last `count` items."""
         start = len(self.stack) - count
         if start < 0:
@@ -168,11 +168,11 @@ class _Machine:
         del self.stack[start:]
         return taken
 
-    def take_marked(self) -> list[Any]:
+    def pop_marked(self) -> list[Any]:
         """Remove the items above the last mark, and the mark."""
         for depth, item in enumerate(reversed(self.stack)):
             if item is _MARK:
-                return self.take(depth + 1)[1:]
+                return self.pop_items(depth + 1)[1:]
         raise IndexError("no mark")
 
     def extend(self, items: list[Any]) -> None:
@@ -204,7 +204,7 @@ class _Machine:
         self.spend(arguments)
         return function.value(*arguments)
 
-    def build(self, target: Any, state: Any) -> None:
+    def apply_state(self, target: Any, state: Any) -> None:
         """Set the state of an object of ours."""
         # An OrderedDict's own attributes, such as a state dict's _metadata, do not hold weights.
         if type(target) is dict:
@@ -218,4 +218,4 @@ class _Machine:
         """Count the copies that a function of ours may make: of a text, or of items with their objects."""
         for value in values:
             if isinstance(value, Sized):
-                self.room.spend(len(value) * (1 if isinstance(value, (str, bytes)) else 128))
+                self.budget.spend(len(value) * (1 if isinstance(value, (str, bytes)) else 128))

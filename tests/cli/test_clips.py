@@ -113,7 +113,7 @@ def test_processes_share_clips_and_take_over_those_of_a_dead_one(upscale, tmp_pa
     out = tmp_path / "out"
     out.mkdir()
     held = RunFolder(out / "clip1")
-    held.open({}, resume=False, intact=len)
+    held.open({}, resume=False, count_intact=len)
     done = upscale(*sources, "--output-dir", out, "--shard", "0/2")
     assert done.code == 0
     assert names(out) == [".clip1.ldip", "clip0", "clip2", "clip3"]

@@ -146,7 +146,7 @@ def test_steps_whose_files_are_damaged_are_made_again(upscale, images, tmp_path,
 def test_an_output_that_another_process_makes_is_left_to_it(upscale, images, tmp_path):
     out = tmp_path / "out"
     folder = RunFolder(out)
-    folder.open({}, resume=False, intact=len)
+    folder.open({}, resume=False, count_intact=len)
     done = upscale(images, out)
     assert done.code == 2
     assert "another process is making it" in done.complaint

@@ -27,7 +27,7 @@ def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) ->
         features=rng.standard_normal((frames, h, w, 64)).astype(ml_dtypes.bfloat16),
         to_next=rng.standard_normal((frames, h, w, 2)).astype(np.float32),
         to_previous=rng.standard_normal((frames, h, w, 2)).astype(np.float32),
-        keys=np.array(keys, np.int32),
+        key_frames=np.array(keys, np.int32),
         references=np.stack(references),
         candidates=np.arange(len(references), dtype=np.int32).reshape(len(keys), candidates),
         warps=warps,

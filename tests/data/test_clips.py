@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ldip_jax.data.clips import ClipPlan, choose, draw
+from ldip_jax.data.clips import SamplingSpec, choose_frames, draw_sample
+from ldip_jax.data.oriented_crop import OrientedCrop
 from ldip_jax.data.synthetic import SyntheticClips
-from ldip_jax.data.view import View
 from ldip_jax.errors import InputError
 from ldip_jax.ops.imresize import imresize
 from tests.data.footage import Coordinates, psnr, sample_bilinear
@@ -17,7 +17,7 @@ SMALL = (8, 12)
 
 def samples(count, plan, clip=None):
     clip = clip or Coordinates(SMALL)
-    return [draw(plan, clip, np.random.default_rng(seed)) for seed in range(count)]
+    return [draw_sample(plan, clip, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def share(values):
@@ -27,14 +27,14 @@ def share(values):
 
 
 def choices(times, plan, count):
-    return [choose(plan, np.random.default_rng(seed), count) for seed in range(times)]
+    return [choose_frames(plan, np.random.default_rng(seed), count) for seed in range(times)]
 
 
 def test_numbers_of_key_frames_and_references_are_uniform_and_independent():
-    drawn = choices(2000, ClipPlan(), 100)
-    keys = share(len(choice.keys) for choice in drawn)
+    drawn = choices(2000, SamplingSpec(), 100)
+    keys = share(len(choice.key_frames) for choice in drawn)
     counts = share(int(n) for choice in drawn for n in (choice.references >= 0).sum(axis=1))
-    several = [(c.references[:2] >= 0).sum(axis=1) for c in drawn if len(c.keys) > 1]
+    several = [(c.references[:2] >= 0).sum(axis=1) for c in drawn if len(c.key_frames) > 1]
     assert list(keys) == [1, 2, 3]
     assert list(counts) == [1, 2, 3, 4, 5]
     np.testing.assert_allclose(list(keys.values()), 1 / 3, atol=0.04)
@@ -43,10 +43,10 @@ def test_numbers_of_key_frames_and_references_are_uniform_and_independent():
 
 
 def test_references_are_uniform_over_the_clip_and_the_key_frame_may_be_one():
-    drawn = choices(1000, ClipPlan(), 24)
+    drawn = choices(1000, SamplingSpec(), 24)
     places = [int(place) for choice in drawn for place in choice.references[choice.references >= 0]]
     np.testing.assert_allclose(list(share(places).values()), 1 / 24, atol=0.01)
-    own = np.mean([c.first + c.keys[0] in c.references[0] for c in drawn])
+    own = np.mean([c.first + c.key_frames[0] in c.references[0] for c in drawn])
     # Three references on average.
     np.testing.assert_allclose(own, 3 / 24, atol=0.04)
 
@@ -54,19 +54,19 @@ def test_references_are_uniform_over_the_clip_and_the_key_frame_may_be_one():
 def test_the_fewest_references_can_be_set():
     counts = {
         int(n)
-        for choice in choices(100, ClipPlan(references=4, fewest_references=2), 24)
+        for choice in choices(100, SamplingSpec(max_references=4, min_references=2), 24)
         for n in (choice.references >= 0).sum(axis=1)
     }
     assert counts == {2, 3, 4}
 
 
 def test_key_frames_are_uniform_over_the_sub_clip():
-    places = [int(key) for choice in choices(1000, ClipPlan(), 24) for key in choice.keys]
+    places = [int(key) for choice in choices(1000, SamplingSpec(), 24) for key in choice.key_frames]
     np.testing.assert_allclose(list(share(places).values()), 1 / 12, atol=0.02)
 
 
 def test_sub_clips_begin_anywhere_and_time_runs_both_ways():
-    drawn = choices(1000, ClipPlan(frames=6, clip=4), 8)
+    drawn = choices(1000, SamplingSpec(context_frames=6, target_frames=4), 8)
     shown = [c.numbers[c.first : c.first + 4] for c in drawn]
     np.testing.assert_allclose(share(int(n[1] > n[0]) for n in shown)[1], 0.5, atol=0.05)
     # Three places of C_ref, three of C_gt in it.
@@ -75,20 +75,20 @@ def test_sub_clips_begin_anywhere_and_time_runs_both_ways():
 
 
 def test_empty_slots_come_last_and_key_frames_ascend():
-    for sample in samples(50, ClipPlan()):
-        assert (np.diff(sample.keys) > 0).all()
+    for sample in samples(50, SamplingSpec()):
+        assert (np.diff(sample.key_frames) > 0).all()
         filled = sample.candidates >= 0
         assert (filled[:, 0]).all()
         assert (filled[:, :-1] >= filled[:, 1:]).all()
-        assert sample.keys.min() >= 0
-        assert sample.keys.max() < 12
+        assert sample.key_frames.min() >= 0
+        assert sample.key_frames.max() < 12
         assert sample.candidates.max() < len(sample.hr)
 
 
 def test_sub_clip_is_consecutive_and_only_frames_in_use_are_decoded():
     for seed in range(30):
         clip = Coordinates(SMALL, count=100)
-        sample = draw(ClipPlan(), clip, np.random.default_rng(seed))
+        sample = draw_sample(SamplingSpec(), clip, np.random.default_rng(seed))
         numbers = sample.hr[:, 0, 0, 2].astype(int)
         steps = np.diff(numbers[sample.first : sample.first + 12])
         assert np.array_equal(steps, np.full(11, steps[0]))
@@ -101,7 +101,7 @@ def test_sub_clip_is_consecutive_and_only_frames_in_use_are_decoded():
 
 def test_every_orientation_comes_up_and_all_frames_share_it():
     seen = Counter()
-    for sample in samples(160, ClipPlan(frames=4, clip=1, key_frames=1)):
+    for sample in samples(160, SamplingSpec(context_frames=4, target_frames=1, max_key_frames=1)):
         red, green, _ = np.moveaxis(sample.hr, -1, 0).astype(int)
         assert (red == red[:1]).all()
         assert (green == green[:1]).all()
@@ -113,7 +113,7 @@ def test_every_orientation_comes_up_and_all_frames_share_it():
 
 
 def test_nothing_moves_without_augmentation():
-    for sample in samples(10, ClipPlan(augment=False)):
+    for sample in samples(10, SamplingSpec(augment=False)):
         assert sample.hr[0, 0, 0, :2].tolist() == [0, 0]
         assert sample.hr[0, -1, -1, :2].tolist() == [11, 7]
 
@@ -122,7 +122,9 @@ def test_nothing_moves_without_augmentation():
 def test_lr_is_the_reduction_of_the_frames_and_sizes_agree(scale):
     scales = []
     for sample in samples(
-        40, ClipPlan(frames=3, clip=2, key_frames=1, references=1, scale=scale), Coordinates()
+        40,
+        SamplingSpec(context_frames=3, target_frames=2, max_key_frames=1, max_references=1, scale=scale),
+        Coordinates(),
     ):
         (H, W), (h, w) = sample.hr.shape[1:3], sample.lr.shape[1:3]
         assert sample.scale == (H / h, W / w)
@@ -138,7 +140,9 @@ def test_lr_is_the_reduction_of_the_frames_and_sizes_agree(scale):
 
 
 def test_lr_of_a_crop_is_the_crop_of_the_lr():
-    sample = draw(ClipPlan(augment=False), SyntheticClips((96, 128), 12)[0], np.random.default_rng(1))
+    sample = draw_sample(
+        SamplingSpec(augment=False), SyntheticClips((96, 128), 12)[0], np.random.default_rng(1)
+    )
     # Four LR pixels from the crop's edge the mirrored borders no longer tell.
     crop = imresize(sample.hr[0, 16:80, 32:112], 0.25)
     np.testing.assert_array_equal(crop[4:-4, 4:-4], sample.lr[0, 4:20, 8:28][4:-4, 4:-4])
@@ -147,14 +151,16 @@ def test_lr_of_a_crop_is_the_crop_of_the_lr():
 def test_frames_that_the_scale_does_not_divide_are_cut_at_random_places():
     corners = {
         tuple(s.hr[0, :, :, :2].reshape(-1, 2).min(axis=0))
-        for s in samples(60, ClipPlan(frames=2, clip=1, key_frames=1), Coordinates((10, 14)))
+        for s in samples(
+            60, SamplingSpec(context_frames=2, target_frames=1, max_key_frames=1), Coordinates((10, 14))
+        )
     }
     assert corners == {(x, y) for x in range(3) for y in range(3)}
 
 
 @pytest.mark.parametrize("turn", range(8))
 def test_views_turn_pixels_and_places_alike(turn, rng):
-    view = View(3, 5, 16, 20, bool(turn & 4), bool(turn & 2), bool(turn & 1))
+    view = OrientedCrop(3, 5, 16, 20, bool(turn & 4), bool(turn & 2), bool(turn & 1))
     frame = Coordinates((24, 36)).frame(0).astype(np.float64)
     seen = view.pixels(frame)
     assert seen.shape[:2] == view.size
@@ -166,15 +172,15 @@ def test_views_turn_pixels_and_places_alike(turn, rng):
 
 def test_exact_warps_flows_and_confidence_follow_the_augmentation():
     clip = SyntheticClips((64, 96), 10, seed=3)[1]
-    plan = ClipPlan(frames=10, clip=4, key_frames=2, references=2)
+    plan = SamplingSpec(context_frames=10, target_frames=4, max_key_frames=2, max_references=2)
     gains, flow_gains = [], []
     for seed in range(8):
-        sample = draw(plan, clip, np.random.default_rng(seed))
+        sample = draw_sample(plan, clip, np.random.default_rng(seed))
         assert sample.warps is not None
         assert sample.confidence is not None
         assert sample.flows is not None
         for key, slot in zip(*np.nonzero(sample.candidates >= 0), strict=True):
-            frame = sample.hr[sample.first + sample.keys[key]]
+            frame = sample.hr[sample.first + sample.key_frames[key]]
             reference = sample.hr[sample.candidates[key, slot]]
             shown = sample.confidence[key, slot, ..., 0] == 1
             assert shown.mean() > 0.5
@@ -195,7 +201,9 @@ def test_exact_warps_flows_and_confidence_follow_the_augmentation():
 
 def test_a_key_frame_matches_itself_everywhere():
     clip = SyntheticClips((32, 48), 1)[0]
-    sample = draw(ClipPlan(frames=1, clip=1, key_frames=1), clip, np.random.default_rng(0))
+    sample = draw_sample(
+        SamplingSpec(context_frames=1, target_frames=1, max_key_frames=1), clip, np.random.default_rng(0)
+    )
     assert sample.warps is not None
     assert sample.confidence is not None
     x, y = np.meshgrid(np.arange(sample.hr.shape[2]), np.arange(sample.hr.shape[1]))
@@ -210,23 +218,23 @@ def test_a_key_frame_matches_itself_everywhere():
 
 
 def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
-    sample = draw(ClipPlan(), Coordinates(SMALL, count=12), np.random.default_rng(0))
+    sample = draw_sample(SamplingSpec(), Coordinates(SMALL, count=12), np.random.default_rng(0))
     assert sample.first == 0
     with pytest.raises(InputError, match=r"brief: has 11 frames, fewer than the 12"):
-        draw(ClipPlan(), Coordinates(SMALL, count=11, name="brief"), np.random.default_rng(0))
+        draw_sample(SamplingSpec(), Coordinates(SMALL, count=11, name="brief"), np.random.default_rng(0))
     with pytest.raises(InputError, match="tiny: is too small"):
-        draw(ClipPlan(), Coordinates((3, 12), name="tiny"), np.random.default_rng(0))
+        draw_sample(SamplingSpec(), Coordinates((3, 12), name="tiny"), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"clip": 25},
-        {"clip": 0},
-        {"key_frames": 0},
-        {"key_frames": 13},
-        {"references": -1},
-        {"fewest_references": 6},
+        {"target_frames": 25},
+        {"target_frames": 0},
+        {"max_key_frames": 0},
+        {"max_key_frames": 13},
+        {"max_references": -1},
+        {"min_references": 6},
         {"scale": (0.5, 4.0)},
         {"scale": (4.5, 1.5)},
         {"scale": (4.0, 9.0)},
@@ -234,14 +242,14 @@ def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
 )
 def test_plans_that_make_no_sense_are_refused(wrong):
     with pytest.raises(InputError, match="choose"):
-        ClipPlan(**wrong)
+        SamplingSpec(**wrong)
 
 
 def test_same_seed_same_sample():
     clip = SyntheticClips((32, 48), 8)[2]
-    plan = ClipPlan(frames=8, clip=4, scale=(1.5, 4.5))
-    first, second = (draw(plan, clip, np.random.default_rng(5)) for _ in range(2))
-    other = draw(plan, clip, np.random.default_rng(6))
+    plan = SamplingSpec(context_frames=8, target_frames=4, scale=(1.5, 4.5))
+    first, second = (draw_sample(plan, clip, np.random.default_rng(5)) for _ in range(2))
+    other = draw_sample(plan, clip, np.random.default_rng(6))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     assert other.hr.shape != first.hr.shape or (other.hr != first.hr).any()

@@ -6,12 +6,23 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ldip_jax.data.crops import Box, CropPlan, RecordCrop, crop, cut, matched_share, place_crop, stack
+from ldip_jax.data.crops import (
+    CropBox,
+    CropSpec,
+    RecordCropper,
+    cut_sample,
+    draw_crop,
+    matched_share,
+    place_crop,
+    stack,
+)
 from ldip_jax.data.records import save_record
 from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
 
-PLAN = CropPlan(frames=3, hr=32, window=40, jitter=4, keys=2, references=3)
+PLAN = CropSpec(
+    target_frames=3, hr_side=32, reference_side=40, window_jitter=4, max_key_frames=2, max_references=3
+)
 
 
 @pytest.fixture
@@ -21,7 +32,7 @@ def record(rng):
 
 def draws(record, plan, count, other=None):
     elsewhere = pictures_of(other or record)
-    return [crop(record, elsewhere, np.random.default_rng(i), plan) for i in range(count)]
+    return [draw_crop(record, elsewhere, np.random.default_rng(i), plan) for i in range(count)]
 
 
 def find(haystack, needle):
@@ -105,7 +116,7 @@ def test_what_has_been_drawn_is_used_as_a_whole(record):
         rng = np.random.default_rng(seed)
         plan = replace(PLAN, frames=5)
         place = place_crop(record, rng, plan, plan.sides(4.0), partial(matched_share, record))
-        sample = cut(record, place, pictures_of(record), rng, plan)
+        sample = cut_sample(record, place, pictures_of(record), rng, plan)
         filled = dict(zip(sample.key_index.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
         assert filled == {1: 3, 3: 2}
 
@@ -116,14 +127,14 @@ def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
     for file, clip, value in zip(files, ("a", "a", "b"), (10, 10, 200), strict=True):
         plain = np.full_like(record.references, value)
         save_record(file, record._replace(references=plain), {"clip": clip})
-    make = RecordCrop.of(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
+    make = RecordCropper.from_files(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
     values = set()
     for seed in range(30):
         sample = make(files[0], np.random.default_rng(seed))
         values |= set(np.unique(sample.images[sample.valid > 0][:, 0, 0]).tolist())
     # Black ones, those that are its own moved or blurred, and the other clip's.
     assert values == {0, 10, 200}
-    values = {int(make._other(files[2], np.random.default_rng(seed))[0, 0, 0]) for seed in range(9)}
+    values = {int(make._unrelated_image(files[2], np.random.default_rng(seed))[0, 0, 0]) for seed in range(9)}
     assert values == {10}
 
 
@@ -205,22 +216,22 @@ def test_a_place_is_judged_by_the_references_that_are_there(rng, monkeypatch, co
     sure[0, 3] = confidence
     record = record._replace(candidates=candidates, confidence=sure)
     tried = []
-    monkeypatch.setattr("ldip_jax.data.crops.Box", lambda *box: tried.append(box) or Box(*box))
+    monkeypatch.setattr("ldip_jax.data.crops.CropBox", lambda *box: tried.append(box) or CropBox(*box))
     for seed in range(5):
         tried.clear()
-        crop(record, pictures_of(record), np.random.default_rng(seed), PLAN)
+        draw_crop(record, pictures_of(record), np.random.default_rng(seed), PLAN)
         assert len(tried) == tries
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.3, 3.7, 4.5])
 def test_sides_of_any_scale(rng, scale):
-    assert CropPlan(hr=0, lr=64).sides(scale)[0] % 32 == 0
-    assert 64 * scale - 32 < CropPlan(hr=0, lr=64).sides(scale)[0] <= 64 * scale
-    hr, lr = CropPlan(hr=256).sides(scale)
+    assert CropSpec(hr_side=0, lr_side=64).sides(scale)[0] % 32 == 0
+    assert 64 * scale - 32 < CropSpec(hr_side=0, lr_side=64).sides(scale)[0] <= 64 * scale
+    hr, lr = CropSpec(hr_side=256).sides(scale)
     assert lr in (64, 96, 128, 192)
     assert hr <= lr * scale <= 1.5 * hr + 1e-6
     record = made_up(rng, size=(24, 24), scale=scale)
-    sample = crop(record, pictures_of(record), rng, replace(PLAN, hr=0, lr=22))
+    sample = draw_crop(record, pictures_of(record), rng, replace(PLAN, hr=0, lr=22))
     last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
     assert (sample.origin > -0.5).all()
     assert (last < 21.5).all()
@@ -235,7 +246,7 @@ def test_without_references_there_are_no_key_frames(record):
 
 def test_a_batch_keeps_the_slots_it_needs(record):
     samples = draws(record, PLAN, 3)
-    k, n = PLAN.keys, PLAN.references
+    k, n = PLAN.max_key_frames, PLAN.max_references
     batch = stack(samples, (k, n))
     assert batch.valid.shape == (3, k, n)
     assert batch.valid.sum() == sum(s.valid.sum() for s in samples)
@@ -256,7 +267,7 @@ def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, plan, message)
     path = tmp_path / "a.safetensors"
     save_record(path, record, {})
     with pytest.raises(InputError, match=message):
-        RecordCrop.of([path], plan)(path, rng)
+        RecordCropper.from_files([path], plan)(path, rng)
 
 
 def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_path):
@@ -267,10 +278,10 @@ def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_pat
         save_record(
             files[-1], kind._replace(to_next=kind.features[..., :2], to_previous=kind.features[..., :2]), {}
         )
-    crops = RecordCrop.of(files, replace(PLAN, hr=0, lr=8))
+    crops = RecordCropper.from_files(files, replace(PLAN, hr=0, lr=8))
     drawn = set()
     for _ in range(20):
-        common = crops.common(1, rng)
+        common = crops.draw_batch_settings(1, rng)
         sides = common[0]
         samples = [crops(file, rng, common) for file in files]
         assert {(sample.hr.shape[1], sample.lr.shape[1]) for sample in samples} == {sides}

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from configs.common import base
-from ldip_jax.data.clips import ClipPlan, draw
-from ldip_jax.data.crops import CropPlan, crop
-from ldip_jax.data.damage import InputPlan, JitterPlan
-from ldip_jax.data.datasets import clip_plan
+from ldip_jax.data.clips import SamplingSpec, draw_sample
+from ldip_jax.data.crops import CropSpec, draw_crop
+from ldip_jax.data.damage import InputDamageConfig, ReferenceJitterConfig
+from ldip_jax.data.datasets import sampling_spec
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
 from tests.data.footage import Coordinates, psnr
 from tests.data.record import made_up, pictures_of
 
-PLAN = ClipPlan(frames=8, clip=3, key_frames=2, references=2)
-ALL = InputPlan(noise=1.0, jpeg=1.0, h264=1.0)
-EACH = [replace(InputPlan(), **{kind: 1.0}) for kind in ("noise", "jpeg", "h264")]
+PLAN = SamplingSpec(context_frames=8, target_frames=3, max_key_frames=2, max_references=2)
+ALL = InputDamageConfig(noise=1.0, jpeg=1.0, h264=1.0)
+EACH = [replace(InputDamageConfig(), **{kind: 1.0}) for kind in ("noise", "jpeg", "h264")]
 
 
 def sample(plan, seed=0, size=(72, 100)):
     clips = SyntheticClips(size, 12)
-    return draw(plan, clips[seed], np.random.default_rng(seed))
+    return draw_sample(plan, clips[seed], np.random.default_rng(seed))
 
 
 def assert_same_but(a, b, *fields):
@@ -32,11 +32,11 @@ def assert_same_but(a, b, *fields):
 
 
 def test_plans_do_the_same_as_those_without_damage_by_default():
-    plan = clip_plan(base().data)
-    assert (plan.input, plan.jitter) == (InputPlan(), JitterPlan())
-    assert not InputPlan().active
+    plan = sampling_spec(base().data)
+    assert (plan.input, plan.jitter) == (InputDamageConfig(), ReferenceJitterConfig())
+    assert not InputDamageConfig().active
     rng = np.random.default_rng(3)
-    draw(PLAN, SyntheticClips((72, 100), 12)[0], rng)
+    draw_sample(PLAN, SyntheticClips((72, 100), 12)[0], rng)
     # So many numbers are drawn as ever: what comes after is the same, too.
     assert rng.integers(2**31) == 1_028_754_829
     assert (sample(PLAN).damage, sample(PLAN).references) == ("", None)
@@ -57,24 +57,24 @@ def test_only_lr_frames_are_damaged_and_the_same_each_time(damage):
 def test_quality_falls_with_the_rate_factor():
     quality = []
     for crf in (15.0, 25.0, 35.0):
-        plan = replace(PLAN, input=InputPlan(h264=1.0, crf=(crf, crf)))
+        plan = replace(PLAN, input=InputDamageConfig(h264=1.0, crf=(crf, crf)))
         quality.append(np.mean([psnr(sample(PLAN, seed).lr, sample(plan, seed).lr) for seed in range(3)]))
     assert quality[0] > quality[1] + 1 > quality[2] + 2
 
 
 def test_all_of_a_clip_is_encoded_whatever_is_used_of_it():
     clip = Coordinates((24, 36), count=8)
-    plan = ClipPlan(frames=8, clip=2, key_frames=1, references=0, augment=False)
-    draw(plan, clip, np.random.default_rng(0))
+    plan = SamplingSpec(context_frames=8, target_frames=2, max_key_frames=1, max_references=0, augment=False)
+    draw_sample(plan, clip, np.random.default_rng(0))
     assert len(clip.decoded) == 2
     clip.decoded.clear()
-    draw(replace(plan, input=InputPlan(h264=1.0)), clip, np.random.default_rng(0))
+    draw_sample(replace(plan, input=InputDamageConfig(h264=1.0)), clip, np.random.default_rng(0))
     assert sorted(clip.decoded) == list(range(8))
 
 
 def test_shares_and_ranges_are_those_of_the_plan():
-    plan = InputPlan(noise=0.2, jpeg=0.5, h264=0.8)
-    drawn = [plan.draw(np.random.default_rng(seed)) for seed in range(500)]
+    plan = InputDamageConfig(noise=0.2, jpeg=0.5, h264=0.8)
+    drawn = [plan.draw_damage(np.random.default_rng(seed)) for seed in range(500)]
     for name, wanted in (("sigma", 0.2), ("quality", 0.5), ("crf", 0.8)):
         np.testing.assert_allclose(np.mean([getattr(d, name) is not None for d in drawn]), wanted, atol=0.06)
     crf = np.array([d.crf for d in drawn if d.crf is not None])
@@ -86,7 +86,7 @@ def test_shares_and_ranges_are_those_of_the_plan():
 
 
 def test_references_are_jittered_and_nothing_else_is():
-    plan = replace(PLAN, jitter=JitterPlan(share=1.0))
+    plan = replace(PLAN, jitter=ReferenceJitterConfig(share=1.0))
     changed = 0
     for seed in range(4):
         clean, jittered = sample(PLAN, seed), sample(plan, seed)
@@ -105,7 +105,7 @@ def test_references_are_jittered_and_nothing_else_is():
 
 def test_the_share_of_jittered_references():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    plan = JitterPlan(share=0.4)
+    plan = ReferenceJitterConfig(share=0.4)
     changed = [(plan(image, np.random.default_rng(seed)) != image).any() for seed in range(400)]
     # One of 16 that are drawn has none of the four.
     np.testing.assert_allclose(np.mean(changed), 0.4 * 15 / 16, atol=0.08)
@@ -114,12 +114,12 @@ def test_the_share_of_jittered_references():
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: InputPlan(h264=1.5), "input.h264=1.5"),
-        (lambda: InputPlan(noise=-0.1), "input.noise=-0.1"),
-        (lambda: InputPlan(crf=(35.0, 15.0)), "input.crf=(35.0, 15.0)"),
-        (lambda: InputPlan(quality=(0.0, 90.0)), "input.quality"),
-        (lambda: JitterPlan(share=2.0), "reference_jitter.share=2.0"),
-        (lambda: JitterPlan(blur=-1.0), "reference_jitter.blur=-1.0"),
+        (lambda: InputDamageConfig(h264=1.5), "input.h264=1.5"),
+        (lambda: InputDamageConfig(noise=-0.1), "input.noise=-0.1"),
+        (lambda: InputDamageConfig(crf=(35.0, 15.0)), "input.crf=(35.0, 15.0)"),
+        (lambda: InputDamageConfig(quality=(0.0, 90.0)), "input.quality"),
+        (lambda: ReferenceJitterConfig(share=2.0), "reference_jitter.share=2.0"),
+        (lambda: ReferenceJitterConfig(blur=-1.0), "reference_jitter.blur=-1.0"),
     ],
 )
 def test_numbers_that_make_no_sense(make, field):
@@ -134,13 +134,21 @@ def test_own_frames_are_the_lr_frames_of_a_damaged_clip(rng):
     record = made_up(rng, size=(24, 28))
     y, x = np.mgrid[:24, :28]
     low = np.stack([x * 8, y * 8, x * 0 + 77], axis=-1).astype(np.uint8)
-    record = record._replace(low_references=np.stack([low] * len(record.references)))
-    plan = CropPlan(frames=3, hr=32, window=48, jitter=4, keys=2, references=3, self_references=1.0)
+    record = record._replace(lr_references=np.stack([low] * len(record.references)))
+    plan = CropSpec(
+        target_frames=3,
+        hr_side=32,
+        reference_side=48,
+        window_jitter=4,
+        max_key_frames=2,
+        max_references=3,
+        self_references=1.0,
+    )
     seen = 0
     for seed in range(6):
-        drawn = crop(record, pictures_of(record), np.random.default_rng(seed), plan)
-        plain = crop(
-            record._replace(low_references=None), pictures_of(record), np.random.default_rng(seed), plan
+        drawn = draw_crop(record, pictures_of(record), np.random.default_rng(seed), plan)
+        plain = draw_crop(
+            record._replace(lr_references=None), pictures_of(record), np.random.default_rng(seed), plan
         )
         for k, n in zip(*np.nonzero(drawn.valid), strict=True):
             h, w = drawn.sizes[k, n]

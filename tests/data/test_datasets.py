@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ldip_jax.data.clips import choose
+from ldip_jax.data.clips import choose_frames
 from ldip_jax.data.config import DataConfig
-from ldip_jax.data.datasets import clip_plan, open_clips
+from ldip_jax.data.datasets import open_clips, sampling_spec
 from ldip_jax.data.packing import prepare
 from ldip_jax.errors import InputError
 from ldip_jax.media.images import write_png
@@ -25,15 +25,15 @@ def listing(tmp_path):
 
 
 def test_plans_come_from_the_config():
-    plan = clip_plan(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
-    assert (plan.frames, plan.clip, plan.scale, plan.augment) == (8, 4, (1.5, 4.5), False)
+    plan = sampling_spec(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
+    assert (plan.context_frames, plan.target_frames, plan.scale, plan.augment) == (8, 4, (1.5, 4.5), False)
     # Out of records, crops draw how many there are: it must not be drawn twice.
     for seed in range(20):
-        choice = choose(clip_plan(config(), spare=True), np.random.default_rng(seed), 24)
+        choice = choose_frames(sampling_spec(config(), for_records=True), np.random.default_rng(seed), 24)
         assert choice.references.shape == (3, 5)
         assert choice.references.min() >= 0
     with pytest.raises(InputError, match=r"data\.clip is 12; choose from 1 to data\.frames, 8"):
-        clip_plan(config(frames=8))
+        sampling_spec(config(frames=8))
 
 
 def test_synthetic_clips_need_nothing_but_a_size():

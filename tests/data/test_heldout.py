@@ -14,8 +14,8 @@ from PIL import Image
 from ldip_jax.data.codecs import jpeg
 from ldip_jax.data.fingerprints import fingerprints, frame_hash, shows_the_same
 from ldip_jax.data.folders import find_clips
-from ldip_jax.data.heldout import HeldOut, main, read_heldout, refuse_held_out, why_held_out
-from ldip_jax.data.packing import NOTHING, prepare
+from ldip_jax.data.heldout import HeldOutClip, held_out_reason, main, read_heldout, refuse_held_out
+from ldip_jax.data.packing import NO_HELD_OUT_CLIPS, prepare
 from ldip_jax.data.prepared import PreparedClips
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
@@ -23,8 +23,8 @@ from ldip_jax.media.images import write_png
 from tests.media.make import make_video
 
 ROOT = Path(__file__).parents[2]
-WALK = [HeldOut("walk", "a test set", "Vid4")]
-OLD = [HeldOut("walk", "a test set")]
+WALK = [HeldOutClip("walk", "a test set", "Vid4")]
+OLD = [HeldOutClip("walk", "a test set")]
 
 
 def frames_of(seed, count=8, size=(120, 160)):
@@ -52,30 +52,30 @@ def fingerprint_of(source):
 
 @pytest.mark.parametrize("name", ["Vid4/walk", "vid4/GT/Walk", "old/vid4/walk.mp4@0-99", "Vid4/walk/truth"])
 def test_a_name_counts_in_its_data_set(name):
-    assert why_held_out(name, WALK, "") == "a test set"
+    assert held_out_reason(name, WALK, "") == "a test set"
     place, _, rest = name.partition("/")
-    assert why_held_out(rest, WALK, "", place) == "a test set"
+    assert held_out_reason(rest, WALK, "", place) == "a test set"
 
 
 @pytest.mark.parametrize(
     "name", ["holiday/walk.mp4", "walk", "walk/Vid4x", "Vid4/sidewalk", "Vid4/walk@home"]
 )
 def test_the_same_name_elsewhere_does_not(name):
-    assert why_held_out(name, WALK, "") is None
+    assert held_out_reason(name, WALK, "") is None
 
 
 @pytest.mark.parametrize("name", ["walk", "Walk", "Vid4/walk", "walk.mp4@0-99", "walk@8-9", "walk/a"])
 def test_entries_of_old_lists_and_clips_of_old_data_are_recognised_by_name(name):
     for heldout, known in ((OLD, None), (OLD, ""), (WALK, None)):
-        assert why_held_out(name, heldout, known) == "a test set"
+        assert held_out_reason(name, heldout, known) == "a test set"
 
 
 @pytest.mark.parametrize("name", ["walking", "walk2", "sidewalk/001", "a walk.mp4", "walk@home.mp4"])
 def test_other_names_are_not(name):
     for heldout, known in ((OLD, None), (OLD, ""), (WALK, None)):
-        assert why_held_out(name, heldout, known) is None
+        assert held_out_reason(name, heldout, known) is None
     # A folder above the source is not part of the clip's name.
-    assert why_held_out(name, OLD, "", "walk") is None
+    assert held_out_reason(name, OLD, "", "walk") is None
 
 
 def test_frames_are_recognised_after_scaling_and_coding_and_others_are_not():
@@ -98,7 +98,7 @@ def test_frames_are_recognised_after_scaling_and_coding_and_others_are_not():
 def test_plain_frames_are_not_compared():
     assert frame_hash(np.full((40, 60, 3), 90, np.uint8)) is None
     assert not shows_the_same("", "")
-    assert why_held_out("a", [HeldOut("b", "why", "c")], "") is None
+    assert held_out_reason("a", [HeldOutClip("b", "why", "c")], "") is None
 
 
 def test_a_video_in_parts_has_the_fingerprints_of_its_frames(tmp_path):
@@ -161,7 +161,7 @@ def test_without_a_file_the_list_of_the_package_is_used(source, tmp_path, monkey
     write_frames(source / "Vid4" / "walk", frames_of(4))
     prepare("video_folder", source, tmp_path / "out")
     assert PreparedClips("video_folder", tmp_path / "out", "heldout").names == ["Vid4/walk"]
-    prepare("video_folder", source, tmp_path / "all", heldout=NOTHING)
+    prepare("video_folder", source, tmp_path / "all", heldout=NO_HELD_OUT_CLIPS)
     assert len(PreparedClips("video_folder", tmp_path / "all")) == 4
     # A file in the current folder replaces it.
     (tmp_path / "configs").mkdir()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.data.numbers import draw_numbers
+from ldip_jax.data.batch_counts import draw_counts
 
 
 @pytest.mark.parametrize(
@@ -13,13 +13,13 @@ def test_every_number_is_as_frequent_as_any_other_in_two_sizes(keys, references)
     rng = np.random.default_rng(0)
     sizes, counts = set(), np.zeros((2, 8))
     for _ in range(4000):
-        numbers = draw_numbers(rng, keys, references)
+        numbers = draw_counts(rng, keys, references)
         sizes.add(numbers.slots)
-        for i, (low, high) in enumerate((numbers.keys, numbers.references)):
+        for i, (low, high) in enumerate((numbers.key_frames, numbers.references)):
             assert high <= numbers.slots[i]
             counts[i, low : high + 1] += 1.0 / (high - low + 1)
     assert len(sizes) <= 2
     for i, (low, high) in enumerate((keys, references)):
         assert not np.delete(counts[i], np.arange(low, high + 1)).any()
         np.testing.assert_allclose(counts[i, low : high + 1] / 4000, 1.0 / (high - low + 1), atol=0.025)
-    assert draw_numbers(rng, keys, references, large=True).slots == (keys[1], references[1])
+    assert draw_counts(rng, keys, references, large=True).slots == (keys[1], references[1])

@@ -11,7 +11,7 @@ import pytest
 
 from ldip_jax.cli.main import main
 from ldip_jax.data import builders, folders, prepared
-from ldip_jax.data.clips import ClipPlan, draw
+from ldip_jax.data.clips import SamplingSpec, draw_sample
 from ldip_jax.data.folders import find_clips, find_reds, find_udm10, find_vid4, find_vimeo90k
 from ldip_jax.data.packing import prepare
 from ldip_jax.data.prepared import PreparedClips
@@ -70,7 +70,9 @@ def test_packed_frames_are_those_of_the_source(source, heldout, tmp_path):
         np.testing.assert_array_equal(reader[0].frame(0), picture(0))
     assert PreparedClips("video_folder", tmp_path / "out", "heldout").names == ["walk"]
     assert PreparedClips("video_folder", tmp_path / "out", "heldout+train").names[0] == "walk"
-    sample = draw(ClipPlan(frames=4, clip=2, key_frames=1), clips[0], np.random.default_rng(0))
+    sample = draw_sample(
+        SamplingSpec(context_frames=4, target_frames=2, max_key_frames=1), clips[0], np.random.default_rng(0)
+    )
     assert sample.hr.shape[1] in (32, 48)
     assert "tensorflow" not in sys.modules
     # Nothing but the data set is left.
@@ -135,7 +137,7 @@ def test_prepared_again_only_when_the_files_are_others(source, tmp_path, capsys)
 
 
 def test_videos_are_cut_into_shots_and_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "LONGEST", 4)
+    monkeypatch.setattr(folders, "MAX_SHOT_FRAMES", 4)
     monkeypatch.setattr(builders, "_SHARD_BYTES", 1)
     root = tmp_path / "source"
     root.mkdir()
@@ -152,8 +154,8 @@ def test_videos_are_cut_into_shots_and_pieces(tmp_path, monkeypatch):
         for number in range(clip.count):
             np.testing.assert_array_equal(clip.frame(number), expected[first + number])
     with pytest.raises(InputError, match="no clip of train has 5 frames"):
-        PreparedClips("video_folder", tmp_path / "out", fewest_frames=5)
-    assert PreparedClips("video_folder", tmp_path / "out", fewest_frames=4).names == ["film.mkv@7-10"]
+        PreparedClips("video_folder", tmp_path / "out", min_frames=5)
+    assert PreparedClips("video_folder", tmp_path / "out", min_frames=4).names == ["film.mkv@7-10"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import safetensors.numpy
 
 from ldip_jax.data import records
-from ldip_jax.data.crops import CropPlan, crop
+from ldip_jax.data.crops import CropSpec, draw_crop
 from ldip_jax.data.records import load_record, open_record, record_files, record_provenance, save_record
 from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
@@ -42,33 +42,40 @@ def test_what_is_no_record_is_named(rng, tmp_path):
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_crop_reads_only_its_own_part_of_a_record(rng, tmp_path, monkeypatch, damaged):
     whole = made_up(rng, size=(96, 128), frames=6, candidates=2)
-    size, keys = whole.hr.shape[1:3], len(whole.keys)
+    size, keys = whole.hr.shape[1:3], len(whole.key_frames)
     whole = whole._replace(
         route_warps=rng.uniform(-9, 500, (6, keys, *size, 2)).astype(np.float32),
-        route_sure=rng.random((6, keys, *size, 1), np.float32),
-        low_references=whole.lr[:4] if damaged else None,
+        route_confidence=rng.random((6, keys, *size, 1), np.float32),
+        lr_references=whole.lr[:4] if damaged else None,
     )
     path = tmp_path / "a.safetensors"
     save_record(path, whole, {})
     read = []
-    index = records._Stored.__getitem__
+    index = records._LazyArray.__getitem__
 
     def counted(stored, where):
         found = index(stored, where)
         read.append(found.nbytes)
         return found
 
-    monkeypatch.setattr(records._Stored, "__getitem__", counted)
-    plan = CropPlan(
-        frames=3, hr=64, window=64, jitter=8, keys=2, references=2, self_references=0.5, routes=True
+    monkeypatch.setattr(records._LazyArray, "__getitem__", counted)
+    plan = CropSpec(
+        target_frames=3,
+        hr_side=64,
+        reference_side=64,
+        window_jitter=8,
+        max_key_frames=2,
+        max_references=2,
+        self_references=0.5,
+        routes=True,
     )
     record = load_record(path)
     for seed in range(4):
         del read[:]
-        want = crop(record, pictures_of(record), np.random.default_rng(seed), plan)
+        want = draw_crop(record, pictures_of(record), np.random.default_rng(seed), plan)
         assert not read
         with open_record(path) as opened:
-            got = crop(opened, pictures_of(record), np.random.default_rng(seed), plan)
+            got = draw_crop(opened, pictures_of(record), np.random.default_rng(seed), plan)
         for name, a, b in zip(want._fields, want, got, strict=True):
             np.testing.assert_array_equal(b, a, err_msg=name)
         assert sum(read) < 0.06 * path.stat().st_size

@@ -6,8 +6,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from ldip_jax.data.clips import ClipPlan, ClipSample, draw
-from ldip_jax.data.source import Stream
+from ldip_jax.data.clips import ClipSample, SamplingSpec, draw_sample
+from ldip_jax.data.source import SampleStream
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
 
@@ -23,7 +23,7 @@ ITEMS = [f"clip{number}" for number in range(7)]
 
 
 def stream(items=ITEMS, **options):
-    return Stream(items, tagged, **{"seed": 3, "batch_size": 4, **options})
+    return SampleStream(items, tagged, **{"seed": 3, "batch_size": 4, **options})
 
 
 def take(stream, batches):
@@ -96,11 +96,11 @@ def test_workers_change_nothing_and_hand_faults_on():
 
 
 def test_clip_samples_of_synthetic_scenes():
-    plan = ClipPlan(frames=4, clip=2, key_frames=2, references=2)
+    plan = SamplingSpec(context_frames=4, target_frames=2, max_key_frames=2, max_references=2)
     clips = SyntheticClips((32, 48), 6, scenes=3)
 
     def batches(**options) -> list[list[ClipSample]]:
-        return take(Stream(clips, partial(draw, plan), seed=0, batch_size=2, **options), 2)
+        return take(SampleStream(clips, partial(draw_sample, plan), seed=0, batch_size=2, **options), 2)
 
     for a, b in zip(chain(*batches()), chain(*batches()), strict=True):
         assert a.name == b.name

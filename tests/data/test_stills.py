@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.data import synthetic
-from ldip_jax.data.stills import StillClips, move_over
+from ldip_jax.data.camera_moves import CameraMoveClips, draw_camera_move
 from ldip_jax.data.synthetic import corners
 from ldip_jax.errors import InputError
 from ldip_jax.media.images import write_png
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 def test_moves_stay_on_the_still_and_are_as_sharp_as_pixels_allow(still):
     size, steps = (40, 60), []
     for seed in range(40):
-        poses = move_over(np.random.default_rng(seed), still, size, 12)
+        poses = draw_camera_move(np.random.default_rng(seed), still, size, 12)
         seen = corners(size, poses)
         assert seen.min() >= 3
         assert (seen <= np.array(still[::-1]) - 1 - 3 + 1e-9).all()
@@ -36,7 +36,7 @@ def test_moves_stay_on_the_still_and_are_as_sharp_as_pixels_allow(still):
 
 
 def test_frames_correspond(folder):
-    clip = StillClips(folder, (40, 60), 12, moves=3)[4]
+    clip = CameraMoveClips(folder, (40, 60), 12, moves=3)[4]
     assert clip.name == "deep/a.png move 1"
     grid = np.moveaxis(np.mgrid[:60, :40], 0, -1).swapaxes(0, 1).astype(np.float64)
     there, shows = clip.correspond(0, 11, grid)
@@ -47,19 +47,19 @@ def test_frames_correspond(folder):
 
 
 def test_every_image_and_move_comes_up_and_all_differ(folder):
-    clips = StillClips(folder, (40, 60), 2, moves=3)
+    clips = CameraMoveClips(folder, (40, 60), 2, moves=3)
     assert clips.names == ["b.png", "deep/a.png"]
     assert len(clips) == 6
     assert len({clips[index].frame(0).tobytes() for index in range(6)}) == 6
-    again = StillClips(folder, (40, 60), 2, moves=3)[5].frame(1)
+    again = CameraMoveClips(folder, (40, 60), 2, moves=3)[5].frame(1)
     np.testing.assert_array_equal(again, clips[5].frame(1))
 
 
 def test_folders_that_cannot_serve_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"b\.png: 220x150 is too small for a camera of 220x150"):
-        StillClips(folder, (150, 220))
+        CameraMoveClips(folder, (150, 220))
     with pytest.raises(InputError, match="no such folder"):
-        StillClips(folder / "none", (40, 60))
+        CameraMoveClips(folder / "none", (40, 60))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no images"):
-        StillClips(tmp_path / "empty", (40, 60))
+        CameraMoveClips(tmp_path / "empty", (40, 60))

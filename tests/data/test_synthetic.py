@@ -26,7 +26,7 @@ def test_frames_show_the_picture_where_the_pose_says(zoom):
     )
     layer = Layer(ramp, None, layer_poses)
     frame = LayeredClip("ramp", SIZE, [layer]).frame(0)
-    places = layer.place(0, grid(SIZE))
+    places = layer.to_picture(0, grid(SIZE))
     np.testing.assert_allclose(frame[..., :2], places, atol=1.0)
     # Rounding down shifts both ramps alike, a wrong place one up and one down.
     falling = LayeredClip("falling", SIZE, [Layer(255 - ramp, None, layer_poses)]).frame(0)

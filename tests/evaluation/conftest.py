@@ -98,5 +98,5 @@ def calls(monkeypatch):
         made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
         return {"frames": rows, "key_frames": [], "references": {}, "seconds": 1.0}
 
-    monkeypatch.setattr(runner, "run_unit", stand_in)
+    monkeypatch.setattr(runner, "score_clip", stand_in)
     return made

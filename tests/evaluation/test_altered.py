@@ -11,7 +11,7 @@ from ldip_jax.data.alterations import blur, exposure, parse_alteration
 from ldip_jax.data.codecs import h264, jpeg, parse_codec
 from ldip_jax.data.degradation import antialiased, bi
 from ldip_jax.evaluation.command import default_output
-from ldip_jax.evaluation.compare import average, score_frames
+from ldip_jax.evaluation.scores import average, score_frames
 from ldip_jax.media.color import as_float
 from ldip_jax.ops.imresize import imresize
 from tests.networks import HR, LR

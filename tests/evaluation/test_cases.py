@@ -5,7 +5,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation import protocols
-from ldip_jax.evaluation.runner import combined
+from ldip_jax.evaluation.runner import mean_outputs
 
 
 def test_a_hundred_frames_by_fractions_are_table_5():
@@ -68,6 +68,6 @@ def test_results_are_combined_and_no_more_are_made_than_needed():
             made.append(index)
             yield np.full((1, 1, 3), index, np.float32)
 
-    assert [float(x.max()) for x in combined([(3, 10)], images())] == [6.5]
+    assert [float(x.max()) for x in mean_outputs([(3, 10)], images())] == [6.5]
     assert made == list(range(11))
-    assert [float(x.max()) for x in combined([(0,), (2,)], images())] == [0.0, 2.0]
+    assert [float(x.max()) for x in mean_outputs([(0,), (2,)], images())] == [0.0, 2.0]

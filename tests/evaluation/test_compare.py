@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.evaluation.compare import HIGHEST_PSNR, SCORES, average, score_clips, score_frame, score_frames
 from ldip_jax.evaluation.metrics import frame_metrics
+from ldip_jax.evaluation.scores import HIGHEST_PSNR, SCORES, average, score_clips, score_frame, score_frames
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.color import SRGB
 

@@ -15,7 +15,7 @@ from PIL import Image
 import ldip_jax
 from ldip_jax.data.degradation import DEGRADATIONS, bi
 from ldip_jax.evaluation import runner
-from ldip_jax.evaluation.compare import average, score_frames
+from ldip_jax.evaluation.scores import average, score_frames
 from ldip_jax.media.color import as_float
 from ldip_jax.media.images import read_image
 from ldip_jax.ops.imresize import imresize
@@ -105,19 +105,19 @@ def test_table_5_from_a_config_and_a_training_run(evaluate, networks, clips, tmp
 
 
 def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkeypatch):
-    whole = runner.run_unit
+    whole = runner.score_clip
 
     def interrupted(*args, **more):
         if calls:
             raise KeyboardInterrupt
         return whole(*args, **more)
 
-    monkeypatch.setattr(runner, "run_unit", interrupted)
+    monkeypatch.setattr(runner, "score_clip", interrupted)
     result = evaluate()
     assert result.code == 130
     assert result.err.splitlines()[-1] == "ldip: interrupted"
     assert not Path("out/results.json").exists()
-    monkeypatch.setattr(runner, "run_unit", whole)
+    monkeypatch.setattr(runner, "score_clip", whole)
     assert evaluate().code == 0
     assert [call.title for call in calls] == ["one, x4, backbone", "two, x4, backbone"]
     first = Path("out/results.csv").read_text()

@@ -36,7 +36,7 @@ def test_reach_is_the_mean_gain_by_distance_from_the_nearest_key_frame():
     for distance, (gain, count) in expected.items():
         assert found.reach[distance] == (pytest.approx(gain), count)
     assert found.mean == pytest.approx(11.1 / 12)
-    assert found.kept == pytest.approx(0.0 / (5.77 / 3), abs=1e-9)
+    assert found.kept_far == pytest.approx(0.0 / (5.77 / 3), abs=1e-9)
 
 
 def test_frames_of_several_clips_count_once_each():
@@ -66,17 +66,17 @@ def test_the_worst_frame_and_those_that_lose():
     found = gains_of(unit([1.0, -0.04, -0.06, -0.3, 0.0], first=7, clip="a"), unit([0.5, -0.2], clip="b"))
     assert (found.worst.clip, found.worst.frame) == ("a", 10)
     assert found.worst.gain == pytest.approx(-0.3)
-    assert found.worse == 3
+    assert found.worse_frames == 3
 
 
 def test_what_cannot_be_told_is_none():
     loss = gains_of(unit([-0.5, -0.1, -0.1, -0.2, -0.3]))
     assert loss.pulsing > 0
     assert loss.relative_pulsing is None
-    assert loss.kept is None
+    assert loss.kept_far is None
     bicubic = gains_of(unit([-3.0, -2.0], keys=[]))
     assert bicubic.reach == {}
-    assert bicubic.pulsing is bicubic.kept is bicubic.relative_pulsing is None
+    assert bicubic.pulsing is bicubic.kept_far is bicubic.relative_pulsing is None
     assert bicubic.worst.gain == pytest.approx(-3.0)
     assert gains_of(unit([1.0])).pulsing is None
 

@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.metrics import lpips
-from ldip_jax.models.networks.lpips import LEAST, VGG16, AlexNet
+from ldip_jax.models.networks.lpips import MIN_SIDE, VGG16, AlexNet
 from ldip_jax.weights.load import load_weights
 from ldip_jax.weights.lpips import LPIPS_WEIGHTS
 from tests.networks import random_like
@@ -92,9 +92,9 @@ def test_the_smallest_side_is_the_smallest_of_which_something_is_left(net):
         )
         return maps[-1].shape[1]
 
-    assert deepest(LEAST[net]) == 1
+    assert deepest(MIN_SIDE[net]) == 1
     with pytest.raises((AssertionError, ValueError, ZeroDivisionError)):
-        assert deepest(LEAST[net] - 1) >= 1
+        assert deepest(MIN_SIDE[net] - 1) >= 1
 
 
 def test_linear_layers_alone_are_named(tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ldip_jax.evaluation.metrics import MEASURES, measure
+from ldip_jax.evaluation.metrics import CONVENTIONS, psnr_and_ssim
 
 # Of `pair()`, by scikit-image on images that were cropped before: rgb2ycbcr, peak_signal_noise_ratio, and
 # structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255).
@@ -29,29 +29,31 @@ def pair():
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_equals_scikit_image(name):
-    psnr, ssim = measure(name, *pair())
+    psnr, ssim = psnr_and_ssim(name, *pair())
     assert psnr == pytest.approx(EXPECTED[name][0], abs=2e-4)
     assert ssim == pytest.approx(EXPECTED[name][1], abs=2e-5)
 
 
 def test_every_convention_is_checked_and_no_two_agree():
-    assert set(EXPECTED) == set(MEASURES)
+    assert set(EXPECTED) == set(CONVENTIONS)
     assert len({psnr for psnr, _ in EXPECTED.values()}) == len(EXPECTED)
 
 
 def test_what_is_too_small_has_no_ssim():
     a = np.zeros((18, 30, 3), np.float32)
     b = a + np.float32(1 / 255)
-    psnr, ssim = measure("rgb-crop4", a, b)
+    psnr, ssim = psnr_and_ssim("rgb-crop4", a, b)
     assert psnr == pytest.approx(20 * math.log10(255), abs=1e-4)
     assert ssim is None
-    assert measure("basicsr-rgb", a, b)[1] is not None
+    assert psnr_and_ssim("basicsr-rgb", a, b)[1] is not None
     with pytest.raises(ValueError, match="border of 4"):
-        measure("y-crop4", a[:8], b[:8])
+        psnr_and_ssim("y-crop4", a[:8], b[:8])
 
 
 def test_values_that_round_to_the_same_level_differ_where_nothing_is_rounded():
     a = np.full((16, 16, 3), 100 / 255, np.float32)
     b = a + np.float32(0.4 / 255)
-    assert math.isinf(measure("basicsr-y", a, b)[0])
-    assert measure("float-y", a, b)[0] == pytest.approx(20 * math.log10(255 * 255 / (219 * 0.4)), abs=1e-3)
+    assert math.isinf(psnr_and_ssim("basicsr-y", a, b)[0])
+    assert psnr_and_ssim("float-y", a, b)[0] == pytest.approx(
+        20 * math.log10(255 * 255 / (219 * 0.4)), abs=1e-3
+    )

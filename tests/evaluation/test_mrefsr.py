@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from ldip_jax.evaluation.linear_transfer import transferred
+from ldip_jax.evaluation.linear_transfer import transfer
 from ldip_jax.evaluation.protocols import PROTOCOLS
 from tests.networks import mrefsr_flags, write_mrefsr
 
@@ -34,9 +34,9 @@ def test_its_columns_stand_beside_the_others(evaluate, files, tmp_path):
 
 
 def test_each_set_of_references_has_a_column():
-    names = [column.name for column in PROTOCOLS["figure6"].compared("MRefSR")]
+    names = [column.name for column in PROTOCOLS["figure6"].baseline_variants("MRefSR")]
     assert names == ["linear transfer, in hindsight", "MRefSR", "MRefSR, 2"]
-    assert PROTOCOLS["bi-x4"].compared("MRefSR") == ()
+    assert PROTOCOLS["bi-x4"].baseline_variants("MRefSR") == ()
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,6 @@ def test_linear_transfer_finds_the_detail_that_references_hold(rng):
     image, truth = rng.random((2, 8, 9, 3)).astype(np.float32)
     sure = np.ones((8, 9), np.float32)
     half = image + 2 * (truth - image)
-    np.testing.assert_allclose(transferred(image, truth, [(half, sure)]), truth, atol=1e-5)
-    np.testing.assert_array_equal(transferred(image, truth, [(half, 0 * sure)]), image)
-    np.testing.assert_array_equal(transferred(image, truth, []), image)
+    np.testing.assert_allclose(transfer(image, truth, [(half, sure)]), truth, atol=1e-5)
+    np.testing.assert_array_equal(transfer(image, truth, [(half, 0 * sure)]), image)
+    np.testing.assert_array_equal(transfer(image, truth, []), image)

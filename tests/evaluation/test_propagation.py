@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ldip_jax.evaluation import networks, runner
+from ldip_jax.evaluation import runner, variant_upscalers
 from ldip_jax.evaluation.runner import score_keys
 from ldip_jax.media.color import as_float
 from ldip_jax.weights.export import read_export, save_export
@@ -27,7 +27,7 @@ GAINS = {
 @pytest.fixture(scope="module")
 def load_once():
     """Weights are read and checked once for all runs of this file."""
-    load = cache(networks.load_model)
+    load = cache(variant_upscalers.load_model)
     return lambda *names, native, progress: load(*names, native=native)
 
 
@@ -49,8 +49,8 @@ def calls(monkeypatch, load_once):
         keys = [case.scored[0], case.scored[-1]] if upscaler.model.refined else []
         return {"frames": rows, "key_frames": keys, "references": {}, "seconds": 1.0}
 
-    monkeypatch.setattr(runner, "run_unit", stand_in)
-    monkeypatch.setattr(networks, "load_model", load_once)
+    monkeypatch.setattr(runner, "score_clip", stand_in)
+    monkeypatch.setattr(variant_upscalers, "load_model", load_once)
     return made
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.datasets import DATASETS, find_clips
-from ldip_jax.evaluation.metrics import MEASURES
+from ldip_jax.evaluation.metrics import CONVENTIONS
 from ldip_jax.evaluation.protocols import PROTOCOLS, show_scale
 from ldip_jax.evaluation.published import published
 
@@ -28,12 +28,12 @@ def test_lr_sizes_are_those_of_each_protocol():
 
 def test_protocols_and_data_sets_name_what_exists():
     for protocol in PROTOCOLS.values():
-        assert protocol.measure is None or protocol.measure in MEASURES
-        names = [column.name for column in protocol.columns]
+        assert protocol.convention is None or protocol.convention in CONVENTIONS
+        names = [column.name for column in protocol.variants]
         assert len(set(names)) == len(names)
     for dataset in DATASETS.values():
         assert dataset.protocol in PROTOCOLS
-        assert dataset.measure in MEASURES
+        assert dataset.convention in CONVENTIONS
     assert show_scale((4.0, 4.0)) == "4"
     assert show_scale((1.5, 4.0)) == "1.5x4"
 

@@ -13,7 +13,7 @@ from ldip_jax.inference.engine import refined_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
 from ldip_jax.inference.streaming import WindowFeatures
-from ldip_jax.matching.choice import load_matcher
+from ldip_jax.matching.loading import load_matcher
 from ldip_jax.matching.matcher import Pair
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet

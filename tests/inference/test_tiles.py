@@ -12,13 +12,13 @@ import pytest
 from ldip_jax.errors import InputError
 from ldip_jax.inference import memory_plan as plans
 from ldip_jax.inference import upscaler as module
-from ldip_jax.inference.crops import detail_crop, reference_crop
 from ldip_jax.inference.memory_plan import plan_memory
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.spill import Holder, Spilled, crop, load
 from ldip_jax.inference.streaming import TileLayout
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop
 from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS

@@ -3,14 +3,14 @@ from types import SimpleNamespace
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.matching import choice
-from ldip_jax.matching.choice import PrecomputedMatcher
+from ldip_jax.matching import loading
+from ldip_jax.matching.loading import PrecomputedMatcher
 
 
 def test_an_unknown_name_is_refused_with_the_ones_that_exist(tmp_path):
     with pytest.raises(InputError, match="gmflo: no such matcher; give gmflow, flow, or a folder"):
-        choice.load_matcher("gmflo", {})
-    assert isinstance(choice.load_matcher(tmp_path, {}), PrecomputedMatcher)
+        loading.load_matcher("gmflo", {})
+    assert isinstance(loading.load_matcher(tmp_path, {}), PrecomputedMatcher)
 
 
 @pytest.mark.parametrize("refine", [True, False])
@@ -18,7 +18,7 @@ def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
     given = []
     made = PrecomputedMatcher(tmp_path)
     weights = SimpleNamespace(params={"of": "gmflow"})
-    monkeypatch.setattr(choice, "load_weights", lambda name, **options: weights)
-    monkeypatch.setattr(choice, "GMFlowMatcher", lambda *params: given.append(params) or made)
-    assert choice.load_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
+    monkeypatch.setattr(loading, "load_weights", lambda name, **options: weights)
+    monkeypatch.setattr(loading, "GMFlowMatcher", lambda *params: given.append(params) or made)
+    assert loading.load_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
     assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.matching.choice import PrecomputedMatcher
+from ldip_jax.matching.loading import PrecomputedMatcher
 from ldip_jax.matching.matcher import Pair
 
 H, W = 6, 8

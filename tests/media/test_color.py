@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.media.color import BT709, UNSAID, Color, guess, quantise, rgb_to_yuv, yuv_to_rgb
+from ldip_jax.media.color import BT709, UNSAID, Color, assume_color, quantise, rgb_to_yuv, yuv_to_rgb
 
 # Full-amplitude bars: white, yellow, cyan, green, magenta, red, blue, black.
 RGB = np.array(
@@ -82,13 +82,13 @@ def test_quantise_gives_every_code_back(bits):
     ],
 )
 def test_untagged_clips_follow_their_size(height, width, matrix, primaries):
-    color = guess(Color(UNSAID, UNSAID, UNSAID, False, 8), height, width)
+    color = assume_color(Color(UNSAID, UNSAID, UNSAID, False, 8), height, width)
     assert (color.matrix, color.primaries) == (matrix, primaries)
 
 
 def test_what_is_tagged_stays():
-    assert guess(BT709, 480, 720) == BT709
-    wide = guess(Color(UNSAID, 9, 16, False, 10), 480, 720)
+    assert assume_color(BT709, 480, 720) == BT709
+    wide = assume_color(Color(UNSAID, 9, 16, False, 10), 480, 720)
     assert (wide.matrix, wide.transfer, wide.hdr) == (9, 16, "PQ")
-    partly = guess(Color(UNSAID, UNSAID, 13, False, 8), 480, 720)
+    partly = assume_color(Color(UNSAID, UNSAID, 13, False, 8), 480, 720)
     assert (partly.matrix, partly.primaries, partly.transfer) == (6, UNSAID, 13)

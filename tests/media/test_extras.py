@@ -121,13 +121,13 @@ def test_tags_of_the_old_file_stay_behind(tmp_path, rng):
 
 def test_stereo_mode(tmp_path, rng):
     path = made(tmp_path / "a.mkv", rng, video_tags={"stereo_mode": "left_right"})
-    assert open_clip(path).described.stereo == "side_by_side"
+    assert open_clip(path).frame_metadata.stereo == "side_by_side"
     for source, target in (("a.mkv", "b.mkv"), ("a.mkv", "b.mp4"), ("b.mp4", "c.mkv")):
         copied(tmp_path / source, tmp_path / target)
-        assert open_clip(tmp_path / target).described.stereo == "side_by_side"
+        assert open_clip(tmp_path / target).frame_metadata.stereo == "side_by_side"
     odd = made(tmp_path / "d.mkv", rng, video_tags={"stereo_mode": "right_left"})
     copied(odd, tmp_path / "e.mkv")
-    assert open_clip(tmp_path / "e.mkv").described.stereo == "right_left"
+    assert open_clip(tmp_path / "e.mkv").frame_metadata.stereo == "right_left"
     assert LOST + "stereo mode (right_left)" in copied(odd, tmp_path / "e.mp4")
 
 
@@ -144,20 +144,22 @@ def test_hdr10_data(tmp_path, codec, target):
         tmp_path / "a.mkv", planes, codec="libx265", layout="yuv420p10le", color=color, options=options
     )
     clip = open_clip(path)
-    assert clip.described.mastering == MASTERING
-    assert clip.described.light == (1000, 400)
-    with open_writer(tmp_path / target, height=64, width=64, like=clip, codec=codec, bit_depth=16) as writer:
+    assert clip.frame_metadata.mastering == MASTERING
+    assert clip.frame_metadata.light == (1000, 400)
+    with open_writer(
+        tmp_path / target, height=64, width=64, source=clip, codec=codec, bit_depth=16
+    ) as writer:
         for frame in clip:
             writer.write(frame)
-    assert open_clip(tmp_path / target).described == clip.described
+    assert open_clip(tmp_path / target).frame_metadata == clip.frame_metadata
     assert not any("left out" in note for note in writer.notes)
-    with open_writer(tmp_path / "c.mkv", height=64, width=64, like=clip, lossless=True) as writer:
+    with open_writer(tmp_path / "c.mkv", height=64, width=64, source=clip, lossless=True) as writer:
         writer.write(next(iter(clip)))
     assert LOST + "HDR10 mastering data" in writer.notes
 
 
 def test_mastering_data_that_say_nothing():
-    from ldip_jax.media.described import _mastering
+    from ldip_jax.media.frame_metadata import _mastering
 
     assert _mastering(b"") is None
     assert _mastering(struct.pack("=22i", *[1] * 20, 0, 1)) is None

@@ -232,7 +232,7 @@ def test_pictures_keep_their_times_in_a_video(tmp_path, rng):
     pages(tmp_path / "a.webp", rng, lossless=True, duration=[100, 100, 300, 200])
     clip = open_clip(tmp_path / "a.webp")
     assert clip.times == [0, Fraction(1, 10), Fraction(1, 5), Fraction(1, 2)]
-    with open_writer(tmp_path / "b.mp4", height=16, width=24, like=clip) as writer:
+    with open_writer(tmp_path / "b.mp4", height=16, width=24, source=clip) as writer:
         for frame in clip:
             writer.write(frame)
     made = open_clip(tmp_path / "b.mp4")
@@ -290,13 +290,13 @@ HEIC = base64.b64decode(
 
 def test_heic_without_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "HEIF_READERS", ())
-    image_files.learn_heif.cache_clear()
+    image_files.register_heif.cache_clear()
     (tmp_path / "a.heic").write_bytes(HEIC)
     for path in (tmp_path / "a.heic", tmp_path):
         refused(path, "a.heic: HEIC images need the extra heif", "pip install 'ldip-jax[heif]'")
     with pytest.raises(InputError, match="need the extra heif"):
         images.read_image(tmp_path / "a.heic")
-    image_files.learn_heif.cache_clear()
+    image_files.register_heif.cache_clear()
 
 
 def test_heic(tmp_path):

@@ -42,10 +42,10 @@ def test_every_codec_gives_the_same_bytes(tmp_path, rng, codec, name):
     write(tmp_path / name, frames, codec)
     out = tmp_path / "cut" / name
     # Within the first step, within a segment, after a segment, and at the last frame.
-    kept = [write(out, frames, codec, resume=True, stop=stop).kept for stop in (15, 35, 75, 99)]
+    kept = [write(out, frames, codec, resume=True, stop=stop).resumable_folder for stop in (15, 35, 75, 99)]
     assert kept == [None, *[out.parent / f".{name}.ldip"] * 3]
     done = write(out, frames, codec, resume=True)
-    assert (done.restored, done.kept) == (80, None)
+    assert (done.resumed_frames, done.resumable_folder) == (80, None)
     assert [step.extra["begin"] for step in done.steps] == [0, 20, 40, 60]
     assert [path.name for path in out.parent.iterdir()] == [name]
     assert content(out) == content(tmp_path / name)
@@ -64,7 +64,7 @@ def test_an_output_that_moves_to_its_place_is_moved_on(tmp_path, rng, monkeypatc
     out = tmp_path / "frames"
     out.mkdir()
     interrupt_moves(monkeypatch, out, after=COUNT // 2)
-    assert write(out, moving(rng, COUNT, 64, 64), "h264").kept is not None
+    assert write(out, moving(rng, COUNT, 64, 64), "h264").resumable_folder is not None
     monkeypatch.undo()
     assert len(list(out.iterdir())) == COUNT // 2
     options = {"height": 64, "width": 64, "identity": {"input": 1}, "resume": True, "overwrite": True}

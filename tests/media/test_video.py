@@ -90,7 +90,7 @@ def test_bars_by_their_tags(tmp_path, matrix, layout, name):
 def test_untagged_bars_by_their_size(tmp_path, size, matrix):
     clip = open_clip(make_video(tmp_path / "a.mkv", [bars(matrix, *size)], codec="ffv1"))
     assert clip.color.matrix == matrix
-    assert "is assumed from its size" in clip.guesses[0]
+    assert "is assumed from its size" in clip.assumptions[0]
     (frame,) = clip
     centres = frame[100, size[1] // 16 :: size[1] // 8]
     np.testing.assert_allclose(centres, RGB, atol=1.2 / 255)

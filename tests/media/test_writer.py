@@ -278,7 +278,7 @@ def test_one_png(tmp_path, rng):
         write(tmp_path / "b.png", frames)
     clip = open_clip(make_video(tmp_path / "v.mp4", moving(rng, 3, 32, 32)))
     with pytest.raises(InputError, match="one image holds one frame only"):
-        open_writer(tmp_path / "b.png", height=32, width=32, like=clip)
+        open_writer(tmp_path / "b.png", height=32, width=32, source=clip)
     assert sorted(os.listdir(tmp_path)) == ["new", "v.mp4"]
 
 

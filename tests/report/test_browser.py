@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.report.content import Crop, KeyFrame, Method, Reference
-from ldip_jax.report.extras import Curves, Figures, Table
+from ldip_jax.report.figures import Curves, Figures, Table
 from ldip_jax.report.page import write_report
 from tests.report.chromium import BROWSER, chromium
 

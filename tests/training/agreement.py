@@ -13,15 +13,15 @@ import numpy as np
 import optax
 from jax.sharding import AxisType
 
-from ldip_jax.data.crops import CropPlan
+from ldip_jax.data.crops import CropSpec
 from ldip_jax.models.arbitrary_scale import ArbitraryScale
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.ops.grid import sample_nearest
 from ldip_jax.training import features
-from ldip_jax.training.config import StepPlan
-from ldip_jax.training.features import Example
+from ldip_jax.training.config import StepOptions
+from ldip_jax.training.features import MeasuredClip
 from ldip_jax.training.setup import Run
 from ldip_jax.training.sharding import AXES, join_processes, replicated, spread
 from ldip_jax.training.state import start_state
@@ -48,7 +48,7 @@ def loss() -> dict[int, dict[str, float]]:
     """Loss and gradient norm of a step of the head with unlike samples, by number of devices."""
     backbone = random_backbone(1)
     net = LDIP(BasicVSR(**backbone.config), as_head=Gain(), as_decoder=Plain())
-    plan = CropPlan(frames=1, hr=16, window=16, keys=1, references=1)
+    plan = CropSpec(target_frames=1, hr_side=16, reference_side=16, max_key_frames=1, max_references=1)
     batch = noise_batch(np.random.default_rng(0), plan, samples=2)
     unlike = np.array([1.0, 3.0], np.float32)[:, None, None, None, None]
     batch = batch._replace(features=np.asarray(batch.features[..., :WIDTH], np.float32) * unlike)
@@ -58,7 +58,7 @@ def loss() -> dict[int, dict[str, float]]:
     for count in (1, 2):
         kinds = (AxisType.Auto,) * len(AXES)
         mesh = jax.make_mesh((count, 1), AXES, axis_types=kinds, devices=jax.devices()[:count])
-        step = partial(train_step, net, optimizer, StepPlan(False, "float32", 0.0, 2.0), mesh=mesh)
+        step = partial(train_step, net, optimizer, StepOptions(False, "float32", 0.0, 2.0), mesh=mesh)
         everywhere = replicated(mesh)
         state = jax.device_put(start_state(head, optimizer, ema=False), everywhere)
         frozen = jax.device_put({"backbone": backbone.params}, everywhere)
@@ -75,7 +75,7 @@ def scale() -> dict[str, float]:
     run = Run(net, backbone, {"backbone": backbone.params}, {}, {"lrrf": {}})
     maps = np.random.default_rng(0).standard_normal((1, 8, 8, WIDTH)).astype(np.float32)
     frame = np.zeros((1, 8, 8, 3), np.uint8)
-    clips = [Example(maps * 4.0 ** jax.process_index(), frame, frame)]
+    clips = [MeasuredClip(maps * 4.0 ** jax.process_index(), frame, frame)]
     taken = features.with_feature_scale(run, clips)
     features.of_first_process = lambda own: own
     own = features.with_feature_scale(run, clips)

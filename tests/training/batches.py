@@ -5,22 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from ldip_jax.data.clips import ClipSample
-from ldip_jax.data.crops import CropPlan, Sample, crop, stack
+from ldip_jax.data.crops import CropSpec, Sample, draw_crop, stack
 from ldip_jax.data.records import Record
 from tests.data.record import made_up, pictures_of
 
 
-def noise_batch(rng, plan: CropPlan, samples=1, size=(16, 20)) -> Sample:
+def noise_batch(rng, plan: CropSpec, samples=1, size=(16, 20)) -> Sample:
     """A batch of crops of synthetic records, with all slots kept."""
-    frames = max(plan.frames, 5)
+    frames = max(plan.target_frames, 5)
     drawn = []
     for _ in range(samples):
-        record = made_up(rng, size, frames=frames, candidates=max(plan.references, 1))
+        record = made_up(rng, size, frames=frames, candidates=max(plan.max_references, 1))
         record = record._replace(
             features=(0.06 * record.features.astype(np.float32)).astype(record.features.dtype)
         )
-        drawn.append(crop(record, pictures_of(record), rng, plan))
-    return jax.tree.map(jnp.asarray, stack(drawn, (plan.keys, plan.references)))
+        drawn.append(draw_crop(record, pictures_of(record), rng, plan))
+    return jax.tree.map(jnp.asarray, stack(drawn, (plan.max_key_frames, plan.max_references)))
 
 
 def exact_work(clip: ClipSample) -> Record:
@@ -35,19 +35,25 @@ def exact_work(clip: ClipSample) -> Record:
         features=np.zeros((clip.count, *clip.lr.shape[1:3], 1), np.float32),
         to_next=clip.flows[0],
         to_previous=clip.flows[1],
-        keys=clip.keys,
+        key_frames=clip.key_frames,
         references=clip.hr if clip.references is None else clip.references,
         candidates=clip.candidates,
         warps=clip.warps,
         confidence=clip.confidence,
-        low_references=clip.lr if clip.damage or clip.references is not None else None,
+        lr_references=clip.lr if clip.damage or clip.references is not None else None,
     )
 
 
-def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int = 64) -> Sample:
+def abstract_batch(plan: CropSpec, scale: float, batch_size: int, channels: int = 64) -> Sample:
     """The shapes of a batch of a crop plan, however large."""
     hr, lr = plan.sides(scale)
-    b, t, k, n, r = batch_size, plan.frames, plan.keys, plan.references, plan.window
+    b, t, k, n, r = (
+        batch_size,
+        plan.target_frames,
+        plan.max_key_frames,
+        plan.max_references,
+        plan.reference_side,
+    )
     shapes = Sample(
         lr=((b, t, lr, lr, 3), np.uint8),
         hr=((b, t, hr, hr, 3), np.uint8),
@@ -64,6 +70,6 @@ def abstract_batch(plan: CropPlan, scale: float, batch_size: int, channels: int 
         confidence=((b, k, n, hr, hr, 1), np.float32),
         valid=((b, k, n), np.float32),
         route_warps=((b, t, k, hr, hr, 2), np.float32) if plan.routes else None,
-        route_sure=((b, t, k, hr, hr, 1), np.float32) if plan.routes else None,
+        route_confidence=((b, t, k, hr, hr, 1), np.float32) if plan.routes else None,
     )
     return Sample(*(entry and jax.ShapeDtypeStruct(*entry) for entry in shapes))

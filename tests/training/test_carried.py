@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.data.crops import CropPlan, crop, stack
+from ldip_jax.data.crops import CropSpec, draw_crop, stack
 from ldip_jax.data.records import load_record, save_record
 from ldip_jax.errors import InputError
 from ldip_jax.models.carry import Route, Routes, carry, to_hr
@@ -16,7 +16,16 @@ from ldip_jax.training.step import restored_images
 from tests.data.record import made_up, pictures_of
 from tests.models.build import narrow_ldip, shaken
 
-PLAN = CropPlan(frames=3, hr=32, lr=8, window=48, jitter=4, keys=2, references=2, routes=True)
+PLAN = CropSpec(
+    target_frames=3,
+    hr_side=32,
+    lr_side=8,
+    reference_side=48,
+    window_jitter=4,
+    max_key_frames=2,
+    max_references=2,
+    routes=True,
+)
 
 
 def with_routes(record, rng):
@@ -24,11 +33,11 @@ def with_routes(record, rng):
     t, (h, w) = len(record.hr), record.hr.shape[1:3]
     x, y = np.meshgrid(np.arange(w), np.arange(h))
     grid = np.stack([x, y], axis=-1).astype(np.float32)
-    apart = (record.keys[None] - np.arange(t)[:, None])[..., None, None]
-    warps = np.broadcast_to(grid, (t, len(record.keys), h, w, 2)).copy()
+    apart = (record.key_frames[None] - np.arange(t)[:, None])[..., None, None]
+    warps = np.broadcast_to(grid, (t, len(record.key_frames), h, w, 2)).copy()
     warps[..., 0] += 3.0 * apart
-    sure = rng.uniform(0, 1, (t, len(record.keys), h, w, 1)).astype(np.float16)
-    return record._replace(route_warps=warps, route_sure=sure)
+    sure = rng.uniform(0, 1, (t, len(record.key_frames), h, w, 1)).astype(np.float16)
+    return record._replace(route_warps=warps, route_confidence=sure)
 
 
 def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
@@ -39,21 +48,21 @@ def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
     save_record(tmp_path / "routes.safetensors", record, {})
     found = load_record(tmp_path / "routes.safetensors")
     np.testing.assert_allclose(found.route_warps, record.route_warps, atol=1e-2)
-    np.testing.assert_array_equal(found.route_sure, record.route_sure)
+    np.testing.assert_array_equal(found.route_confidence, record.route_confidence)
     np.testing.assert_array_equal(found.hr, record.hr)
 
 
 def test_a_crop_s_routes_are_in_its_own_pixels(rng):
     record = with_routes(made_up(rng), rng)
-    sample = crop(record, pictures_of(record), np.random.default_rng(5), PLAN)
+    sample = draw_crop(record, pictures_of(record), np.random.default_rng(5), PLAN)
     x = np.arange(32, dtype=np.float32)
     for slot in np.flatnonzero(sample.key_valid):
-        for t in range(PLAN.frames):
+        for t in range(PLAN.target_frames):
             moved = 3.0 * (sample.key_index[slot] - t)
             np.testing.assert_allclose(sample.route_warps[t, slot, 7, :, 0], x + moved, atol=1e-4)
             np.testing.assert_allclose(sample.route_warps[t, slot, :, 7, 1], x, atol=1e-4)
     assert stack([sample], (1, 2)).route_warps.shape == (1, 3, 1, 32, 32, 2)
-    plain = crop(record, pictures_of(record), np.random.default_rng(5), replace(PLAN, routes=False))
+    plain = draw_crop(record, pictures_of(record), np.random.default_rng(5), replace(PLAN, routes=False))
     assert plain.route_warps is None
     np.testing.assert_array_equal(plain.warps, sample.warps)
 
@@ -61,14 +70,14 @@ def test_a_crop_s_routes_are_in_its_own_pixels(rng):
 def test_a_record_without_routes_is_named(rng):
     record = made_up(rng)
     with pytest.raises(InputError, match=r"a record: .*config.propagation=hrip"):
-        crop(record, pictures_of(record), rng, PLAN, "a record")
+        draw_crop(record, pictures_of(record), rng, PLAN, "a record")
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
 def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
     record = with_routes(made_up(rng), rng)
     record = record._replace(features=record.features[..., :8].astype(np.float32))
-    batch = jax.tree.map(jnp.asarray, stack([crop(record, pictures_of(record), rng, PLAN)], (2, 2)))
+    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, PLAN)], (2, 2)))
     net, params = narrow_ldip()
     net = net.clone(propagation=propagation)
     silent = restored_images(net, params, batch, propagate=True)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from configs.common import base, finish
-from ldip_jax.data.clips import unrelated
-from ldip_jax.data.crops import cut, matched_share, place_crop
+from ldip_jax.data.clips import draw_unrelated_frame
+from ldip_jax.data.crops import cut_sample, matched_share, place_crop
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.training import feed
-from ldip_jax.training.config import crop_plan
+from ldip_jax.training.config import crop_spec
 from ldip_jax.training.feed import Feed, validation_samples
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
@@ -34,7 +34,7 @@ class Exact:
             self.pairs.append(int((clip.candidates >= 0).sum()))
             record = exact_work(clip)
             place = place_crop(record, rng, self.plan, sides, partial(matched_share, record))
-            samples.append(cut(record, place, other, rng, self.plan))
+            samples.append(cut_sample(record, place, other, rng, self.plan))
         return samples
 
     def takes(self, sizes):
@@ -52,7 +52,7 @@ def config():
 @pytest.fixture(autouse=True)
 def matched(monkeypatch):
     pairs = []
-    monkeypatch.setattr(feed, "live_work", lambda config, *_: Exact(crop_plan(config), pairs))
+    monkeypatch.setattr(feed, "make_live_sampler", lambda config, *_: Exact(crop_spec(config), pairs))
     return pairs
 
 
@@ -111,7 +111,7 @@ def test_an_unrelated_image_is_of_another_clip_and_another_still():
     for seed in range(20):
         for clip in clips:
             clip.decoded.clear()
-        unrelated(clips, "a move 1", np.random.default_rng(seed))
+        draw_unrelated_frame(clips, "a move 1", np.random.default_rng(seed))
         assert [len(clip.decoded) for clip in clips] == [0, 0, 1]
     # If there is only one clip, it has to do.
-    assert unrelated(clips[:1], "a move 0", np.random.default_rng(0)).shape == (24, 36, 3)
+    assert draw_unrelated_frame(clips[:1], "a move 0", np.random.default_rng(0)).shape == (24, 36, 3)

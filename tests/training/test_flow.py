@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.common import base, finish
-from ldip_jax.data.clips import ClipPlan, draw
+from ldip_jax.data.clips import SamplingSpec, draw_sample
 from ldip_jax.data.records import record_provenance, save_record
 from ldip_jax.errors import InputError
 from ldip_jax.inference.model import load_model
@@ -14,9 +14,10 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks import BACKBONES
 from ldip_jax.models.networks.gmflow import OneWayGMFlow
 from ldip_jax.models.networks.spynet import SPyNet
-from ldip_jax.training import frozen, records, setup
+from ldip_jax.training import frozen, setup
+from ldip_jax.training import record_making as records
 from ldip_jax.training.frozen import frozen_networks
-from ldip_jax.training.records import check_records, made_with
+from ldip_jax.training.record_making import check_records, network_provenance
 from ldip_jax.training.setup import Run, make_run
 from ldip_jax.weights.export import read_export
 from ldip_jax.weights.flow import load_flow
@@ -47,8 +48,8 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
     config.data.dataset = "reds"
     asked = []
     monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: asked.append(flow))
-    plan = ClipPlan(frames=3, clip=3, key_frames=1, references=0)
-    clip = draw(plan, Coordinates((32, 40), 3), np.random.default_rng(0))
+    plan = SamplingSpec(context_frames=3, target_frames=3, max_key_frames=1, max_references=0)
+    clip = draw_sample(plan, Coordinates((32, 40), 3), np.random.default_rng(0))
     own, other = (frozen_networks(config, run_with(name))(clip) for name in ("spynet", flow))
     np.testing.assert_array_equal(own.features, other.features)
     params = load_weights(flow).params
@@ -67,7 +68,7 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
 def test_records_say_it_and_go_with_no_other(flow, tmp_path):
     record = made_up(np.random.default_rng(0), (8, 8))
     own, other = run_with("spynet"), run_with(flow)
-    save_record(tmp_path / "a.safetensors", record, made_with(other))
+    save_record(tmp_path / "a.safetensors", record, network_provenance(other))
     assert record_provenance(tmp_path / "a.safetensors")["flow"] == "flow.pth"
     assert check_records(tmp_path, other, "")
     with pytest.raises(InputError, match=r"made with the optical flow flow\.pth, not spynet; prepare"):

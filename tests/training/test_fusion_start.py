@@ -13,7 +13,13 @@ from ldip_jax.models.ref_align import Reference
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.warp import pixel_grid
-from ldip_jax.training.features import GAIN, DetailMaps, Example, detail, fit_detail_maps
+from ldip_jax.training.features import (
+    EXTRACTOR_SCALE,
+    DetailMaps,
+    MeasuredClip,
+    extract_detail,
+    fit_detail_maps,
+)
 from ldip_jax.training.fusion_start import transfer_start
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
@@ -71,15 +77,15 @@ def handed_on(fusion, own, references):
 
 
 def test_a_sure_references_detail_is_handed_on_where_the_key_frame_has_none(fusion, texture):
-    wanted = np.asarray(detail(texture))[:, 8:-8, 8:-8]
+    wanted = np.asarray(extract_detail(texture))[:, 8:-8, 8:-8]
     given = handed_on(fusion, jnp.zeros_like(texture), reference(texture))
     assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.97
     assert 0.6 < (given * wanted).sum() / (wanted**2).sum() < 1.2
 
 
 def test_what_the_key_frame_has_already_is_not_added_again(fusion, texture):
-    given = handed_on(fusion, detail(texture), reference(texture))
-    assert np.abs(given).mean() < 0.1 * np.abs(detail(texture)).mean()
+    given = handed_on(fusion, extract_detail(texture), reference(texture))
+    assert np.abs(given).mean() < 0.1 * np.abs(extract_detail(texture)).mean()
 
 
 def test_doubt_takes_most_of_it_away_and_none_comes_without_confidence(fusion, texture):
@@ -129,7 +135,7 @@ def test_the_maps_are_those_of_the_frozen_decoder(rng):
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
     clips = [
-        Example(
+        MeasuredClip(
             rng.standard_normal((3, 30, 32, 8)).astype(np.float32),
             np.full((3, 30, 32, 3), 128, np.uint8),
             rng.integers(96, 160, (3, 120, 128, 3), dtype=np.uint8),
@@ -143,18 +149,18 @@ def test_the_maps_are_those_of_the_frozen_decoder(rng):
     image = apply(net.decode, hr, lr)
     inner = (slice(None), slice(8, -8), slice(8, -8))
     read = conv2d(hr / net.lrrf.feature_scale, jnp.asarray(maps.read))
-    wanted = np.asarray(detail(image))[inner]
+    wanted = np.asarray(extract_detail(image))[inner]
     assert np.corrcoef(np.asarray(read)[inner].ravel(), wanted.ravel())[0, 1] > 0.7
-    asked = GAIN * 0.02 * jnp.asarray(rng.standard_normal((1, 120, 128, 3)), jnp.float32)
+    asked = EXTRACTOR_SCALE * 0.02 * jnp.asarray(rng.standard_normal((1, 120, 128, 3)), jnp.float32)
     written = net.lrrf.feature_scale * conv2d(asked, jnp.asarray(maps.write))
-    made = GAIN * np.asarray(apply(net.decode, hr + written, lr) - image)
+    made = EXTRACTOR_SCALE * np.asarray(apply(net.decode, hr + written, lr) - image)
     assert np.corrcoef(made[inner].ravel(), np.asarray(asked)[inner].ravel())[0, 1] > 0.5
 
 
 def test_clips_that_are_too_small_are_named():
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})
-    small = Example(
+    small = MeasuredClip(
         np.zeros((3, 16, 32, 8), np.float32),
         np.zeros((3, 16, 32, 3), np.uint8),
         np.zeros((3, 64, 128, 3), np.uint8),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from configs import as_basicvsr, ldip_basicvsr_as
-from ldip_jax.data.clips import ClipPlan, draw
-from ldip_jax.data.crops import CropPlan, cut, matched_share, place_crop
+from ldip_jax.data.clips import SamplingSpec, draw_sample
+from ldip_jax.data.crops import CropSpec, cut_sample, matched_share, place_crop
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.matching.refine import Refiner
@@ -20,18 +20,20 @@ from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.resize import resample_bicubic, resize_bicubic
-from ldip_jax.training import feed, programs
+from ldip_jax.training import feed, live_programs
 from ldip_jax.training.feed import Feed
 from ldip_jax.training.frozen import FrozenNetworks, bare_record
-from ldip_jax.training.live import LiveWork
+from ldip_jax.training.live import LiveSampler
 from ldip_jax.training.setup import Run, make_run
 from ldip_jax.weights.load import Weights
 from tests.data.footage import Coordinates
 from tests.networks import random_backbone
 
 FRAMES = (64, 96)
-PLAN = CropPlan(frames=2, hr=32, window=32, jitter=4, keys=2, references=2)
-CLIPS = ClipPlan(frames=3, clip=2, key_frames=2, references=2)
+PLAN = CropSpec(
+    target_frames=2, hr_side=32, reference_side=32, window_jitter=4, max_key_frames=2, max_references=2
+)
+CLIPS = SamplingSpec(context_frames=3, target_frames=2, max_key_frames=2, max_references=2)
 
 
 def moved(params, a, b):
@@ -54,7 +56,7 @@ def works(backbone, matcher, *, routes=False, scale=(4.0, 4.0)):
     net = BACKBONES[backbone.network](**backbone.config)
     whole = FrozenNetworks(net, backbone.params, matcher, routes=routes)
     plan = replace(PLAN, routes=routes)
-    live = LiveWork(
+    live = LiveSampler(
         LDIP(net), {"backbone": backbone.params}, matcher, plan, batch_size=1, canvas=FRAMES, scale=scale
     )
     return whole, live
@@ -68,14 +70,14 @@ def both(works, clip, seed=3):
     (got,) = live([clip], [np.random.default_rng(seed)], [other], sides)
     record, rng = whole(clip), np.random.default_rng(seed)
     place = place_crop(record, rng, live._plan, sides, partial(matched_share, record))
-    return cut(record, place, other, rng, live._plan), got
+    return cut_sample(record, place, other, rng, live._plan), got
 
 
 @pytest.mark.parametrize("size", [FRAMES, FRAMES[::-1]])
 def test_samples_are_those_of_whole_frames(backbone, size, rng):
     """The halo reaches the frame's edges, and the flow is the same everywhere, so nothing may differ."""
     move = {"move": np.array([2.0, 1.0], np.float32)}
-    clip = draw(replace(CLIPS, augment=False), Coordinates(size, 4), rng)
+    clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng)
     want, got = both(works(backbone, DenseMatcher(moved, move, some_size)), clip)
     for name in ("lr", "hr", "key_index", "valid", "origin", "step"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
@@ -97,35 +99,35 @@ def test_pairs_are_refined_where_they_were_matched(backbone, size, scale, rng):
     quiet = jax.tree.map(lambda x: 0.0 * x, spynet)
     move = {"move": np.array([2.0, 1.0], np.float32)}
     matcher = DenseMatcher(moved, move, some_size, Refiner(quiet))
-    clip = draw(replace(CLIPS, augment=False), Coordinates(size, 4), rng, scale)
+    clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng, scale)
     live = works(backbone, matcher, scale=(1.5, 4.0))[1]
-    sides = live._plan.sides(scale)
+    sides = live._spec.sides(scale)
     record = bare_record(clip)
     place = place_crop(record, np.random.default_rng(0), PLAN, sides, lambda key, box: 1.0)
-    coarse = live._coarse([record])
-    seen = live._seen([clip], [record], [place], sides)
+    coarse = live._match_coarsely([record])
+    seen = live._run_backbone([clip], [record], [place], sides)
     box = place.box
-    y, x = np.mgrid[: box.hr, : box.hr] + np.array(box.hr_corner)[:, None, None]
+    y, x = np.mgrid[: box.hr_side, : box.hr_side] + np.array(box.hr_corner)[:, None, None]
     for part in coarse:
-        for warp, confidence in live._refined(part, [clip], [record], [place], seen, sides).values():
+        for warp, confidence in live._refine(part, [clip], [record], [place], seen, sides).values():
             (H, W), lying = clip.hr.shape[1:3], (2.0 / 96, 1.0 / 64)
             dx, dy = (lying[0] * W, lying[1] * H) if size == FRAMES else (lying[1] * W, lying[0] * H)
             want = np.stack([x + dx, y + dy], axis=-1)
             np.testing.assert_allclose(warp, want, atol=2e-3)
             assert confidence.mean() > 0.9
-    assert seen.images.shape[2:4] == (box.hr + 2 * programs.MARGIN,) * 2
+    assert seen.key_frame_images.shape[2:4] == (box.hr_side + 2 * live_programs.MARGIN,) * 2
 
 
 def test_exact_clips_are_not_matched_and_carry_is_that_of_whole_frames(backbone, rng):
-    clip = draw(CLIPS, SyntheticClips(FRAMES, 3)[0], rng)
+    clip = draw_sample(CLIPS, SyntheticClips(FRAMES, 3)[0], rng)
     want, got = both(works(backbone, None, routes=True), clip)
     for name in ("images", "warps", "confidence", "to_next", "to_previous"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     np.testing.assert_allclose(got.features, want.features, atol=1e-4)
-    sure = want.route_sure > 0.5
+    sure = want.route_confidence > 0.5
     assert sure.mean() > 0.2
     np.testing.assert_allclose(got.route_warps[sure[..., 0]], want.route_warps[sure[..., 0]], atol=0.02)
-    np.testing.assert_allclose(got.route_sure, want.route_sure, atol=0.02)
+    np.testing.assert_allclose(got.route_confidence, want.route_confidence, atol=0.02)
 
 
 def test_a_low_pass_and_a_grid_of_any_scale_are_those_of_a_fixed_one(rng):
@@ -146,12 +148,12 @@ def shapes_only(traces):
 
     def see(net, sides, matches, routes, params, windows):
         traces.append(("see", sides))
-        (b, t), (hr, lr), k = windows.frames.shape[:2], sides, windows.keys.shape[1]
-        wide = hr + 2 * programs.MARGIN
+        (b, t), (hr, lr), k = windows.frames.shape[:2], sides, windows.key_frames.shape[1]
+        wide = hr + 2 * live_programs.MARGIN
         images = jnp.zeros((b, k, wide, wide, 3)) if matches else None
         ways = (jnp.zeros((b, t, k, hr, hr, n)) for n in (2, 1)) if routes else (None, None)
         flows = Flows(*[jnp.zeros((b, t, lr, lr, 2))] * 2)
-        return programs.Seen(jnp.zeros((b, t, lr, lr, 4)), flows, images, *ways)
+        return live_programs.BackboneOutputs(jnp.zeros((b, t, lr, lr, 4)), flows, images, *ways)
 
     def match(flow, params, images):
         traces.append("match")
@@ -162,7 +164,7 @@ def shapes_only(traces):
         traces.append("refine")
         return tuple(jnp.zeros((len(inputs[0]), hr, hr, n)) for n in (2, 1))
 
-    return {"see": see, "match": match, "refine": refine}
+    return {"run_backbone": see, "match": match, "refine": refine}
 
 
 def compilations(caplog, config, run, count):
@@ -181,7 +183,7 @@ def compilations(caplog, config, run, count):
 def test_at_most_six_programs_make_all_samples_of_any_scale(caplog, monkeypatch):
     traces = []
     for name, stand_in in shapes_only(traces).items():
-        monkeypatch.setattr(programs, name, stand_in)
+        monkeypatch.setattr(live_programs, name, stand_in)
     config = ldip_basicvsr_as.get_config("debug")
     config.data.dataset = "reds"
     config.data.key_frames, config.data.references, config.data.fewest_references = 3, 5, 1

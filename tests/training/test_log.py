@@ -8,7 +8,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.log import KeyPictures, RunLog, contact_sheet
+from ldip_jax.training.log import KeyFrameImages, RunLog, contact_sheet
 
 
 def curve(folder, name):
@@ -96,7 +96,7 @@ def test_a_contact_sheet_shows_every_picture_where_it_says(rng):
     canvas = rng.integers(0, 256, (3, 40, 40, 3), np.uint8)
     sizes = np.array([(40, 40), (30, 20), (8, 8)])
     confidence = np.full((3, 48, 64, 1), 0.5, np.float32)
-    key = KeyPictures(1, canvas, sizes, np.array([1.0, 1.0, 0.0]), confidence)
+    key = KeyFrameImages(1, canvas, sizes, np.array([1.0, 1.0, 0.0]), confidence)
     sheet = contact_sheet(lr, target / np.float32(255), target, [key])
     assert sheet.dtype == np.uint8
 

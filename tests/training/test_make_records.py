@@ -8,7 +8,7 @@ import pytest
 
 from ldip_jax.cli.main import main
 from ldip_jax.data.records import load_record, record_provenance
-from ldip_jax.training import records
+from ldip_jax.training import record_making as records
 from ldip_jax.weights.load import Weights
 from tests.training.batches import exact_work
 
@@ -91,7 +91,7 @@ def test_damaged_records_differ_in_their_input_alone_and_say_so(tmp_path, capsys
         name = f"{number:06d}.safetensors"
         clean, other = (load_record(tmp_path / kind / name) for kind in ("clean", "damaged"))
         for field, a, b in zip(clean._fields, clean, other, strict=True):
-            if field == "low_references":
+            if field == "lr_references":
                 assert a is None
                 assert b.shape[1:3] == clean.lr.shape[1:3]
             elif field in ("lr", "references"):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from configs.mrefsr_x4 import get_config
-from ldip_jax.data.clips import ClipPlan, draw
-from ldip_jax.data.datasets import clip_plan
-from ldip_jax.data.reference_crops import ReferenceSample, crop_references, draw_references
+from ldip_jax.data.clips import SamplingSpec, draw_sample
+from ldip_jax.data.datasets import sampling_spec
+from ldip_jax.data.reference_crops import ReferenceSample, crop_references, draw_reference_sample
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
 from ldip_jax.inference.mrefsr_model import load_mrefsr
@@ -35,22 +35,26 @@ def clips():
 
 
 def test_a_sample_is_a_frame_and_other_frames_of_its_clip(clips):
-    plan = ClipPlan(frames=6, clip=3, key_frames=1, references=COUNT, fewest_references=COUNT)
-    one = draw_references(plan, SIDE, 8, clips[0], np.random.default_rng(0))
+    plan = SamplingSpec(
+        context_frames=6, target_frames=3, max_key_frames=1, max_references=COUNT, min_references=COUNT
+    )
+    one = draw_reference_sample(plan, SIDE, 8, clips[0], np.random.default_rng(0))
     assert one.lr.shape == (SIDE // 4, SIDE // 4, 3)
     assert one.hr.shape == (SIDE, SIDE, 3)
     assert one.references.shape == (COUNT, SIDE, SIDE, 3)
     # Edges apart, LR is the reduction of HR.
     reduced = imresize(one.hr, size=(SIDE // 4, SIDE // 4))
     assert np.abs(reduced[2:-2, 2:-2].astype(int) - one.lr[2:-2, 2:-2]).max() <= 1
-    again = draw_references(plan, SIDE, 8, clips[0], np.random.default_rng(0))
+    again = draw_reference_sample(plan, SIDE, 8, clips[0], np.random.default_rng(0))
     jax.tree.map(np.testing.assert_array_equal, one, again)
 
 
 def test_the_frame_itself_is_no_reference_of_its_own(clips):
-    plan = ClipPlan(frames=6, clip=3, key_frames=1, references=2, fewest_references=2)
-    sample = draw(plan, clips[1], np.random.default_rng(1))
-    key = sample.first + int(sample.keys[0])
+    plan = SamplingSpec(
+        context_frames=6, target_frames=3, max_key_frames=1, max_references=2, min_references=2
+    )
+    sample = draw_sample(plan, clips[1], np.random.default_rng(1))
+    key = sample.first + int(sample.key_frames[0])
     for candidates in ([key, key], [key, -1]):
         chosen = sample._replace(candidates=np.array([candidates], np.int32))
         made = crop_references(chosen, 4, SIDE, 0, np.random.default_rng(2))
@@ -58,9 +62,9 @@ def test_the_frame_itself_is_no_reference_of_its_own(clips):
 
 
 def test_frames_smaller_than_the_crop_are_named(clips):
-    plan = ClipPlan(frames=6, clip=3, key_frames=1)
+    plan = SamplingSpec(context_frames=6, target_frames=3, max_key_frames=1)
     with pytest.raises(InputError, match=r"96x96 are smaller than data\.crop, 128"):
-        draw_references(plan, 128, 0, clips[0], np.random.default_rng(0))
+        draw_reference_sample(plan, 128, 0, clips[0], np.random.default_rng(0))
 
 
 def test_offsets_of_the_lower_levels_learn_slowly():
@@ -90,7 +94,7 @@ def test_a_step_at_full_size_keeps_the_state():
     state = jax.eval_shape(lambda p: start_state(p, optimizer, ema=False), params)
     vgg = parameter_shapes(VGG(), (1, 16, 16, 3))
     stems = {f"feature_extraction_image{i}": vgg for i in (1, 2)}
-    side, count = config.data.crop, clip_plan(config.data).references
+    side, count = config.data.crop, sampling_spec(config.data).max_references
     shapes = ((side // 4,), (side,), (count, side))
     batch = ReferenceSample(
         *(jax.ShapeDtypeStruct((config.batch_size, *shape, shape[-1], 3), np.uint8) for shape in shapes)
@@ -122,8 +126,10 @@ def test_what_mrefsr_cannot_do_is_named(field, value, message):
 
 
 def test_a_step_changes_every_part_and_the_loss_falls(clips):
-    plan = ClipPlan(frames=6, clip=3, key_frames=1, references=2, fewest_references=2)
-    batch = mrefsr.stack([draw_references(plan, 16, 4, clips[0], np.random.default_rng(0))])
+    plan = SamplingSpec(
+        context_frames=6, target_frames=3, max_key_frames=1, max_references=2, min_references=2
+    )
+    batch = mrefsr.stack([draw_reference_sample(plan, 16, 4, clips[0], np.random.default_rng(0))])
     config = get_config("debug")
     net, optimizer = MRefSR(blocks=1), mrefsr.optimizer(config)
     vgg = random_like(parameter_shapes(VGG(), (1, 16, 16, 3)), np.random.default_rng(0))

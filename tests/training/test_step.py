@@ -9,21 +9,29 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from ldip_jax.data.crops import CropPlan
+from ldip_jax.data.crops import CropSpec
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder, init_decoder
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.models.trainable import initialise, quick_jit
 from ldip_jax.ops.grid import whole_grid
-from ldip_jax.training.config import StepPlan
+from ldip_jax.training.config import StepOptions
 from ldip_jax.training.sharding import AXES
 from ldip_jax.training.state import start_state, trained_params, update_average
-from ldip_jax.training.step import features_apart, restored_images, train_step, validation_step
+from ldip_jax.training.step import feature_distance, restored_images, train_step, validation_step
 from tests.models.build import narrow_ldip, shaken
 from tests.training.batches import noise_batch
 
-PLAN = CropPlan(frames=2, hr=32, window=24, jitter=4, keys=1, references=2, fewest_references=2)
-STEP = StepPlan(propagate=True, dtype="float32", ema=0.9)
+PLAN = CropSpec(
+    target_frames=2,
+    hr_side=32,
+    reference_side=24,
+    window_jitter=4,
+    max_key_frames=1,
+    max_references=2,
+    min_references=2,
+)
+STEP = StepOptions(propagate=True, dtype="float32", ema=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +191,7 @@ def test_the_head_can_be_taught_the_backbones_own_features(parts):
     }
     made = net.as_head.apply({"params": params["as_head"]}, flat, grid)
     own = net.backbone.apply({"params": frozen["backbone"]}, flat, method="upscale")
-    apart = quick_jit(lambda params: features_apart(net, {**frozen, **params}, features))
+    apart = quick_jit(lambda params: feature_distance(net, {**frozen, **params}, features))
     before = float(apart(params))
     np.testing.assert_allclose(before, np.abs(made - own).mean() / np.std(own), rtol=1e-4)
 

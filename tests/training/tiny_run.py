@@ -100,7 +100,7 @@ def run(workdir: Path, steps: int, pause: float = 0.0) -> int:
             state, data = restored
         first = int(state.step)
         with RunLog(workdir, steps=steps, batch_size=BATCH, first_step=first) as log:
-            log.tell(f"from step {first}")
+            log.notify(f"from step {first}")
             for step in range(first + 1, steps + 1):
                 # As a loader distributes samples: every count-th one.
                 taken = [data["next_index"] + count * n + index for n in range(size)]

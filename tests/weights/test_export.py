@@ -294,6 +294,6 @@ def test_what_is_shipped_can_be_read():
 def test_lrrf_at_any_scale_stands_on_the_head_that_is_shipped():
     whole, head = (read_export(exports.export_file(f"basicvsr-reds4-{kind}")) for kind in ("as", "as-head"))
     assert set(whole.groups) == {"as_head", "as_decoder", "lrrf"}
-    assert whole.wants_stills
+    assert whole.gains_only_from_stills
     for box, tree in head.groups.items():
         jax.tree.map(np.testing.assert_array_equal, whole.groups[box], tree)

@@ -319,7 +319,7 @@ def test_a_checksum_finds_every_flipped_bit(tmp_path):
     path = tmp_path / "a.safetensors"
     write_safetensors(path, {"a": np.arange(8, dtype=np.float32), "b": np.ones(3, np.int8)}, {"key": "value"})
     read = read_checkpoint(path)
-    assert read.checked
+    assert read.has_checksum
     assert read.metadata == {"key": "value"}
     data = path.read_bytes()
     # A file that does not say that it has one is read, and nothing vouches for it.
@@ -329,7 +329,7 @@ def test_a_checksum_finds_every_flipped_bit(tmp_path):
         flipped[place] ^= 1
         put(path, bytes(flipped))
         if own <= place < own + len("content_sha256"):
-            assert not read_checkpoint(path).checked
+            assert not read_checkpoint(path).has_checksum
         else:
             refused(path)
     put(path, data.replace(b"value", b"other"))
@@ -339,7 +339,7 @@ def test_a_checksum_finds_every_flipped_bit(tmp_path):
 def test_files_without_a_checksum_are_read(tmp_path):
     safetensors.numpy.save_file(ONE, tmp_path / "a.safetensors", {"key": "value"})
     read = read_checkpoint(tmp_path / "a.safetensors")
-    assert not read.checked
+    assert not read.has_checksum
     assert read.metadata == {"key": "value"}
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 Net = Literal["alex", "vgg"]
 
-LEAST = {"alex": 31, "vgg": 16}
+MIN_SIDE = {"alex": 31, "vgg": 16}
 """The smallest side, in pixels, for which the deepest features are not empty."""
 
 _SHIFT = (-0.030, -0.088, -0.188)

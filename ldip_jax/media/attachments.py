@@ -13,8 +13,8 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ldip_jax.media.container import open_container, pictures
-from ldip_jax.media.described import STEREO
+from ldip_jax.media.container import open_container, video_stream
+from ldip_jax.media.frame_metadata import STEREO
 
 # What describes the old file itself, or its coding.
 _OF_THE_FILE = frozenset(
@@ -39,7 +39,7 @@ class Extras:
         output: the container being written; `video` is its stream of pictures.
         container: library name of its format, "mp4", "mov" or "matroska".
         source: the input file.
-        stereo: how its frames hold two views; see `Described`.
+        stereo: how its frames hold two views; see `FrameMetadata`.
         lost: what the encoder leaves out already.
 
     Attributes:
@@ -53,27 +53,27 @@ class Extras:
         container: str,
         source: Path,
         stereo: str | None,
-        lost: Iterable[str],
+        dropped: Iterable[str],
     ):
         self._output, self._container = output, container
         self._covers: list[tuple[Any, bytes]] = []
-        lost = list(lost)
+        dropped = list(dropped)
         with open_container(source) as held:
-            chosen = pictures(source, held)
-            self._tag(video, chosen, held.metadata, lost)
+            chosen = video_stream(source, held)
+            self._tag(video, chosen, held.metadata, dropped)
             if stereo and not self._tag_stereo(video, stereo):
-                lost.append(f"stereo mode ({stereo})")
-            self._attach(held, lost)
-            self._add_covers(held, lost)
-        self.notes = [f"left out, which the new file cannot hold: {', '.join(lost)}"] if lost else []
+                dropped.append(f"stereo mode ({stereo})")
+            self._attach(held, dropped)
+            self._add_covers(held, dropped)
+        self.notes = [f"left out, which the new file cannot hold: {', '.join(dropped)}"] if dropped else []
 
     def _tag(
-        self, video: VideoStream, chosen: VideoStream, of_file: Mapping[str, str], lost: list[str]
+        self, video: VideoStream, chosen: VideoStream, of_file: Mapping[str, str], dropped: list[str]
     ) -> None:
-        self._output.metadata.update(_kept(of_file))
+        self._output.metadata.update(_portable_tags(of_file))
         video.metadata.update(stream_fields(chosen.metadata))
-        if language := unsaid_language(self._container, chosen.metadata):
-            lost.append(f"language of the pictures ({language})")
+        if language := unsupported_language(self._container, chosen.metadata):
+            dropped.append(f"language of the pictures ({language})")
         for key, value in chosen.metadata.items():
             if key.lower() == "timecode":
                 video.metadata["timecode"] = value
@@ -86,31 +86,31 @@ class Extras:
             return True
         return stereo in STEREO and video.codec_context.name == "libx264"
 
-    def _attach(self, held: InputContainer, lost: list[str]) -> None:
-        streams: Any = held.streams
+    def _attach(self, container: InputContainer, dropped: list[str]) -> None:
+        streams: Any = container.streams
         for stream in streams.attachments:
             name = stream.metadata.get("filename", "a nameless attachment")
             if self._container == "matroska" and stream.mimetype:
                 self._output.add_attachment(name, stream.mimetype, stream.data)
             else:
-                lost.append(name)
+                dropped.append(name)
         for stream in streams.data:
             # The timecode of QuickTime is a track, and a tag of the pictures.
             if "timecode" not in stream.metadata:
-                lost.append(f"a track of data ({stream.metadata.get('handler_name', 'unknown')})")
+                dropped.append(f"a track of data ({stream.metadata.get('handler_name', 'unknown')})")
 
-    def _add_covers(self, held: InputContainer, lost: list[str]) -> None:
-        covers = [s for s in held.streams.video if s.disposition & Disposition.attached_pic]
+    def _add_covers(self, container: InputContainer, dropped: list[str]) -> None:
+        covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
         if not covers:
             return
         # Readers give covers first.
-        first = islice(held.demux(), _COVERS_WITHIN)
+        first = islice(container.demux(), _COVERS_WITHIN)
         images = {p.stream.index: bytes(p) for p in first if p.size and p.stream in covers}
         for stream in covers:
             codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
             data = images.get(stream.index)
             if data is None or codec not in _IMAGES or self._container == "mov":
-                lost.append(f"cover art ({codec})")
+                dropped.append(f"cover art ({codec})")
             elif self._container == "matroska":
                 name, kind = _IMAGES[codec]
                 self._output.add_attachment(stream.metadata.get("filename", name), kind, data)
@@ -140,7 +140,7 @@ def stream_fields(metadata: Mapping[str, str]) -> dict[str, str]:
     return fields
 
 
-def unsaid_language(container: str, metadata: Mapping[str, str]) -> str | None:
+def unsupported_language(container: str, metadata: Mapping[str, str]) -> str | None:
     """The language of a track where a container has no code for it: QuickTime's are fewer."""
     language = metadata.get("language", "und")
     return language if container == "mov" and language not in _QUICKTIME_LANGUAGES else None
@@ -151,17 +151,17 @@ def container_options(container: str, source: Path) -> dict[str, str]:
     if container == "matroska":
         return {}
     with open_container(source) as held:
-        free = {key.lower() for key in _kept(held.metadata)} - _PLACED
+        free = {key.lower() for key in _portable_tags(held.metadata)} - _PLACED
     return {"movflags": "use_metadata_tags"} if free else {}
 
 
-def _kept(metadata: Mapping[str, str]) -> dict[str, str]:
+def _portable_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     """Tags without those of the old file itself, and without copies that name a language."""
-    kept = {}
+    tags = {}
     for key, value in metadata.items():
         base, _, language = key.rpartition("-")
         copy = base in metadata and len(language) == 3
         if key.lower() not in _OF_THE_FILE and not key.startswith("_") and not copy:
             # Matroska shouts.
-            kept[key.lower() if key.isupper() else key] = value
-    return kept
+            tags[key.lower() if key.isupper() else key] = value
+    return tags

@@ -9,7 +9,7 @@ from ldip_jax.media.images import orient
 
 
 @dataclass(frozen=True)
-class View:
+class OrientedCrop:
     """A crop of a frame, from row `top` and column `left` on, in one of the eight orientations.
 
     Attributes:

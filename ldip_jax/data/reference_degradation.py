@@ -8,7 +8,7 @@ from PIL import Image
 
 LOWEST_BLUR, HIGHEST_BLUR = 4.0, 12.0
 
-Elsewhere = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
+OpenUnrelated = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
 """Opens an image of another clip, uint8 RGB of any size."""
 
 
@@ -21,8 +21,8 @@ def degrade(image: np.ndarray, warp: np.ndarray, down: float, up: float) -> tupl
     return final, (warp + 0.5) * factor - 0.5
 
 
-def own_frame(
-    low: np.ndarray, warp: np.ndarray, corner: tuple[int, int], side: int, size: tuple[int, int]
+def crop_lr_reference(
+    lr_frame: np.ndarray, warp: np.ndarray, corner: tuple[int, int], side: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The part of an LR frame that lies under the window of the HR frame, and the warp in its pixels.
 
@@ -32,11 +32,11 @@ def own_frame(
         side: side of the window, HR pixels.
         size: (height, width) of the HR frame.
     """
-    step = np.array([low.shape[0] / size[0], low.shape[1] / size[1]])
+    step = np.array([lr_frame.shape[0] / size[0], lr_frame.shape[1] / size[1]])
     top, left = (int(n) for n in np.array(corner) * step)
     bottom, right = (int(n) for n in np.ceil((np.array(corner) + side) * step))
     warp = (warp + np.array(corner[::-1], np.float32) + 0.5) * step[::-1] - 0.5 - (left, top)
-    return low[top:bottom, left:right][:side, :side], warp.astype(np.float32)
+    return lr_frame[top:bottom, left:right][:side, :side], warp.astype(np.float32)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -46,28 +46,28 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-Spoiler = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+DistractorMaker = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
-def spoilers(other: Elsewhere) -> tuple[Spoiler, ...]:
+def distractor_makers(open_unrelated: OpenUnrelated) -> tuple[DistractorMaker, ...]:
     """Functions that make a reference useless. As from a matcher, content that does not match gets almost no
     confidence.
     """
 
-    def unsure(confidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def lower(confidence: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return confidence * np.float32(rng.uniform(0.0, 0.05))
 
     def unrelated(image, confidence, rng):
-        picture = other(rng)
+        picture = open_unrelated(rng)
         h, w = min(image.shape[0], picture.shape[0]), min(image.shape[1], picture.shape[1])
         y, x = int(rng.integers(picture.shape[0] - h + 1)), int(rng.integers(picture.shape[1] - w + 1))
-        return picture[y : y + h, x : x + w], unsure(confidence, rng)
+        return picture[y : y + h, x : x + w], lower(confidence, rng)
 
-    def elsewhere(image, confidence, rng):
-        return np.roll(image, (image.shape[0] // 2, image.shape[1] // 2), (0, 1)), unsure(confidence, rng)
+    def shifted(image, confidence, rng):
+        return np.roll(image, (image.shape[0] // 2, image.shape[1] // 2), (0, 1)), lower(confidence, rng)
 
     def black(image, confidence, rng):
-        return np.zeros_like(image), unsure(confidence, rng)
+        return np.zeros_like(image), lower(confidence, rng)
 
     def blurred(image, confidence, rng):
         h, w = image.shape[:2]
@@ -75,4 +75,4 @@ def spoilers(other: Elsewhere) -> tuple[Spoiler, ...]:
         small = _resize(image, (max(1, round(h / factor)), max(1, round(w / factor))))
         return _resize(small, (h, w)), confidence
 
-    return unrelated, elsewhere, black, blurred
+    return unrelated, shifted, black, blurred

@@ -14,7 +14,7 @@ _NAMES = {"mono": None, "left_right": "side_by_side", "top_bottom": "top_bottom"
 
 
 @dataclass(frozen=True)
-class Described:
+class FrameMetadata:
     """What the first frame says beside its pixels.
 
     Attributes:
@@ -30,7 +30,7 @@ class Described:
     dynamic: bool = False
 
 
-def describe(frame: VideoFrame, stream: VideoStream) -> Described:
+def read_frame_metadata(frame: VideoFrame, stream: VideoStream) -> FrameMetadata:
     """Read it."""
     held: Any = frame.side_data
     data = {entry.type.name: bytes(entry) for entry in held}
@@ -41,7 +41,7 @@ def describe(frame: VideoFrame, stream: VideoStream) -> Described:
         (kind,) = struct.unpack_from("=i", data["STEREO3D"])
         stereo = _STEREO_TYPES.get(kind, f"kind {kind}")
     light = data.get("CONTENT_LIGHT_LEVEL", b"")
-    return Described(
+    return FrameMetadata(
         _mastering(data.get("MASTERING_DISPLAY_METADATA", b"")),
         struct.unpack_from("=2I", light) if len(light) >= 8 else None,
         stereo,
@@ -64,20 +64,20 @@ def _mastering(data: bytes) -> str | None:
     return f"G{green}B{blue}R{red}WP{white}L{luminance}"
 
 
-def encoder_settings(encoder: str, described: Described) -> tuple[dict[str, str], list[str]]:
+def encoder_settings(encoder: str, metadata: FrameMetadata) -> tuple[dict[str, str], list[str]]:
     """Options of the encoder that carry what the frames say, and notes on what it cannot carry."""
     settings: list[str] = []
-    lost: list[str] = []
-    own = {"libx265": ("master-display", "max-cll"), "libx264": ("mastering-display", "cll")}.get(encoder)
-    if described.mastering or described.light:
-        if own is None:
-            lost.append("HDR10 mastering data")
+    dropped: list[str] = []
+    names = {"libx265": ("master-display", "max-cll"), "libx264": ("mastering-display", "cll")}.get(encoder)
+    if metadata.mastering or metadata.light:
+        if names is None:
+            dropped.append("HDR10 mastering data")
         else:
-            settings += [f"{own[0]}={described.mastering}"] if described.mastering else []
-            settings += [f"{own[1]}={','.join(map(str, described.light))}"] if described.light else []
-    if encoder == "libx264" and described.stereo in STEREO:
-        settings.append(f"frame-packing={STEREO[described.stereo][1]}")
-    if described.dynamic:
-        lost.append("Dolby Vision or HDR10+ data")
+            settings += [f"{names[0]}={metadata.mastering}"] if metadata.mastering else []
+            settings += [f"{names[1]}={','.join(map(str, metadata.light))}"] if metadata.light else []
+    if encoder == "libx264" and metadata.stereo in STEREO:
+        settings.append(f"frame-packing={STEREO[metadata.stereo][1]}")
+    if metadata.dynamic:
+        dropped.append("Dolby Vision or HDR10+ data")
     key = "x265-params" if encoder == "libx265" else "x264-params"
-    return ({key: ":".join(settings)} if settings else {}), lost
+    return ({key: ":".join(settings)} if settings else {}), dropped

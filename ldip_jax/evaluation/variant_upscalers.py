@@ -11,14 +11,14 @@ from jaxtyping import Float
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation.linear_transfer import LinearTransfer
-from ldip_jax.evaluation.protocols import Column
+from ldip_jax.evaluation.protocols import Variant
 from ldip_jax.inference.model import Model, load_model
 from ldip_jax.inference.mrefsr import MRefSRUpscaler
 from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import ReferenceChoice, ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
-from ldip_jax.matching.choice import load_matcher
+from ldip_jax.matching.loading import load_matcher
 from ldip_jax.ops.imresize import imresize
 from ldip_jax.weights.export import export_file, shipped_names
 from ldip_jax.weights.rules import flatten
@@ -27,10 +27,10 @@ from ldip_jax.weights.rules import flatten
 class Bicubic:
     """MATLAB's `imresize` with the interface of an `Upscaler`; references are ignored."""
 
-    def __init__(self, out: tuple[int, int]):
+    def __init__(self, out_size: tuple[int, int]):
         self.choices: dict[int, list[ReferenceChoice]] = {}
         self.on_key_frame: Any = None
-        self._out = out
+        self._out_size = out_size
 
     def frames(
         self,
@@ -40,7 +40,7 @@ class Bicubic:
     ) -> Iterator[Float[np.ndarray, "H W 3"]]:
         """See `Upscaler.frames`."""
         for frame in frames:
-            yield np.clip(imresize(frame, size=self._out), 0.0, 1.0).astype(np.float32)
+            yield np.clip(imresize(frame, size=self._out_size), 0.0, 1.0).astype(np.float32)
             advance("resize")
 
     def work(self, count: int, stills: Sequence[Still] = ()) -> dict[str, int]:
@@ -77,7 +77,7 @@ def resolve_checkpoint(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Networks:
+class NetworkChoice:
     """What is evaluated.
 
     Attributes:
@@ -102,21 +102,21 @@ class Networks:
 
 Method = Upscaler | Bicubic | LinearTransfer | MRefSRUpscaler
 """What makes a column's frames."""
-_ALONE = ("none", "bicubic", "transfer", "mrefsr")
+_WITHOUT_EXPORT = ("none", "bicubic", "transfer", "mrefsr")
 
 
-class Models:
+class UpscalerCache:
     """Makes upscalers when they are needed; only those of the current frame size are kept."""
 
-    def __init__(self, networks: Networks, say: Callable[[str], object]):
-        self._networks, self._say = networks, say
+    def __init__(self, networks: NetworkChoice, notify: Callable[[str], object]):
+        self._networks, self._notify = networks, notify
         self._models: dict[tuple[str, bool], Model] = {}
         self._upscalers: dict[tuple[str, float | None, str | None], Upscaler] = {}
-        self._others: dict[str, LinearTransfer | MRefSRUpscaler] = {}
+        self._baselines: dict[str, LinearTransfer | MRefSRUpscaler] = {}
         self._identities: dict[tuple[str, bool], dict[str, str]] = {}
         self._size: tuple[tuple[int, int], tuple[int, int]] | None = None
 
-    def model(self, column: Column, *, native: bool) -> Model | None:
+    def model(self, variant: Variant, *, native: bool) -> Model | None:
         """The column's network; None if there are no weights for it.
 
         Args:
@@ -125,67 +125,67 @@ class Models:
         Raises:
             InputError: weights are not available, or do not belong together.
         """
-        alone = column.weights in _ALONE
+        backbone_only = variant.weights in _WITHOUT_EXPORT
         weights = {
-            **dict.fromkeys(_ALONE, "none"),
+            **dict.fromkeys(_WITHOUT_EXPORT, "none"),
             "checkpoint": self._networks.checkpoint,
             "cross": self._networks.cross or "none",
-        }[column.weights]
-        if weights == "none" and not alone:
+        }[variant.weights]
+        if weights == "none" and not backbone_only:
             return None
         if (weights, native) not in self._models:
-            model = load_model(self._networks.backbone, weights, native=native, progress=self._say)
+            model = load_model(self._networks.backbone, weights, native=native, progress=self._notify)
             self._models[weights, native] = model
             for note in model.notes:
-                self._say(note)
+                self._notify(note)
         model = self._models[weights, native]
-        if alone or model.export is not None:
+        if backbone_only or model.export is not None:
             return model
         return None
 
-    def identity(self, column: Column, *, native: bool) -> dict[str, str]:
+    def weight_hashes(self, variant: Variant, *, native: bool) -> dict[str, str]:
         """What identifies the weights: SHA-256 of the backbone's file and of the export's content."""
-        key = (column.weights, native)
+        key = (variant.weights, native)
         if key not in self._identities:
-            model = self.model(column, native=native)
+            model = self.model(variant, native=native)
             assert model is not None
-            self._identities[key] = _identity(model)
-            if column.weights == "mrefsr" and self._networks.mrefsr is not None:
+            self._identities[key] = _weight_hashes(model)
+            if variant.weights == "mrefsr" and self._networks.mrefsr is not None:
                 self._identities[key] = self._networks.mrefsr.sha256
         return self._identities[key]
 
-    def propagation(self, column: Column, *, native: bool) -> str | None:
+    def propagation(self, variant: Variant, *, native: bool) -> str | None:
         """How this column brings detail from key-frames to other frames; None without LRRF."""
-        model = self.model(column, native=native)
+        model = self.model(variant, native=native)
         if model is None or not model.refined:
             return None
-        return column.propagation or self._networks.propagation or model.net.propagation
+        return variant.propagation or self._networks.propagation or model.net.propagation
 
-    def repeats(self, column: Column, *, native: bool) -> bool:
+    def is_repeated(self, variant: Variant, *, native: bool) -> bool:
         """Whether the column exists for a propagation that the other columns use anyway."""
-        if column.propagation is None:
+        if variant.propagation is None:
             return False
-        usual = self.propagation(replace(column, propagation=None), native=native)
-        return usual in (None, column.propagation)
+        usual = self.propagation(replace(variant, propagation=None), native=native)
+        return usual in (None, variant.propagation)
 
-    def upscaler(self, column: Column, lr: tuple[int, int], hr: tuple[int, int]) -> Method | None:
+    def upscaler(self, variant: Variant, lr: tuple[int, int], hr: tuple[int, int]) -> Method | None:
         """The column's upscaler for frames of these sizes; None if there are no weights for it."""
         if self._size != (lr, hr):
             self._upscalers.clear()
-            self._others.clear()
+            self._baselines.clear()
             self._size = (lr, hr)
-        model = self.model(column, native=hr == (4 * lr[0], 4 * lr[1]))
+        model = self.model(variant, native=hr == (4 * lr[0], 4 * lr[1]))
         if model is None:
             return None
-        if column.weights == "bicubic":
+        if variant.weights == "bicubic":
             return Bicubic(hr)
-        if column.weights in ("transfer", "mrefsr"):
-            if column.weights not in self._others:
-                self._others[column.weights] = self._other(column.weights, model, lr, hr)
-            return self._others[column.weights]
-        rules, threshold = self._networks.rules, column.threshold
-        propagation = column.propagation or self._networks.propagation if model.refined else None
-        key = (column.weights, threshold, propagation)
+        if variant.weights in ("transfer", "mrefsr"):
+            if variant.weights not in self._baselines:
+                self._baselines[variant.weights] = self._make_baseline(variant.weights, model, lr, hr)
+            return self._baselines[variant.weights]
+        rules, threshold = self._networks.rules, variant.threshold
+        propagation = variant.propagation or self._networks.propagation if model.refined else None
+        key = (variant.weights, threshold, propagation)
         if key not in self._upscalers:
             if threshold is not None:
                 rules = replace(rules, threshold=threshold)
@@ -201,24 +201,24 @@ class Models:
                 # The same as the default of `ldip upscale`.
                 backbone_only_if_unmatched=self._networks.checkpoint == "default"
                 and export is not None
-                and export.wants_stills,
+                and export.gains_only_from_stills,
                 memory=self._networks.memory,
-                progress=self._say,
+                progress=self._notify,
             )
         return self._upscalers[key]
 
-    def _other(
+    def _make_baseline(
         self, method: str, model: Model, lr: tuple[int, int], hr: tuple[int, int]
     ) -> LinearTransfer | MRefSRUpscaler:
         if method == "mrefsr":
             assert self._networks.mrefsr is not None
             return MRefSRUpscaler(self._networks.mrefsr, lr, hr)
         spynet = model.params["backbone"]["spynet"]
-        matcher = load_matcher(self._networks.matcher, spynet, progress=self._say)
-        return LinearTransfer(Upscaler(model, lr, hr, progress=self._say), matcher)
+        matcher = load_matcher(self._networks.matcher, spynet, progress=self._notify)
+        return LinearTransfer(Upscaler(model, lr, hr, progress=self._notify), matcher)
 
 
-def _identity(model: Model) -> dict[str, str]:
+def _weight_hashes(model: Model) -> dict[str, str]:
     identity = {"backbone": model.backbone.sha256}
     if model.export is not None:
         digest = hashlib.sha256(json.dumps(model.export.config, sort_keys=True).encode())

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from ldip_jax.data.clips import ClipPlan, draw
-from ldip_jax.data.datasets import clip_plan, named_fingerprints, open_clips
+from ldip_jax.data.clips import SamplingSpec, draw_sample
+from ldip_jax.data.datasets import named_fingerprints, open_clips, sampling_spec
 from ldip_jax.data.heldout import read_heldout, refuse_held_out
 from ldip_jax.data.records import record_files, record_provenance, save_record
-from ldip_jax.data.source import Stream
+from ldip_jax.data.source import SampleStream
 from ldip_jax.errors import InputError
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks import BACKBONES
@@ -22,12 +22,12 @@ from ldip_jax.weights.flow import flow_identity, load_flow
 from ldip_jax.weights.load import Weights
 
 
-def made_with(run: Run) -> dict[str, str]:
+def network_provenance(run: Run) -> dict[str, str]:
     """What a record that was made with this run's frozen networks says about them."""
-    return {"backbone_sha256": run.backbone.sha256, **_flow(run.flow)}
+    return {"backbone_sha256": run.backbone.sha256, **_flow_provenance(run.flow)}
 
 
-def _flow(weights: Weights | None) -> dict[str, str]:
+def _flow_provenance(weights: Weights | None) -> dict[str, str]:
     identity = flow_identity(weights)
     return {"flow": identity["name"], "flow_sha256": identity["sha256"]}
 
@@ -39,13 +39,13 @@ def check_record(file: Path, run: Run) -> dict[str, str]:
         InputError: another backbone or optical flow than the run's; or the file is not a record.
     """
     # Records that say nothing about a flow were made with the backbone's own.
-    found = {**_flow(None), **record_provenance(file)}
-    now = made_with(run)
-    if found.get("backbone_sha256") != now["backbone_sha256"]:
+    found = {**_flow_provenance(None), **record_provenance(file)}
+    current = network_provenance(run)
+    if found.get("backbone_sha256") != current["backbone_sha256"]:
         raise InputError(f"{file}: made with another backbone; prepare records with config.backbone")
-    if found["flow_sha256"] != now["flow_sha256"]:
+    if found["flow_sha256"] != current["flow_sha256"]:
         raise InputError(
-            f"{file}: made with the optical flow {found['flow']}, not {now['flow']}; prepare records with"
+            f"{file}: made with the optical flow {found['flow']}, not {current['flow']}; prepare records with"
             " this config.flow, or set it as it was"
         )
     return found
@@ -100,23 +100,28 @@ def make_records(
     backbone = frozen_backbone(config.backbone, output / "backbone")
     net = LDIP(BACKBONES[backbone.network](**backbone.config, band_pixels=config.band_pixels or None))
     run = Run(net, backbone, {"backbone": backbone.params}, {}, {}, load_flow(config.flow))
-    plan = clip_plan(config.data, spare=True)
-    about = {**made_with(run), "matcher": config.matcher, "split": split, DAMAGE: _damage_of(plan)}
-    todo = [n for n in range(first, last) if not _is_there(_file(output, n), run, about[DAMAGE])]
-    if not todo:
+    spec = sampling_spec(config.data, for_records=True)
+    provenance = {
+        **network_provenance(run),
+        "matcher": config.matcher,
+        "split": split,
+        DAMAGE: _describe_damage(spec),
+    }
+    missing = [n for n in range(first, last) if not _exists(_file(output, n), run, provenance[DAMAGE])]
+    if not missing:
         print(f"{output}: all {last - first} records exist already", file=sys.stderr)
         return
-    work, known = frozen_networks(config, run), dict(named_fingerprints(clips))
-    stream = Stream(
+    networks, known = frozen_networks(config, run), dict(named_fingerprints(clips))
+    stream = SampleStream(
         clips,
-        partial(draw, plan),
+        partial(draw_sample, spec),
         seed=config.seed,
         batch_size=1,
         workers=config.data.workers,
-        next_index=todo[0],
+        next_index=missing[0],
     )
-    with stream, Progress("making records", {"record": len(todo)}, {"record": 1.0}) as progress:
-        for number in todo:
+    with stream, Progress("making records", {"record": len(missing)}, {"record": 1.0}) as progress:
+        for number in missing:
             if stream.state["next_index"] != number:
                 stream.seek(number)
             (sample,) = next(stream)
@@ -124,7 +129,7 @@ def make_records(
             # The clips of a data set that was prepared by an earlier version have no fingerprints.
             if (fingerprint := known.get(sample.clip, "")) is not None:
                 clip["fingerprint"] = fingerprint
-            save_record(_file(output, number), work(sample), {**about, **clip})
+            save_record(_file(output, number), networks(sample), {**provenance, **clip})
             progress.advance("record")
 
 
@@ -132,17 +137,17 @@ def _file(output: Path, number: int) -> Path:
     return output / f"{number:06d}.safetensors"
 
 
-def _damage_of(plan: ClipPlan) -> str:
+def _describe_damage(spec: SamplingSpec) -> str:
     """The damage that clips and references may have, as a record describes it; "" for none."""
-    told = {}
-    if plan.input.active:
-        told["input"] = asdict(plan.input)
-    if plan.jitter.share:
-        told["reference_jitter"] = asdict(plan.jitter)
-    return json.dumps(told, sort_keys=True) if told else ""
+    description = {}
+    if spec.input.active:
+        description["input"] = asdict(spec.input)
+    if spec.jitter.share:
+        description["reference_jitter"] = asdict(spec.jitter)
+    return json.dumps(description, sort_keys=True) if description else ""
 
 
-def _is_there(file: Path, run: Run, damage: str) -> bool:
+def _exists(file: Path, run: Run, damage: str) -> bool:
     if not file.exists():
         return False
     try:

@@ -24,7 +24,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True)
-class StillClips:
+class CameraMoveClips:
     """A data set of camera moves over the images of a folder; equal attributes give equal clips.
 
     Attributes:
@@ -71,11 +71,11 @@ class StillClips:
         return len(self.files) * self.moves
 
     def __getitem__(self, index: int) -> LayeredClip:
-        still, move = divmod(int(index), self.moves)
-        picture = _read(self.files[still])
-        rng = np.random.default_rng((self.seed, still, move))
-        track = move_over(rng, picture.shape[:2], self.size, self.count)
-        name = f"{self.names[still]}{MOVE}{move}"
+        image, move = divmod(int(index), self.moves)
+        picture = _read(self.files[image])
+        rng = np.random.default_rng((self.seed, image, move))
+        track = draw_camera_move(rng, picture.shape[:2], self.size, self.count)
+        name = f"{self.names[image]}{MOVE}{move}"
         return LayeredClip(name, self.size, [Layer(picture, None, track)])
 
 
@@ -84,20 +84,20 @@ def _read(file: Path) -> UInt8[np.ndarray, "h w 3"]:
     return quantise(read_image(file)[0], 8)
 
 
-def move_over(
-    rng: np.random.Generator, still: tuple[int, int], size: tuple[int, int], count: int
+def draw_camera_move(
+    rng: np.random.Generator, image_size: tuple[int, int], size: tuple[int, int], count: int
 ) -> Float[np.ndarray, "{count} 2 3"]:
     """Poses of a camera that never sees beyond the image: a steady move with a sway, up to 10 pixels a frame.
 
     Args:
-        still, size: (height, width) of the image and of the frames.
+        image_size, size: (height, width) of the image and of the frames.
     """
-    room = [(n - 2 * _MARGIN - 1) / (N - 1) for n, N in zip(still, size, strict=True)]
-    widest = min(*room, _DENSEST)
+    limits = [(n - 2 * _MARGIN - 1) / (N - 1) for n, N in zip(image_size, size, strict=True)]
+    widest = min(*limits, _DENSEST)
     for attempt in range(_TRIES):
         # Large moves are tried first; those that leave the image are drawn again, smaller.
         calm = 1.0 - attempt / (_TRIES - 1)
-        steady = _course(rng, count, calm)
+        steady = _smooth_paths(rng, count, calm)
         zoom = np.clip(
             np.exp(rng.uniform(np.log(_SHARPEST), np.log(max(widest * 0.9, _SHARPEST))))
             * np.exp(0.01 * steady[0]),
@@ -109,13 +109,13 @@ def move_over(
         middle = np.broadcast_to((np.array(size[::-1]) - 1) / 2, path.shape)
         seen = corners(size, poses(turn, zoom, middle, path))
         low, high = seen.min(axis=(0, 1)), seen.max(axis=(0, 1))
-        slack = np.array(still[::-1]) - 1 - 2 * _MARGIN - (high - low)
+        slack = np.array(image_size[::-1]) - 1 - 2 * _MARGIN - (high - low)
         if (slack >= 0).all():
             return poses(turn, zoom, middle, path + _MARGIN - low + rng.uniform(0, 1, 2) * slack)
     raise AssertionError("a camera at rest always fits")
 
 
-def _course(rng: np.random.Generator, count: int, speed: float) -> Float[np.ndarray, "4 {count}"]:
+def _smooth_paths(rng: np.random.Generator, count: int, speed: float) -> Float[np.ndarray, "4 {count}"]:
     """Four smooth paths that start at 0, with steps of at most about `speed`."""
     time = np.arange(count)
     period, phase = rng.uniform(8, 40, (2, 4, 1))

@@ -58,9 +58,9 @@ class Figures:
     wide: bool = False
 
 
-def heat(error: Float[np.ndarray, "h w"], most: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Errors as colours from black through red to light yellow, which means `most` or more."""
-    place = np.clip(error / max(most, 1e-6), 0.0, 1.0) * (len(_HEAT) - 1)
+def heat(error: Float[np.ndarray, "h w"], maximum: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Errors as colours from black through red to light yellow, which means `maximum` or more."""
+    place = np.clip(error / max(maximum, 1e-6), 0.0, 1.0) * (len(_HEAT) - 1)
     low = np.minimum(place.astype(int), len(_HEAT) - 2)
     part = (place - low)[..., None].astype(np.float32)
     return np.round(_HEAT[low] * (1 - part) + _HEAT[low + 1] * part).astype(np.uint8)

@@ -24,13 +24,13 @@ HALO, MARGIN = 16, 32
 X4 = 4
 
 
-class Windows(NamedTuple):
+class WindowInputs(NamedTuple):
     """LR crops with their halos, one for each sample of a batch.
 
     Attributes:
         frames: uint8 RGB.
         corner: (y, x) of the crop in its window.
-        keys: key-frames; empty slots repeat one.
+        key_frames: key-frames; empty slots repeat one.
         origin, step: places (y, x) of the first HR pixel of the crop in LR pixels of the window, and LR
             pixels per HR pixel.
         margin: the same first place, of the HR crop with its margin.
@@ -39,30 +39,30 @@ class Windows(NamedTuple):
 
     frames: UInt8[Array, "b t h w 3"]
     corner: Int[Array, "b 2"]
-    keys: Int[Array, "b k"]
+    key_frames: Int[Array, "b k"]
     origin: Float[Array, "b 2"]
     step: Float[Array, "b 2"]
     margin: Float[Array, "b 2"]
     flows: Flows | None = None
 
 
-class Seen(NamedTuple):
+class BackboneOutputs(NamedTuple):
     """What the backbone finds in the windows, cut to the crops; images of key-frames keep their margins."""
 
     features: Float[Array, "b t n n c"]
     flows: Flows
-    images: Float[Array, "b k M M 3"] | None
+    key_frame_images: Float[Array, "b k M M 3"] | None
     route_warps: Float[Array, "b t k N N 2"] | None
-    route_sure: Float[Array, "b t k N N 1"] | None
+    route_confidence: Float[Array, "b t k N N 1"] | None
 
 
-class Pairs(NamedTuple):
+class PairInputs(NamedTuple):
     """Where pairs are refined. (height, width) and (y, x), in the orientation of the key-frames.
 
     Attributes:
         images: of the key-frames, HR crops with their margins.
         references: whole, lying, at the corner of canvases of one size, uint8 RGB.
-        upright: whether reference and key-frame were turned to be matched: rows and columns exchanged.
+        is_portrait: whether reference and key-frame were turned to be matched: rows and columns exchanged.
         size: of the HR frames; the references have the same one.
         place: first pixel of the HR crop with its margin.
         corner: of the crop in it.
@@ -71,14 +71,14 @@ class Pairs(NamedTuple):
 
     images: Float[Array, "p M M 3"]
     references: UInt8[Array, "p H W 3"]
-    upright: Bool[Array, "p"]
+    is_portrait: Bool[Array, "p"]
     size: Float[Array, "p 2"]
     place: Float[Array, "p 2"]
     corner: Int[Array, "p 2"]
     scale: Float[Array, "p 2"]
 
 
-def _windowed(x: Array, corner: Array, side: int) -> Array:
+def _crop_each(x: Array, corner: Array, side: int) -> Array:
     """Each sample's crop of its maps `b ... h w c`."""
 
     def one(x: Array, corner: Array) -> Array:
@@ -88,9 +88,9 @@ def _windowed(x: Array, corner: Array, side: int) -> Array:
     return jax.vmap(one)(x, corner)
 
 
-def see(
-    net: LDIP, sides: tuple[int, int], matches: bool, routes: bool, params: Any, windows: Windows
-) -> Seen:
+def run_backbone(
+    net: LDIP, sides: tuple[int, int], matches: bool, routes: bool, params: Any, windows: WindowInputs
+) -> BackboneOutputs:
     """Run the backbone, and the flow network if it is another one.
 
     Args:
@@ -103,35 +103,37 @@ def see(
     b, t = frames.shape[:2]
 
     def run(net: LDIP, frames: Array) -> tuple[Array, Flows, Array | None]:
-        own = net.backbone.flows(frames)
-        features = net.backbone.features(frames, own)
-        flows = Flows(*windows.flows) if windows.flows is not None else own
+        backbone_flows = net.backbone.flows(frames)
+        features = net.backbone.features(frames, backbone_flows)
+        flows = Flows(*windows.flows) if windows.flows is not None else backbone_flows
         if windows.flows is None and net.flow_net is not None:
             flows = clip_flows(net, frames)
         exact = windows.flows is not None
         images = None
         if matches or (routes and not exact):
-            images = _images(net, features, frames, None if routes else windows.keys)
+            images = _images(net, features, frames, None if routes else windows.key_frames)
         return features, flows, images
 
     features, flows, images = cast(Any, net.apply(params, frames, method=run))
-    of_keys, warps, sure = None, None, None
+    key_frame_images, warps, confidence = None, None, None
     if routes:
         every = jnp.zeros((b, t, *(X4 * n for n in frames.shape[2:4]), 3)) if images is None else images
         exact = windows.flows is not None
-        found = cast(Any, net.apply(params, frames, every, flows, windows.keys, exact, method=LDIP.routes))
-        warps, sure = _at_crop(found, windows, hr)
+        found = cast(
+            Any, net.apply(params, frames, every, flows, windows.key_frames, exact, method=LDIP.routes)
+        )
+        warps, confidence = _routes_at_crop(found, windows, hr)
     if matches and images is not None:
-        of_keys = images[jnp.arange(b)[:, None], windows.keys] if routes else images
-        of_keys = _with_margin(of_keys, windows, hr + 2 * MARGIN)
-    features, *flows = (_windowed(x, windows.corner, lr) for x in (features, *flows))
-    return Seen(features, Flows(*flows), of_keys, warps, sure)
+        key_frame_images = images[jnp.arange(b)[:, None], windows.key_frames] if routes else images
+        key_frame_images = _with_margin(key_frame_images, windows, hr + 2 * MARGIN)
+    features, *flows = (_crop_each(x, windows.corner, lr) for x in (features, *flows))
+    return BackboneOutputs(features, Flows(*flows), key_frame_images, warps, confidence)
 
 
-def _images(net: LDIP, features: Array, frames: Array, keys: Array | None) -> Float[Array, "b k H W 3"]:
+def _images(net: LDIP, features: Array, frames: Array, key_frames: Array | None) -> Float[Array, "b k H W 3"]:
     """The backbone's images of some frames, or of all, in [0, 1]."""
-    if keys is not None:
-        some = jnp.arange(frames.shape[0])[:, None], keys
+    if key_frames is not None:
+        some = jnp.arange(frames.shape[0])[:, None], key_frames
         features, frames = features[some], frames[some]
 
     def image(net: LDIP, _: None, inputs: tuple[Array, Array]) -> tuple[None, Array]:
@@ -141,7 +143,7 @@ def _images(net: LDIP, features: Array, frames: Array, keys: Array | None) -> Fl
     return over_time(image)(net, None, (features, frames))[1]
 
 
-def _with_margin(images: Array, windows: Windows, side: int) -> Float[Array, "b k M M 3"]:
+def _with_margin(images: Array, windows: WindowInputs, side: int) -> Float[Array, "b k M M 3"]:
     """x4 images at the HR pixels of the crops and their margins."""
 
     def one(images: Array, origin: Array, step: Array) -> Array:
@@ -152,17 +154,17 @@ def _with_margin(images: Array, windows: Windows, side: int) -> Float[Array, "b 
     return jnp.clip(jax.vmap(one)(images, origin, step), 0.0, 1.0)
 
 
-def _at_crop(routes: Routes, windows: Windows, side: int) -> tuple[Array, Array]:
+def _routes_at_crop(routes: Routes, windows: WindowInputs, side: int) -> tuple[Array, Array]:
     """Routes in x4 pixels of the windows as routes in HR pixels of the crops."""
     moves = routes.warp - pixel_grid(*routes.warp.shape[3:5])[None, None, None]
 
-    def one(moves: Array, sure: Array, origin: Array, step: Array) -> tuple[Array, Array]:
+    def one(moves: Array, confidence: Array, origin: Array, step: Array) -> tuple[Array, Array]:
         grid = Grid(crop_axis(origin[0], step[0], side), crop_axis(origin[1], step[1], side))
-        flat = [x.reshape(-1, *x.shape[2:]) for x in (moves, sure)]
+        flat = [x.reshape(-1, *x.shape[2:]) for x in (moves, confidence)]
         found = [sample_bilinear(x, grid) for x in flat]
         lead = moves.shape[:2]
-        moves, sure = (x.reshape(*lead, *x.shape[1:]) for x in found)
-        return pixel_grid(side, side)[None, None] + moves / step[None, None, None, None, ::-1], sure
+        moves, confidence = (x.reshape(*lead, *x.shape[1:]) for x in found)
+        return pixel_grid(side, side)[None, None] + moves / step[None, None, None, None, ::-1], confidence
 
     return jax.vmap(one)(moves, routes.confidence, X4 * (windows.origin + 0.5) - 0.5, X4 * windows.step)
 
@@ -179,23 +181,23 @@ def match(
 
 def refine(
     hr: int,
-    most: float,
+    max_scale: float,
     params: Any,
-    inputs: tuple[Float[Array, "p h w 2"], Float[Array, "p h w 1"], Pairs],
+    inputs: tuple[Float[Array, "p h w 2"], Float[Array, "p h w 1"], PairInputs],
 ) -> tuple[Float[Array, "p N N 2"], Float[Array, "p N N 1"]]:
     """Warps and confidence of HR crops.
 
     Args:
         hr: side of the crops.
-        most: the highest scale.
+        max_scale: the highest scale.
         params: SPyNet's; None if matches are not refined.
         inputs: the coarse match (see `match`), and where it is refined.
     """
     flow, confidence, pairs = inputs
     side = hr + 2 * MARGIN
 
-    def turned(x: Array) -> Array:
-        upright = pairs.upright.reshape(-1, *(1 for _ in x.shape[1:]))
+    def to_landscape(x: Array) -> Array:
+        upright = pairs.is_portrait.reshape(-1, *(1 for _ in x.shape[1:]))
         return jnp.where(upright, x[..., ::-1], x)
 
     def at(x: Float[Array, "p 2"]) -> Float[Array, "p 1 1 2"]:
@@ -203,22 +205,22 @@ def refine(
         return x[:, None, None, ::-1]
 
     matching = jnp.broadcast_to(jnp.array(flow.shape[2:0:-1], jnp.float32), (len(flow), 2))
-    matching, size = turned(matching)[:, None, None], at(pairs.size)
+    matching, size = to_landscape(matching)[:, None, None], at(pairs.size)
     with jax.default_matmul_precision("highest"):
         places = (pixel_grid(side, side)[None] + at(pairs.place) + 0.5) * matching / size - 0.5
-        lying = turned(places)
-        warp = places + turned(bilinear(flow, lying, padding="border"))
+        lying = to_landscape(places)
+        warp = places + to_landscape(bilinear(flow, lying, padding="border"))
         warp = (warp + 0.5) * size / matching - 0.5
         confidence = bilinear(confidence, lying, padding="border")
         if params is not None:
-            shown = pairs.references.astype(jnp.float32) / 255.0
-            shown = bilinear(shown, turned(jnp.clip(warp, 0.0, size - 1.0)), padding="border")
-            radius = int(np.ceil(4.0 * BANDWIDTH * most))
+            warped = pairs.references.astype(jnp.float32) / 255.0
+            warped = bilinear(warped, to_landscape(jnp.clip(warp, 0.0, size - 1.0)), padding="border")
+            radius = int(np.ceil(4.0 * BANDWIDTH * max_scale))
             scale = pairs.scale[:, 0], pairs.scale[:, 1]
 
             def find_flow(a: Array, b: Array) -> Array:
                 return cast(Array, SPyNet().apply({"params": params}, a, b))
 
-            warp = refine_warp(find_flow, pairs.images, shown, warp, scale, radius=radius)
-        warp, confidence = (_windowed(x, pairs.corner, hr) for x in (warp, confidence))
+            warp = refine_warp(find_flow, pairs.images, warped, warp, scale, radius=radius)
+        warp, confidence = (_crop_each(x, pairs.corner, hr) for x in (warp, confidence))
         return warp, confidence * jax.vmap(lambda x, n: inside(x[None], n)[0])(warp, pairs.size[:, ::-1])

@@ -7,23 +7,30 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ldip_jax.evaluation.datasets import Footage
+from ldip_jax.evaluation.datasets import ClipFrames
 from ldip_jax.evaluation.gains import distances
 from ldip_jax.evaluation.protocols import BACKBONE, Scale, show_scale
 from ldip_jax.evaluation.results import Results
 from ldip_jax.evaluation.runner import SAMPLES, Evaluation, average_unit, main_keys
-from ldip_jax.evaluation.tables import average_title, clip_table, gain_tables, notes, scale_table, title
+from ldip_jax.evaluation.tables import (
+    averages_heading,
+    clip_table,
+    gain_tables,
+    notes,
+    scale_table,
+    score_title,
+)
 from ldip_jax.inference.programs import to_size
 from ldip_jax.inference.references import read_choice
 from ldip_jax.media.color import as_float, quantise
 from ldip_jax.media.images import read_image
 from ldip_jax.report.comparison import choose_crops
 from ldip_jax.report.content import KeyFrame, Method, Reference
-from ldip_jax.report.extras import Curves, Figures, Table, heat
+from ldip_jax.report.figures import Curves, Figures, Table, heat
 from ldip_jax.report.page import write_report
 
 Bytes = UInt8[np.ndarray, "h w 3"]
-MOST_KEYS = 3
+MAX_KEY_FRAMES = 3
 TRUTH, BICUBIC = "Ground truth", "Bicubic"
 
 
@@ -31,28 +38,30 @@ def _read(path: Path) -> Bytes:
     return quantise(read_image(path)[0], 8)
 
 
-class _Shown:
+class _ReportClip:
     """The clip that the report shows: its results by column, and its frames."""
 
     def __init__(self, evaluation: Evaluation, results: Results, scale: Scale):
-        self.folder = results.plan.output / SAMPLES
-        units = {column: results.unit(scale, column, evaluation.shown) for column in results.columns}
-        self.units: dict[str, dict[str, Any]] = {
-            column: unit for column, unit in units.items() if unit and self._is_there(unit)
+        self.folder = results.config.output / SAMPLES
+        units = {
+            column: results.clip_result(scale, column, evaluation.report_clip) for column in results.variants
         }
-        clip = evaluation.shown_clip()
-        self.footage: Footage | None = evaluation.footage(clip, scale) if clip is not None else None
+        self.results: dict[str, dict[str, Any]] = {
+            column: unit for column, unit in units.items() if unit and self._has_images(unit)
+        }
+        clip = evaluation.open_report_clip()
+        self.frames: ClipFrames | None = evaluation.footage(clip, scale) if clip is not None else None
 
-    def _is_there(self, unit: dict[str, Any]) -> bool:
+    def _has_images(self, unit: dict[str, Any]) -> bool:
         samples = unit["samples"]
         return samples is not None and (self.folder / samples["folder"] / "row.png").is_file()
 
     @property
     def samples(self) -> dict[str, Any]:
-        return next(iter(self.units.values()))["samples"]
+        return next(iter(self.results.values()))["samples"]
 
-    def image(self, column: str, name: str) -> Bytes:
-        return _read(self.folder / self.units[column]["samples"]["folder"] / name)
+    def image(self, variant: str, name: str) -> Bytes:
+        return _read(self.folder / self.results[variant]["samples"]["folder"] / name)
 
 
 def write_page(path: Path, evaluation: Evaluation, results: Results, settings: dict[str, str]) -> None:
@@ -62,22 +71,22 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
         InputError: the file cannot be written, or the clip to show can no longer be read.
     """
     scale = results.scales[0]
-    shown = _Shown(evaluation, results, scale)
-    plan = results.plan
+    shown = _ReportClip(evaluation, results, scale)
+    plan = results.config
     tables: list[Table | Curves] = []
     for each in results.scales:
-        told = notes(results) if each == scale else ()
-        tables.append(Table(average_title(results, each), *scale_table(results, each), told))
+        table_notes = notes(results) if each == scale else ()
+        tables.append(Table(averages_heading(results, each), *scale_table(results, each), table_notes))
         tables += [Table(*part) for part in gain_tables(results, each)]
-        tables += _reach(results, each)
+        tables += _reach_curves(results, each)
         tables.append(Table(f"x{show_scale(each)}, each clip", *clip_table(results, each)))
     common: dict[str, Any] = {
         "title": f"{plan.dataset.title}, {plan.protocol.name}",
         "settings": list(settings.items()),
         "tables": tables,
-        "results_heading": f"{evaluation.shown}, x{show_scale(scale)}",
+        "results_heading": f"{evaluation.report_clip}, x{show_scale(scale)}",
     }
-    if not shown.units or shown.footage is None:
+    if not shown.results or shown.frames is None:
         write_report(path, frame_names=[], methods=[], **common)
         return
     frames = shown.samples["frames"]
@@ -91,34 +100,34 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
         crops=choose_crops(by_networks, middle),
         key_frames=_key_frames(shown),
         curves=_curves(shown, plan.convention),
-        figures=[_errors(methods, frames, middle), _profiles(shown), *_aligned(shown)],
+        figures=[_error_maps(methods, frames, middle), _temporal_profiles(shown), *_warp_figures(shown)],
         **common,
     )
 
 
-def _reach(results: Results, scale: Scale) -> list[Curves]:
+def _reach_curves(results: Results, scale: Scale) -> list[Curves]:
     """Curves of gains by distance from the nearest key-frame; empty if there are no gains or key-frames."""
     gains = results.all_gains(scale)
     places = distances(gains)
     if not places:
         return []
     series = []
-    for column in results.columns:
+    for column in results.variants:
         reach = gains[column].reach if column in gains else {}
-        alone = 0.0 if column == BACKBONE.name else None
-        series.append((column, [reach[place][0] if place in reach else alone for place in places]))
+        zero_gain = 0.0 if column == BACKBONE.name else None
+        series.append((column, [reach[place][0] if place in reach else zero_gain for place in places]))
     heading = f"x{show_scale(scale)}, how far the gain reaches from the nearest key-frame (dB, frames)"
     return [Curves(heading, "Gain", places, series, "distance")]
 
 
-def _methods(shown: _Shown, frames: Sequence[int]) -> list[Method]:
+def _methods(shown: _ReportClip, frames: Sequence[int]) -> list[Method]:
     """Bicubic, the columns, and the ground truth."""
-    assert shown.footage is not None
-    truth = list(shown.footage.truth(frames))
-    low = shown.footage.low(frames)
-    bicubic = [quantise(np.asarray(to_size(as_float(x)[None], shown.footage.hr))[0], 8) for x in low]
+    assert shown.frames is not None
+    truth = list(shown.frames.hr_frames(frames))
+    low = shown.frames.lr_frames(frames)
+    bicubic = [quantise(np.asarray(to_size(as_float(x)[None], shown.frames.hr_size))[0], 8) for x in low]
     methods = [Method(BICUBIC, bicubic)]
-    for column, unit in shown.units.items():
+    for column, unit in shown.results.items():
         images = [shown.image(column, f"{frame:08d}.png") for frame in frames]
         means = average_unit(unit)
         psnr, ssim, seconds = means["psnr_y"], means["ssim_y"], unit["seconds"]
@@ -126,15 +135,15 @@ def _methods(shown: _Shown, frames: Sequence[int]) -> list[Method]:
     return [*methods, Method(TRUTH, truth)]
 
 
-def _curves(shown: _Shown, convention: str) -> Curves:
+def _curves(shown: _ReportClip, convention: str) -> Curves:
     key = main_keys(convention)[0]
-    rows = [[(frame["frame"], frame[key]) for frame in unit["frames"]] for unit in shown.units.values()]
+    rows = [[(frame["frame"], frame[key]) for frame in unit["frames"]] for unit in shown.results.values()]
     frames = [frame for frame, _ in rows[0]]
-    series = [(name, [value for _, value in row]) for name, row in zip(shown.units, rows, strict=True)]
-    return Curves(f"{title(key)} of each frame (dB)", title(key), frames, series)
+    series = [(name, [value for _, value in row]) for name, row in zip(shown.results, rows, strict=True)]
+    return Curves(f"{score_title(key)} of each frame (dB)", score_title(key), frames, series)
 
 
-def _errors(methods: Sequence[Method], frames: Sequence[int], place: int) -> Figures:
+def _error_maps(methods: Sequence[Method], frames: Sequence[int], place: int) -> Figures:
     """Error maps of all methods, on one scale."""
     truth = as_float(methods[-1].images[place])
     errors = [
@@ -147,13 +156,13 @@ def _errors(methods: Sequence[Method], frames: Sequence[int], place: int) -> Fig
     return Figures("Error maps", hint, [(f"frame {frames[place]}", pictures)])
 
 
-def _profiles(shown: _Shown) -> Figures:
+def _temporal_profiles(shown: _ReportClip) -> Figures:
     """One row of the image over time: flicker and swimming detail show as ragged streaks."""
-    assert shown.footage is not None
+    assert shown.frames is not None
     row = shown.samples["row"]
-    scored = [frame["frame"] for frame in next(iter(shown.units.values()))["frames"]]
-    truth = np.stack([frame[row] for frame in shown.footage.truth(scored)])
-    pictures = [(column, shown.image(column, "row.png")) for column in shown.units]
+    scored = [frame["frame"] for frame in next(iter(shown.results.values()))["frames"]]
+    truth = np.stack([frame[row] for frame in shown.frames.hr_frames(scored)])
+    pictures = [(column, shown.image(column, "row.png")) for column in shown.results]
     # Tall enough to be seen.
     times = max(1, round(96 / len(scored)))
     stretched = [(name, np.repeat(image, times, axis=0)) for name, image in [*pictures, (TRUTH, truth)]]
@@ -161,22 +170,22 @@ def _profiles(shown: _Shown) -> Figures:
     return Figures("Temporal profiles", hint, [("", stretched)], wide=True)
 
 
-def _keys(shown: _Shown) -> tuple[str, dict[str, Any]] | None:
+def _saved_references(shown: _ReportClip) -> tuple[str, dict[str, Any]] | None:
     """The first column with key-frames, and the references of each."""
-    for column, unit in shown.units.items():
+    for column, unit in shown.results.items():
         if unit["samples"]["keys"]:
             return column, unit["samples"]["keys"]
     return None
 
 
-def _key_frames(shown: _Shown) -> list[KeyFrame]:
-    if (found := _keys(shown)) is None:
+def _key_frames(shown: _ReportClip) -> list[KeyFrame]:
+    if (found := _saved_references(shown)) is None:
         return []
     column, _ = found
-    inputs = shown.units[column]["inputs"]
+    inputs = shown.results[column]["inputs"]
     rows = []
-    for key, choices in shown.units[column]["references"].items():
-        given = [
+    for key, choices in shown.results[column]["references"].items():
+        references = [
             Reference(
                 _name(choice, inputs),
                 choice["share"],
@@ -186,7 +195,7 @@ def _key_frames(shown: _Shown) -> list[KeyFrame]:
             )
             for choice in choices
         ]
-        rows.append(KeyFrame(f"{column}, frame {inputs[int(key)]}", given))
+        rows.append(KeyFrame(f"{column}, frame {inputs[int(key)]}", references))
     return rows
 
 
@@ -197,8 +206,8 @@ def _name(choice: dict[str, Any], inputs: Sequence[int]) -> str:
     return f"{choice['name']}, HR"
 
 
-def _thumbnail(shown: _Shown, key: str, choice: dict[str, Any]) -> Bytes | None:
-    found = _keys(shown)
+def _thumbnail(shown: _ReportClip, key: str, choice: dict[str, Any]) -> Bytes | None:
+    found = _saved_references(shown)
     assert found is not None
     column, keys = found
     for row in keys.get(key, ()):
@@ -207,13 +216,13 @@ def _thumbnail(shown: _Shown, key: str, choice: dict[str, Any]) -> Bytes | None:
     return None
 
 
-def _aligned(shown: _Shown) -> list[Figures]:
+def _warp_figures(shown: _ReportClip) -> list[Figures]:
     """For a few key-frames, each reference warped to the key-frame, and the confidence of the warp."""
-    if (found := _keys(shown)) is None:
+    if (found := _saved_references(shown)) is None:
         return []
     column, keys = found
-    inputs = shown.units[column]["inputs"]
-    chosen = sorted({round(place) for place in np.linspace(0, len(keys) - 1, min(MOST_KEYS, len(keys)))})
+    inputs = shown.results[column]["inputs"]
+    chosen = sorted({round(place) for place in np.linspace(0, len(keys) - 1, min(MAX_KEY_FRAMES, len(keys)))})
     rows = []
     for key in [list(keys)[place] for place in chosen]:
         pictures = []

@@ -43,7 +43,7 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 
 @dataclass(frozen=True)
-class Tagged:
+class TaggedColorSpace:
     """A colour space other than sRGB.
 
     Attributes:
@@ -62,7 +62,7 @@ class Tagged:
             light = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         else:
             light = rgb**self.gamma
-        matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _adapted(self.points)
+        matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _adapt_white(self.points)
         light = np.clip(light @ matrix.T.astype(np.float32), 0, 1)
         coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
         return coded.astype(np.float32)
@@ -79,13 +79,13 @@ def _to_xyz(points: Sequence[Point]) -> np.ndarray:
     return columns * np.linalg.solve(columns, _white(points))
 
 
-def _adapted(points: Sequence[Point]) -> np.ndarray:
+def _adapt_white(points: Sequence[Point]) -> np.ndarray:
     """The same, white moved to sRGB's as eyes do."""
     gains = (_BRADFORD @ _white(_SRGB)) / (_BRADFORD @ _white(points))
     return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD @ _to_xyz(points)
 
 
-def tagged(path: Path, image: Image.Image) -> Tagged | None:
+def tagged_color_space(path: Path, image: Image.Image) -> TaggedColorSpace | None:
     """The colour space that an image's tags name; None for sRGB, or where a profile counts.
 
     Raises:
@@ -95,8 +95,8 @@ def tagged(path: Path, image: Image.Image) -> Tagged | None:
     if image.format == "PNG":
         chunks = dict(_png_chunks(path))
         if len(chunks.get(b"cICP", b"")) >= 2:
-            return _coded(path, *chunks[b"cICP"][:2])
-        return None if profile or b"sRGB" in chunks else _measured(chunks)
+            return _from_code_points(path, *chunks[b"cICP"][:2])
+        return None if profile or b"sRGB" in chunks else _from_chromaticities(chunks)
     if profile:
         return None
     if image.format in ("AVIF", "HEIF"):
@@ -104,12 +104,12 @@ def tagged(path: Path, image: Image.Image) -> Tagged | None:
             head = file.read(_BOXES_WITHIN)
         place = head.find(b"colrnclx")
         if 0 <= place <= len(head) - 12:
-            return _coded(path, *struct.unpack(">2H", head[place + 8 : place + 12]))
+            return _from_code_points(path, *struct.unpack(">2H", head[place + 8 : place + 12]))
         return None
-    return Tagged("Adobe RGB", _ADOBE, _ADOBE_GAMMA) if _says_adobe(image) else None
+    return TaggedColorSpace("Adobe RGB", _ADOBE, _ADOBE_GAMMA) if _is_adobe_rgb(image) else None
 
 
-def _coded(path: Path, primaries: int, transfer: int) -> Tagged | None:
+def _from_code_points(path: Path, primaries: int, transfer: int) -> TaggedColorSpace | None:
     if transfer in _HDR:
         raise InputError(
             f"{path}: {_HDR[transfer]} high dynamic range, which stills are not read in; convert it to sRGB"
@@ -118,7 +118,7 @@ def _coded(path: Path, primaries: int, transfer: int) -> Tagged | None:
     gamma = _GAMMAS.get(transfer)
     if points == _SRGB and gamma is None:
         return None
-    return Tagged(name if gamma is None else f"{name} with gamma {gamma:g}".strip(), points, gamma)
+    return TaggedColorSpace(name if gamma is None else f"{name} with gamma {gamma:g}".strip(), points, gamma)
 
 
 def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
@@ -136,7 +136,7 @@ def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
                 file.seek(length + 4, 1)
 
 
-def _measured(chunks: dict[bytes, bytes]) -> Tagged | None:
+def _from_chromaticities(chunks: dict[bytes, bytes]) -> TaggedColorSpace | None:
     """What gAMA and cHRM say."""
     points, gamma = _SRGB, None
     if len(chunks.get(b"cHRM", b"")) == 32:
@@ -152,8 +152,10 @@ def _measured(chunks: dict[bytes, bytes]) -> Tagged | None:
             gamma = 100_000 / value
     if points == _SRGB and gamma is None:
         return None
-    said = [] if points == _SRGB else ["primaries of its own"]
-    return Tagged(" with ".join([*said, *([f"gamma {gamma:.3g}"] if gamma else [])]), points, gamma)
+    parts = [] if points == _SRGB else ["primaries of its own"]
+    return TaggedColorSpace(
+        " with ".join([*parts, *([f"gamma {gamma:.3g}"] if gamma else [])]), points, gamma
+    )
 
 
 def _spans(points: Sequence[Point]) -> bool:
@@ -162,7 +164,7 @@ def _spans(points: Sequence[Point]) -> bool:
     return abs((gx - rx) * (by - ry) - (bx - rx) * (gy - ry)) > 1e-3
 
 
-def _says_adobe(image: Image.Image) -> bool:
+def _is_adobe_rgb(image: Image.Image) -> bool:
     try:
         exif: Any = Image.Image.getexif(image)
         space = exif.get_ifd(0x8769).get(_COLOR_SPACE)
