@@ -77,7 +77,7 @@ def main() -> None:
                 stills = [images[place] for place in far]
             references = [warp_to_image(matcher, image, still, (4.0, 4.0)) for still in stills]
             made = transfer(image, truths[frame], references)
-            scores.append([score_frame(x, truths[frame])["psnr_y"] for x in (image, made)])
+            scores.append([score_frame(x, truths[frame]).psnr_y for x in (image, made)])
         rows.append(np.mean(scores, axis=0))
         tell(source.name, rows[-1])
     tell("mean", np.mean(rows, axis=0))

@@ -4,10 +4,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ldip_jax.atomic import atomic_open
 from ldip_jax.command import file_or_folder
 from ldip_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from ldip_jax.evaluation.scores import ClipScore
 
 _DESCRIPTION = """\
 Score clip A against clip B, each a video file or a folder of images, in the order of their numbers. Both must
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the JSON file if there is to be one; returns the exit code 0."""
     _check_json(args.json)
     from ldip_jax.evaluation.metrics import try_lpips
-    from ldip_jax.evaluation.scores import HIGHEST_PSNR, average, check_clips, score_clips
+    from ldip_jax.evaluation.scores import ALWAYS, HIGHEST_PSNR, average, check_clips, score_clips
     from ldip_jax.media.reader import open_clip
 
     with open_clip(args.a) as a, open_clip(args.b) as b:
@@ -73,28 +77,30 @@ def run(args: argparse.Namespace) -> int:
         lpips = None if args.no_lpips else try_lpips(_notify)
         width = max([len("average of 00000"), *(len(name) for name in a.names)])
         names, frames = [], []
-        for index, scores in enumerate(score_clips(a, b, lpips)):
+        for index, score in enumerate(score_clips(a, b, lpips)):
             if index == 0:
                 print(f"{'frame':{width}}" + "".join(f"{title:>10}" for _, title in _COLUMNS))
             name = a.names[index] if a.names else f"{index:08d}"
-            print(_row(name, scores, width), flush=True)
+            print(_row(name, score, width), flush=True)
             names.append(name)
-            frames.append(scores)
+            frames.append(score)
     mean = average(frames)
     print(_row(f"average of {len(frames)}", mean, width))
-    if any(frame["psnr_rgb"] == HIGHEST_PSNR for frame in frames):
+    if any(frame.psnr_rgb == HIGHEST_PSNR for frame in frames):
         print(f"A PSNR of {HIGHEST_PSNR:g} means that value or more, including equal frames.")
-    if mean["ssim_y"] is None:
+    if mean.ssim_y is None:
         print("SSIM is not computed for frames with a side under 11 pixels.")
-    if lpips is not None and mean["lpips_alex"] is None:
+    if lpips is not None and mean.lpips_alex is None:
         print("LPIPS is not computed for frames with a side under 31 pixels.")
     if args.json is not None:
         rows = [
-            {"index": index, "name": name, **scores}
-            for index, (name, scores) in enumerate(zip(names, frames, strict=True))
+            {"index": index, "name": name, **score.named(ALWAYS)}
+            for index, (name, score) in enumerate(zip(names, frames, strict=True))
         ]
         with atomic_open(args.json) as file:
-            file.write((json.dumps({"average": mean, "frames": rows}, indent=1) + "\n").encode())
+            file.write(
+                (json.dumps({"average": mean.named(ALWAYS), "frames": rows}, indent=1) + "\n").encode()
+            )
         print(f"Scores written to {args.json}.")
     return 0
 
@@ -103,8 +109,8 @@ def _notify(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _row(name: str, scores: dict, width: int) -> str:
-    values = [scores[key] for key, _ in _COLUMNS]
+def _row(name: str, score: "ClipScore", width: int) -> str:
+    values = [getattr(score, field) for field, _ in _COLUMNS]
     return f"{name:{width}}" + "".join(f"{'-' if value is None else f'{value:.4f}':>10}" for value in values)
 
 

@@ -23,7 +23,7 @@ def check_method(args: argparse.Namespace) -> None:
     if not args.ref:
         raise InputError("--method mrefsr: needs reference images; give some with --ref")
     if args.dry_run or args.memory is not None:
-        raise InputError("--memory and --dry-run: plan what LDIP does; leave them out with --method mrefsr")
+        raise InputError("--memory and --dry-run apply to LDIP only; leave them out with --method mrefsr")
     if args.restore is not None:
         raise InputError("--restore: comes before LDIP; leave it out with --method mrefsr")
     if args.report is not None:

@@ -3,7 +3,6 @@
 All randomness comes from the generator that is passed in: the same record and seed give the same sample.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ldip_jax.data.batch_counts import NO_COUNTS, BatchCounts, draw_counts
+from ldip_jax.data.crop_spec import BatchCounts, CropSpec
 from ldip_jax.data.records import Record, open_record, record_provenance, record_scale
 from ldip_jax.data.reference_degradation import OpenUnrelated, crop_lr_reference, degrade, distractor_makers
 from ldip_jax.errors import InputError
@@ -23,63 +22,6 @@ from ldip_jax.matching import CONFIDENT
 # drawn, up to `MAX_DRAWS` in all.
 MIN_MATCHED_SHARE = 0.2
 MAX_DRAWS = 4
-
-
-@dataclass(frozen=True)
-class CropSpec:
-    """How crops are drawn, and what is done to references.
-
-    Attributes:
-        target_frames: number of frames of a sample.
-        hr_side: side of the GT crop, HR pixels; 0: the largest multiple of 32 that `lr_side` covers.
-        lr_side: side of the LR crop, LR pixels; 0: `hr_side` divided by the scale if that is a whole number,
-            else the next higher power of two or 1.5 times one: there are few sizes, whatever the scale.
-        reference_side: side of the part of a reference that is kept, and of its canvas, HR pixels.
-        window_jitter: how far the window may be shifted from the middle of what matches, HR pixels.
-        max_key_frames, max_references: the most key-frames of a sample, and the most references of a
-            key-frame; from 1 to that many are drawn.
-        min_references: the fewest references of a key-frame, if it has that many.
-        self_references: share of samples with all references at LR size, as at inference without reference
-            images; in all other samples, the share of references at LR size.
-        sharp_references: share of references that are used as they are, as reference images are at
-            inference; the rest is degraded as in the paper.
-        distractors: share of references made useless: from another clip, shifted by half their size, black,
-            or blurred.
-        routes: whether detail is carried, so that samples need routes.
-    """
-
-    target_frames: int = 12
-    hr_side: int = 256
-    lr_side: int = 0
-    reference_side: int = 256
-    window_jitter: int = 64
-    max_key_frames: int = 3
-    max_references: int = 5
-    min_references: int = 1
-    self_references: float = 0.0
-    sharp_references: float = 0.0
-    distractors: float = 0.0
-    routes: bool = False
-
-    def sides(self, scale: float) -> tuple[int, int]:
-        """(HR, LR) sides of a crop at a scale, in pixels."""
-        if self.hr_side:
-            covered = self.hr_side / scale
-            return self.hr_side, int(covered) if covered.is_integer() else _rounded_up(covered)
-        return int(self.lr_side * scale) // 32 * 32, self.lr_side
-
-    def draw_counts(self, rng: np.random.Generator, *, large: bool = False) -> BatchCounts:
-        """Draw the numbers of key-frames and references of a batch."""
-        if not self.max_references:
-            return NO_COUNTS
-        span = (self.min_references, self.max_references)
-        return draw_counts(rng, (1, self.max_key_frames), span, large=large)
-
-
-def _rounded_up(n: float) -> int:
-    """The lowest power of two, or 1.5 times one, that is not lower."""
-    power = 2 ** math.ceil(math.log2(n))
-    return power * 3 // 4 if power * 3 // 4 >= n else power
 
 
 class Sample(NamedTuple):
@@ -170,7 +112,7 @@ def draw_crop(
         record: the clip.
         open_unrelated: opens an image of another clip, for references that are unrelated to this one.
         name: the record's name, for messages.
-        counts: of key-frames and references, as its batch has drawn them; None: from all of the plan's.
+        counts: of key-frames and references, as its batch has drawn them; None: from the ranges of `spec`.
 
     Raises:
         InputError: the record is shorter or smaller than a sample, has no key-frame with references, or lacks
@@ -217,8 +159,8 @@ def place_crop(
     usable = np.flatnonzero((record.candidates >= 0).any(axis=1))
     if len(record.lr) < spec.target_frames or (spec.max_references and not usable.size):
         raise InputError(
-            f"{name}: a record of {len(record.lr)} frames and {usable.size} key-frames with references; the"
-            f" plan takes {spec.target_frames} frames: prepare longer records, or set data.clip lower"
+            f"{name}: a record of {len(record.lr)} frames and {usable.size} key-frames with references;"
+            f" a sample takes {spec.target_frames} frames: prepare longer records, or set data.clip lower"
         )
     first, key_frames = _choose_frames(record, usable, rng, spec, counts)
     return SamplePlacement(

@@ -33,7 +33,7 @@ class Items(Protocol[Opened]):
 class SampleStream(Generic[Sample]):
     """An endless iterator over the batches of one process, each a list of samples.
 
-    For clips: `SampleStream(clips, partial(draw, plan), ...)`. For records: the same, with a function that
+    For clips: `SampleStream(clips, partial(draw, spec), ...)`. For records: the same, with a function that
         crops
     them.
 

@@ -120,7 +120,7 @@ def _result(
     name: str, material: Material, images: Images, seconds: float, key_frames: Sequence[KeyFrame] = ()
 ) -> DemoRow:
     scores = average(score_frames(map(as_float, images), map(as_float, material.truth)))
-    return DemoRow(Method(name, images, scores["psnr_y"], scores["ssim_y"], seconds), list(key_frames))
+    return DemoRow(Method(name, images, scores.psnr_y, scores.ssim_y, seconds), list(key_frames))
 
 
 def _key_frames(name: str, ldip: Upscaler, material: Material, images: Images) -> list[KeyFrame]:

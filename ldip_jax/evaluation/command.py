@@ -130,7 +130,7 @@ def _mrefsr(args: argparse.Namespace) -> "MRefSRModel | None":
 
 
 def _with_baselines(protocol: "Protocol", model: "MRefSRModel") -> "Protocol":
-    """The protocol with the columns of --method mrefsr."""
+    """The protocol with the variants of --method mrefsr."""
     compared = protocol.baseline_variants(model.title)
     if not compared:
         raise InputError(
@@ -152,7 +152,7 @@ def _evaluation_config(
     convention = args.measure or protocol.convention or dataset.convention
     if convention not in CONVENTIONS:
         raise InputError(f"--measure {convention}: no such convention; there are {', '.join(CONVENTIONS)}")
-    names = [column.name for column in protocol.variants]
+    names = [variant.name for variant in protocol.variants]
     for name in args.columns or ():
         if name not in names:
             raise InputError(f"--columns {name}: {protocol.name} has {', '.join(map(shlex.quote, names))}")
@@ -163,9 +163,9 @@ def _evaluation_config(
     for scale in scales:
         # Frames of any size will do: this checks whether the protocol allows the scale at all.
         protocol.sizes((1024, 1024), scale)
-    columns = tuple(c for c in protocol.variants if not args.columns or c.name in args.columns)
+    variants = tuple(v for v in protocol.variants if not args.columns or v.name in args.columns)
     alterations = tuple(args.ref_alter or ())
-    if alterations and all(column.references == "own" for column in columns):
+    if alterations and all(variant.references == "own" for variant in variants):
         raise InputError(
             f"--ref-alter {alterations[0].text}: no column of {protocol.name} that is run has references in"
             " HR; take a protocol such as near, or another column"
@@ -174,7 +174,7 @@ def _evaluation_config(
         dataset=dataset,
         protocol=protocol,
         scales=scales,
-        variants=columns,
+        variants=variants,
         convention=convention,
         networks=networks,
         output=args.output or default_output(dataset.name, protocol.name, args.input_codec, alterations),

@@ -11,46 +11,45 @@ from ldip_jax.atomic import atomic_open
 from ldip_jax.evaluation.gains import Gains
 from ldip_jax.evaluation.protocols import Scale, show_scale
 from ldip_jax.evaluation.results import Results
-from ldip_jax.evaluation.runner import average_unit
 from ldip_jax.evaluation.tables import averages_heading, clip_table, gain_tables, notes, scale_table
 
 
 def as_json(results: Results, settings: dict[str, str]) -> dict[str, Any]:
     """All results, frame by frame, for `results.json`."""
-    plan, scales = results.config, []
+    config, scales, names = results.config, [], results.score_names
     for scale in results.scales:
         columns = [
             {
-                "name": column,
-                "average": results.average(scale, column),
-                "gain": _gain_json(results.gains(scale, column)),
+                "name": variant,
+                "average": results.average(scale, variant).named(names),
+                "gain": _gain_json(results.gains(scale, variant)),
                 "clips": [
                     {
-                        "name": unit["clip"],
-                        "average": average_unit(unit),
-                        "gain": _gain_json(results.gains(scale, column, unit["clip"])),
-                        "lr": unit["lr"],
-                        "hr": unit["hr"],
-                        "stills": unit["stills"],
-                        "propagation": unit["propagation"],
-                        "key_frames": unit["key_frames"],
-                        "references": unit["references"],
-                        "seconds": unit["seconds"],
-                        "frames": unit["frames"],
+                        "name": result.clip,
+                        "average": result.average.named(names),
+                        "gain": _gain_json(results.gains(scale, variant, result.clip)),
+                        "lr": result.lr,
+                        "hr": result.hr,
+                        "stills": result.stills,
+                        "propagation": result.propagation,
+                        "key_frames": result.key_frames,
+                        "references": result.references,
+                        "seconds": result.seconds,
+                        "frames": result.frame_rows(names),
                     }
-                    for unit in results.clip_results(scale, column)
+                    for result in results.clip_results(scale, variant)
                 ],
             }
-            for column in results.variants
+            for variant in results.variants
         ]
         figures = [figure._asdict() for figure in results.published(scale)]
         averaged = results.clips(scale)
         scales.append({"scale": list(scale), "averaged": averaged, "columns": columns, "published": figures})
     return {
         "settings": settings,
-        "convention": results.config.convention,
-        "input_codec": str(plan.codec) if plan.codec else None,
-        "ref_alter": [alteration.text for alteration in plan.alterations],
+        "convention": config.convention,
+        "input_codec": str(config.codec) if config.codec else None,
+        "ref_alter": [alteration.text for alteration in config.alterations],
         "scales": scales,
         "failures": results.outcome.failures,
         "without_weights": results.outcome.without_weights,
@@ -67,31 +66,33 @@ _MEANS = ("pulsing", "worst_gain", "frames_worse")
 
 
 def as_csv(results: Results) -> str:
-    """A row for each frame, then for each clip ("mean"), then for each column ("mean", "mean").
+    """A row for each frame, then for each clip ("mean"), then for each variant ("mean", "mean").
 
     Rows of frames have the gain over the backbone and the distance from the nearest key-frame. Rows of means
     have the mean gain and the columns `_MEANS`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    keys = (*results.keys, "gain", "key_distance", *_MEANS)
+    keys = (*results.score_names, "gain", "key_distance", *_MEANS)
     writer.writerow(["scale", "column", "clip", "frame", *keys])
 
-    def row(scale: Scale, column: str, clip: str, frame: str, scores: dict[str, Any]) -> None:
-        writer.writerow([show_scale(scale), column, clip, frame, *(_cell(scores.get(key)) for key in keys)])
+    def row(scale: Scale, variant: str, clip: str, frame: str, scores: dict[str, Any]) -> None:
+        writer.writerow([show_scale(scale), variant, clip, frame, *(_cell(scores.get(key)) for key in keys)])
 
     for scale in results.scales:
-        for column in results.variants:
-            for unit in results.clip_results(scale, column):
-                gains = results.gains(scale, column, unit["clip"])
-                each = {gain.frame: gain for gain in gains.frames} if gains else {}
-                for scores in unit["frames"]:
-                    gain = each.get(scores["frame"])
+        for variant in results.variants:
+            for result in results.clip_results(scale, variant):
+                gains = results.gains(scale, variant, result.clip)
+                by_frame = {gain.frame: gain for gain in gains.frames} if gains else {}
+                for scores in result.frame_rows(results.score_names):
+                    gain = by_frame.get(scores["frame"])
                     more = {"gain": gain.gain, "key_distance": gain.distance} if gain else {}
-                    row(scale, column, unit["clip"], str(scores["frame"]), {**scores, **more})
-                row(scale, column, unit["clip"], "mean", {**average_unit(unit), **_means(gains)})
-            means = _means(results.gains(scale, column))
-            row(scale, column, "mean", "mean", {**results.average(scale, column), **means})
+                    row(scale, variant, result.clip, str(scores["frame"]), {**scores, **more})
+                means = result.average.named(results.score_names)
+                row(scale, variant, result.clip, "mean", {**means, **_means(gains)})
+            means = results.average(scale, variant).named(results.score_names)
+            gains = results.gains(scale, variant)
+            row(scale, variant, "mean", "mean", {**means, **_means(gains)})
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What a column gains over the backbone: how far the gain reaches, whether it pulses, and the worst frame."""
+"""What a variant gains over the backbone: how far the gain reaches, whether it pulses, the worst frame."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, pstdev
 from typing import Any
+
+from ldip_jax.evaluation.clip_result import ClipResult
 
 FAR = 3
 """Frames at least this far from the nearest key-frame show whether detail reaches far."""
@@ -32,28 +34,25 @@ class FrameGain:
     phase: int
 
 
-def frame_gains(
-    result: Mapping[str, Any], backbone: Mapping[str, Any], key: str, stride: int
-) -> list[FrameGain]:
+def frame_gains(result: ClipResult, backbone: ClipResult, field: str, stride: int) -> list[FrameGain]:
     """Gains of a clip's frames.
 
     Args:
-        result, backbone: stored results of one clip, from the column and from the backbone.
-        key: the score that is compared, such as "psnr_y".
+        result, backbone: results of one clip, from the variant and from the backbone.
+        field: the score that is compared, such as "psnr_y".
         stride: number of frames from one key-frame to the next.
     """
-    base = {row["frame"]: row[key] for row in backbone["frames"]}
-    places = {frame: place for place, frame in reversed(list(enumerate(result["inputs"])))}
-    keys = result["key_frames"]
+    base = {row.frame: getattr(row.score, field) for row in backbone.frames}
+    places = {frame: place for place, frame in reversed(list(enumerate(result.inputs)))}
     return [
         FrameGain(
-            clip=result["clip"],
-            frame=row["frame"],
-            gain=row[key] - base[row["frame"]],
-            distance=min((abs(row["frame"] - frame) for frame in keys), default=None),
-            phase=places[row["frame"]] % stride,
+            clip=result.clip,
+            frame=row.frame,
+            gain=getattr(row.score, field) - base[row.frame],
+            distance=min((abs(row.frame - frame) for frame in result.key_frames), default=None),
+            phase=places[row.frame] % stride,
         )
-        for row in result["frames"]
+        for row in result.frames
     ]
 
 
@@ -139,16 +138,16 @@ GAIN_NOTES = (
 
 
 def gain_table(variants: Mapping[str, tuple[str, Gains]]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: a row for each column with its propagation, its gain, and how even the gain is."""
+    """Head and rows: a row for each variant with its propagation, its gain, and how even the gain is."""
     head = ["method", "propagation", "gain", "kept far", "pulsing", "pulsing / gain"]
     head += ["worst frame", "which", "worse"]
     rows = []
-    for column, (propagation, gains) in variants.items():
+    for variant, (propagation, gains) in variants.items():
         values = (gains.kept_far, gains.pulsing, gains.relative_pulsing)
         worst = gains.worst
         rows.append(
             [
-                column,
+                variant,
                 propagation,
                 f"{gains.mean:+z.3f}",
                 *("-" if value is None else f"{value:z.3f}" for value in values),
@@ -161,18 +160,18 @@ def gain_table(variants: Mapping[str, tuple[str, Gains]]) -> tuple[list[str], li
 
 
 def distances(variants: Mapping[str, Gains]) -> list[int]:
-    """Distances from the nearest key-frame at which any column has frames, ascending."""
+    """Distances from the nearest key-frame at which any variant has frames, ascending."""
     return sorted({distance for gains in variants.values() for distance in gains.reach})
 
 
 def reach_table(variants: Mapping[str, Gains]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: a row for each distance from the nearest key-frame; each column's mean gain in dB."""
-    with_keys = {column: gains for column, gains in variants.items() if gains.reach}
+    """Head and rows: a row for each distance from the nearest key-frame; each variant's mean gain in dB."""
+    with_key_frames = {name: gains for name, gains in variants.items() if gains.reach}
     rows = []
-    for distance in distances(with_keys):
-        found = [gains.reach.get(distance) for gains in with_keys.values()]
-        # Columns usually have the same key-frames.
+    for distance in distances(with_key_frames):
+        found = [gains.reach.get(distance) for gains in with_key_frames.values()]
+        # Variants usually have the same key-frames.
         counts = dict.fromkeys(str(entry[1]) for entry in found if entry)
         values = ["-" if entry is None else f"{entry[0]:+z.3f}" for entry in found]
         rows.append([str(distance), " / ".join(counts), *values])
-    return ["frames from a key-frame", "frames", *with_keys], rows
+    return ["frames from a key-frame", "frames", *with_key_frames], rows

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from ldip_jax.evaluation.clip_result import ClipResult
 from ldip_jax.evaluation.datasets import ClipFrames
 from ldip_jax.evaluation.gains import distances
 from ldip_jax.evaluation.protocols import BACKBONE, Scale, show_scale
 from ldip_jax.evaluation.results import Results
-from ldip_jax.evaluation.runner import SAMPLES, Evaluation, average_unit, main_keys
+from ldip_jax.evaluation.runner import SAMPLES, Evaluation
+from ldip_jax.evaluation.scores import primary_names
 from ldip_jax.evaluation.tables import (
     averages_heading,
     clip_table,
@@ -39,29 +41,34 @@ def _read(path: Path) -> Bytes:
 
 
 class _ReportClip:
-    """The clip that the report shows: its results by column, and its frames."""
+    """The clip that the report shows: its results by variant, and its frames."""
 
     def __init__(self, evaluation: Evaluation, results: Results, scale: Scale):
         self.folder = results.config.output / SAMPLES
-        units = {
-            column: results.clip_result(scale, column, evaluation.report_clip) for column in results.variants
+        found = {
+            variant: results.clip_result(scale, variant, evaluation.report_clip)
+            for variant in results.variants
         }
-        self.results: dict[str, dict[str, Any]] = {
-            column: unit for column, unit in units.items() if unit and self._has_images(unit)
+        self.results: dict[str, ClipResult] = {
+            variant: result for variant, result in found.items() if result and self._has_images(result)
         }
+        self.score_names = results.score_names
         clip = evaluation.open_report_clip()
         self.frames: ClipFrames | None = evaluation.footage(clip, scale) if clip is not None else None
 
-    def _has_images(self, unit: dict[str, Any]) -> bool:
-        samples = unit["samples"]
+    def _has_images(self, result: ClipResult) -> bool:
+        samples = result.samples
         return samples is not None and (self.folder / samples["folder"] / "row.png").is_file()
 
     @property
     def samples(self) -> dict[str, Any]:
-        return next(iter(self.results.values()))["samples"]
+        return next(iter(self.samples_by_variant().values()))
+
+    def samples_by_variant(self) -> dict[str, dict[str, Any]]:
+        return {variant: result.samples or {} for variant, result in self.results.items()}
 
     def image(self, variant: str, name: str) -> Bytes:
-        return _read(self.folder / self.results[variant]["samples"]["folder"] / name)
+        return _read(self.folder / self.samples_by_variant()[variant]["folder"] / name)
 
 
 def write_page(path: Path, evaluation: Evaluation, results: Results, settings: dict[str, str]) -> None:
@@ -72,7 +79,7 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
     """
     scale = results.scales[0]
     shown = _ReportClip(evaluation, results, scale)
-    plan = results.config
+    config = results.config
     tables: list[Table | Curves] = []
     for each in results.scales:
         table_notes = notes(results) if each == scale else ()
@@ -81,7 +88,7 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
         tables += _reach_curves(results, each)
         tables.append(Table(f"x{show_scale(each)}, each clip", *clip_table(results, each)))
     common: dict[str, Any] = {
-        "title": f"{plan.dataset.title}, {plan.protocol.name}",
+        "title": f"{config.dataset.title}, {config.protocol.name}",
         "settings": list(settings.items()),
         "tables": tables,
         "results_heading": f"{evaluation.report_clip}, x{show_scale(scale)}",
@@ -99,7 +106,7 @@ def write_page(path: Path, evaluation: Evaluation, results: Results, settings: d
         methods=methods,
         crops=choose_crops(by_networks, middle),
         key_frames=_key_frames(shown),
-        curves=_curves(shown, plan.convention),
+        curves=_curves(shown, config.convention),
         figures=[_error_maps(methods, frames, middle), _temporal_profiles(shown), *_warp_figures(shown)],
         **common,
     )
@@ -112,34 +119,37 @@ def _reach_curves(results: Results, scale: Scale) -> list[Curves]:
     if not places:
         return []
     series = []
-    for column in results.variants:
-        reach = gains[column].reach if column in gains else {}
-        zero_gain = 0.0 if column == BACKBONE.name else None
-        series.append((column, [reach[place][0] if place in reach else zero_gain for place in places]))
+    for variant in results.variants:
+        reach = gains[variant].reach if variant in gains else {}
+        zero_gain = 0.0 if variant == BACKBONE.name else None
+        series.append((variant, [reach[place][0] if place in reach else zero_gain for place in places]))
     heading = f"x{show_scale(scale)}, how far the gain reaches from the nearest key-frame (dB, frames)"
     return [Curves(heading, "Gain", places, series, "distance")]
 
 
 def _methods(shown: _ReportClip, frames: Sequence[int]) -> list[Method]:
-    """Bicubic, the columns, and the ground truth."""
+    """Bicubic, the variants, and the ground truth."""
     assert shown.frames is not None
     truth = list(shown.frames.hr_frames(frames))
-    low = shown.frames.lr_frames(frames)
-    bicubic = [quantise(np.asarray(to_size(as_float(x)[None], shown.frames.hr_size))[0], 8) for x in low]
+    lr_frames = shown.frames.lr_frames(frames)
+    bicubic = [
+        quantise(np.asarray(to_size(as_float(x)[None], shown.frames.hr_size))[0], 8) for x in lr_frames
+    ]
     methods = [Method(BICUBIC, bicubic)]
-    for column, unit in shown.results.items():
-        images = [shown.image(column, f"{frame:08d}.png") for frame in frames]
-        means = average_unit(unit)
-        psnr, ssim, seconds = means["psnr_y"], means["ssim_y"], unit["seconds"]
-        methods.append(Method(column, images, psnr, ssim, seconds, "", means["lpips_alex"]))
+    for variant, result in shown.results.items():
+        images = [shown.image(variant, f"{frame:08d}.png") for frame in frames]
+        mean = result.average
+        methods.append(Method(variant, images, mean.psnr_y, mean.ssim_y, result.seconds, "", mean.lpips_alex))
     return [*methods, Method(TRUTH, truth)]
 
 
 def _curves(shown: _ReportClip, convention: str) -> Curves:
-    key = main_keys(convention)[0]
-    rows = [[(frame["frame"], frame[key]) for frame in unit["frames"]] for unit in shown.results.values()]
-    frames = [frame for frame, _ in rows[0]]
-    series = [(name, [value for _, value in row]) for name, row in zip(shown.results, rows, strict=True)]
+    key = primary_names(convention)[0]
+    frames = [row.frame for row in next(iter(shown.results.values())).frames]
+    series = [
+        (variant, [row.score.named(shown.score_names)[key] for row in result.frames])
+        for variant, result in shown.results.items()
+    ]
     return Curves(f"{score_title(key)} of each frame (dB)", score_title(key), frames, series)
 
 
@@ -160,9 +170,9 @@ def _temporal_profiles(shown: _ReportClip) -> Figures:
     """One row of the image over time: flicker and swimming detail show as ragged streaks."""
     assert shown.frames is not None
     row = shown.samples["row"]
-    scored = [frame["frame"] for frame in next(iter(shown.results.values()))["frames"]]
+    scored = [row.frame for row in next(iter(shown.results.values())).frames]
     truth = np.stack([frame[row] for frame in shown.frames.hr_frames(scored)])
-    pictures = [(column, shown.image(column, "row.png")) for column in shown.results]
+    pictures = [(variant, shown.image(variant, "row.png")) for variant in shown.results]
     # Tall enough to be seen.
     times = max(1, round(96 / len(scored)))
     stretched = [(name, np.repeat(image, times, axis=0)) for name, image in [*pictures, (TRUTH, truth)]]
@@ -171,20 +181,20 @@ def _temporal_profiles(shown: _ReportClip) -> Figures:
 
 
 def _saved_references(shown: _ReportClip) -> tuple[str, dict[str, Any]] | None:
-    """The first column with key-frames, and the references of each."""
-    for column, unit in shown.results.items():
-        if unit["samples"]["keys"]:
-            return column, unit["samples"]["keys"]
+    """The first variant with key-frames, and the references of each."""
+    for variant, samples in shown.samples_by_variant().items():
+        if samples["keys"]:
+            return variant, samples["keys"]
     return None
 
 
 def _key_frames(shown: _ReportClip) -> list[KeyFrame]:
     if (found := _saved_references(shown)) is None:
         return []
-    column, _ = found
-    inputs = shown.results[column]["inputs"]
+    variant, _ = found
+    inputs = shown.results[variant].inputs
     rows = []
-    for key, choices in shown.results[column]["references"].items():
+    for key, choices in shown.results[variant].references.items():
         references = [
             Reference(
                 _name(choice, inputs),
@@ -195,7 +205,7 @@ def _key_frames(shown: _ReportClip) -> list[KeyFrame]:
             )
             for choice in choices
         ]
-        rows.append(KeyFrame(f"{column}, frame {inputs[int(key)]}", references))
+        rows.append(KeyFrame(f"{variant}, frame {inputs[int(key)]}", references))
     return rows
 
 
@@ -209,10 +219,10 @@ def _name(choice: dict[str, Any], inputs: Sequence[int]) -> str:
 def _thumbnail(shown: _ReportClip, key: str, choice: dict[str, Any]) -> Bytes | None:
     found = _saved_references(shown)
     assert found is not None
-    column, keys = found
-    for row in keys.get(key, ()):
+    variant, by_key_frame = found
+    for row in by_key_frame.get(key, ()):
         if (row["name"], row["own"]) == (choice["name"], choice["own"]):
-            return shown.image(column, row["reference"])
+            return shown.image(variant, row["reference"])
     return None
 
 
@@ -220,17 +230,18 @@ def _warp_figures(shown: _ReportClip) -> list[Figures]:
     """For a few key-frames, each reference warped to the key-frame, and the confidence of the warp."""
     if (found := _saved_references(shown)) is None:
         return []
-    column, keys = found
-    inputs = shown.results[column]["inputs"]
-    chosen = sorted({round(place) for place in np.linspace(0, len(keys) - 1, min(MAX_KEY_FRAMES, len(keys)))})
+    variant, by_key_frame = found
+    inputs = shown.results[variant].inputs
+    count = len(by_key_frame)
+    chosen = sorted({round(place) for place in np.linspace(0, count - 1, min(MAX_KEY_FRAMES, count))})
     rows = []
-    for key in [list(keys)[place] for place in chosen]:
+    for key in [list(by_key_frame)[place] for place in chosen]:
         pictures = []
-        for row in keys[key]:
-            both = [shown.image(column, row[what]) for what in ("aligned", "confidence")]
+        for row in by_key_frame[key]:
+            both = [shown.image(variant, row[what]) for what in ("aligned", "confidence")]
             caption = f"{_name(row, inputs)}: warped, and confidence ({100 * row['share']:.0f} % above 0.5)"
             pictures.append((caption, np.concatenate(both, axis=1)))
         if pictures:
             rows.append((f"key-frame {inputs[int(key)]}", pictures))
     hint = "Confidence: black 0, white 1. Places outside of the reference are black in both."
-    return [Figures(f"Warps and confidence, {column}", hint, rows)] if rows else []
+    return [Figures(f"Warps and confidence, {variant}", hint, rows)] if rows else []

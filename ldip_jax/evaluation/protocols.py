@@ -102,7 +102,7 @@ Scale = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run the model: a column of the paper's tables.
+    """A way to run the model, such as a column of the paper's tables.
 
     Attributes:
         name: short, unique within a protocol.
@@ -171,7 +171,7 @@ class Protocol:
 
     def baseline_variants(self, title: str) -> tuple[Variant, ...]:
         """Columns of MRefSR, called `title`, and of linear transfer, for each set of references in HR."""
-        requested = {column.references for column in self.variants}
+        requested = {variant.references for variant in self.variants}
         baselines = [Variant(title, "mrefsr", "given")] if "given" in requested else []
         baselines += [Variant(f"{title}, 2", "mrefsr", "ends")] if "ends" in requested else []
         return (TRANSFER, *baselines) if baselines else ()

@@ -1,6 +1,7 @@
-"""A whole evaluation: every clip by every column at every scale. Each such unit is saved when it is done.
+"""A whole evaluation: every clip by every variant at every scale. Each result is saved as soon as it is
+there.
 
-Units that an earlier run or another process has already done are not done again.
+What an earlier run or another process has already done is not done again.
 """
 
 import hashlib
@@ -8,10 +9,9 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,12 +21,20 @@ from ldip_jax.atomic import atomic_open
 from ldip_jax.data.alterations import Alteration
 from ldip_jax.data.codecs import Codec
 from ldip_jax.errors import InputError
+from ldip_jax.evaluation.clip_result import ClipResult, FrameScore, ScoredClip, read_clip_result
 from ldip_jax.evaluation.datasets import Bytes, ClipFrames, ClipSource, Dataset
 from ldip_jax.evaluation.linear_transfer import LinearTransfer
 from ldip_jax.evaluation.metrics import TemporalScore, psnr_and_ssim
 from ldip_jax.evaluation.protocols import FrameSelection, Protocol, Scale, Variant, show_scale
 from ldip_jax.evaluation.samples import ReportImages, profile_row
-from ldip_jax.evaluation.scores import HIGHEST_PSNR, SCORES, Distance, Scores, average, score_frame
+from ldip_jax.evaluation.scores import (
+    HIGHEST_PSNR,
+    Distance,
+    is_always_computed,
+    primary_names,
+    score_frame,
+    score_names,
+)
 from ldip_jax.evaluation.variant_upscalers import Method, NetworkChoice, UpscalerCache
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.media.clip import Clip
@@ -35,33 +43,6 @@ from ldip_jax.media.reader import open_clip
 from ldip_jax.progress import Progress
 
 Image = Float[np.ndarray, "H W 3"]
-# What `score_frame` computes anyway.
-_COVERED = ("basicsr-y", "basicsr-rgb")
-
-
-def score_keys(convention: str, *, temporal: bool) -> tuple[str, ...]:
-    """Names of a frame's scores."""
-    keys = SCORES
-    if convention not in _COVERED:
-        keys += (f"psnr_{convention}", f"ssim_{convention}")
-    return (*keys, "tof") if temporal else keys
-
-
-def main_keys(convention: str) -> tuple[str, str]:
-    """The names of PSNR and SSIM by the convention that the data set's tables follow."""
-    suffix = convention.removeprefix("basicsr-") if convention in _COVERED else convention
-    return f"psnr_{suffix}", f"ssim_{suffix}"
-
-
-def average_unit(unit: dict[str, Any]) -> Scores:
-    """The clip's scores: means over its frames; tOF over frames that have a previous frame."""
-    frames = unit["frames"]
-    keys = [key for key in frames[0] if key not in ("frame", "tof")]
-    means = average(frames, keys)
-    if "tof" in frames[0]:
-        known = [frame["tof"] for frame in frames if frame["tof"] is not None]
-        means["tof"] = sum(known) / len(known) if known else None
-    return means
 
 
 def mean_outputs(outputs: Sequence[tuple[int, ...]], images: Iterable[Image]) -> Iterator[Image]:
@@ -91,27 +72,23 @@ def score_clip(
     lpips: Distance | None = None,
     temporal: TemporalScore | None = None,
     on_frame: Callable[[int, Image], object] | None = None,
-) -> dict[str, Any]:
-    """Upscale the inputs of a case and score the results.
+) -> ScoredClip:
+    """Upscale the selected inputs of a clip and score the results.
 
     Args:
         title: shown beside the progress bar.
         lr_frames: the LR frames, 8 bits.
-        convention: see `MEASURES`; PSNR and SSIM on Y and RGB, with no border cropped, are always computed.
+        convention: see `CONVENTIONS`; PSNR and SSIM on Y and RGB, with no border cropped, are always
+            computed.
         lpips: computes LPIPS; None: it is not computed.
         temporal: computes tOF; None: it is not computed.
         on_frame: called with the number of each scored frame in the clip, and its image.
-
-    Returns:
-        "frames": a row of scores for each scored frame; "key_frames": their numbers in the clip;
-        "references": by key-frame, as a place among the inputs, which references were chosen or refused;
-        "seconds": the time that it took.
 
     Raises:
         InputError: a frame cannot be read.
     """
     began = time.perf_counter()
-    rows: list[dict[str, Any]] = []
+    scored: list[FrameScore] = []
     work = upscaler.work(len(selection.inputs), stills)
     with Progress(title, work, upscaler.costs()) as progress:
         images = upscaler.frames(map(as_float, lr_frames), stills, progress.advance)
@@ -119,30 +96,28 @@ def score_clip(
         pairs = zip(selection.scored, footage.hr_frames(selection.scored), results, strict=True)
         for frame, truth, image in pairs:
             truth = as_float(truth)
-            row: dict[str, Any] = {"frame": frame, **score_frame(truth, image, lpips)}
-            if convention not in _COVERED:
-                values = psnr_and_ssim(convention, truth, image)
-                row |= dict(
-                    zip(main_keys(convention), (min(values[0], HIGHEST_PSNR), values[1]), strict=True)
-                )
+            score = score_frame(truth, image, lpips)
+            if not is_always_computed(convention):
+                psnr, ssim = psnr_and_ssim(convention, truth, image)
+                score = replace(score, psnr=min(psnr, HIGHEST_PSNR), ssim=ssim)
             if temporal is not None:
-                row["tof"] = temporal(frame, truth, image)
-            rows.append(row)
+                score = replace(score, tof=temporal(frame, truth, image))
+            scored.append(FrameScore(frame, score))
             if on_frame is not None:
                 on_frame(frame, image)
     choices = {
         str(key): [choice.as_json() for choice in chosen] for key, chosen in sorted(upscaler.choices.items())
     }
-    return {
-        "frames": rows,
-        "key_frames": sorted({selection.inputs[key] for key in upscaler.choices}),
-        "references": choices,
-        "seconds": round(time.perf_counter() - began, 2),
-    }
+    return ScoredClip(
+        frames=scored,
+        key_frames=sorted({selection.inputs[key] for key in upscaler.choices}),
+        references=choices,
+        seconds=round(time.perf_counter() - began, 2),
+    )
 
 
 Notify = Callable[[str], object]
-UNITS, SAMPLES = "units", "samples"
+RESULTS, SAMPLES = "units", "samples"
 
 
 @dataclass(frozen=True)
@@ -181,14 +156,14 @@ class Outcome:
     """The results of all processes so far.
 
     Attributes:
-        results: finished units.
+        results: finished clips.
         failures: clips that are skipped, and why.
-        without_weights: columns without weights.
-        repeated: columns that would do the same as another one.
-        missing: number of units that are not done yet.
+        without_weights: variants without weights.
+        repeated: variants that would do the same as another one.
+        missing: number of results that are not there yet.
     """
 
-    results: list[dict[str, Any]] = field(default_factory=list)
+    results: list[ClipResult] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     without_weights: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
@@ -207,6 +182,7 @@ class Evaluation:
 
     def __init__(self, config: EvaluationConfig, sources: Sequence[ClipSource], notify: Notify):
         self.config, self._notify = config, notify
+        self._score_names = score_names(config.convention, temporal=config.temporal)
         self._models = UpscalerCache(config.networks, notify)
         self.failures: dict[str, str] = {}
         self._clips: list[tuple[ClipSource, Clip]] = []
@@ -237,11 +213,11 @@ class Evaluation:
             InputError: weights are not available, or do not belong together.
         """
         for native in {scale == (4.0, 4.0) for scale in self.config.scales}:
-            for column in self.config.variants:
-                self._models.model(column, native=native)
+            for variant in self.config.variants:
+                self._models.model(variant, native=native)
 
     def run(self) -> None:
-        """Do this process's part of the work, except for units that are already done."""
+        """Do this process's part of the work, except for results that are there already."""
         index, count = self.config.shard
         mine = {source.name for source, _ in self._clips[index::count]}
         for scale, source, clip in self._jobs():
@@ -249,13 +225,13 @@ class Evaluation:
                 continue
             try:
                 footage = self.footage(clip, scale)
-                for column in self.config.variants:
-                    self._evaluate_clip(scale, source, clip, footage, column)
+                for variant in self.config.variants:
+                    self._evaluate_clip(scale, source, clip, footage, variant)
             except InputError as error:
                 self._skip(source, error)
 
     def footage(self, clip: Clip, scale: Scale) -> ClipFrames:
-        """A clip's ground truth and LR frames, cropped and degraded as `plan` says."""
+        """A clip's ground truth and LR frames, cropped and degraded as the command says."""
         cut = self.config.size_multiple
         size = (clip.height - clip.height % cut, clip.width - clip.width % cut)
         hr, lr = self.config.protocol.sizes(size, scale)
@@ -266,11 +242,11 @@ class Evaluation:
         return next((clip for source, clip in self._clips if source.name == self.report_clip), None)
 
     def result_path(self, scale: Scale, source: ClipSource, variant: Variant) -> Path:
-        """The file with the result of one unit."""
-        return self.config.output / UNITS / f"{slug(show_scale(scale), variant.name, source.name)}.json"
+        """The file with the result of one clip by one variant."""
+        return self.config.output / RESULTS / f"{slug(show_scale(scale), variant.name, source.name)}.json"
 
     def _fingerprint(self, footage: ClipFrames, clip: Clip, source: ClipSource, variant: Variant) -> str:
-        """A hash of all that the unit's scores depend on; if it has changed, the unit is done again."""
+        """A hash of all that the scores depend on; if it has changed, the clip is evaluated again."""
         config = self.config
         native = footage.hr_size == (4 * footage.lr_size[0], 4 * footage.lr_size[1])
         paths = [clip.path, *([config.lr_dir / source.name] if config.lr_dir else [])]
@@ -301,10 +277,10 @@ class Evaluation:
             facts["references altered"] = [alteration.text for alteration in config.alterations]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def _stored_result(self, path: Path, fingerprint: str) -> dict[str, Any] | None:
+    def _stored_result(self, path: Path, fingerprint: str) -> ClipResult | None:
         try:
-            unit = json.loads(path.read_text())
-            return unit if unit["fingerprint"] == fingerprint else None
+            result = read_clip_result(json.loads(path.read_text()), self._score_names)
+            return result if result.fingerprint == fingerprint else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -337,7 +313,7 @@ class Evaluation:
                 self.config.output / SAMPLES / path.stem, selection.scored, profile_row(first)
             )
         upscaler.on_key_frame = samples.save_references if samples else None
-        result = score_clip(
+        scored = score_clip(
             title,
             footage,
             self._lr_frames(source, footage, selection),
@@ -349,25 +325,27 @@ class Evaluation:
             temporal=TemporalScore(spynet) if spynet is not None else None,
             on_frame=samples.save_frame if samples else None,
         )
-        result |= {
-            "fingerprint": fingerprint,
-            "clip": source.name,
-            "column": variant.name,
-            "propagation": self._models.propagation(variant, native=native),
-            "scale": list(scale),
-            "hr": list(footage.hr_size),
-            "lr": list(footage.lr_size),
-            "inputs": list(selection.inputs),
-            "stills": [still.name for still in stills],
-            "input_codec": str(self.config.codec) if self.config.codec else None,
-            "ref_alter": [alteration.text for alteration in self.config.alterations] if stills else [],
-            "samples": samples.finish() if samples else None,
-        }
+        result = ClipResult(
+            **vars(scored),
+            fingerprint=fingerprint,
+            clip=source.name,
+            variant=variant.name,
+            propagation=self._models.propagation(variant, native=native),
+            scale=scale,
+            hr=list(footage.hr_size),
+            lr=list(footage.lr_size),
+            inputs=list(selection.inputs),
+            stills=[still.name for still in stills],
+            input_codec=str(self.config.codec) if self.config.codec else None,
+            ref_alter=[alteration.text for alteration in self.config.alterations] if stills else [],
+            samples=samples.finish() if samples else None,
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_open(path) as file:
-            file.write(json.dumps(result).encode())
-        psnr, ssim = (average_unit(result)[key] for key in main_keys(self.config.convention))
-        self._notify(f"{title}: {_number(psnr, 2)} dB, SSIM {_number(ssim, 4)}, {result['seconds']:.0f} s")
+            file.write(json.dumps(result.as_json(self._score_names)).encode())
+        values = result.average.named(self._score_names)
+        psnr, ssim = (values[name] for name in primary_names(self.config.convention))
+        self._notify(f"{title}: {_number(psnr, 2)} dB, SSIM {_number(ssim, 4)}, {result.seconds:.0f} s")
 
     def _lr_frames(
         self, source: ClipSource, footage: ClipFrames, selection: FrameSelection
@@ -392,7 +370,7 @@ class Evaluation:
         selection: FrameSelection,
         variant: Variant,
     ) -> list[Still]:
-        """The references in HR that a column is given."""
+        """The reference images that a variant is given."""
         if variant.references == "own":
             return []
         if variant.references == "unrelated":
@@ -427,15 +405,15 @@ class Evaluation:
             try:
                 footage = self.footage(clip, scale)
                 native = footage.hr_size == (4 * footage.lr_size[0], 4 * footage.lr_size[1])
-                for column in self.config.variants:
-                    if self._models.model(column, native=native) is None:
-                        outcome.without_weights.append(column.name)
+                for variant in self.config.variants:
+                    if self._models.model(variant, native=native) is None:
+                        outcome.without_weights.append(variant.name)
                         continue
-                    if self._models.is_repeated(column, native=native):
-                        outcome.repeated.append(column.name)
+                    if self._models.is_repeated(variant, native=native):
+                        outcome.repeated.append(variant.name)
                         continue
-                    fingerprint = self._fingerprint(footage, clip, source, column)
-                    result = self._stored_result(self.result_path(scale, source, column), fingerprint)
+                    fingerprint = self._fingerprint(footage, clip, source, variant)
+                    result = self._stored_result(self.result_path(scale, source, variant), fingerprint)
                     if result is None:
                         outcome.missing += 1
                     else:

@@ -1,4 +1,4 @@
-"""The images of a unit that the report shows; they are saved while the clip is upscaled."""
+"""The images of a clip that the report shows; they are saved while the clip is upscaled."""
 
 import shutil
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def reference_images(reference: Reference) -> dict[str, UInt8[np.ndarray, "_ _ 3
 
 
 class ReportImages:
-    """Saves some frames of a unit, one row of all its frames, and the references of its key-frames."""
+    """Saves some frames of a clip, one row of all its frames, and the references of its key-frames."""
 
     def __init__(self, folder: Path, scored: Sequence[int], row: int):
         """

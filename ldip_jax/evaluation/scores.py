@@ -1,7 +1,7 @@
 """Scores of two clips frame by frame, and their averages, for `ldip compare` and for reports."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
@@ -9,18 +9,66 @@ from jaxtyping import Float
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
 
-SCORES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex")
-"""The scores of a frame and of a clip; None means "not computed"."""
-
 HIGHEST_PSNR = 100.0
 """The highest PSNR reported, in dB, also for equal frames (infinite), so that averages stay finite."""
 
-Scores = dict[str, float | None]
+SCORES = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lpips_alex")
+"""The scores that are always computed, if frames are large enough; fields of `ClipScore`."""
+
 Frame = Float[np.ndarray, "h w 3"]
 Distance = Callable[[Frame, Frame], float | None]
 
 
-def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
+@dataclass(frozen=True)
+class ClipScore:
+    """The scores of a frame, or their means over frames or clips; None: not computed.
+
+    Attributes:
+        psnr_y, psnr_rgb: PSNR of the luma and of RGB, in dB, at most `HIGHEST_PSNR`.
+        ssim_y, ssim_rgb: SSIM of the luma and of RGB, at most 1.
+        lpips_alex: LPIPS v0.1 on AlexNet; lower is closer.
+        psnr, ssim: by the convention of an evaluation, if it is none of the above.
+        tof: tOF, in pixels; lower is closer.
+    """
+
+    psnr_y: float | None = None
+    ssim_y: float | None = None
+    psnr_rgb: float | None = None
+    ssim_rgb: float | None = None
+    lpips_alex: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    tof: float | None = None
+
+    def named(self, names: Mapping[str, str]) -> dict[str, float | None]:
+        """Scores by the names that files and tables use; see `score_names`."""
+        return {name: getattr(self, field) for name, field in names.items()}
+
+
+ALWAYS = {name: name for name in SCORES}
+"""The names of `SCORES`; see `ClipScore.named`."""
+# Conventions whose scores are always computed, with the fields of their PSNR and SSIM.
+_COVERED = {"basicsr-y": ("psnr_y", "ssim_y"), "basicsr-rgb": ("psnr_rgb", "ssim_rgb")}
+
+
+def is_always_computed(convention: str) -> bool:
+    """Whether PSNR and SSIM by this convention are among `SCORES`."""
+    return convention in _COVERED
+
+
+def primary_names(convention: str) -> tuple[str, str]:
+    """The names of PSNR and SSIM by the convention that the data set's tables follow."""
+    return _COVERED.get(convention, (f"psnr_{convention}", f"ssim_{convention}"))
+
+
+def score_names(convention: str, *, temporal: bool) -> dict[str, str]:
+    """The fields of a `ClipScore` that an evaluation computes, by their names in files and tables."""
+    psnr, ssim = primary_names(convention)
+    names = ALWAYS if convention in _COVERED else {**ALWAYS, psnr: "psnr", ssim: "ssim"}
+    return {**names, "tof": "tof"} if temporal else names
+
+
+def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> ClipScore:
     """All of `SCORES` for a pair of frames of one size; PSNR is at most `HIGHEST_PSNR`.
 
     Args:
@@ -28,24 +76,24 @@ def score_frame(a: Frame, b: Frame, lpips: Distance | None = None) -> Scores:
     """
     from ldip_jax.evaluation.metrics import frame_metrics
 
-    scores: Scores = dict.fromkeys(SCORES)
-    for key, value in frame_metrics(a, b).items():
-        scores[key] = min(value, HIGHEST_PSNR) if value is not None and key.startswith("psnr") else value
-    scores["lpips_alex"] = lpips(a, b) if lpips is not None else None
-    return scores
+    scores = {
+        name: min(value, HIGHEST_PSNR) if value is not None and name.startswith("psnr") else value
+        for name, value in frame_metrics(a, b).items()
+    }
+    return ClipScore(**scores, lpips_alex=lpips(a, b) if lpips is not None else None)
 
 
-def average(frames: Sequence[Mapping[str, Any]], keys: Sequence[str] = SCORES) -> Scores:
-    """The mean of each score over frames; None if a frame lacks it or there are no frames."""
-    means: Scores = {}
-    for key in keys:
-        values = [frame.get(key) for frame in frames]
+def average(scores: Sequence[ClipScore]) -> ClipScore:
+    """The mean of each score; None if one lacks it or there are none."""
+    means = {}
+    for field in fields(ClipScore):
+        values = [getattr(score, field.name) for score in scores]
         known = [value for value in values if value is not None]
-        means[key] = sum(known) / len(known) if known and len(known) == len(values) else None
-    return means
+        means[field.name] = sum(known) / len(known) if known and len(known) == len(values) else None
+    return ClipScore(**means)
 
 
-def score_frames(a: Iterable[Frame], b: Iterable[Frame], lpips: Distance | None = None) -> list[Scores]:
+def score_frames(a: Iterable[Frame], b: Iterable[Frame], lpips: Distance | None = None) -> list[ClipScore]:
     """Scores of frames in memory.
 
     Raises:
@@ -54,7 +102,7 @@ def score_frames(a: Iterable[Frame], b: Iterable[Frame], lpips: Distance | None 
     return [score_frame(x, y, lpips) for x, y in zip(a, b, strict=True)]
 
 
-def score_clips(a: Clip, b: Clip, lpips: Distance | None = None) -> Iterator[Scores]:
+def score_clips(a: Clip, b: Clip, lpips: Distance | None = None) -> Iterator[ClipScore]:
     """Scores of each pair of frames, read in lockstep: only one frame of each clip is held at a time.
 
     Raises:

@@ -6,7 +6,7 @@ from ldip_jax.evaluation.gains import GAIN_NOTES, gain_table, reach_table
 from ldip_jax.evaluation.protocols import BACKBONE, Scale, show_scale
 from ldip_jax.evaluation.published import TABLE5
 from ldip_jax.evaluation.results import Results
-from ldip_jax.evaluation.runner import average_unit, main_keys
+from ldip_jax.evaluation.scores import primary_names
 
 _TITLES = {
     "psnr_y": "PSNR Y",
@@ -24,7 +24,7 @@ def score_title(key: str) -> str:
     return _TITLES.get(key) or f"{kind.upper()} {convention}"
 
 
-def show(key: str, value: float | None) -> str:
+def show(value: float | None) -> str:
     """A score with four decimals, as in published tables; "-" for None."""
     return "-" if value is None else f"{value:.4f}"
 
@@ -36,19 +36,19 @@ def averages_heading(results: Results, scale: Scale) -> str:
 
 
 def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: a row for each column, then the published figures with their source."""
+    """Head and rows: a row for each variant, then the published figures with their source."""
     figures = results.published(scale)
-    psnr, ssim = main_keys("basicsr-rgb" if figures is TABLE5 else results.config.convention)
+    psnr, ssim = primary_names("basicsr-rgb" if figures is TABLE5 else results.config.convention)
     source, own = (["source"], ["this run"]) if figures else ([], [])
-    head = ["method", *(score_title(key) for key in results.keys), *source]
+    head = ["method", *(score_title(key) for key in results.score_names), *source]
     rows = []
-    for column in results.variants:
-        means = results.average(scale, column)
-        rows.append([column, *(show(key, means[key]) for key in results.keys), *own])
+    for variant in results.variants:
+        means = results.average(scale, variant).named(results.score_names)
+        rows.append([variant, *map(show, means.values()), *own])
     for figure in figures:
-        given = {psnr: figure.psnr, ssim: figure.ssim, "lpips_alex": figure.lpips}
+        published = {psnr: figure.psnr, ssim: figure.ssim, "lpips_alex": figure.lpips}
         # Papers differ in the number of decimals.
-        values = ["-" if given.get(key) is None else f"{given[key]:g}" for key in results.keys]
+        values = ["-" if published.get(key) is None else f"{published[key]:g}" for key in results.score_names]
         rows.append([figure.method, *values, figure.source])
     return head, rows
 
@@ -58,13 +58,13 @@ TableParts = tuple[str, list[str], list[list[str]], Sequence[str]]
 
 
 def gain_tables(results: Results, scale: Scale) -> list[TableParts]:
-    """Gains of all columns over the backbone, then gains by distance; empty if there are no gains."""
+    """Gains of all variants over the backbone, then gains by distance; empty if there are no gains."""
     gains = results.all_gains(scale)
     if not gains:
         return []
     where = f"x{show_scale(scale)}, gain over the backbone"
-    score = score_title(main_keys(results.config.convention)[0])
-    both = {column: (results.propagation(scale, column), value) for column, value in gains.items()}
+    score = score_title(primary_names(results.config.convention)[0])
+    both = {name: (results.propagation(scale, name), value) for name, value in gains.items()}
     tables: list[TableParts] = [(f"{where} ({score}, dB)", *gain_table(both), GAIN_NOTES)]
     by_distance = reach_table(gains)
     if by_distance[1]:
@@ -73,22 +73,22 @@ def gain_tables(results: Results, scale: Scale) -> list[TableParts]:
 
 
 def clip_table(results: Results, scale: Scale) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: a row for each clip with each column's PSNR, SSIM, LPIPS and, if asked for, tOF."""
+    """Head and rows: a row for each clip with each variant's PSNR, SSIM, LPIPS and, if asked for, tOF."""
     keys = [
-        *main_keys(results.config.convention),
+        *primary_names(results.config.convention),
         "lpips_alex",
         *(["tof"] if results.config.temporal else []),
     ]
-    head = ["clip", *(f"{column}: {score_title(key)}" for column in results.variants for key in keys)]
+    head = ["clip", *(f"{variant}: {score_title(key)}" for variant in results.variants for key in keys)]
     rows = []
     for clip in sorted(
-        {unit["clip"] for column in results.variants for unit in results.clip_results(scale, column)}
+        {result.clip for variant in results.variants for result in results.clip_results(scale, variant)}
     ):
         row = [clip]
-        for column in results.variants:
-            unit = results.clip_result(scale, column, clip)
-            means = average_unit(unit) if unit else {}
-            row += [show(key, means.get(key)) for key in keys]
+        for variant in results.variants:
+            result = results.clip_result(scale, variant, clip)
+            means = result.average.named(results.score_names) if result else {}
+            row += [show(means.get(key)) for key in keys]
         rows.append(row)
     return head, rows
 

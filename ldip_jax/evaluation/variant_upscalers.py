@@ -83,9 +83,9 @@ class NetworkChoice:
     Attributes:
         backbone: name or file of its weights.
         checkpoint: "default", "none" or an export, as `resolve_checkpoint` returns it.
-        cross: an export without ICA, for the column that is compared with it.
+        cross: an export without ICA, for the variant that is compared with it.
         matcher, key_stride, rules, propagation: see `Upscaler`.
-        mrefsr: MRefSR, for the columns of it; None if there are none.
+        mrefsr: MRefSR, for its variants; None if there are none.
         memory: bytes of memory to keep to; None: what is free, less a margin. See `Upscaler`.
     """
 
@@ -101,7 +101,7 @@ class NetworkChoice:
 
 
 Method = Upscaler | Bicubic | LinearTransfer | MRefSRUpscaler
-"""What makes a column's frames."""
+"""What makes a variant's frames."""
 _WITHOUT_EXPORT = ("none", "bicubic", "transfer", "mrefsr")
 
 
@@ -117,7 +117,7 @@ class UpscalerCache:
         self._size: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     def model(self, variant: Variant, *, native: bool) -> Model | None:
-        """The column's network; None if there are no weights for it.
+        """The variant's network; None if there are no weights for it.
 
         Args:
             native: whether HR is exactly x4 on both axes.
@@ -155,21 +155,21 @@ class UpscalerCache:
         return self._identities[key]
 
     def propagation(self, variant: Variant, *, native: bool) -> str | None:
-        """How this column brings detail from key-frames to other frames; None without LRRF."""
+        """How this variant brings detail from key-frames to other frames; None without LRRF."""
         model = self.model(variant, native=native)
         if model is None or not model.refined:
             return None
         return variant.propagation or self._networks.propagation or model.net.propagation
 
     def is_repeated(self, variant: Variant, *, native: bool) -> bool:
-        """Whether the column exists for a propagation that the other columns use anyway."""
+        """Whether the variant exists for a propagation that the other variants use anyway."""
         if variant.propagation is None:
             return False
         usual = self.propagation(replace(variant, propagation=None), native=native)
         return usual in (None, variant.propagation)
 
     def upscaler(self, variant: Variant, lr: tuple[int, int], hr: tuple[int, int]) -> Method | None:
-        """The column's upscaler for frames of these sizes; None if there are no weights for it."""
+        """The variant's upscaler for frames of these sizes; None if there are no weights for it."""
         if self._size != (lr, hr):
             self._upscalers.clear()
             self._baselines.clear()

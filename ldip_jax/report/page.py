@@ -65,7 +65,7 @@ def write_report(
     for number, part in enumerate(tables):
         name = f"table-{number}"
         before += (
-            figure_html.table(name, part) if isinstance(part, Table) else extras.curves(name, part, data)
+            figure_html.table(name, part) if isinstance(part, Table) else figure_html.curves(name, part, data)
         )
     before += sections.results(methods, notes, results_heading) if methods else ""
     before += figure_html.curves("curves", curves, data) if curves is not None else ""

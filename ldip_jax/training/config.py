@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ldip_jax.command import METHODS
 from ldip_jax.data.config import DataConfig
-from ldip_jax.data.crops import CropSpec
+from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.errors import InputError, some
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.decoder import HOOKS

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ldip_jax.data.batch_counts import BatchCounts
 from ldip_jax.data.clips import (
     ClipSample,
     Footage,
@@ -18,7 +17,8 @@ from ldip_jax.data.clips import (
     draw_scale,
     draw_unrelated_frame,
 )
-from ldip_jax.data.crops import CropSpec, RecordCropper, Sample, stack
+from ldip_jax.data.crop_spec import BatchCounts, CropSpec
+from ldip_jax.data.crops import RecordCropper, Sample, stack
 from ldip_jax.data.datasets import open_clips, sampling_spec
 from ldip_jax.data.records import load_record
 from ldip_jax.data.source import Items, SampleStream
@@ -83,11 +83,11 @@ class Feed:
                 files, crops, draw_batch_settings=crops.draw_batch_settings, **options
             )
         else:
-            plan = sampling_spec(data)
+            spec = sampling_spec(data)
             self._clips = open_clips(data, seed=config.seed)
-            common = partial(_draw_batch_settings, plan, self._spec)
+            common = partial(_draw_batch_settings, spec, self._spec)
             self._stream = SampleStream(
-                self._clips, partial(_draw_clip, plan), draw_batch_settings=common, **options
+                self._clips, partial(_draw_clip, spec), draw_batch_settings=common, **options
             )
             self.sampler = make_live_sampler(config, run, self._clips, config.batch_size // process[1])
         self._state = self._stream.state

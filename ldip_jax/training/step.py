@@ -106,7 +106,8 @@ def train_step(
     *,
     mesh: Mesh | AbstractMesh | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update. The loss is L1 over all frames and channels, plus `plan.feature_loss` * `feature_distance`.
+    """One update. The loss is L1 over all frames and channels, plus `options.feature_loss` *
+    `feature_distance`.
 
     A loss or gradient that is not finite leaves parameters, optimizer state and average unchanged.
 

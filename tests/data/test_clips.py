@@ -15,9 +15,9 @@ from tests.data.footage import Coordinates, psnr, sample_bilinear
 SMALL = (8, 12)
 
 
-def samples(count, plan, clip=None):
+def samples(count, spec, clip=None):
     clip = clip or Coordinates(SMALL)
-    return [draw_sample(plan, clip, np.random.default_rng(seed)) for seed in range(count)]
+    return [draw_sample(spec, clip, np.random.default_rng(seed)) for seed in range(count)]
 
 
 def share(values):
@@ -26,8 +26,8 @@ def share(values):
     return {value: times / sum(total.values()) for value, times in sorted(total.items())}
 
 
-def choices(times, plan, count):
-    return [choose_frames(plan, np.random.default_rng(seed), count) for seed in range(times)]
+def choices(times, spec, count):
+    return [choose_frames(spec, np.random.default_rng(seed), count) for seed in range(times)]
 
 
 def test_numbers_of_key_frames_and_references_are_uniform_and_independent():
@@ -172,10 +172,10 @@ def test_views_turn_pixels_and_places_alike(turn, rng):
 
 def test_exact_warps_flows_and_confidence_follow_the_augmentation():
     clip = SyntheticClips((64, 96), 10, seed=3)[1]
-    plan = SamplingSpec(context_frames=10, target_frames=4, max_key_frames=2, max_references=2)
+    spec = SamplingSpec(context_frames=10, target_frames=4, max_key_frames=2, max_references=2)
     gains, flow_gains = [], []
     for seed in range(8):
-        sample = draw_sample(plan, clip, np.random.default_rng(seed))
+        sample = draw_sample(spec, clip, np.random.default_rng(seed))
         assert sample.warps is not None
         assert sample.confidence is not None
         assert sample.flows is not None
@@ -247,9 +247,9 @@ def test_plans_that_make_no_sense_are_refused(wrong):
 
 def test_same_seed_same_sample():
     clip = SyntheticClips((32, 48), 8)[2]
-    plan = SamplingSpec(context_frames=8, target_frames=4, scale=(1.5, 4.5))
-    first, second = (draw_sample(plan, clip, np.random.default_rng(5)) for _ in range(2))
-    other = draw_sample(plan, clip, np.random.default_rng(6))
+    spec = SamplingSpec(context_frames=8, target_frames=4, scale=(1.5, 4.5))
+    first, second = (draw_sample(spec, clip, np.random.default_rng(5)) for _ in range(2))
+    other = draw_sample(spec, clip, np.random.default_rng(6))
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     assert other.hr.shape != first.hr.shape or (other.hr != first.hr).any()

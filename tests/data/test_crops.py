@@ -20,7 +20,7 @@ from ldip_jax.data.records import save_record
 from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
 
-PLAN = CropSpec(
+SPEC = CropSpec(
     target_frames=3, hr_side=32, reference_side=40, window_jitter=4, max_key_frames=2, max_references=3
 )
 
@@ -30,9 +30,9 @@ def record(rng):
     return made_up(rng)
 
 
-def draws(record, plan, count, other=None):
+def draws(record, spec, count, other=None):
     elsewhere = pictures_of(other or record)
-    return [draw_crop(record, elsewhere, np.random.default_rng(i), plan) for i in range(count)]
+    return [draw_crop(record, elsewhere, np.random.default_rng(i), spec) for i in range(count)]
 
 
 def find(haystack, needle):
@@ -47,7 +47,7 @@ def find(haystack, needle):
 
 
 def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
-    for sample in draws(record, PLAN, 6):
+    for sample in draws(record, SPEC, 6):
         f, y, x = find(record.lr, sample.lr)
         np.testing.assert_array_equal(sample.hr, record.hr[f : f + 3, 4 * y : 4 * y + 32, 4 * x : 4 * x + 32])
         np.testing.assert_array_equal(sample.features, record.features[f : f + 3, y : y + 8, x : x + 8])
@@ -62,7 +62,7 @@ def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
 def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(record, monkeypatch):
     monkeypatch.setattr("ldip_jax.data.crops.degrade", lambda image, warp, down, up: (image, warp))
     seen = 0
-    for sample in draws(record, PLAN, 20):
+    for sample in draws(record, SPEC, 20):
         for k, n in zip(*np.nonzero(sample.valid), strict=True):
             key = sample.hr[sample.key_index[k]]
             (h, w), warp = sample.sizes[k, n], np.round(sample.warps[k, n]).astype(int)
@@ -79,9 +79,9 @@ def test_a_degraded_reference_keeps_its_content_in_place(rng):
     record = made_up(rng, size=(24, 24))
     ramp = np.broadcast_to((np.arange(96) * 2 + 20)[None, :, None], (96, 96, 3)).astype(np.uint8)
     record = record._replace(references=np.stack([ramp] * len(record.references)))
-    plan = replace(PLAN, window=96)
+    spec = replace(SPEC, reference_side=96)
     sizes = set()
-    for sample in draws(record, plan, 12):
+    for sample in draws(record, spec, 12):
         for k, n in zip(*np.nonzero(sample.valid), strict=True):
             h, w = sample.sizes[k, n]
             sizes.add((int(h), int(w)))
@@ -96,7 +96,7 @@ def test_a_degraded_reference_keeps_its_content_in_place(rng):
 
 
 def test_numbers_of_key_frames_and_references_are_uniform_and_masked(record):
-    samples = draws(record, replace(PLAN, frames=5), 400)
+    samples = draws(record, replace(SPEC, target_frames=5), 400)
     keys = np.bincount([int(s.key_valid.sum()) for s in samples])
     references = np.bincount([int(n) for s in samples for n in s.valid.sum(axis=1) if n])
     assert keys[0] == 0
@@ -114,9 +114,9 @@ def test_what_has_been_drawn_is_used_as_a_whole(record):
     record = record._replace(candidates=candidates)
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        plan = replace(PLAN, frames=5)
-        place = place_crop(record, rng, plan, plan.sides(4.0), partial(matched_share, record))
-        sample = cut_sample(record, place, pictures_of(record), rng, plan)
+        spec = replace(SPEC, target_frames=5)
+        place = place_crop(record, rng, spec, spec.sides(4.0), partial(matched_share, record))
+        sample = cut_sample(record, place, pictures_of(record), rng, spec)
         filled = dict(zip(sample.key_index.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
         assert filled == {1: 3, 3: 2}
 
@@ -127,7 +127,7 @@ def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
     for file, clip, value in zip(files, ("a", "a", "b"), (10, 10, 200), strict=True):
         plain = np.full_like(record.references, value)
         save_record(file, record._replace(references=plain), {"clip": clip})
-    make = RecordCropper.from_files(files, replace(PLAN, distractors=1.0, sharp_references=1.0))
+    make = RecordCropper.from_files(files, replace(SPEC, distractors=1.0, sharp_references=1.0))
     values = set()
     for seed in range(30):
         sample = make(files[0], np.random.default_rng(seed))
@@ -140,10 +140,10 @@ def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
 
 def test_scales_of_references_follow_the_paper(record):
     """s1 ~ U[1, 4], s2 ~ U[1, s1]: the side left is s2 / s1 of the window."""
-    plan = replace(PLAN, window=32, jitter=0)
+    spec = replace(SPEC, reference_side=32, window_jitter=0)
     sizes = [
         s.sizes[k, n, 0] / 32
-        for s in draws(record, plan, 500)
+        for s in draws(record, spec, 500)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
     rng = np.random.default_rng(0)
@@ -156,20 +156,20 @@ def test_scales_of_references_follow_the_paper(record):
 
 
 def test_references_as_at_inference_have_lr_size(record):
-    plan = replace(PLAN, window=40, self_references=1.0)
+    spec = replace(SPEC, reference_side=40, self_references=1.0)
     sizes = {
         tuple(s.sizes[k, n])
-        for s in draws(record, plan, 10)
+        for s in draws(record, spec, 10)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     }
     assert sizes == {(10, 10)}
 
 
 def test_sharp_references_stay_as_they_are(record):
-    plan = replace(PLAN, window=40, sharp_references=0.5, self_references=0.2)
+    spec = replace(SPEC, reference_side=40, sharp_references=0.5, self_references=0.2)
     sizes = [
         int(s.sizes[k, n, 0])
-        for s in draws(record, plan, 200)
+        for s in draws(record, spec, 200)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
     # A window of 40 whole, at a quarter, or anything between; a fifth of the samples has quarters alone.
@@ -179,8 +179,10 @@ def test_sharp_references_stay_as_they_are(record):
 
 def test_a_sample_is_without_stills_as_a_whole(record):
     """At inference a clip has stills or it has none: its key-frames are alike in that."""
-    plan = replace(PLAN, window=40, keys=2, references=3, fewest_references=3, self_references=0.3)
-    several = [s for s in draws(record, plan, 200) if s.key_valid.sum() == 2]
+    spec = replace(
+        SPEC, reference_side=40, max_key_frames=2, max_references=3, min_references=3, self_references=0.3
+    )
+    several = [s for s in draws(record, spec, 200) if s.key_valid.sum() == 2]
     quarters = np.array([(s.sizes[..., 0] == 10).all(axis=1) for s in several])
     # By chance alone, three of three: less than one in thirty.
     assert abs(np.mean(quarters.all(axis=1)) - 0.3) < 0.1
@@ -189,10 +191,10 @@ def test_a_sample_is_without_stills_as_a_whole(record):
 
 def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record):
     other = made_up(rng)
-    plan = replace(PLAN, distractors=1.0)
+    spec = replace(SPEC, distractors=1.0)
     confidences = [
         float(s.confidence[k, n].max())
-        for s in draws(record, plan, 60, other)
+        for s in draws(record, spec, 60, other)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
     unsure = np.mean([c <= 0.05 for c in confidences])
@@ -201,7 +203,7 @@ def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record
 
 
 def test_the_same_seed_gives_the_same_sample(record):
-    first, again = (draws(record, replace(PLAN, distractors=0.5), 3) for _ in range(2))
+    first, again = (draws(record, replace(SPEC, distractors=0.5), 3) for _ in range(2))
     for a, b in zip(first, again, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_array_equal(x, y)
@@ -219,7 +221,7 @@ def test_a_place_is_judged_by_the_references_that_are_there(rng, monkeypatch, co
     monkeypatch.setattr("ldip_jax.data.crops.CropBox", lambda *box: tried.append(box) or CropBox(*box))
     for seed in range(5):
         tried.clear()
-        draw_crop(record, pictures_of(record), np.random.default_rng(seed), PLAN)
+        draw_crop(record, pictures_of(record), np.random.default_rng(seed), SPEC)
         assert len(tried) == tries
 
 
@@ -231,26 +233,26 @@ def test_sides_of_any_scale(rng, scale):
     assert lr in (64, 96, 128, 192)
     assert hr <= lr * scale <= 1.5 * hr + 1e-6
     record = made_up(rng, size=(24, 24), scale=scale)
-    sample = draw_crop(record, pictures_of(record), rng, replace(PLAN, hr=0, lr=22))
+    sample = draw_crop(record, pictures_of(record), rng, replace(SPEC, hr_side=0, lr_side=22))
     last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
     assert (sample.origin > -0.5).all()
     assert (last < 21.5).all()
 
 
 def test_without_references_there_are_no_key_frames(record):
-    sample = draws(record, replace(PLAN, references=0), 1)[0]
+    sample = draws(record, replace(SPEC, max_references=0), 1)[0]
     assert not sample.key_valid.any()
     assert sample.images.shape[1] == 0
     assert stack([sample], (0, 0)).images.shape[:3] == (1, 0, 0)
 
 
 def test_a_batch_keeps_the_slots_it_needs(record):
-    samples = draws(record, PLAN, 3)
-    k, n = PLAN.max_key_frames, PLAN.max_references
+    samples = draws(record, SPEC, 3)
+    k, n = SPEC.max_key_frames, SPEC.max_references
     batch = stack(samples, (k, n))
     assert batch.valid.shape == (3, k, n)
     assert batch.valid.sum() == sum(s.valid.sum() for s in samples)
-    smaller = draws(record, replace(PLAN, hr=16), 1)
+    smaller = draws(record, replace(SPEC, hr_side=16), 1)
     with pytest.raises(InputError, match="several scales"):
         stack([samples[0], smaller[0]], (k, n))
 
@@ -258,16 +260,16 @@ def test_a_batch_keeps_the_slots_it_needs(record):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (replace(PLAN, frames=6), "a.safetensors: a record of 5 frames .* set data.clip lower"),
-        (replace(PLAN, hr=128), "smaller than a crop of 128 .* set data.crop lower"),
-        (replace(PLAN, hr=0, lr=4), "covers no multiple of 32"),
+        (replace(SPEC, target_frames=6), "a.safetensors: a record of 5 frames .* set data.clip lower"),
+        (replace(SPEC, hr_side=128), "smaller than a crop of 128 .* set data.crop lower"),
+        (replace(SPEC, hr_side=0, lr_side=4), "covers no multiple of 32"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, plan, message):
+def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, spec, message):
     path = tmp_path / "a.safetensors"
     save_record(path, record, {})
     with pytest.raises(InputError, match=message):
-        RecordCropper.from_files([path], plan)(path, rng)
+        RecordCropper.from_files([path], spec)(path, rng)
 
 
 def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_path):
@@ -278,7 +280,7 @@ def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_pat
         save_record(
             files[-1], kind._replace(to_next=kind.features[..., :2], to_previous=kind.features[..., :2]), {}
         )
-    crops = RecordCropper.from_files(files, replace(PLAN, hr=0, lr=8))
+    crops = RecordCropper.from_files(files, replace(SPEC, hr_side=0, lr_side=8))
     drawn = set()
     for _ in range(20):
         common = crops.draw_batch_settings(1, rng)

@@ -7,7 +7,8 @@ import pytest
 
 from configs.common import base
 from ldip_jax.data.clips import SamplingSpec, draw_sample
-from ldip_jax.data.crops import CropSpec, draw_crop
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import draw_crop
 from ldip_jax.data.damage import InputDamageConfig, ReferenceJitterConfig
 from ldip_jax.data.datasets import sampling_spec
 from ldip_jax.data.synthetic import SyntheticClips
@@ -15,14 +16,14 @@ from ldip_jax.errors import InputError
 from tests.data.footage import Coordinates, psnr
 from tests.data.record import made_up, pictures_of
 
-PLAN = SamplingSpec(context_frames=8, target_frames=3, max_key_frames=2, max_references=2)
+SPEC = SamplingSpec(context_frames=8, target_frames=3, max_key_frames=2, max_references=2)
 ALL = InputDamageConfig(noise=1.0, jpeg=1.0, h264=1.0)
 EACH = [replace(InputDamageConfig(), **{kind: 1.0}) for kind in ("noise", "jpeg", "h264")]
 
 
-def sample(plan, seed=0, size=(72, 100)):
+def sample(spec, seed=0, size=(72, 100)):
     clips = SyntheticClips(size, 12)
-    return draw_sample(plan, clips[seed], np.random.default_rng(seed))
+    return draw_sample(spec, clips[seed], np.random.default_rng(seed))
 
 
 def assert_same_but(a, b, *fields):
@@ -32,24 +33,24 @@ def assert_same_but(a, b, *fields):
 
 
 def test_plans_do_the_same_as_those_without_damage_by_default():
-    plan = sampling_spec(base().data)
-    assert (plan.input, plan.jitter) == (InputDamageConfig(), ReferenceJitterConfig())
+    spec = sampling_spec(base().data)
+    assert (spec.input, spec.jitter) == (InputDamageConfig(), ReferenceJitterConfig())
     assert not InputDamageConfig().active
     rng = np.random.default_rng(3)
-    draw_sample(PLAN, SyntheticClips((72, 100), 12)[0], rng)
+    draw_sample(SPEC, SyntheticClips((72, 100), 12)[0], rng)
     # So many numbers are drawn as ever: what comes after is the same, too.
     assert rng.integers(2**31) == 1_028_754_829
-    assert (sample(PLAN).damage, sample(PLAN).references) == ("", None)
+    assert (sample(SPEC).damage, sample(SPEC).references) == ("", None)
 
 
 @pytest.mark.parametrize("damage", [*EACH, ALL])
 def test_only_lr_frames_are_damaged_and_the_same_each_time(damage):
     for seed in range(3):
-        clean, damaged = sample(PLAN, seed), sample(replace(PLAN, input=damage), seed)
+        clean, damaged = sample(SPEC, seed), sample(replace(SPEC, input=damage), seed)
         assert_same_but(clean, damaged, "lr", "damage")
         assert clean.lr.shape == damaged.lr.shape
         assert 14 < psnr(clean.lr, damaged.lr) < 50
-        again = sample(replace(PLAN, input=damage), seed)
+        again = sample(replace(SPEC, input=damage), seed)
         np.testing.assert_array_equal(damaged.lr, again.lr)
         assert damaged.damage == again.damage != ""
 
@@ -57,24 +58,24 @@ def test_only_lr_frames_are_damaged_and_the_same_each_time(damage):
 def test_quality_falls_with_the_rate_factor():
     quality = []
     for crf in (15.0, 25.0, 35.0):
-        plan = replace(PLAN, input=InputDamageConfig(h264=1.0, crf=(crf, crf)))
-        quality.append(np.mean([psnr(sample(PLAN, seed).lr, sample(plan, seed).lr) for seed in range(3)]))
+        spec = replace(SPEC, input=InputDamageConfig(h264=1.0, crf=(crf, crf)))
+        quality.append(np.mean([psnr(sample(SPEC, seed).lr, sample(spec, seed).lr) for seed in range(3)]))
     assert quality[0] > quality[1] + 1 > quality[2] + 2
 
 
 def test_all_of_a_clip_is_encoded_whatever_is_used_of_it():
     clip = Coordinates((24, 36), count=8)
-    plan = SamplingSpec(context_frames=8, target_frames=2, max_key_frames=1, max_references=0, augment=False)
-    draw_sample(plan, clip, np.random.default_rng(0))
+    spec = SamplingSpec(context_frames=8, target_frames=2, max_key_frames=1, max_references=0, augment=False)
+    draw_sample(spec, clip, np.random.default_rng(0))
     assert len(clip.decoded) == 2
     clip.decoded.clear()
-    draw_sample(replace(plan, input=InputDamageConfig(h264=1.0)), clip, np.random.default_rng(0))
+    draw_sample(replace(spec, input=InputDamageConfig(h264=1.0)), clip, np.random.default_rng(0))
     assert sorted(clip.decoded) == list(range(8))
 
 
-def test_shares_and_ranges_are_those_of_the_plan():
-    plan = InputDamageConfig(noise=0.2, jpeg=0.5, h264=0.8)
-    drawn = [plan.draw_damage(np.random.default_rng(seed)) for seed in range(500)]
+def test_shares_and_ranges_are_those_of_the_config():
+    damage = InputDamageConfig(noise=0.2, jpeg=0.5, h264=0.8)
+    drawn = [damage.draw_damage(np.random.default_rng(seed)) for seed in range(500)]
     for name, wanted in (("sigma", 0.2), ("quality", 0.5), ("crf", 0.8)):
         np.testing.assert_allclose(np.mean([getattr(d, name) is not None for d in drawn]), wanted, atol=0.06)
     crf = np.array([d.crf for d in drawn if d.crf is not None])
@@ -86,27 +87,27 @@ def test_shares_and_ranges_are_those_of_the_plan():
 
 
 def test_references_are_jittered_and_nothing_else_is():
-    plan = replace(PLAN, jitter=ReferenceJitterConfig(share=1.0))
+    spec = replace(SPEC, jitter=ReferenceJitterConfig(share=1.0))
     changed = 0
     for seed in range(4):
-        clean, jittered = sample(PLAN, seed), sample(plan, seed)
+        clean, jittered = sample(SPEC, seed), sample(spec, seed)
         assert_same_but(clean, jittered, "references")
         assert jittered.references is not None
-        np.testing.assert_array_equal(jittered.references, sample(plan, seed).references)
+        np.testing.assert_array_equal(jittered.references, sample(spec, seed).references)
         used = set(jittered.candidates[jittered.candidates >= 0].tolist())
         for place, (frame, reference) in enumerate(zip(clean.hr, jittered.references, strict=True)):
             if place not in used:
                 np.testing.assert_array_equal(frame, reference)
             changed += place in used and bool((frame != reference).any())
     assert changed >= 4
-    both = sample(replace(plan, input=ALL))
-    np.testing.assert_array_equal(both.references, sample(plan).references)
+    both = sample(replace(spec, input=ALL))
+    np.testing.assert_array_equal(both.references, sample(spec).references)
 
 
 def test_the_share_of_jittered_references():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    plan = ReferenceJitterConfig(share=0.4)
-    changed = [(plan(image, np.random.default_rng(seed)) != image).any() for seed in range(400)]
+    jitter = ReferenceJitterConfig(share=0.4)
+    changed = [(jitter(image, np.random.default_rng(seed)) != image).any() for seed in range(400)]
     # One of 16 that are drawn has none of the four.
     np.testing.assert_allclose(np.mean(changed), 0.4 * 15 / 16, atol=0.08)
 
@@ -135,7 +136,7 @@ def test_own_frames_are_the_lr_frames_of_a_damaged_clip(rng):
     y, x = np.mgrid[:24, :28]
     low = np.stack([x * 8, y * 8, x * 0 + 77], axis=-1).astype(np.uint8)
     record = record._replace(lr_references=np.stack([low] * len(record.references)))
-    plan = CropSpec(
+    spec = CropSpec(
         target_frames=3,
         hr_side=32,
         reference_side=48,
@@ -146,9 +147,9 @@ def test_own_frames_are_the_lr_frames_of_a_damaged_clip(rng):
     )
     seen = 0
     for seed in range(6):
-        drawn = draw_crop(record, pictures_of(record), np.random.default_rng(seed), plan)
+        drawn = draw_crop(record, pictures_of(record), np.random.default_rng(seed), spec)
         plain = draw_crop(
-            record._replace(lr_references=None), pictures_of(record), np.random.default_rng(seed), plan
+            record._replace(lr_references=None), pictures_of(record), np.random.default_rng(seed), spec
         )
         for k, n in zip(*np.nonzero(drawn.valid), strict=True):
             h, w = drawn.sizes[k, n]

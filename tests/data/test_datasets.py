@@ -25,8 +25,8 @@ def listing(tmp_path):
 
 
 def test_plans_come_from_the_config():
-    plan = sampling_spec(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
-    assert (plan.context_frames, plan.target_frames, plan.scale, plan.augment) == (8, 4, (1.5, 4.5), False)
+    spec = sampling_spec(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
+    assert (spec.context_frames, spec.target_frames, spec.scale, spec.augment) == (8, 4, (1.5, 4.5), False)
     # Out of records, crops draw how many there are: it must not be drawn twice.
     for seed in range(20):
         choice = choose_frames(sampling_spec(config(), for_records=True), np.random.default_rng(seed), 24)

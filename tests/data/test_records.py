@@ -5,7 +5,8 @@ import pytest
 import safetensors.numpy
 
 from ldip_jax.data import records
-from ldip_jax.data.crops import CropSpec, draw_crop
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import draw_crop
 from ldip_jax.data.records import load_record, open_record, record_files, record_provenance, save_record
 from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
@@ -59,7 +60,7 @@ def test_a_crop_reads_only_its_own_part_of_a_record(rng, tmp_path, monkeypatch, 
         return found
 
     monkeypatch.setattr(records._LazyArray, "__getitem__", counted)
-    plan = CropSpec(
+    spec = CropSpec(
         target_frames=3,
         hr_side=64,
         reference_side=64,
@@ -72,10 +73,10 @@ def test_a_crop_reads_only_its_own_part_of_a_record(rng, tmp_path, monkeypatch, 
     record = load_record(path)
     for seed in range(4):
         del read[:]
-        want = draw_crop(record, pictures_of(record), np.random.default_rng(seed), plan)
+        want = draw_crop(record, pictures_of(record), np.random.default_rng(seed), spec)
         assert not read
         with open_record(path) as opened:
-            got = draw_crop(opened, pictures_of(record), np.random.default_rng(seed), plan)
+            got = draw_crop(opened, pictures_of(record), np.random.default_rng(seed), spec)
         for name, a, b in zip(want._fields, want, got, strict=True):
             np.testing.assert_array_equal(b, a, err_msg=name)
         assert sum(read) < 0.06 * path.stat().st_size

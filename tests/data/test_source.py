@@ -96,11 +96,11 @@ def test_workers_change_nothing_and_hand_faults_on():
 
 
 def test_clip_samples_of_synthetic_scenes():
-    plan = SamplingSpec(context_frames=4, target_frames=2, max_key_frames=2, max_references=2)
+    spec = SamplingSpec(context_frames=4, target_frames=2, max_key_frames=2, max_references=2)
     clips = SyntheticClips((32, 48), 6, scenes=3)
 
     def batches(**options) -> list[list[ClipSample]]:
-        return take(SampleStream(clips, partial(draw_sample, plan), seed=0, batch_size=2, **options), 2)
+        return take(SampleStream(clips, partial(draw_sample, spec), seed=0, batch_size=2, **options), 2)
 
     for a, b in zip(chain(*batches()), chain(*batches()), strict=True):
         assert a.name == b.name

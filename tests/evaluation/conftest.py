@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -12,7 +13,8 @@ from PIL import Image
 
 from ldip_jax.cli.main import main
 from ldip_jax.evaluation import runner
-from ldip_jax.evaluation.runner import score_keys
+from ldip_jax.evaluation.clip_result import FrameScore, ScoredClip
+from ldip_jax.evaluation.scores import ClipScore
 from ldip_jax.media.color import as_float
 from tests.networks import HR, Networks, write_networks
 from tests.scenes import blocks
@@ -86,17 +88,17 @@ def calls(monkeypatch):
     """In place of networks: everything is read, LR frames give the scores. What was called for, in order."""
     made = []
 
-    def stand_in(title, footage, low, case, stills, upscaler, convention, *, lpips, temporal, watch):
-        low = [frame.mean() for frame in low]
-        rows = []
-        for (place, *_), frame, truth in zip(
-            case.outputs, case.scored, footage.truth(case.scored), strict=True
-        ):
-            rows.append({"frame": frame, **dict.fromkeys(score_keys(convention, temporal=False), low[place])})
-            if watch is not None:
-                watch(frame, as_float(truth))
+    def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):
+        low = [frame.mean() for frame in lr_frames]
+        frames = []
+        truths = footage.hr_frames(selection.scored)
+        for (place, *_), frame, truth in zip(selection.outputs, selection.scored, truths, strict=True):
+            score = ClipScore(*[low[place]] * len(fields(ClipScore)))
+            frames.append(FrameScore(frame, replace(score, tof=None)))
+            if on_frame is not None:
+                on_frame(frame, as_float(truth))
         made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
-        return {"frames": rows, "key_frames": [], "references": {}, "seconds": 1.0}
+        return ScoredClip(frames=frames, seconds=1.0)
 
     monkeypatch.setattr(runner, "score_clip", stand_in)
     return made

@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from ldip_jax.evaluation import runner, variant_upscalers
-from ldip_jax.evaluation.runner import score_keys
+from ldip_jax.evaluation.clip_result import FrameScore, ScoredClip
+from ldip_jax.evaluation.scores import ClipScore
 from ldip_jax.media.color import as_float
 from ldip_jax.weights.export import read_export, save_export
 
@@ -36,18 +37,19 @@ def calls(monkeypatch, load_once):
     """In place of networks: known gains over 30 dB. What was called for, in order."""
     made = []
 
-    def stand_in(title, footage, low, case, stills, upscaler, convention, *, lpips, temporal, watch):
+    def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):
         column = title.split(", x4, ")[1]
-        rows = []
-        for place, (frame, truth) in enumerate(zip(case.scored, footage.truth(case.scored), strict=True)):
-            scores = dict.fromkeys(score_keys(convention, temporal=temporal is not None), 0.5)
+        frames = []
+        truths = footage.hr_frames(selection.scored)
+        for place, (frame, truth) in enumerate(zip(selection.scored, truths, strict=True)):
             gain = GAINS[column][place % len(GAINS[column])]
-            rows.append({**scores, "frame": frame, "psnr_y": 30.0 + gain})
-            if watch is not None:
-                watch(frame, as_float(truth))
+            score = ClipScore(*[0.5] * len(fields(ClipScore)))
+            frames.append(FrameScore(frame, replace(score, psnr_y=30.0 + gain)))
+            if on_frame is not None:
+                on_frame(frame, as_float(truth))
         made.append(SimpleNamespace(title=title, stills=stills, upscaler=upscaler))
-        keys = [case.scored[0], case.scored[-1]] if upscaler.model.refined else []
-        return {"frames": rows, "key_frames": keys, "references": {}, "seconds": 1.0}
+        key_frames = [selection.scored[0], selection.scored[-1]] if upscaler.model.refined else []
+        return ScoredClip(frames=frames, key_frames=key_frames, seconds=1.0)
 
     monkeypatch.setattr(runner, "score_clip", stand_in)
     monkeypatch.setattr(variant_upscalers, "load_model", load_once)

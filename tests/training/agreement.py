@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType
 
-from ldip_jax.data.crops import CropSpec
+from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.models.arbitrary_scale import ArbitraryScale
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
@@ -48,8 +48,8 @@ def loss() -> dict[int, dict[str, float]]:
     """Loss and gradient norm of a step of the head with unlike samples, by number of devices."""
     backbone = random_backbone(1)
     net = LDIP(BasicVSR(**backbone.config), as_head=Gain(), as_decoder=Plain())
-    plan = CropSpec(target_frames=1, hr_side=16, reference_side=16, max_key_frames=1, max_references=1)
-    batch = noise_batch(np.random.default_rng(0), plan, samples=2)
+    spec = CropSpec(target_frames=1, hr_side=16, reference_side=16, max_key_frames=1, max_references=1)
+    batch = noise_batch(np.random.default_rng(0), spec, samples=2)
     unlike = np.array([1.0, 3.0], np.float32)[:, None, None, None, None]
     batch = batch._replace(features=np.asarray(batch.features[..., :WIDTH], np.float32) * unlike)
     head = {"as_head": {"gain": jnp.float32(2.0)}}

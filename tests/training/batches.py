@@ -5,22 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from ldip_jax.data.clips import ClipSample
-from ldip_jax.data.crops import CropSpec, Sample, draw_crop, stack
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import Sample, draw_crop, stack
 from ldip_jax.data.records import Record
 from tests.data.record import made_up, pictures_of
 
 
-def noise_batch(rng, plan: CropSpec, samples=1, size=(16, 20)) -> Sample:
+def noise_batch(rng, spec: CropSpec, samples=1, size=(16, 20)) -> Sample:
     """A batch of crops of synthetic records, with all slots kept."""
-    frames = max(plan.target_frames, 5)
+    frames = max(spec.target_frames, 5)
     drawn = []
     for _ in range(samples):
-        record = made_up(rng, size, frames=frames, candidates=max(plan.max_references, 1))
+        record = made_up(rng, size, frames=frames, candidates=max(spec.max_references, 1))
         record = record._replace(
             features=(0.06 * record.features.astype(np.float32)).astype(record.features.dtype)
         )
-        drawn.append(draw_crop(record, pictures_of(record), rng, plan))
-    return jax.tree.map(jnp.asarray, stack(drawn, (plan.max_key_frames, plan.max_references)))
+        drawn.append(draw_crop(record, pictures_of(record), rng, spec))
+    return jax.tree.map(jnp.asarray, stack(drawn, (spec.max_key_frames, spec.max_references)))
 
 
 def exact_work(clip: ClipSample) -> Record:
@@ -44,15 +45,15 @@ def exact_work(clip: ClipSample) -> Record:
     )
 
 
-def abstract_batch(plan: CropSpec, scale: float, batch_size: int, channels: int = 64) -> Sample:
-    """The shapes of a batch of a crop plan, however large."""
-    hr, lr = plan.sides(scale)
+def abstract_batch(spec: CropSpec, scale: float, batch_size: int, channels: int = 64) -> Sample:
+    """The shapes of a batch of crops, however large."""
+    hr, lr = spec.sides(scale)
     b, t, k, n, r = (
         batch_size,
-        plan.target_frames,
-        plan.max_key_frames,
-        plan.max_references,
-        plan.reference_side,
+        spec.target_frames,
+        spec.max_key_frames,
+        spec.max_references,
+        spec.reference_side,
     )
     shapes = Sample(
         lr=((b, t, lr, lr, 3), np.uint8),
@@ -69,7 +70,7 @@ def abstract_batch(plan: CropSpec, scale: float, batch_size: int, channels: int 
         warps=((b, k, n, hr, hr, 2), np.float32),
         confidence=((b, k, n, hr, hr, 1), np.float32),
         valid=((b, k, n), np.float32),
-        route_warps=((b, t, k, hr, hr, 2), np.float32) if plan.routes else None,
-        route_confidence=((b, t, k, hr, hr, 1), np.float32) if plan.routes else None,
+        route_warps=((b, t, k, hr, hr, 2), np.float32) if spec.routes else None,
+        route_confidence=((b, t, k, hr, hr, 1), np.float32) if spec.routes else None,
     )
     return Sample(*(entry and jax.ShapeDtypeStruct(*entry) for entry in shapes))

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.data.crops import CropSpec, draw_crop, stack
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import draw_crop, stack
 from ldip_jax.data.records import load_record, save_record
 from ldip_jax.errors import InputError
 from ldip_jax.models.carry import Route, Routes, carry, to_hr
@@ -16,7 +17,7 @@ from ldip_jax.training.step import restored_images
 from tests.data.record import made_up, pictures_of
 from tests.models.build import narrow_ldip, shaken
 
-PLAN = CropSpec(
+SPEC = CropSpec(
     target_frames=3,
     hr_side=32,
     lr_side=8,
@@ -54,15 +55,15 @@ def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
 
 def test_a_crop_s_routes_are_in_its_own_pixels(rng):
     record = with_routes(made_up(rng), rng)
-    sample = draw_crop(record, pictures_of(record), np.random.default_rng(5), PLAN)
+    sample = draw_crop(record, pictures_of(record), np.random.default_rng(5), SPEC)
     x = np.arange(32, dtype=np.float32)
     for slot in np.flatnonzero(sample.key_valid):
-        for t in range(PLAN.target_frames):
+        for t in range(SPEC.target_frames):
             moved = 3.0 * (sample.key_index[slot] - t)
             np.testing.assert_allclose(sample.route_warps[t, slot, 7, :, 0], x + moved, atol=1e-4)
             np.testing.assert_allclose(sample.route_warps[t, slot, :, 7, 1], x, atol=1e-4)
     assert stack([sample], (1, 2)).route_warps.shape == (1, 3, 1, 32, 32, 2)
-    plain = draw_crop(record, pictures_of(record), np.random.default_rng(5), replace(PLAN, routes=False))
+    plain = draw_crop(record, pictures_of(record), np.random.default_rng(5), replace(SPEC, routes=False))
     assert plain.route_warps is None
     np.testing.assert_array_equal(plain.warps, sample.warps)
 
@@ -70,14 +71,14 @@ def test_a_crop_s_routes_are_in_its_own_pixels(rng):
 def test_a_record_without_routes_is_named(rng):
     record = made_up(rng)
     with pytest.raises(InputError, match=r"a record: .*config.propagation=hrip"):
-        draw_crop(record, pictures_of(record), rng, PLAN, "a record")
+        draw_crop(record, pictures_of(record), rng, SPEC, "a record")
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
 def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
     record = with_routes(made_up(rng), rng)
     record = record._replace(features=record.features[..., :8].astype(np.float32))
-    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, PLAN)], (2, 2)))
+    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, SPEC)], (2, 2)))
     net, params = narrow_ldip()
     net = net.clone(propagation=propagation)
     silent = restored_images(net, params, batch, propagate=True)

@@ -168,7 +168,7 @@ def test_a_step_lost_to_damage_is_told_put_aside_and_stored_again(tmp_path):
         checkpoints.save(toy(2), {"next_index": 20})
     assert len(told) == 1
     assert "00000002: damaged" in told[0]
-    assert "going on from step 1" in told[0]
+    assert "resuming from step 1" in told[0]
     assert "\n" not in told[0]
     with opened(tmp_path) as checkpoints:
         assert_same(checkpoints.restore_latest(toy(0))[0], toy(2))

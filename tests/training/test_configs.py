@@ -53,13 +53,13 @@ def test_a_plan_builds_at_full_size(name, no_weights, monkeypatch):
     config.init_from = ""
     monkeypatch.setattr(setup, "initialise", jax.eval_shape)
     run = setup.make_run(config, "runs/none")
-    optimizer, plan = make_optimizer(config), crop_spec(config)
+    optimizer, spec = make_optimizer(config), crop_spec(config)
     state = jax.eval_shape(lambda p: start_state(p, optimizer, ema=config.ema > 0), run.params)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert count == (2_098_240 if config.trains == ("lrrf",) else 157_248 + 38_659)
     channels = run.backbone.config["mid_channels"]
     for scale in {config.data.scale[0], config.data.scale[1]}:
-        batch = abstract_batch(plan, scale, config.batch_size, channels)
+        batch = abstract_batch(spec, scale, config.batch_size, channels)
         new, metrics = jax.eval_shape(
             lambda s, f, b: train_step(run.net, optimizer, step_options(config), s, f, b),
             state,

@@ -7,17 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.data.crops import CropSpec, draw_crop, stack
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import draw_crop, stack
 from ldip_jax.ops.resize import hr_flow
 from ldip_jax.training.step import restored_images
 from tests.data.record import made_up, pictures_of
 from tests.models.shown import showing
 
 
-def located(rng, plan, scale, margin=12) -> Any:
+def located(rng, spec, scale, margin=12) -> Any:
     """A record whose pixels encode their positions, in red and green, with noise as flows."""
-    lr = plan.sides(scale)[1] + margin
-    record = made_up(rng, (lr, lr + 5), frames=plan.target_frames, keys=(1,), candidates=1, scale=scale)
+    lr = spec.sides(scale)[1] + margin
+    record = made_up(rng, (lr, lr + 5), frames=spec.target_frames, keys=(1,), candidates=1, scale=scale)
     y, x = np.mgrid[: record.hr.shape[1], : record.hr.shape[2]]
     # Blue holds what exceeds a byte.
     place = np.stack([x % 256, y % 256, x // 256 + 16 * (y // 256)], axis=-1).astype(np.uint8)
@@ -34,11 +35,11 @@ def corner(sample) -> tuple[int, int]:
     ("scale", "side", "remat"), [(1.5, 64, True), (2.37, 64, False), (3.9, 64, False), (3.9, 256, False)]
 )
 def test_hrip_follows_the_whole_frames_flow_cropped(rng, scale, side, remat):
-    plan = CropSpec(
+    spec = CropSpec(
         target_frames=3, hr_side=side, reference_side=32, window_jitter=4, max_key_frames=1, max_references=1
     )
-    record = located(rng, plan, scale)
-    samples = [draw_crop(record, pictures_of(record), rng, plan) for _ in range(2)]
+    record = located(rng, spec, scale)
+    samples = [draw_crop(record, pictures_of(record), rng, spec) for _ in range(2)]
     net = showing(remat_frames=remat)
     batch = jax.tree.map(jnp.asarray, stack(samples, (1, 1)))
     got = np.asarray(jax.jit(lambda batch: restored_images(net, {}, batch, propagate=True))(batch))

@@ -25,16 +25,16 @@ RUN = Run(LDIP(BasicVSR()), Weights("seeded", "basicvsr", {}, {}, "0" * 64, "", 
 class Exact:
     """Stands in for the frozen networks; records how many of each clip's candidates were matched."""
 
-    def __init__(self, plan, pairs):
-        self.plan, self.pairs = plan, pairs
+    def __init__(self, spec, pairs):
+        self.spec, self.pairs = spec, pairs
 
     def __call__(self, clips, rngs, others, sides):
         samples = []
         for clip, rng, other in zip(clips, rngs, others, strict=True):
             self.pairs.append(int((clip.candidates >= 0).sum()))
             record = exact_work(clip)
-            place = place_crop(record, rng, self.plan, sides, partial(matched_share, record))
-            samples.append(cut_sample(record, place, other, rng, self.plan))
+            place = place_crop(record, rng, self.spec, sides, partial(matched_share, record))
+            samples.append(cut_sample(record, place, other, rng, self.spec))
         return samples
 
     def takes(self, sizes):

@@ -48,8 +48,8 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
     config.data.dataset = "reds"
     asked = []
     monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: asked.append(flow))
-    plan = SamplingSpec(context_frames=3, target_frames=3, max_key_frames=1, max_references=0)
-    clip = draw_sample(plan, Coordinates((32, 40), 3), np.random.default_rng(0))
+    spec = SamplingSpec(context_frames=3, target_frames=3, max_key_frames=1, max_references=0)
+    clip = draw_sample(spec, Coordinates((32, 40), 3), np.random.default_rng(0))
     own, other = (frozen_networks(config, run_with(name))(clip) for name in ("spynet", flow))
     np.testing.assert_array_equal(own.features, other.features)
     params = load_weights(flow).params

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ldip_jax.data.clips import SamplingSpec, draw_sample
-from ldip_jax.data.crops import CropSpec, draw_crop, stack
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import draw_crop, stack
 from ldip_jax.data.damage import InputDamageConfig, ReferenceJitterConfig
 from ldip_jax.data.records import load_record, save_record
 from ldip_jax.data.synthetic import SyntheticClips
@@ -49,7 +50,7 @@ def test_live_features_are_those_of_inference_and_only_files_round_them(work, cl
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_batches_keep_the_type_and_one_program_serves_them(work, clip, tmp_path, stored):
-    plan = CropSpec(target_frames=2, hr_side=16, max_references=0)
+    spec = CropSpec(target_frames=2, hr_side=16, max_references=0)
     record = work(clip)
     if stored:
         save_record(tmp_path / "a.safetensors", record, {})
@@ -58,18 +59,18 @@ def test_batches_keep_the_type_and_one_program_serves_them(work, clip, tmp_path,
     program = jax.jit(lambda batch: traces.append(batch.features.dtype) or batch.hr)
     for seed in range(2):
         samples = [
-            draw_crop(record, pictures_of(record), np.random.default_rng([seed, i]), plan) for i in range(2)
+            draw_crop(record, pictures_of(record), np.random.default_rng([seed, i]), spec) for i in range(2)
         ]
         program(stack(samples, (0, 0)))
     assert traces == [ml_dtypes.bfloat16 if stored else np.float32]
 
 
 def test_damaged_frames_and_jittered_references_are_what_the_networks_see(work, rng):
-    plan = SamplingSpec(
+    spec = SamplingSpec(
         context_frames=3, target_frames=2, max_key_frames=1, max_references=2, min_references=2
     )
-    plan = replace(plan, input=InputDamageConfig(h264=1.0), jitter=ReferenceJitterConfig(share=1.0))
-    clip = draw_sample(plan, SyntheticClips((32, 40), 3)[0], rng)
+    spec = replace(spec, input=InputDamageConfig(h264=1.0), jitter=ReferenceJitterConfig(share=1.0))
+    clip = draw_sample(spec, SyntheticClips((32, 40), 3)[0], rng)
     record = work(clip)
     used = np.unique(clip.candidates[clip.candidates >= 0])
     span = slice(clip.first, clip.first + clip.count)

@@ -10,7 +10,8 @@ import pytest
 
 from configs import as_basicvsr, ldip_basicvsr_as
 from ldip_jax.data.clips import SamplingSpec, draw_sample
-from ldip_jax.data.crops import CropSpec, cut_sample, matched_share, place_crop
+from ldip_jax.data.crop_spec import CropSpec
+from ldip_jax.data.crops import cut_sample, matched_share, place_crop
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.matching.refine import Refiner
@@ -30,7 +31,7 @@ from tests.data.footage import Coordinates
 from tests.networks import random_backbone
 
 FRAMES = (64, 96)
-PLAN = CropSpec(
+SPEC = CropSpec(
     target_frames=2, hr_side=32, reference_side=32, window_jitter=4, max_key_frames=2, max_references=2
 )
 CLIPS = SamplingSpec(context_frames=3, target_frames=2, max_key_frames=2, max_references=2)
@@ -55,9 +56,9 @@ def works(backbone, matcher, *, routes=False, scale=(4.0, 4.0)):
     """Of whole frames, and of crops."""
     net = BACKBONES[backbone.network](**backbone.config)
     whole = FrozenNetworks(net, backbone.params, matcher, routes=routes)
-    plan = replace(PLAN, routes=routes)
+    spec = replace(SPEC, routes=routes)
     live = LiveSampler(
-        LDIP(net), {"backbone": backbone.params}, matcher, plan, batch_size=1, canvas=FRAMES, scale=scale
+        LDIP(net), {"backbone": backbone.params}, matcher, spec, batch_size=1, canvas=FRAMES, scale=scale
     )
     return whole, live
 
@@ -66,7 +67,7 @@ def both(works, clip, seed=3):
     """The sample of a clip from whole frames, and from crops at the same place."""
     whole, live = works
     other = lambda rng: np.zeros((40, 40, 3), np.uint8)  # noqa: E731
-    sides = PLAN.sides(4.0)
+    sides = SPEC.sides(4.0)
     (got,) = live([clip], [np.random.default_rng(seed)], [other], sides)
     record, rng = whole(clip), np.random.default_rng(seed)
     place = place_crop(record, rng, live._plan, sides, partial(matched_share, record))
@@ -103,7 +104,7 @@ def test_pairs_are_refined_where_they_were_matched(backbone, size, scale, rng):
     live = works(backbone, matcher, scale=(1.5, 4.0))[1]
     sides = live._spec.sides(scale)
     record = bare_record(clip)
-    place = place_crop(record, np.random.default_rng(0), PLAN, sides, lambda key, box: 1.0)
+    place = place_crop(record, np.random.default_rng(0), SPEC, sides, lambda key, box: 1.0)
     coarse = live._match_coarsely([record])
     seen = live._run_backbone([clip], [record], [place], sides)
     box = place.box

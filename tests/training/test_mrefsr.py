@@ -35,25 +35,25 @@ def clips():
 
 
 def test_a_sample_is_a_frame_and_other_frames_of_its_clip(clips):
-    plan = SamplingSpec(
+    spec = SamplingSpec(
         context_frames=6, target_frames=3, max_key_frames=1, max_references=COUNT, min_references=COUNT
     )
-    one = draw_reference_sample(plan, SIDE, 8, clips[0], np.random.default_rng(0))
+    one = draw_reference_sample(spec, SIDE, 8, clips[0], np.random.default_rng(0))
     assert one.lr.shape == (SIDE // 4, SIDE // 4, 3)
     assert one.hr.shape == (SIDE, SIDE, 3)
     assert one.references.shape == (COUNT, SIDE, SIDE, 3)
     # Edges apart, LR is the reduction of HR.
     reduced = imresize(one.hr, size=(SIDE // 4, SIDE // 4))
     assert np.abs(reduced[2:-2, 2:-2].astype(int) - one.lr[2:-2, 2:-2]).max() <= 1
-    again = draw_reference_sample(plan, SIDE, 8, clips[0], np.random.default_rng(0))
+    again = draw_reference_sample(spec, SIDE, 8, clips[0], np.random.default_rng(0))
     jax.tree.map(np.testing.assert_array_equal, one, again)
 
 
 def test_the_frame_itself_is_no_reference_of_its_own(clips):
-    plan = SamplingSpec(
+    spec = SamplingSpec(
         context_frames=6, target_frames=3, max_key_frames=1, max_references=2, min_references=2
     )
-    sample = draw_sample(plan, clips[1], np.random.default_rng(1))
+    sample = draw_sample(spec, clips[1], np.random.default_rng(1))
     key = sample.first + int(sample.key_frames[0])
     for candidates in ([key, key], [key, -1]):
         chosen = sample._replace(candidates=np.array([candidates], np.int32))
@@ -62,9 +62,9 @@ def test_the_frame_itself_is_no_reference_of_its_own(clips):
 
 
 def test_frames_smaller_than_the_crop_are_named(clips):
-    plan = SamplingSpec(context_frames=6, target_frames=3, max_key_frames=1)
+    spec = SamplingSpec(context_frames=6, target_frames=3, max_key_frames=1)
     with pytest.raises(InputError, match=r"96x96 are smaller than data\.crop, 128"):
-        draw_reference_sample(plan, 128, 0, clips[0], np.random.default_rng(0))
+        draw_reference_sample(spec, 128, 0, clips[0], np.random.default_rng(0))
 
 
 def test_offsets_of_the_lower_levels_learn_slowly():
@@ -126,10 +126,10 @@ def test_what_mrefsr_cannot_do_is_named(field, value, message):
 
 
 def test_a_step_changes_every_part_and_the_loss_falls(clips):
-    plan = SamplingSpec(
+    spec = SamplingSpec(
         context_frames=6, target_frames=3, max_key_frames=1, max_references=2, min_references=2
     )
-    batch = mrefsr.stack([draw_reference_sample(plan, 16, 4, clips[0], np.random.default_rng(0))])
+    batch = mrefsr.stack([draw_reference_sample(spec, 16, 4, clips[0], np.random.default_rng(0))])
     config = get_config("debug")
     net, optimizer = MRefSR(blocks=1), mrefsr.optimizer(config)
     vgg = random_like(parameter_shapes(VGG(), (1, 16, 16, 3)), np.random.default_rng(0))

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
-from ldip_jax.data.crops import CropSpec
+from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecoder, init_decoder
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
@@ -22,7 +22,7 @@ from ldip_jax.training.step import feature_distance, restored_images, train_step
 from tests.models.build import narrow_ldip, shaken
 from tests.training.batches import noise_batch
 
-PLAN = CropSpec(
+SPEC = CropSpec(
     target_frames=2,
     hr_side=32,
     reference_side=24,
@@ -40,7 +40,7 @@ def parts():
     optimizer = optax.adamw(1e-5)
     frozen = {"backbone": params["backbone"]}
     state = start_state({"lrrf": params["lrrf"]}, optimizer, ema=True)
-    batch = noise_batch(np.random.default_rng(0), PLAN)
+    batch = noise_batch(np.random.default_rng(0), SPEC)
     # The narrow backbone has 8 channels.
     batch = batch._replace(features=batch.features[..., :8])
     step = quick_jit(lambda state, batch: train_step(net, optimizer, STEP, state, frozen, batch))
@@ -196,9 +196,9 @@ def test_the_head_can_be_taught_the_backbones_own_features(parts):
     np.testing.assert_allclose(before, np.abs(made - own).mean() / np.std(own), rtol=1e-4)
 
     optimizer = optax.adam(1e-4)
-    plan = STEP._replace(feature_loss=2.0, ema=0.0)
+    options = STEP._replace(feature_loss=2.0, ema=0.0)
     state = start_state(params, optimizer, ema=False)
     image_loss = np.abs(run(net, {**frozen, **params}, batch) - batch.hr / 255.0).mean()
-    state, metrics = quick_jit(partial(train_step, net, optimizer, plan))(state, frozen, batch)
+    state, metrics = quick_jit(partial(train_step, net, optimizer, options))(state, frozen, batch)
     np.testing.assert_allclose(metrics["loss"], image_loss + 2.0 * before, rtol=1e-4)
     assert float(apart(state.params)) < before

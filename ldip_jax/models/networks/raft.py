@@ -89,11 +89,11 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
         narrow = self.features // 4
         # Channels, side of the kernel, stride.
-        plan = ((self.features, 3, self.stride), (self.features, 3, 1))
+        layers = ((self.features, 3, self.stride), (self.features, 3, 1))
         if self.bottleneck:
-            plan = ((narrow, 1, 1), (narrow, 3, self.stride), (self.features, 1, 1))
+            layers = ((narrow, 1, 1), (narrow, 3, self.stride), (self.features, 1, 1))
         y = x
-        for index, (features, kernel, stride) in enumerate(plan, start=1):
+        for index, (features, kernel, stride) in enumerate(layers, start=1):
             y = NormedConv(features, kernel, self.norm, stride, name=f"convnormrelu{index}")(y)
         if self.stride > 1:
             x = NormedConv(self.features, 1, self.norm, self.stride, relu=False, name="downsample")(x)

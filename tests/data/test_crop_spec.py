@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.data.batch_counts import draw_counts
+from ldip_jax.data.crop_spec import draw_counts
 
 
 @pytest.mark.parametrize(
