@@ -147,7 +147,7 @@ def test_any_damage_to_the_newest_checkpoint_falls_back_or_does_no_harm(tmp_path
         shutil.copytree(tmp_path / "intact", workdir)
         damage(workdir / victim.relative_to(tmp_path / "intact"), DAMAGE[number % len(DAMAGE)])
         told: list[str] = []
-        with opened(workdir, tell=told.append) as checkpoints:
+        with opened(workdir, notify=told.append) as checkpoints:
             state, data = checkpoints.restore_latest(toy(0))
             step = int(state.step)
             # Some files hold nothing that is needed, so nothing is lost. No other state is ever returned.
@@ -163,7 +163,7 @@ def test_a_step_lost_to_damage_is_told_put_aside_and_stored_again(tmp_path):
     for path in files(tmp_path / "checkpoints/00000002"):
         path.unlink()
     told: list[str] = []
-    with opened(tmp_path, tell=told.append) as checkpoints:
+    with opened(tmp_path, notify=told.append) as checkpoints:
         assert_same(checkpoints.restore_latest(toy(0))[0], toy(1))
         checkpoints.save(toy(2), {"next_index": 20})
     assert len(told) == 1
