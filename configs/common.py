@@ -24,7 +24,7 @@ def arbitrary_scale_head(config: TrainingConfig) -> TrainingConfig:
     config.trains = ("as_head", "as_decoder")
     data = config.data
     data.frames, data.references = data.clip, 0
-    data.crop, data.lr = 0, 64
+    data.crop, data.lr_crop = 0, 64
     data.scale = (1.5, 4.5)
     return config
 
@@ -70,4 +70,4 @@ def debug(config: TrainingConfig) -> None:
         data.crop = 32
     else:
         # The smallest size whose GT at x1.5 holds a multiple of 32.
-        data.size, data.lr = (160, 160), 32
+        data.size, data.lr_crop = (160, 160), 32

@@ -26,6 +26,7 @@ class FieldRule:
         ordered: whether a pair of numbers is a range, the lower number first.
         choices: the texts it may have.
         resume: whether a resumed run may change it.
+        formerly: its earlier name in its group, which stored configs, flags and config files may still use.
     """
 
     doc: str
@@ -35,6 +36,7 @@ class FieldRule:
     ordered: bool = False
     choices: tuple[str, ...] = ()
     resume: bool = False
+    formerly: str = ""
 
 
 class Setting(NamedTuple):
@@ -62,6 +64,15 @@ def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
             yield from settings(value, f"{name}.")
         else:
             raise InputError(f"config.{name}: is a group of fields; set them one by one")
+
+
+def former_names(config: Any) -> dict[str, str]:
+    """Names with dots of settings by their earlier names, likewise with dots."""
+    return {
+        f"{name.rpartition('.')[0]}.{rule.formerly}".lstrip("."): name
+        for name, _, _, rule in settings(config)
+        if rule.formerly
+    }
 
 
 def check_settings(config: Any, prefix: str = "") -> None:
@@ -131,16 +142,24 @@ def read_settings(kind: type[Group], values: Mapping[str, Any], prefix: str = ""
     """A config with these values, and with defaults for the others.
 
     Args:
-        values: by name; those of a group are a mapping too. Lists, as in JSON, become tuples.
+        values: by name, maybe an earlier one; those of a group are a mapping too. Lists, as in JSON, become
+            tuples.
 
     Raises:
         InputError: there is no such setting.
     """
     result = kind()
-    names = {field.name for field in dataclasses.fields(result)}  # type: ignore[arg-type]
+    fields = dataclasses.fields(result)  # type: ignore[arg-type]
+    names = {field.name: field.name for field in fields}
+    names |= {
+        rule.formerly: field.name
+        for field in fields
+        if (rule := field.metadata.get("rule")) and rule.formerly
+    }
     for name, value in values.items():
         if name not in names:
             raise InputError(f"config.{prefix}{name}: no such field; docs/training.md lists all fields")
+        name = names[name]
         if isinstance(value, Mapping):
             value = read_settings(type(getattr(result, name)), value, f"{prefix}{name}.")
         setattr(result, name, tuple(value) if isinstance(value, list) else value)

@@ -28,9 +28,12 @@ class DataConfig:
     workers: int = setting(4, "processes that decode frames; 0: a thread does it", minimum=0, resume=True)
     frames: int = setting(24, "frames of C_ref, from which references are chosen", minimum=1)
     clip: int = setting(12, "frames of C_gt, which are trained on; at most `data.frames`", minimum=1)
-    crop: int = setting(256, "side of the GT crop, in pixels; 0: what `data.lr` covers", minimum=0)
-    lr: int = setting(
-        0, "side of the LR crop, in pixels; 0: large enough for `data.crop` at every scale", minimum=0
+    crop: int = setting(256, "side of the GT crop, in pixels; 0: what `data.lr_crop` covers", minimum=0)
+    lr_crop: int = setting(
+        0,
+        "side of the LR crop, in pixels; 0: large enough for `data.crop` at every scale",
+        minimum=0,
+        formerly="lr",
     )
     scale: tuple[float, float] = setting(
         (4.0, 4.0), "HR size divided by LR size; drawn between the two", minimum=1, maximum=8, ordered=True
@@ -61,3 +64,12 @@ class DataConfig:
     )
     input: InputDamageConfig = field(default_factory=InputDamageConfig)
     reference_jitter: ReferenceJitterConfig = field(default_factory=ReferenceJitterConfig)
+
+    @property
+    def lr(self) -> int:
+        """The earlier name of `lr_crop`, for config files that use it."""
+        return self.lr_crop
+
+    @lr.setter
+    def lr(self, value: int) -> None:
+        self.lr_crop = value

@@ -367,7 +367,9 @@ def _choose_box(
     (h, w), (height, width) = record.lr.shape[1:3], record.hr.shape[1:3]
     hr, lr = sides
     if hr < 1:
-        raise InputError(f"data.lr is {lr}: at x{height / h:.2f} it covers no multiple of 32; set it higher")
+        raise InputError(
+            f"data.lr_crop is {lr}: at x{height / h:.2f} it covers no multiple of 32; set it higher"
+        )
     if lr > min(h, w) or hr > min(height, width):
         raise InputError(
             f"{name}: frames of {width}x{height} (LR {w}x{h}) are smaller than a crop of {hr} (LR {lr});"

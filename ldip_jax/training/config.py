@@ -13,7 +13,7 @@ from ldip_jax.errors import InputError, some
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ref_fusion import ATTENTIONS, GATES
-from ldip_jax.settings import check_settings, setting, settings, settings_table
+from ldip_jax.settings import check_settings, former_names, setting, settings, settings_table
 from ldip_jax.weights.mrefsr import ENCODERS, MATCHES, MOST_BLOCKS, PUBLISHED
 from ldip_jax.weights.rules import flatten
 
@@ -182,8 +182,8 @@ def check_config(config: TrainingConfig) -> None:
         )
     if config.method == "mrefsr":
         _check_mrefsr(config)
-    if not data.crop and not data.lr:
-        raise InputError("config.data.crop and config.data.lr are 0: set the side of one of them")
+    if not data.crop and not data.lr_crop:
+        raise InputError("config.data.crop and config.data.lr_crop are 0: set the side of one of them")
     if data.references and not 1 <= data.fewest_references <= data.references:
         raise InputError(
             f"config.data.fewest_references={data.fewest_references}: choose from 1 to"
@@ -220,7 +220,7 @@ def crop_spec(config: Config) -> CropSpec:
     return CropSpec(
         target_frames=data.clip,
         hr_side=data.crop,
-        lr_side=data.lr,
+        lr_side=data.lr_crop,
         reference_side=data.window,
         window_jitter=data.jitter,
         max_key_frames=data.key_frames,
@@ -247,11 +247,14 @@ def check_same_run(stored: Mapping[str, Any], current: Mapping[str, Any], path: 
     Raises:
         InputError: they differ in something that a resumed run may not change; names it.
     """
-    known = list(settings(TrainingConfig()))
+    known, renamed = list(settings(TrainingConfig())), former_names(TrainingConfig())
     may_change = {name for name, _, _, rule in known if rule.resume}
     # A field that was added after the run had been started had its default then.
     defaults = json.loads(json.dumps({name: value for name, _, value, _ in known}))
-    before, after = ({**defaults, **_flat(config)} for config in (stored["config"], current["config"]))
+    before, after = (
+        {**defaults, **{renamed.get(name, name): value for name, value in _flat(config).items()}}
+        for config in (stored["config"], current["config"])
+    )
     changed = [
         f"{name} ({_stored_value(before, name)} there, {_stored_value(after, name)} now)"
         for name in sorted(before.keys() | after.keys())

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict, config_flags
 
 from ldip_jax.config_files import load_config
 from ldip_jax.errors import InputError
-from ldip_jax.settings import read_settings, settings
+from ldip_jax.settings import former_names, read_settings, settings
 from ldip_jax.training.config import TrainingConfig
 
-_FIELD = re.compile(r"--?(?:no)?config\.([^=]*)")
+_FIELD = re.compile(r"(--?(?:no)?config\.)([^=]*)")
 
 
 def read_config(text: str, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -33,14 +33,8 @@ def read_config(text: str, overrides: Sequence[str] = ()) -> TrainingConfig:
         config = read_settings(TrainingConfig, config)
     if not isinstance(config, TrainingConfig):
         raise InputError(f"--config {text}: returns a {type(config).__name__}, not a TrainingConfig")
-    names = [setting.name for setting in settings(config)]
-    for word in overrides:
-        if (match := _FIELD.match(word)) and match[1] not in names:
-            near = difflib.get_close_matches(match[1], names, 1)
-            hint = f"did you mean {near[0]}?" if near else "docs/training.md lists all fields"
-            raise InputError(f"--config.{match[1]}: no such field of the config; {hint}")
     values = flags.FlagValues()
-    arguments = ["ldip", *overrides]
+    arguments = ["ldip", *_under_current_names(config, overrides)]
     try:
         holder = config_flags.DEFINE_config_dataclass(
             "config", config, flag_values=values, sys_argv=arguments
@@ -51,3 +45,23 @@ def read_config(text: str, overrides: Sequence[str] = ()) -> TrainingConfig:
     if len(rest) > 1:
         raise InputError(f"{rest[1]}: unexpected; options begin with --")
     return holder.value
+
+
+def _under_current_names(config: TrainingConfig, overrides: Sequence[str]) -> list[str]:
+    """The flags, with fields' earlier names replaced.
+
+    Raises:
+        InputError: there is no such field.
+    """
+    names, renamed = [setting.name for setting in settings(config)], former_names(config)
+    words = []
+    for word in overrides:
+        if match := _FIELD.match(word):
+            name = renamed.get(match[2], match[2])
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"did you mean {near[0]}?" if near else "docs/training.md lists all fields"
+                raise InputError(f"--config.{name}: no such field of the config; {hint}")
+            word = match[1] + name + word[match.end() :]
+        words.append(word)
+    return words

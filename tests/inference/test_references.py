@@ -91,8 +91,8 @@ def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
 
 def both(finder, given):
     """Of the first frame's references, a still and the clip's own."""
-    of_stills = finder.of_stills(clip(), 0, [given], SCALE, lambda _: None)
-    return finder.find(clip(), 0, of_stills, SCALE, lambda _: None)
+    of_stills = finder.match_stills(clip(), 0, [given], SCALE, lambda _: None)
+    return finder.add_self_references(clip(), 0, of_stills, SCALE, lambda _: None)
 
 
 def names(choices, used=True):

@@ -83,7 +83,7 @@ def test_carry_brings_the_same_detail_to_all_frames(params, scene):
     np.testing.assert_array_equal(made, jnp.broadcast_to(made[:, :1], made.shape))
     assert np.abs(made - silent).max(axis=(2, 3, 4)).min() > 1e-3
     # By a route that is not trusted nothing arrives.
-    refuted = run(params, Routes(routes.warp, routes.sure.at[:, 1].set(0.0)))
+    refuted = run(params, Routes(routes.warp, routes.confidence.at[:, 1].set(0.0)))
     np.testing.assert_array_equal(refuted[:, 1], silent[:, 1])
     np.testing.assert_array_equal(refuted[:, 2], made[:, 2])
 

@@ -63,6 +63,20 @@ def test_a_run_of_an_earlier_version_is_resumed():
         resume(STORED, config)
 
 
+def test_a_field_is_also_known_by_its_earlier_name(tmp_path):
+    file = tmp_path / "earlier.py"
+    file.write_text(
+        "from configs.common import base, finish\n"
+        "def get_config(arg=''):\n    config = base()\n"
+        "    config.data.lr = 48\n    return finish(config, arg)\n"
+    )
+    assert read_config(str(file)).data.lr_crop == 48
+    assert read_config(str(file), ["--config.data.lr=96"]).data.lr_crop == 96
+    assert read_config(str(file), ["--config.data.lr", "96"]).data.lr_crop == 96
+    with pytest.raises(InputError, match=r"data\.lr_crop \(0 there, 96 now\); set that back"):
+        resume(STORED, read_config("ldip_basicvsr_x4:debug", ["--config.data.lr=96"]))
+
+
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_a_resume_may_change_only_the_fields_that_say_so(field):
     config = TrainingConfig()
@@ -81,11 +95,11 @@ def test_values_of_another_type_or_out_of_bounds_are_named(field):
     wrong = [None, 7 if isinstance(field.value, str | bool) else "seven"]
     if isinstance(field.value, float):
         wrong += [float("nan"), float("inf")]
-    for bound, step in ((rule.least, -1), (rule.most, 1), (rule.below, 0)):
+    for bound, step in ((rule.minimum, -1), (rule.maximum, 1), (rule.below, 0)):
         if bound is not None:
             wrong.append((bound + step,) * 2 if isinstance(field.value, tuple) else bound + step)
     if rule.ordered:
-        wrong.append((rule.most, rule.least))
+        wrong.append((rule.maximum, rule.minimum))
     for value in wrong:
         config = TrainingConfig()
         put(config, field.name, value)

@@ -40,7 +40,7 @@ def no_weights(monkeypatch):
     monkeypatch.setattr(setup, "frozen_backbone", shapes)
 
 
-def test_all_plans_are_there():
+def test_all_configs_are_there():
     assert set(CONFIGS) >= {
         *("ldip_basicvsrpp_x4", "ldip_iart_x4", "as_basicvsrpp", "as_iart", "ldip_basicvsrpp_as"),
         *("ldip_iart_as", "ldip_basicvsr_x4", "as_basicvsr", "ldip_basicvsr_as"),

@@ -70,8 +70,8 @@ def both(works, clip, seed=3):
     sides = SPEC.sides(4.0)
     (got,) = live([clip], [np.random.default_rng(seed)], [other], sides)
     record, rng = whole(clip), np.random.default_rng(seed)
-    place = place_crop(record, rng, live._plan, sides, partial(matched_share, record))
-    return cut_sample(record, place, other, rng, live._plan), got
+    place = place_crop(record, rng, live._spec, sides, partial(matched_share, record))
+    return cut_sample(record, place, other, rng, live._spec), got
 
 
 @pytest.mark.parametrize("size", [FRAMES, FRAMES[::-1]])
