@@ -123,7 +123,8 @@ _EXTRAS = {
     "train": (
         *("absl", "array_record", "grain", "ml_collections", "optax", "orbax", "tensorboard"),
         "tensorflow_datasets",
-    )
+    ),
+    "studio": ("starlette", "uvicorn"),
 }
 
 

@@ -106,7 +106,8 @@ LAYERS = (
         ),
     ),
     *(("command", "config_files", "ops"), ("models",), ("weights",), ("matching",), ("media",), ("data",)),
-    *(("inference",), ("report", "vapoursynth"), ("training",), ("evaluation",), ("demo",), ("cli",)),
+    *(("inference",), ("report", "vapoursynth"), ("training",), ("evaluation",), ("demo",)),
+    ("cli", "studio"),
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 

@@ -9,7 +9,7 @@ from typing import Any
 from ldip_jax import __version__
 from ldip_jax.command import file_or_folder, run_guarded
 
-COMMANDS = ("upscale", "compare", "info", "weights", "demo", "eval", "train", "prepare", "records")
+COMMANDS = ("upscale", "studio", "compare", "info", "weights", "demo", "eval", "train", "prepare", "records")
 
 _EPILOG = """\
 exit codes: 0 success, 1 internal error, 2 invalid input, 130 interrupted (143: by SIGTERM)

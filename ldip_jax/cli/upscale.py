@@ -46,6 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--json {args.json}: needs --dry-run; add it, or leave --json out")
     if args.dry_run and (args.output_dir is not None or args.preview is not None):
         raise InputError("--dry-run: is for one clip; leave --output-dir and --preview out")
+    makes = (args.output, args.preview, args.report, args.output_dir)
+    if args.matches is not None and (args.dry_run or any(made is not None for made in makes)):
+        raise InputError("--matches: makes nothing else; leave OUT, --preview, --report and --dry-run out")
     if args.shard == "auto":
         # This must happen before JAX looks for devices.
         from ldip_jax.processes import own_shard
@@ -62,7 +65,11 @@ def run(args: argparse.Namespace) -> int:
         from ldip_jax.cli.upscaler_cache import UpscalerCache
 
         networks = UpscalerCache(args, reporter.note)
-        if args.preview is not None:
+        if args.matches is not None:
+            from ldip_jax.cli.upscale_matches import matches
+
+            matches(args, networks, reporter)
+        elif args.preview is not None:
             from ldip_jax.cli.upscale_preview import preview
 
             preview(args, networks, reporter)
@@ -83,7 +90,7 @@ def _split_paths(args: argparse.Namespace) -> None:
             args.parser.error(f"no IN is given{_taken_by_ref(args, 1)}")
         _check_many(args)
         return
-    if args.preview is not None and args.report is not None and len(paths) == 1:
+    if len(paths) == 1 and (args.matches or (args.preview is not None and args.report is not None)):
         args.input = paths[0]
         return
     if len(paths) < 2:

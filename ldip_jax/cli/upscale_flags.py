@@ -81,6 +81,14 @@ def add_part(group: argparse._ArgumentGroup) -> None:
         " (then without OUT), and which references matched there",
     )
     add(
+        "--matches",
+        type=file_or_folder,
+        metavar="DIR",
+        help="only match the stills with frames from across the clip, without OUT. Says which parts no still"
+        " matches and which still to add; DIR gets pictures, coloured where a still matches, and"
+        " matches.json",
+    )
+    add(
         "--on-error",
         choices=("stop", "skip", "hold"),
         default="stop",

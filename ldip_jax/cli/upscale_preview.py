@@ -130,6 +130,7 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
                 reporter.note(f"frame {first + target.place}")
                 for line in choice_lines(upscaler, first + target.first):
                     reporter.note(f"  {line}")
+                reporter.progress((targets.index(target) + 1) / len(targets), targets.index(target) + 1)
                 choices |= {target.first + key: found for key, found in upscaler.choices.items()}
         seconds = time.perf_counter() - began
         if out is not None:

@@ -12,10 +12,11 @@ from ldip_jax.errors import InputError
 
 if TYPE_CHECKING:
     from ldip_jax.inference.mrefsr import MRefSRUpscaler
+    from ldip_jax.inference.references import ReferenceChoice
     from ldip_jax.inference.upscaler import Upscaler
 
 # Seconds from one event about progress to the next.
-_PROGRESS_INTERVAL = 5.0
+_PROGRESS_INTERVAL = 1.0
 
 
 class Reporter:
@@ -94,9 +95,13 @@ def choice_lines(upscaler: "Upscaler | MRefSRUpscaler", first: int = 0) -> list[
     """A line for each key-frame: its references; `first` is added to the key-frames' places."""
     lines = []
     for key, choices in sorted(upscaler.choices.items()):
-        references = [f"{c.name} ({100 * c.share:.0f} %{', ' if c.note else ''}{c.note})" for c in choices]
-        lines.append(f"key-frame {first + key}: {', '.join(references) or 'no reference'}")
+        lines.append(f"key-frame {first + key}: {', '.join(map(describe_choice, choices)) or 'no reference'}")
     return lines
+
+
+def describe_choice(choice: "ReferenceChoice") -> str:
+    """A reference, how much of the key-frame it matches, and what else was decided on it."""
+    return f"{choice.name} ({100 * choice.share:.0f} %{', ' if choice.note else ''}{choice.note})"
 
 
 def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, frame_count: int) -> str:

@@ -253,3 +253,33 @@ def test_quiet_says_nothing_and_colours_are_guessed_silently(upscale, video, tmp
     assert (done.code, done.out, done.err) == (0, "", "")
     assert "is assumed from its size" not in upscale(video, tmp_path / "c.mp4").err
     assert "is assumed from its size" in upscale(video, tmp_path / "d.mp4", "--verbose").err
+
+
+def test_matches_are_shown_without_making_frames(upscale, networks, images, tmp_path, rng):
+    out, still = tmp_path / "matches", tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 256, (38, 46, 3), dtype=np.uint8)).save(still)
+    words = ("--lrrf", networks.trained, "--matcher", "flow", "--ref", still)
+    done = upscale(images, "--matches", out, "--refs-as-given", "--ref-threshold", 0, *words)
+    assert done.code == 0
+    found = json.loads((out / "matches.json").read_text())
+    assert [row["frame"] for row in found["matches"]] == [0, 8]
+    assert [row["stills"]["photo"]["used"] for row in found["matches"]] == [True, True]
+    pictures = [f"{number:08d}{end}.jpg" for number in (0, 8) for end in ("", "_0")]
+    assert names(out) == [*pictures, "matches.json"]
+    with Image.open(out / "00000008_0.jpg") as picture:
+        assert picture.size == HR[::-1]
+    assert found["advice"] == done.out.splitlines() == ["A still matches in every part of the clip."]
+    assert "exists already" in upscale(images, "--matches", out, *words).complaint
+    done = upscale(images, "--matches", out, *words, "--overwrite", "--ref-threshold", 1)
+    assert done.code == 0
+    assert "No still matches from frame 0 to frame 11: add a sharp one" in done.out
+    assert "photo is used nowhere (nothing in common" in done.out
+
+
+def test_matches_need_stills_and_nothing_else(upscale, networks, images, tmp_path):
+    out = tmp_path / "matches"
+    assert "give some with --ref" in upscale(images, "--matches", out).complaint
+    assert "makes nothing else" in upscale(images, tmp_path / "o", "--matches", out).complaint
+    still = next(images.iterdir())
+    assert "only LRRF uses stills" in upscale(images, "--matches", out, "--ref", still).complaint
+    assert not out.exists()
