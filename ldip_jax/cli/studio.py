@@ -79,7 +79,11 @@ def run(args: argparse.Namespace) -> int:
             if not args.no_browser:
                 threading.Timer(1.0, webbrowser.open, [address]).start()
             config = uvicorn.Config(
-                make_app(studio), log_level="warning", access_log=False, timeout_graceful_shutdown=2
+                make_app(studio),
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=2,
             )
             # The server ends in good order, and hands Ctrl-C on.
             with suppress(KeyboardInterrupt):

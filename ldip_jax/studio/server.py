@@ -117,9 +117,9 @@ async def _values(request: Request) -> dict[str, Any]:
     return values
 
 
-async def _drain(request: Request) -> None:
+async def _drain(stream: AsyncIterator[bytes]) -> None:
     size = 0
-    async for part in request.stream():
+    async for part in stream:
         size += len(part)
         if size > _DRAINED:
             break
@@ -156,10 +156,11 @@ def make_app(studio: Studio) -> Starlette:
             raise HTTPException(404)
         length = request.headers.get("content-length", "")
         name = unquote(request.headers.get("x-name", ""), errors="replace")
+        stream = request.stream()
         try:
-            await session.upload(kind, name, int(length) if length.isdecimal() else 0, request.stream())
+            await session.upload(kind, name, int(length) if length.isdecimal() else 0, stream)
         except InputError:
-            await _drain(request)
+            await _drain(stream)
             raise
         return JSONResponse(session.state())
 

@@ -24,7 +24,7 @@ _FLAGS = [
     "--disable-extensions",
     "--hide-scrollbars",
     "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
 
@@ -80,15 +80,15 @@ class Page:
             self._loaded = True
 
     def open(
-        self, path: Path, width: int = 1000, height: int = 900, dark: bool = False, scale: float = 1
+        self, place: Path | str, width: int = 1000, height: int = 900, dark: bool = False, scale: float = 1
     ) -> None:
-        """Loads a local file in a window of this size."""
+        """Loads a local file, or an address, in a window of this size."""
         window = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **window)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=place.as_uri() if isinstance(place, Path) else place)
         while not self._loaded:
             self._read()
         self.settle()

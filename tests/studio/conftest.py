@@ -1,0 +1,132 @@
+"""A studio that serves random networks, and a client for it."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="needs the extra studio")
+pytest.importorskip("uvicorn", reason="needs the extra studio")
+
+import uvicorn
+
+from ldip_jax.studio.guard import HEADER
+from ldip_jax.studio.server import HOST, Studio, make_app
+from tests.media.make import make_video, moving
+from tests.networks import HR, LR, Networks, write_networks
+
+COUNT = 12
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
+    """Files of random networks."""
+    return write_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture
+def words(networks: Networks) -> list[str]:
+    """Arguments with which random networks take any still."""
+    weights = ["--backbone", str(networks.backbone), "--lrrf", str(networks.trained), "--matcher", "flow"]
+    return [*weights, "--refs-as-given", "--ref-threshold", "0"]
+
+
+@pytest.fixture
+def studio(words, tmp_path, monkeypatch) -> Iterator[Studio]:
+    """A studio whose folder is in the test's own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = Studio(1 << 20, words)
+    yield made
+    made.close()
+
+
+@contextmanager
+def serving(studio: Studio) -> Iterator[int]:
+    """Serves it; gives the port."""
+    server = uvicorn.Server(uvicorn.Config(make_app(studio), HOST, 0, ws="none", log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+class Answer(NamedTuple):
+    """What the server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return json.loads(self.body)
+
+
+class Client:
+    """Speaks to a studio as its page does."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.key = self.ask("POST", "/sessions", b"{}").values["key"]
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """A request; headers have underscores for dashes, and ours is there unless given as ""."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
+        sent = {HEADER: "1"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, {name: value for name, value in sent.items() if value})
+        answer = connection.getresponse()
+        result = Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+        connection.close()
+        return result
+
+    def own(self, method: str, path: str = "", body: bytes | None = None, **headers: str) -> Answer:
+        """A request to its session."""
+        return self.ask(method, f"/s/{self.key}{path}", body, **headers)
+
+    def upload(self, kind: str, name: str, body: bytes) -> Answer:
+        """A file."""
+        return self.own("PUT", f"/upload/{kind}", body, x_name=quote(name, safe=""))
+
+    def start(self, kind: str, **settings: object) -> Answer:
+        """A job."""
+        return self.own("POST", f"/start/{kind}", json.dumps(settings).encode())
+
+    def wait(self, kind: str, until: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
+        """The state when a job has ended, or when it is as wanted."""
+        while True:
+            state = self.own("GET").values
+            job = state["jobs"][kind]
+            if job["state"] not in ("waiting", "running") or (until is not None and until(job)):
+                return state
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def client(studio) -> Iterator[Client]:
+    """A page of a studio that is served."""
+    with serving(studio) as port:
+        yield Client(port)
+
+
+@pytest.fixture
+def clip(tmp_path, rng) -> bytes:
+    """A video of `COUNT` frames."""
+    return make_video(tmp_path / "a.mp4", moving(rng, COUNT, *LR), options={"bf": "0"}).read_bytes()
+
+
+@pytest.fixture
+def photo(tmp_path, rng) -> bytes:
+    """A still."""
+    Image.fromarray(rng.integers(0, 256, (*HR, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    return (tmp_path / "photo.png").read_bytes()
