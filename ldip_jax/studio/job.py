@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -105,14 +106,17 @@ class Job:
             self._began = time.monotonic()
             self.state = "running"
             self.state = self._work()
-        except Exception as error:
-            self.error = str(error) if isinstance(error, InputError | OSError) else _INTERNAL
-            self.state = "failed"
-            if self.error == _INTERNAL:
-                raise
+        except (InputError, OSError) as error:
+            self._fail(str(error))
+        except Exception:
+            traceback.print_exc()
+            self._fail(_INTERNAL)
         finally:
             self._ended = time.monotonic()
             self._turn.release()
+
+    def _fail(self, error: str) -> None:
+        self.error, self.state = error, "failed"
 
     def _work(self) -> State:
         if self._stop.is_set():

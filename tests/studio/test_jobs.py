@@ -1,0 +1,167 @@
+"""What a page starts: the runs are those of `ldip upscale`, in processes of their own."""
+
+import io
+import threading
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldip_jax.studio.job import Job
+from tests.media.make import make_video, moving
+from tests.networks import HR, LR
+
+
+def job(tmp_path, *words, finish=lambda: None, turn=None):
+    return Job("run", 1, words, tmp_path / "log.jsonl", turn or threading.Lock(), finish)
+
+
+def test_from_clip_and_stills_to_matches_preview_and_frames(client, studio, clip, photo):
+    client.upload("clip", "my film.mp4", clip)
+    client.upload("still", "holiday.png", photo)
+    assert client.start("matches").status == 200
+    state = client.wait("matches")
+    assert state["jobs"]["matches"]["state"] == "done", state["jobs"]["matches"]["error"]
+    rows = state["matches"]["rows"]
+    assert [(row["frame"], row["seconds"]) for row in rows] == [(0, 0.0), (8, 0.32)]
+    shown = rows[0]["stills"][state["stills"][0]["key"]]
+    assert shown["used"]
+    assert state["matches"]["advice"] == ["A still matches in every part of the clip."]
+    for name in (rows[0]["picture"], shown["picture"]):
+        picture = client.own("GET", f"/picture/{name}")
+        assert Image.open(io.BytesIO(picture.body)).size == HR[::-1]
+
+    client.start("preview")
+    state = client.wait("preview")
+    assert [row["frame"] for row in state["preview"]] == [2, 6, 10]
+    sizes = [
+        Image.open(io.BytesIO(client.own("GET", f"/picture/{side}-6").body)).size
+        for side in ("before", "after")
+    ]
+    assert sizes == [LR[::-1], HR[::-1]]
+    assert state["matches"] is not None
+
+    client.start("run", format="png")
+    state = client.wait("run")
+    assert state["result"]["name"] == "my film-x4.zip"
+    assert not state["result"]["fetched"]
+    done = client.own("GET", "/result")
+    assert "filename*=utf-8''my%20film-x4.zip" in done.headers["content-disposition"].lower()
+    with zipfile.ZipFile(io.BytesIO(done.body)) as archive:
+        assert archive.namelist() == [f"{number:08d}.png" for number in range(12)]
+        preview = client.own("GET", "/picture/after-6").body
+        # The preview shows what the run makes.
+        images = [
+            np.asarray(Image.open(io.BytesIO(data)), int) for data in (archive.read("00000006.png"), preview)
+        ]
+        assert np.abs(images[0] - images[1]).max() <= 2
+    assert client.own("GET").values["result"]["fetched"]
+
+    # Another still makes all of this old, but what was made at length stays.
+    state = client.upload("still", "other.png", photo).values
+    assert state["matches"] is None
+    assert state["preview"] == []
+    assert state["result"] is not None
+    assert client.own("GET", "/picture/after-6").status == 404
+
+
+def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
+    frames = moving(rng, 600, *LR)
+    client.upload(
+        "clip", "a.mp4", make_video(tmp_path / "long.mp4", frames, options={"bf": "0"}).read_bytes()
+    )
+    client.start("run", format="lossless")
+    assert "a run is at work" in client.upload("still", "a.png", b"x").values["error"]
+    assert "a run is at work" in client.start("preview").values["error"]
+    folder = studio.sessions[client.key].folder
+    steps = folder / ".run.mkv.ldip" / "steps.jsonl"
+    # The frames of the first window are finished.
+    client.wait("run", lambda found: steps.exists() and steps.stat().st_size > 0)
+    client.own("POST", "/stop")
+    state = client.wait("run")
+    assert (state["jobs"]["run"]["state"], state["result"]) == ("stopped", None)
+    assert state["jobs"]["run"]["resumable"]
+    assert steps.is_file()
+    client.start("run", format="lossless")
+    state = client.wait("run")
+    assert any("continues after" in note for note in state["jobs"]["run"]["notes"]), state["jobs"]["run"]
+    with av.open(io.BytesIO(client.own("GET", "/result").body)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 600
+
+
+@pytest.mark.parametrize("start", ["matches", "run"])
+def test_an_error_is_one_line_with_the_users_names(client, studio, clip, photo, start):
+    client.upload("clip", "my film.mp4", clip)
+    client.upload("still", "holiday.png", photo)
+    session = studio.sessions[client.key]
+    # As if another program had damaged it.
+    session.stills[0].path.write_bytes(photo[:60])
+    client.start(start)
+    state = client.wait(start)
+    found = state["jobs"][start]
+    assert found["state"] == "failed"
+    assert found["error"].startswith("holiday.png: ")
+    assert "\n" not in found["error"]
+    assert str(studio.folder) not in found["error"]
+    assert "Traceback" not in found["error"]
+
+
+def test_too_little_memory_is_said_before_the_work(client, clip):
+    client.upload("clip", "a.mp4", clip)
+    client.start("run", memory="1M")
+    state = client.wait("run")
+    assert state["jobs"]["run"]["state"] == "failed"
+    assert "memory" in state["jobs"]["run"]["error"]
+
+
+def test_only_one_works_at_a_time(tmp_path):
+    turn = threading.Lock()
+    with turn:
+        waiting = job(tmp_path, "info", turn=turn)
+        waiting.start()
+        waiting.join(0.3)
+        assert (waiting.state, waiting.active) == ("waiting", True)
+        waiting.stop()
+        waiting.join()
+    assert waiting.state == "stopped"
+
+
+def test_an_internal_error_is_not_shown_as_the_users(tmp_path, capfd):
+    def broken():
+        raise RuntimeError("broken")
+
+    failed = job(tmp_path, "--version", finish=broken)
+    failed.start()
+    failed.join()
+    assert failed.state == "failed"
+    assert failed.error.startswith("internal error")
+    assert "RuntimeError: broken" in capfd.readouterr().err
+
+
+def test_words_that_ldip_refuses(tmp_path):
+    failed = job(tmp_path, "upscale", "a.mp4", "b.mp4", "--scale", "x")
+    failed.start()
+    failed.join()
+    assert failed.state == "failed"
+    assert failed.error == "argument --scale: invalid float value: 'x'"
+
+
+def test_the_child_ends_with_the_studio(tmp_path, clip, words):
+    """Its input closes when the studio is killed."""
+    import subprocess
+    import sys
+
+    frames = moving(np.random.default_rng(0), 3000, *LR)
+    make_video(tmp_path / "long.mp4", frames)
+    words = ["upscale", "long.mp4", "out.mkv", "--log-json", "log.jsonl", *words]
+    child = [sys.executable, "-m", "ldip_jax.studio.child", *words]
+    with subprocess.Popen(child, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        while not Path("log.jsonl").exists() or '"progress"' not in Path("log.jsonl").read_text():
+            assert process.poll() is None
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 130
+    assert not Path("out.mkv").exists()
