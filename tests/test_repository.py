@@ -38,6 +38,7 @@ PLAIN = (
     "ldip_jax/models",
     "ldip_jax/ops",
     "ldip_jax/report",
+    "ldip_jax/studio",
     "ldip_jax/weights/shipped",
     *(f"ldip_jax/{name}.py" for name in ("atomic", "cache", "errors", "processes", "progress", "runtime")),
     *(f"ldip_jax/{name}.py" for name in ("command", "config_files", "settings")),
@@ -200,7 +201,7 @@ def test_help_is_instant_because_it_imports_no_jax():
         "try:\n    code = main(['--help'])\n"
         "except SystemExit as exit:\n    code = exit.code\n"
         "assert not code, code\n"
-        "heavy = {'jax', 'flax'} & set(sys.modules)\n"
+        "heavy = {'jax', 'flax', 'starlette', 'uvicorn'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -111,6 +111,8 @@ def _bound(host: str, port: int | None) -> socket.socket:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, number))
+            # A browser that is faster than the server waits, and is not refused.
+            bound.listen()
             return bound
         except OSError as error:
             bound.close()

@@ -207,7 +207,7 @@ function showJob(kind) {
   } else if (job.state === "failed") {
     place.append(el("p", { className: "error", textContent: sentence(job.error) }));
   } else if (job.state === "stopped") {
-    place.append(el("p", { className: "hint", textContent: job.resumable ? "Stopped. Continue goes on from the frames that are finished." : "Stopped." }));
+    place.append(el("p", { className: "hint", textContent: job.resumable ? "Stopped. The frames that are finished are kept; press Continue for the rest." : "Stopped." }));
   }
 }
 
