@@ -31,11 +31,11 @@ OUTPUTS = ("b.mp4", "b.mkv", "frames")
 SIZE = (36, 64)
 
 
-def make_clip(path: Path, frames: int, seed: int) -> Path:
-    """A panning clip with sound."""
+def make_clip(path: Path, frames: int, seed: int, size: tuple[int, int] = SIZE) -> Path:
+    """A panning clip with sound; `size` is (height, width)."""
     from tests.media.make import make_video, moving
 
-    pictures = moving(np.random.default_rng(seed), frames, *SIZE)
+    pictures = moving(np.random.default_rng(seed), frames, *size)
     return make_video(path, pictures, sound=frames / 25, rate=Fraction(25))
 
 
@@ -110,6 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=at_least(1), default=1, help="of each output (default: %(default)s)")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the moments (default: %(default)s)")
     parser.add_argument("--frames", type=at_least(1), default=600, help="of the clip (default: %(default)s)")
+    parser.add_argument("--size", default="64x36", help="of the clip (default: %(default)s)")
     parser.add_argument("--output", nargs="+", default=OUTPUTS, help="their names (default: %(default)s)")
     parser.add_argument("--program", default="ldip_jax.cli.start", help=argparse.SUPPRESS)
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="further options of ldip upscale")
@@ -120,7 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'output':12}{'seconds':>9}{'interrupted':>13}{'resumed':>9}{'failures':>10}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = make_clip(folder / "in.mp4", args.frames, args.seed)
+        width, height = map(int, args.size.split("x"))
+        source = make_clip(folder / "in.mp4", args.frames, args.seed, (height, width))
         for output in args.output:
             (folder / f"whole-{output}").mkdir()
             (folder / f"cut-{output}").mkdir()

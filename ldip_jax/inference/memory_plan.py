@@ -74,6 +74,7 @@ class Workload:
         key_stride: frames from one key-frame to the next.
         references: at most so many at a key-frame.
         base_memory: bytes that the process holds before it begins.
+        shared_frames: those whose features a window passes on to the next one.
     """
 
     net: LDIP
@@ -84,6 +85,7 @@ class Workload:
     key_stride: int
     references: int
     base_memory: int
+    shared_frames: int = 0
 
     @property
     def refined(self) -> bool:
@@ -129,10 +131,14 @@ def _peak_memory(workload: Workload, layout: TileLayout) -> int:
         # Routes to the key-frames on both sides wait in memory.
         common += 12 * lr * 2 * min(n, workload.key_stride)
         after = max(after, LOCATE * hr)
+    features = 4 * net.backbone.mid_channels * lr
+    # Features of a frame from two windows, and both together.
+    mixed = 3 * features if workload.shared_frames else 0
     if layout.spill:
-        return common + max(_flow_bytes(workload), step, after)
+        return common + max(_flow_bytes(workload), step, mixed, after)
+    common += features * workload.shared_frames
     flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
-    held = 4 * net.backbone.mid_channels * lr * n
+    held = features * n
     if workload.refined:
         held += IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * workload.references
         held += DETAIL * hr * n if workload.runs_hrip else 0
@@ -148,7 +154,7 @@ def _peak_disk(workload: Workload, layout: TileLayout) -> int:
     net, n = workload.net, workload.window_length
     lr, hr = _area(workload.lr_size), _area(workload.hr_size)
     flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
-    features = 4 * net.backbone.mid_channels * lr * n
+    features = 4 * net.backbone.mid_channels * lr * (n + workload.shared_frames)
     recurrence = 4 * net.backbone.held_channels * layout.recurrence.pixels * n
     after = 0
     if workload.refined:

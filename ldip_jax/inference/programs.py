@@ -141,6 +141,15 @@ class Programs:
         return timed(part, method.__name__.strip("_"), partial(compiled, self._params))
 
 
+@partial(timed, "features", "mix")
+@jax.jit
+def mix(
+    one: Float[Array, "1 h w c"], other: Float[Array, "1 h w c"], share: float
+) -> Float[Array, "1 h w c"]:
+    """Both together; `share` is that of the other."""
+    return one + share * (other - one)
+
+
 @partial(timed, "carry", "subtract")
 @jax.jit
 def subtract(refined: Float[Array, "1 H W 64"], hr: Float[Array, "1 H W 64"]) -> Array:

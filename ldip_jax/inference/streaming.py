@@ -141,6 +141,7 @@ class WindowFeatures:
         advance: Advance,
         grid: Grid | None = None,
         layout: TileLayout | None = None,
+        holder: Holder | None = None,
     ):
         self._programs, self.grid = programs, grid
         self._shrink = programs.net.backbone.shrink
@@ -151,7 +152,7 @@ class WindowFeatures:
             self.size = (grid.rows.index.shape[0], grid.columns.index.shape[0])
         self._whole = whole(self._lr).tiles[0]
         self.tiles = self._layout.detail.tiles
-        self.holder = Holder(self._layout.spill)
+        self.holder = holder or Holder(self._layout.spill)
         self.in_flight = InFlight()
         self.frames: Sequence[Array] = DeviceFrames(frames)
         if not self._layout.spill:

@@ -40,15 +40,16 @@ from ldip_jax.inference.references import (
 )
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.shortlist import MAX_MATCHED
+from ldip_jax.inference.spill import Holder
 from ldip_jax.inference.streaming import (
     OVERLAP,
-    TileLayout,
     Window,
     WindowFeatures,
     overlap,
     window_length,
     windows,
 )
+from ldip_jax.inference.window_chain import WindowChain
 from ldip_jax.matching.loading import load_matcher
 from ldip_jax.matching.matcher import Matcher
 from ldip_jax.models.carry import PROPAGATIONS
@@ -80,7 +81,8 @@ class Segment(NamedTuple):
 
     Attributes:
         places: their places in the clip.
-        images: float32 RGB `H W 3` in [0, 1]. Nothing is computed unless they are taken; then take all.
+        images: float32 RGB `H W 3` in [0, 1]. Nothing is computed unless they are taken: all of them, before
+            the next segment.
     """
 
     places: range
@@ -217,7 +219,8 @@ class Upscaler:
         """The same frames window by window, in order.
 
         No segment depends on whether the images of others are taken. So whoever has the images of a segment
-        from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment.
+        from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment. The
+        one after it takes longer, because it needs features of the segment before.
 
         Args:
             frames, stills, advance: as for `frames`.
@@ -235,9 +238,16 @@ class Upscaler:
             and min(self.size) >= MIN_SIDE_FOR_CUTS
         ):
             frames = watch_cuts(frames, self.cuts)
+        layout = memory_plan.layout
+
+        def features_of(window: Window, holder: Holder) -> WindowFeatures:
+            return WindowFeatures(self._programs, window.frames, advance, self._grid, layout, holder)
+
+        chain = WindowChain(features_of, overlap=self._overlap(), spill=layout.spill)
         for window in self._windows(map(self._padded, frames)):
+            chain.begin(window)
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
-            images = self._window_images(window, stills, advance, memory_plan.layout)
+            images = self._window_images(window, chain, stills, advance)
             yield Segment(places, to_host(map(self._to_output, images)))
 
     def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
@@ -290,6 +300,7 @@ class Upscaler:
             self._key_stride,
             references,
             self._base,
+            0 if count is not None and count <= length else 2 * self._overlap(),
         )
 
     def describe_tiles(self, stills: int) -> str:
@@ -343,11 +354,15 @@ class Upscaler:
             add("restore", sum(self.restorer.work(count).values()))
         self._begin_shots()
         net, layout = self.model.net, self.memory_plan(count, len(stills)).layout
+        left_out = 0
         for window in self._windows(range(count)):
-            if window.first + window.keep.stop <= done:
-                continue
             held, kept = len(window.frames), len(window.keep)
-            add("features", held * len(net.backbone.branches) * layout.recurrence.count)
+            if window.first + window.keep.stop <= done:
+                left_out = held
+                continue
+            # The first window needs features of the one before it.
+            add("features", (held + left_out) * len(net.backbone.branches) * layout.recurrence.count)
+            left_out = 0
             add("decode", kept)
             if self._finder is None:
                 continue
@@ -431,9 +446,9 @@ class Upscaler:
         return sorted({*places, *bound_moments(stills, range(window.first, window.first + count))})
 
     def _window_images(
-        self, window: Window, stills: list[Still], advance: Callable[[str], None], layout: TileLayout
+        self, window: Window, chain: WindowChain, stills: list[Still], advance: Callable[[str], None]
     ) -> Iterator[Image]:
-        features = WindowFeatures(self._programs, window.frames, advance, self._grid, layout)
+        features = chain.features(window)
         if self._finder is None:
             yield from backbone_frames(features, window.keep, advance)
             return

@@ -256,8 +256,10 @@ def test_a_segment_does_not_depend_on_whether_others_are_made(models, clip, matc
     choices = dict(upscaler.choices)
     assert [place for places, _ in whole for place in places] == list(range(LONG))
     assert len(whole) > 2
-    last = list(upscaler.segments(clip, stills(1)))[-1]
+    done = Counter()
+    last = list(upscaler.segments(clip, stills(1), lambda kind: done.update([kind])))[-1]
     np.testing.assert_array_equal(list(last.images), whole[-1][1])
     assert upscaler.choices == {key: chosen for key, chosen in choices.items() if key in last.places}
     rest = upscaler.work(LONG, stills(1), done=last.places.start)
     assert rest["decode"] == len(last.places)
+    assert dict(done) == {kind: n for kind, n in rest.items() if n}

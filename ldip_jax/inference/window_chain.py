@@ -1,0 +1,62 @@
+"""The features of a clip's windows, each of which continues the one before it.
+
+Frames that two windows share have other features in each, because the recurrence has seen other frames. Where
+one window simply takes over from the other, some clips jump. So a window keeps the features that the one
+before it has for their common frames up to the seam, and then goes over to its own, frame by frame.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from ldip_jax.inference.programs import mix
+from ldip_jax.inference.spill import Held, Holder, load
+from ldip_jax.inference.streaming import Window, WindowFeatures
+
+
+class WindowChain:
+    """Gives the features of windows in order. A window may be left out, at little cost if many are."""
+
+    def __init__(self, features_of: Callable[[Window, Holder], WindowFeatures], *, overlap: int, spill: bool):
+        """
+        Args:
+            features_of: the features of a window by itself.
+            overlap: frames that windows share on either side of a seam.
+            spill: whether what waits is kept on disk.
+        """
+        self._features_of, self._overlap = features_of, overlap
+        self._holder = Holder(spill)
+        self._window: Window | None = None
+        # A window that was left out, whose features the next one may need; or these features.
+        self._left_out: Window | None = None
+        self._before: list[Held] | None = None
+        self._own: list[Held] | None = None
+
+    def begin(self, window: Window) -> None:
+        """Go on to the next window."""
+        self._left_out = self._window if self._own is None else None
+        self._before, self._own = self._own, None
+        self._window = window
+
+    def features(self, window: Window) -> WindowFeatures:
+        """The features of the window that was begun last."""
+        assert window is self._window, "take a window's features before the next window begins"
+        before, self._before = self._before, None
+        if window.first and before is None:
+            assert self._left_out is not None, "windows begin one after the other"
+            before = self._passed_on(self._features_of(self._left_out, self._holder))
+        self._left_out = None
+        made = self._features_of(window, self._holder)
+        # What is passed on is not mixed, so that a window depends on no more than one other.
+        self._own = [] if window.last else self._passed_on(made)
+        for place, held in enumerate(before or ()):
+            share = (place - window.keep.start + 0.5) / self._overlap
+            if share > 0:
+                both = mix(load(held), load(made.features[place]), jnp.float32(share))
+                held = self._holder.hold(both)
+            made.features[place] = made.in_flight.add(held)
+        return made
+
+    def _passed_on(self, features: WindowFeatures) -> list[Held]:
+        """The features of the frames that the next window holds too."""
+        return features.features[-2 * self._overlap :]
