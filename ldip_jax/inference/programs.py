@@ -143,9 +143,7 @@ class Programs:
 
 @partial(timed, "features", "mix")
 @jax.jit
-def mix(
-    one: Float[Array, "1 h w c"], other: Float[Array, "1 h w c"], share: float
-) -> Float[Array, "1 h w c"]:
+def mix(one: Float[Array, "1 h w c"], other: Float[Array, "1 h w c"], share: Float[Array, ""]) -> Array:
     """Both together; `share` is that of the other."""
     return one + share * (other - one)
 

@@ -18,7 +18,8 @@ class SeekableFrames:
     The clip is processed in windows. The first frame taken from a window costs the backbone's pass over the
     whole window, and the frames that follow in order cost little. The last frames made are kept. After a jump
     to any other frame, the clip is read again from its beginning, because cuts are found while frames are
-    read, but only the window that holds the frame is computed, from its first frame on.
+    read, but only the window that holds the frame is computed, from its first frame on, and
+    the backbone's features of the window before it.
 
     Objects may be shared between threads, which then take turns.
 

@@ -40,11 +40,9 @@ from ldip_jax.inference.references import (
 )
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.shortlist import MAX_MATCHED
-from ldip_jax.inference.spill import Holder
 from ldip_jax.inference.streaming import (
     OVERLAP,
     Window,
-    WindowFeatures,
     overlap,
     window_length,
     windows,
@@ -219,8 +217,7 @@ class Upscaler:
         """The same frames window by window, in order.
 
         No segment depends on whether the images of others are taken. So whoever has the images of a segment
-        from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment. The
-        one after it takes longer, because it needs features of the segment before.
+        from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment.
 
         Args:
             frames, stills, advance: as for `frames`.
@@ -228,22 +225,14 @@ class Upscaler:
         self.choices.clear()
         self.backbone_only_frames = 0
         stills = list(stills)
-        memory_plan = self.memory_plan(self._frame_count, len(stills))
+        layout = self.memory_plan(self._frame_count, len(stills)).layout
         self._begin_shots()
         if self.restorer is not None:
             frames = self.restorer.frames(frames, advance=lambda _: advance("restore"))
-        if (
-            self._requested_cuts == "auto"
-            and self._finder is not None
-            and min(self.size) >= MIN_SIDE_FOR_CUTS
-        ):
+        detects_cuts = self._finder is not None and min(self.size) >= MIN_SIDE_FOR_CUTS
+        if self._requested_cuts == "auto" and detects_cuts:
             frames = watch_cuts(frames, self.cuts)
-        layout = memory_plan.layout
-
-        def features_of(window: Window, holder: Holder) -> WindowFeatures:
-            return WindowFeatures(self._programs, window.frames, advance, self._grid, layout, holder)
-
-        chain = WindowChain(features_of, overlap=self._overlap(), spill=layout.spill)
+        chain = WindowChain(self._programs, layout, self._grid, self._overlap(), advance)
         for window in self._windows(map(self._padded, frames)):
             chain.begin(window)
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
@@ -260,8 +249,8 @@ class Upscaler:
     def _without_padding(self, image: Image) -> Float[Array, "_ _ _ 3"] | Float[np.ndarray, "_ _ _ 3"]:
         if not any(self._margin):
             return image
-        native = self.model.net.backbone.scale
-        return image[:, : self.size[0] * native, : self.size[1] * native]
+        height, width = (n * self.model.net.backbone.scale for n in self.size)
+        return image[:, :height, :width]
 
     def memory_plan(self, count: int | None = None, stills: int = 0) -> MemoryPlan:
         """How frames are cut and what waits on disk, so that a run keeps to `memory`.
@@ -354,14 +343,13 @@ class Upscaler:
             add("restore", sum(self.restorer.work(count).values()))
         self._begin_shots()
         net, layout = self.model.net, self.memory_plan(count, len(stills)).layout
-        left_out = 0
+        left_out = 0  # Frames of the window before, whose features are needed too.
         for window in self._windows(range(count)):
             held, kept = len(window.frames), len(window.keep)
             if window.first + window.keep.stop <= done:
                 left_out = held
                 continue
-            # The first window needs features of the one before it.
-            add("features", (held + left_out) * len(net.backbone.branches) * layout.recurrence.count)
+            add("features", (left_out + held) * len(net.backbone.branches) * layout.recurrence.count)
             left_out = 0
             add("decode", kept)
             if self._finder is None:
@@ -377,12 +365,10 @@ class Upscaler:
                 add("carry", kept if net.propagation == "carry" else held)
             for key in key_frames:
                 offered = len(offered_stills(key, stills, self.cuts))
-                free_slots = (
-                    0 if self._stills_only(len(stills)) else self._finder.rules.free_slots(offered, offered)
-                )
-                self_references = select_self_references(
-                    key, window.first, held, self._finder.rules.exclude, free_slots
-                )
+                only = self._stills_only(len(stills))
+                free_slots = 0 if only else self._finder.rules.free_slots(offered, offered)
+                exclude = self._finder.rules.exclude
+                self_references = select_self_references(key, window.first, held, exclude, free_slots)
                 add("match", offered + len(self_references))
                 add("fuse", int(offered + len(self_references) > 0))
         return total
@@ -482,8 +468,7 @@ class Upscaler:
             if not keep:
                 continue
             shot_key_frames = sorted(key for key in key_frames if key in span)
-            backbone_only = self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames)
-            if backbone_only:
+            if self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames):
                 self.backbone_only_frames += len(keep)
                 yield from backbone_frames(features, keep, advance)
             else:

@@ -5,27 +5,28 @@ one window simply takes over from the other, some clips jump. So a window keeps 
 before it has for their common frames up to the seam, and then goes over to its own, frame by frame.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 
-from ldip_jax.inference.programs import mix
+from ldip_jax.inference.programs import Programs, mix
 from ldip_jax.inference.spill import Held, Holder, load
-from ldip_jax.inference.streaming import Window, WindowFeatures
+from ldip_jax.inference.streaming import Advance, TileLayout, Window, WindowFeatures
+from ldip_jax.ops.grid import Grid
 
 
 class WindowChain:
-    """Gives the features of windows in order. A window may be left out, at little cost if many are."""
+    """Gives the features of windows in order. A window may be left out."""
 
-    def __init__(self, features_of: Callable[[Window, Holder], WindowFeatures], *, overlap: int, spill: bool):
+    def __init__(
+        self, programs: Programs, layout: TileLayout, grid: Grid | None, overlap: int, advance: Advance
+    ):
         """
         Args:
-            features_of: the features of a window by itself.
+            programs, layout, grid, advance: as for `WindowFeatures`.
             overlap: frames that windows share on either side of a seam.
-            spill: whether what waits is kept on disk.
         """
-        self._features_of, self._overlap = features_of, overlap
-        self._holder = Holder(spill)
+        self._programs, self._layout, self._grid, self._advance = programs, layout, grid, advance
+        self._overlap = overlap
+        self._holder = Holder(layout.spill)
         self._window: Window | None = None
         # A window that was left out, whose features the next one may need; or these features.
         self._left_out: Window | None = None
@@ -44,9 +45,9 @@ class WindowChain:
         before, self._before = self._before, None
         if window.first and before is None:
             assert self._left_out is not None, "windows begin one after the other"
-            before = self._passed_on(self._features_of(self._left_out, self._holder))
+            before = self._passed_on(self._features_of(self._left_out))
         self._left_out = None
-        made = self._features_of(window, self._holder)
+        made = self._features_of(window)
         # What is passed on is not mixed, so that a window depends on no more than one other.
         self._own = [] if window.last else self._passed_on(made)
         for place, held in enumerate(before or ()):
@@ -56,6 +57,12 @@ class WindowChain:
                 held = self._holder.hold(both)
             made.features[place] = made.in_flight.add(held)
         return made
+
+    def _features_of(self, window: Window) -> WindowFeatures:
+        """The features of a window by itself."""
+        return WindowFeatures(
+            self._programs, window.frames, self._advance, self._grid, self._layout, self._holder
+        )
 
     def _passed_on(self, features: WindowFeatures) -> list[Held]:
         """The features of the frames that the next window holds too."""

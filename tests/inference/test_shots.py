@@ -8,7 +8,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference import streaming as windows_module
-from ldip_jax.inference import upscaler as module
+from ldip_jax.inference import window_chain
 from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
@@ -78,9 +78,9 @@ def test_carried_detail_knows_no_windows(model, matcher, monkeypatch):
     whole, choices = run()
     monkeypatch.setattr(windows_module, "BUDGET", 1)
     seen = []
-    held = module.WindowFeatures
+    held = window_chain.WindowFeatures
     monkeypatch.setattr(
-        module,
+        window_chain,
         "WindowFeatures",
         lambda programs, frames, *rest: seen.append(len(frames)) or held(programs, frames, *rest),
     )

@@ -1,36 +1,44 @@
 """Windows that continue each other: what a window takes from the one before it, and at what cost."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.inference import window_chain as module
 from ldip_jax.inference.in_flight import InFlight
 from ldip_jax.inference.spill import Spilled, load
-from ldip_jax.inference.streaming import WindowFeatures, windows
+from ldip_jax.inference.streaming import TileLayout, WindowFeatures, windows
+from ldip_jax.inference.tiles import whole
 from ldip_jax.inference.window_chain import WindowChain
 
 OVERLAP, LENGTH = 4, 14
 
 
 class Features(WindowFeatures):
-    """Features without networks."""
+    """Features without networks: the number of the window."""
 
-    def __init__(self, features):
-        self.features, self.in_flight = features, InFlight()
+    made: ClassVar[list[int]] = []
+
+    def __init__(self, programs, frames, advance, grid, layout, holder):
+        self.made.append(frames[0])
+        number = frames[0] // (LENGTH - 2 * OVERLAP)
+        self.features = [holder.hold(jnp.full((1, 2, 3, 4), number, jnp.float32)) for _ in frames]
+        self.in_flight = InFlight()
 
 
-class Made:
-    """A chain over windows whose own features are their number; notes which were made."""
+@pytest.fixture
+def chain(programs, monkeypatch):
+    """Makes chains over such windows."""
+    monkeypatch.setattr(module, "WindowFeatures", Features)
+    monkeypatch.setattr(Features, "made", [])
 
-    def __init__(self, spill=False):
-        self.windows = []
-        self.chain = WindowChain(self.features_of, overlap=OVERLAP, spill=spill)
+    def make(spill=False):
+        layout = TileLayout(whole((2, 3)), whole((2, 3)), spill)
+        return WindowChain(programs, layout, None, OVERLAP, lambda _: None)
 
-    def features_of(self, window, holder):
-        self.windows.append(window.first)
-        number = window.first // (LENGTH - 2 * OVERLAP)
-        maps = [holder.hold(jnp.full((1, 2, 3, 4), number, jnp.float32)) for _ in window.frames]
-        return Features(maps)
+    return make
 
 
 def values(features):
@@ -38,12 +46,12 @@ def values(features):
 
 
 @pytest.mark.parametrize("spill", [False, True])
-def test_a_window_goes_over_from_the_one_before_to_its_own(spill):
-    made = Made(spill)
+def test_a_window_goes_over_from_the_one_before_to_its_own(chain, spill):
+    links = chain(spill)
     found = []
     for window in windows(range(30), LENGTH, OVERLAP):
-        made.chain.begin(window)
-        features = made.chain.features(window)
+        links.begin(window)
+        features = links.features(window)
         assert all(isinstance(held, Spilled) == spill for held in features.features)
         found.append(values(features))
     assert len(found) == 4
@@ -54,31 +62,34 @@ def test_a_window_goes_over_from_the_one_before_to_its_own(spill):
         assert one[:OVERLAP] == [number - 1.0] * OVERLAP
         np.testing.assert_allclose(one[OVERLAP : 2 * OVERLAP], [number - 1 + share for share in ramp])
         assert set(one[2 * OVERLAP :]) == {float(number)}
-    assert made.windows == [0, 6, 12, 18]
+    assert Features.made == [0, 6, 12, 18]
 
 
-def test_a_window_needs_only_the_one_before_it():
-    everything, part = Made(), Made()
+def test_a_window_needs_only_the_one_before_it(chain):
+    everything, part = chain(), chain()
+    made = []
     for window in windows(range(30), LENGTH, OVERLAP):
-        everything.chain.begin(window)
-        part.chain.begin(window)
-        whole = values(everything.chain.features(window))
+        everything.begin(window)
+        part.begin(window)
+        whole = values(everything.features(window))
         if window.first == 12:
-            assert values(part.chain.features(window)) == whole
-    assert part.windows == [6, 12]
+            Features.made.clear()
+            assert values(part.features(window)) == whole
+            made = list(Features.made)
+    assert made == [6, 12]
 
 
-def test_one_window_stays_as_it_is():
-    made = Made()
+def test_one_window_stays_as_it_is(chain):
+    links = chain()
     (window,) = windows(range(LENGTH), LENGTH, OVERLAP)
-    made.chain.begin(window)
-    assert values(made.chain.features(window)) == [0.0] * LENGTH
+    links.begin(window)
+    assert values(links.features(window)) == [0.0] * LENGTH
 
 
-def test_features_of_a_window_that_is_past_are_refused():
-    made = Made()
+def test_features_of_a_window_that_is_past_are_refused(chain):
+    links = chain()
     first, second = list(windows(range(LENGTH + 1), LENGTH, OVERLAP))
-    made.chain.begin(first)
-    made.chain.begin(second)
+    links.begin(first)
+    links.begin(second)
     with pytest.raises(AssertionError, match="before the next window begins"):
-        made.chain.features(first)
+        links.features(first)
