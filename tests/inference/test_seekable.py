@@ -14,7 +14,7 @@ class Counted(upscaler.Upscaler):
     """An upscaler whose frame n is what `read` gives, in segments of 10 frames."""
 
     def __init__(self):
-        self.made, self.out = [], (1, 1)
+        self.made, self.out_size = [], (1, 1)
 
     def segments(self, frames, stills=(), advance=None):
         held = list(frames)
