@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.interruptions import digest, make_clip
-from ldip_jax.command import count
+from ldip_jax.command import at_least
 
 
 def start(command: list[str], sources: Path, out: Path, log: Path, shard: str | None) -> subprocess.Popen:
@@ -82,9 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=count(1), default=20, help="(default: %(default)s)")
-    parser.add_argument("--frames", type=count(1), default=30, help="of each (default: %(default)s)")
-    parser.add_argument("--seed", type=count(0), default=0, help="of the moment (default: %(default)s)")
+    parser.add_argument("--clips", type=at_least(1), default=20, help="(default: %(default)s)")
+    parser.add_argument("--frames", type=at_least(1), default=30, help="of each (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the moment (default: %(default)s)")
     parser.add_argument("--program", default="ldip_jax.cli.start", help=argparse.SUPPRESS)
     parser.add_argument("options", nargs="*", metavar="-- OPTION", help="further options of ldip upscale")
     args = parser.parse_args(argv)
