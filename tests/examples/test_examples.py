@@ -1,12 +1,14 @@
 """The scripts of `examples/`, with tiny random networks in place of published weights."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.networks import LR, write_networks
+from tests.networks import HR, LR, write_networks
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
@@ -65,3 +67,22 @@ def test_export_program(run, tmp_path):
     assert len(gaps) == 2
     assert max(gaps) < 1e-5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decode.jaxexport", "step.jaxexport"]
+
+
+def test_the_notebook_makes_a_picture(networks, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    cells = json.loads((FOLDER / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    values: dict[str, object] = {}
+    for cell in cells:
+        assert not cell.get("outputs"), "strip the outputs"
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {cell['id']}", "exec"), values)
+        if "parameters" in cell["metadata"].get("tags", []):
+            values |= {"BACKBONE": networks.backbone, "LRRF": networks.trained, "MATCHER": "flow"}
+            values |= {"FRAMES": 5, "SIZE": LR}
+    said = capsys.readouterr().out
+    assert len(re.findall(r"\d+\.\d\d dB", said)) == 2
+    assert "frame 4: ref1 matches" in said
+    picture = values["picture"]
+    assert isinstance(picture, Image.Image)
+    assert picture.size == (4 * HR[1], HR[0])
