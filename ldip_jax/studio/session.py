@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ class Session:
         self.result: Path | None = None
         self.result_name = ""
         self.fetched = False
-        # The arguments of a run that can be continued.
-        self._unfinished: list[str] = []
+        # The settings and arguments of the last run, as long as it is not complete.
+        self._begun, self._unfinished = self.settings, list[str]()
         self._before: list[dict[str, Any]] = []
         self._room = Room(self.folder, limit)
         self._turn, self._words = turn, list(words)
@@ -148,12 +149,12 @@ class Session:
             self._forget("preview")
         self.settings = settings
         words = self._arguments(kind, settings)
-        if kind == "run" and self._unfinished == words:
+        if kind == "run" and self._resumable and words == self._unfinished:
             words = [*words, "--resume"]
         else:
             self._forget(kind)
         if kind == "run":
-            self._unfinished = [word for word in words if word != "--resume"]
+            self._begun, self._unfinished = settings, [word for word in words if word != "--resume"]
         self._number += 1
         log = self.folder / f"{kind}-{self._number}.jsonl"
         job = Job(
@@ -161,6 +162,12 @@ class Session:
         )
         self.job = self.jobs[kind] = job
         job.start()
+
+    @property
+    def _resumable(self) -> bool:
+        """Whether frames of an unfinished run are kept."""
+        idle = self.job is None or not self.job.active
+        return idle and bool(self._unfinished) and any(self.folder.glob(".run*.ldip"))
 
     def _arguments(self, kind: str, settings: Settings) -> list[str]:
         assert self.clip is not None
@@ -253,7 +260,7 @@ class Session:
             "seconds": round(job.seconds, 1),
             "error": self.said(job.error),
             "notes": [self.said(note) for note in notes],
-            "resumable": job.kind == "run" and bool(self._unfinished) and not job.active,
+            "resumable": asdict(self._begun) if job.kind == "run" and self._resumable else None,
         }
 
     def _matches(self) -> dict[str, Any] | None:

@@ -164,7 +164,7 @@ function showFiles() {
   $("still-zone").classList.toggle("filled", state.stills.length > 0);
   $("clip-zone").querySelector("strong").hidden = Boolean(state.clip);
   $("still-zone").querySelector("strong").hidden = state.stills.length > 0;
-  $("clip-zone").querySelector("label").firstChild.data = state.clip ? "Take another clip" : "Choose a video";
+  $("clip-zone").querySelector("label").firstChild.data = state.clip ? "Choose another clip" : "Choose a video";
   $("still-label").textContent = state.stills.length ? "Add pictures" : "Choose pictures";
   showSize();
 }
@@ -192,8 +192,11 @@ function showJob(kind) {
   const needs = !state.clip ? "Add a clip first." : kind === "matches" && !state.stills.length ? "Add stills first." : "";
   button.disabled = Boolean(needs) || busy();
   button.parentElement.querySelector(".why").textContent =
-    needs || (kind !== "matches" && !state.stills.length && !busy() ? "Without stills, the clip is only enlarged with care; stills bring the detail." : "");
-  if (kind === "run") button.textContent = job?.resumable ? "Continue" : "Sharpen the whole clip";
+    needs || (kind !== "matches" && !state.stills.length && !busy() ? "Without stills, detail comes only from the clip itself." : "");
+  if (kind === "run") {
+    button.textContent = continues() ? "Continue" : "Sharpen the whole clip";
+    button.classList.toggle("main", !state.result);
+  }
   place.replaceChildren();
   if (!job) return;
   if (["waiting", "running"].includes(job.state)) {
@@ -207,8 +210,15 @@ function showJob(kind) {
   } else if (job.state === "failed") {
     place.append(el("p", { className: "error", textContent: sentence(job.error) }));
   } else if (job.state === "stopped") {
-    place.append(el("p", { className: "hint", textContent: job.resumable ? "Stopped. The frames that are finished are kept; press Continue for the rest." : "Stopped." }));
+    place.append(el("p", { className: "hint", textContent: continues() ? "Stopped. The frames that are finished are kept; press Continue for the rest." : "Stopped." }));
   }
+}
+
+// A run continues with the settings with which it was begun; with others, it begins again.
+function continues() {
+  const begun = state.jobs.run?.resumable;
+  const memory = $("memory").value.replaceAll(" ", "").toUpperCase();
+  return Boolean(begun) && begun.scale === Number($("scale").value) && begun.memory === memory && begun.format === $("format").value;
 }
 
 let drawn = "";
@@ -227,7 +237,7 @@ function showMatches() {
   const cells = [el("span", { className: "name", textContent: "Time" })];
   for (const row of rows) {
     const gap = !Object.values(row.stills).some((still) => still.used);
-    cells.push(el("span", { className: gap ? "time gap" : "time", textContent: gap ? `${time(row)} no still` : time(row) }));
+    cells.push(el("span", { className: gap ? "time gap" : "time", textContent: gap ? `${time(row)}\nno still` : time(row) }));
   }
   const line = (name, color, of) => {
     const head = el("span", { className: "name", textContent: name });
@@ -308,7 +318,8 @@ $("over").onclick = () => {
   if (!confirm("Remove the clip, the stills and what was made from them?")) return;
   attempt(async () => { await ask("DELETE", own("")); key = ""; chosen = null; $("shown").hidden = true; return begin(); });
 };
-$("scale").onchange = showSize;
+$("scale").onchange = () => { showSize(); showJob("run"); };
+$("format").onchange = $("memory").oninput = () => showJob("run");
 $("cut").oninput = $("actual").onchange = $("after").onload = lay;
 $("download").onclick = () => setTimeout(poll, 1000);
 addEventListener("beforeunload", (event) => { if (busy() || (state?.result && !state.result.fetched)) event.preventDefault(); });

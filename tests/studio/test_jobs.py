@@ -79,9 +79,13 @@ def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
     client.own("POST", "/stop")
     state = client.wait("run")
     assert (state["jobs"]["run"]["state"], state["result"]) == ("stopped", None)
-    assert state["jobs"]["run"]["resumable"]
-    client.start("run", format="lossless")
     session = studio.sessions[client.key]
+    # Nothing is finished before the end of this clip's only window.
+    assert state["jobs"]["run"]["resumable"] is None
+    (session.folder / ".run.mkv.ldip").mkdir()
+    resumable = client.own("GET").values["jobs"]["run"]["resumable"]
+    assert resumable == {"scale": 4.0, "memory": "", "format": "lossless"}
+    client.start("run", format="lossless")
     assert "--resume" in session.jobs["run"].words
     client.wait("run")
     with av.open(io.BytesIO(client.own("GET", "/result").body)) as video:
