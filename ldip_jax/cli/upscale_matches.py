@@ -21,7 +21,7 @@ from ldip_jax.inference.coverage import KeyMatch, advice, match_clip, spread_key
 from ldip_jax.inference.cuts import find_cuts
 from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import MIN_SIDE_FOR_CUTS, Upscaler
-from ldip_jax.media.clip import Clip, cut
+from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output, check_parent, output_kind
 from ldip_jax.media.reader import open_clip
 
@@ -41,7 +41,7 @@ def matches(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
     _check(args, out)
     with open_clip(args.input, lenient=args.on_error != "stop") as whole:
         first, stop = requested_part(args, whole)
-        clip = cut(whole, first, stop)
+        clip = cut_clip(whole, first, stop)
         if clip.count is None:
             raise InputError(f"{clip.path}: its length is not known; give a file for --matches")
         check_output(out, overwrite=args.overwrite, inputs=[clip.path])
