@@ -62,8 +62,8 @@ def main() -> None:
     print("program          arguments    output  temporary       sum")
 
     def show(name: str, method: str, *inputs, branch: Branch | None = None) -> None:
-        plan = jax.jit(bound(method, branch)).lower(params, *inputs).compile().memory_analysis()
-        sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+        memory = jax.jit(bound(method, branch)).lower(params, *inputs).compile().memory_analysis()
+        sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)
         print(f"{name:16s} " + " ".join(f"{size / MB:9.1f}" for size in (*sizes, sum(sizes))), flush=True)
 
     show("flow", "flow", frame, frame)

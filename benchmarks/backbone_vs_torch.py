@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def twin(network: str, config: Mapping[str, Any]):
+def torch_network(network: str, config: Mapping[str, Any]):
     """The network in PyTorch; without a config, with the size of the first published weights."""
     from tests.parity.torch_basicvsr_pp import BasicVSRPlusPlus
     from tests.parity.torch_iart import IART
@@ -81,7 +81,7 @@ def weights_file(name: str, network: str, folder: str) -> Path:
             print(f"{error}\nrandom weights instead", file=sys.stderr)
     torch.manual_seed(0)
     path = Path(folder) / "random.pth"
-    torch.save(twin(network, {}).state_dict(), path)
+    torch.save(torch_network(network, {}).state_dict(), path)
     return path
 
 
@@ -98,7 +98,7 @@ def runners(path: Path) -> dict[str, Callable]:
 
     weights = load_weights(path, network=NETWORKS)
     programs = Programs(make_network(None, weights), {"backbone": weights.params})
-    net = twin(weights.network, weights.config)
+    net = torch_network(weights.network, weights.config)
     arrays = read_checkpoint(path).arrays.items()
     # The twins use the names of BasicSR.
     net.load_state_dict({_basicsr(name): torch.tensor(array) for name, array in arrays})

@@ -70,9 +70,9 @@ def compiled(program: Any, mesh: Any) -> tuple[float, Counts, float]:
     start = time.perf_counter()
     run, arrays = program.make(mesh)
     done = run.lower(*arrays).compile()
-    plan = done.memory_analysis()
-    peak = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
-    peak -= plan.alias_size_in_bytes
+    memory = done.memory_analysis()
+    peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+    peak -= memory.alias_size_in_bytes
     return peak / GB, counted(done.as_text()), time.perf_counter() - start
 
 

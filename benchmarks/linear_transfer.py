@@ -64,13 +64,13 @@ def main() -> None:
         footage = ClipFrames(
             clip, *protocol.sizes((clip.height, clip.width), (4.0, 4.0)), protocol.degradation
         )
-        case = protocol.frames(dataset, footage.count)
-        frames = [as_float(frame) for frame in footage.lr_frames(case.inputs)]
-        truths = dict(zip(case.scored, map(as_float, footage.hr_frames(case.scored)), strict=True))
+        selection = protocol.frames(dataset, footage.count)
+        frames = [as_float(frame) for frame in footage.lr_frames(selection.inputs)]
+        truths = dict(zip(selection.scored, map(as_float, footage.hr_frames(selection.scored)), strict=True))
         images = list(Upscaler(model, footage.lr_size, footage.hr_size).frames(frames))
-        stills = [] if args.own else [as_float(image) for image in footage.hr_frames(case.references)]
+        stills = [] if args.own else [as_float(image) for image in footage.hr_frames(selection.references)]
         scores = []
-        for frame, places in list(zip(case.scored, case.outputs, strict=True))[:: args.stride]:
+        for frame, places in list(zip(selection.scored, selection.outputs, strict=True))[:: args.stride]:
             image = images[places[0]]
             if args.own:
                 far = select_self_references(places[0], 0, len(images), ReferenceRules().exclude, args.own)

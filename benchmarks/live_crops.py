@@ -97,8 +97,11 @@ def main() -> int:
             a, b = (np.asarray(decode(params, x[middle][None], frame)) for x in (part, full))
             found.append((decibels(apart, float(np.mean(np.square(full)))), decibels(a - b, 1.0)))
         both = np.array(found)
-        one, other = both.min(axis=0)
-        print(f"halo {halo:2d}: features {one:.1f} dB, images {other:.1f} dB (worst of 3 crops)", flush=True)
+        features_db, images_db = both.min(axis=0)
+        print(
+            f"halo {halo:2d}: features {features_db:.1f} dB, images {images_db:.1f} dB (worst of 3 crops)",
+            flush=True,
+        )
         if halo == HALO:
             worst = float(both[:, 1].min())
     agree = 1.0
@@ -115,16 +118,19 @@ def matches(params, decode, whole, lr, hr, key: int) -> float:
     size = gmflow_size(hr.shape[1:3])
     anchors = [resize_image(lr[:, key], size), resize_image(decode(params, whole[:, key], lr[:, key]), size)]
     shares = []
-    for other in (0, len(hr) - 1):
-        reference = resize_image(jnp.asarray(hr[other : other + 1], jnp.float32) / 255.0, size)
-        ways = [flow(gmflow, anchor, reference) for anchor in anchors]
-        sure = [np.asarray(forward_backward_confidence(*way, SIGMA))[..., 0] > 0.5 for way in ways]
-        apart = np.linalg.norm(np.asarray(ways[0][0] - ways[1][0]), axis=-1)
-        either = sure[0] | sure[1]
-        shares.append(float(np.mean((apart < 1.0) & sure[0] & sure[1], where=either)))
+    for place in (0, len(hr) - 1):
+        reference = resize_image(jnp.asarray(hr[place : place + 1], jnp.float32) / 255.0, size)
+        flows = [flow(gmflow, anchor, reference) for anchor in anchors]
+        confident = [
+            np.asarray(forward_backward_confidence(*pair_flow, SIGMA))[..., 0] > 0.5 for pair_flow in flows
+        ]
+        apart = np.linalg.norm(np.asarray(flows[0][0] - flows[1][0]), axis=-1)
+        either = confident[0] | confident[1]
+        shares.append(float(np.mean((apart < 1.0) & confident[0] & confident[1], where=either)))
         print(
-            f"reference {other}: confident {sure[0].mean():.1%} (LR), {sure[1].mean():.1%} (x4); median apart"
-            f" {np.median(apart[either]):.3f} px of {size[1]}x{size[0]}; agree on {shares[-1]:.1%}",
+            f"reference {place}: confident {confident[0].mean():.1%} (LR), {confident[1].mean():.1%} (x4);"
+            f" median apart {np.median(apart[either]):.3f} px of {size[1]}x{size[0]};"
+            f" agree on {shares[-1]:.1%}",
             flush=True,
         )
     return min(shares)

@@ -99,8 +99,8 @@ def main() -> None:
             return lrrf.apply({"params": params}, *case.constants, *arrays, method=case.method)
 
         compiled = jax.jit(run).lower(jax.eval_shape(init), *jax.eval_shape(case.arrays)).compile()
-        plan = compiled.memory_analysis()
-        sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+        memory = compiled.memory_analysis()
+        sizes = (memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes)
         sums[case.name] = sum(sizes)
         line = f"{case.name:15s} " + " ".join(f"{size / MB:9.1f}" for size in (*sizes, sum(sizes)))
         if args.measure:

@@ -73,17 +73,17 @@ def run(upscaler: Upscaler, low: list[np.ndarray], truth: list[np.ndarray], stil
     began = time.process_time()
     made = list(upscaler.frames(low, stills))
     seconds = time.process_time() - began
-    keys = [[choice for choice in choices if choice.used] for choices in upscaler.choices.values()]
+    used = [[choice for choice in choices if choice.used] for choices in upscaler.choices.values()]
     return Result(
         psnr=float(np.mean([psnr(a, b, quantise=True) for a, b in zip(truth, made, strict=True)])),
-        best=float(np.mean([max((choice.share for choice in key), default=0.0) for key in keys])),
-        used=float(np.mean([len(key) for key in keys])),
-        wrong=sum(not choice.name.startswith("right") for key in keys for choice in key),
+        best=float(np.mean([max((choice.share for choice in choices), default=0.0) for choices in used])),
+        used=float(np.mean([len(choices) for choices in used])),
+        wrong=sum(not choice.name.startswith("right") for choices in used for choice in choices),
         seconds=seconds,
     )
 
 
-def others(clips: list[Path], size: tuple[int, int], number: int, seed: int) -> list[Still]:
+def unrelated_stills(clips: list[Path], size: tuple[int, int], number: int, seed: int) -> list[Still]:
     """Frames of these clips, drawn at random."""
     rng = np.random.default_rng(seed)
     drawn = []
@@ -119,12 +119,12 @@ def clip_is_good(name: str, args: argparse.Namespace) -> bool:
         matcher="gmflow",
     )
     # Compiles everything.
-    list(upscaler.frames(low[:3], [right[0], *others(rest, size, 5, seed=-1 % 2**32)]))
+    list(upscaler.frames(low[:3], [right[0], *unrelated_stills(rest, size, 5, seed=-1 % 2**32)]))
     few = run(upscaler, low, truth, right)
     rows = [("5", few)]
     print_row(name, *rows[0], few)
     for seed in range(args.seeds):
-        stills = [*right, *others(rest, size, args.others, seed)]
+        stills = [*right, *unrelated_stills(rest, size, args.others, seed)]
         np.random.default_rng(seed).shuffle(stills)
         rows.append((f"{len(stills)}, seed {seed}", run(upscaler, low, truth, stills)))
         print_row(name, *rows[-1], few)

@@ -57,7 +57,7 @@ def measured(command: list[str], cache: str | None) -> tuple[int, float, float, 
 
 def main() -> int:
     args = arguments()
-    limit, bad = parse_size(args.memory), False
+    limit, exceeded = parse_size(args.memory), False
     paths = sorted(p for p in args.clip.iterdir() if p.suffix.lower() in (".png", ".jpg"))[: args.frames]
     print(f"--memory {args.memory}, {len(paths)} frames, {len(args.still)} stills")
     print("size        tiles    peak MB  share of SIZE  s a frame   planned MB", flush=True)
@@ -76,13 +76,13 @@ def main() -> int:
             run += [*(["--ref", *map(str, args.still)] if args.still else [])]
             cache = None if args.cache else str(folder / f"{size}.cache")
             code, peak, seconds, text = measured(run, cache)
-            plan = folder / f"{size}.json"
-            measured([*run, "--overwrite", "--dry-run", "--json", str(plan)], cache)
-            planned = json.loads(plan.read_text()) if plan.is_file() else None
+            plan_file = folder / f"{size}.json"
+            measured([*run, "--overwrite", "--dry-run", "--json", str(plan_file)], cache)
+            planned = json.loads(plan_file.read_text()) if plan_file.is_file() else None
             tiles = "-" if planned is None else "{backbone}, {detail}".format(**planned["tiles"])
             expected = 0.0 if planned is None else planned["memory"] / 1e6
             over = code != 0 or peak > SLACK * limit
-            bad |= over
+            exceeded |= over
             print(
                 f"{size:11s} {tiles:8s} {peak / 1e6:7.0f} {peak / limit:14.2f} {seconds / len(paths):10.2f}"
                 f" {expected:12.0f}{'  TOO MUCH' if over and code == 0 else ''}",
@@ -90,7 +90,7 @@ def main() -> int:
             )
             if code:
                 print(f"exit code {code}: {text.splitlines()[-1] if text else ''}", flush=True)
-    return int(bad)
+    return int(exceeded)
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def show(name: str, function: Callable, arrays: tuple, measure: bool) -> float:
     began = time.perf_counter()
     program = jax.jit(function).lower(*arrays).compile()
     compiling = time.perf_counter() - began
-    plan = program.memory_analysis()
-    arguments, temporary = plan.argument_size_in_bytes / 1e9, plan.temp_size_in_bytes / 1e9
-    total = arguments + temporary + plan.output_size_in_bytes / 1e9
+    memory = program.memory_analysis()
+    arguments, temporary = memory.argument_size_in_bytes / 1e9, memory.temp_size_in_bytes / 1e9
+    total = arguments + temporary + memory.output_size_in_bytes / 1e9
     seconds = ""
     if measure:
         began = time.perf_counter()

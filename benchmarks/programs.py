@@ -95,7 +95,7 @@ def step(
 ) -> tuple[Any, tuple[Any, ...]]:
     """A training step; of a config of any scale, that of the largest crop. `arg`: "debug" for a tiny one."""
     config, net, trained, frozen = parts(name, arg)
-    plan = step_options(config)._replace(**({"dtype": dtype} if dtype else {}))
+    options = step_options(config)._replace(**({"dtype": dtype} if dtype else {}))
     if remat is not None:
         net = net.clone(remat_frames=remat)
     crops = crop_spec(config)
@@ -113,13 +113,13 @@ def step(
     batch = with_slots(batch, *slots)
     optimizer = make_optimizer(config)
     state = jax.eval_shape(lambda params: start_state(params, optimizer, ema=config.ema > 0), trained)
-    update = partial(train_step, net, optimizer, plan, mesh=mesh)
+    update = partial(train_step, net, optimizer, options, mesh=mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())
     run = jax.jit(update, donate_argnums=0, out_shardings=everywhere)
     return run, (placed(state, mesh), placed(frozen, mesh), placed(batch, mesh, "data"))
 
 
-def with_slots(batch: Any, keys: int, references: int) -> Any:
+def with_slots(batch: Any, key_frames: int, references: int) -> Any:
     """The batch with so many slots, as `stack` leaves them."""
 
     def fewer(x: jax.ShapeDtypeStruct, *slots: tuple[int, int]) -> jax.ShapeDtypeStruct:
@@ -128,17 +128,17 @@ def with_slots(batch: Any, keys: int, references: int) -> Any:
             sizes[axis] = n
         return jax.ShapeDtypeStruct(tuple(sizes), x.dtype)
 
-    of_keys = {name: fewer(getattr(batch, name), (1, keys)) for name in ("key_index", "key_valid")}
+    slotted = {name: fewer(getattr(batch, name), (1, key_frames)) for name in ("key_frames", "key_valid")}
     both = ("images", "sizes", "warps", "confidence", "valid")
-    of_keys |= {name: fewer(getattr(batch, name), (1, keys), (2, references)) for name in both}
+    slotted |= {name: fewer(getattr(batch, name), (1, key_frames), (2, references)) for name in both}
     if batch.route_warps is not None:
-        of_keys |= {
-            name: fewer(getattr(batch, name), (2, keys)) for name in ("route_warps", "route_confidence")
+        slotted |= {
+            name: fewer(getattr(batch, name), (2, key_frames)) for name in ("route_warps", "route_confidence")
         }
-    return batch._replace(**of_keys)
+    return batch._replace(**slotted)
 
 
-def see(name: str, mesh: Mesh, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
+def run_backbone(name: str, mesh: Mesh, *, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
     """The backbone on one sample's crop with its halo, or on whole frames."""
     config, net, _, frozen = parts(name)
     crops = crop_spec(config)
@@ -241,7 +241,7 @@ def all_programs() -> Iterator[tuple[str, Program]]:
     yield "match", Program(match, f"GMFlow on {PAIRS_PER_DEVICE} pairs")
     yield "refine", Program(refine, f"refinement of {PAIRS_PER_DEVICE} pairs")
     for name in CONFIGS:
-        yield f"see-{name}", Program(partial(see, name), "frozen networks of a live sample")
+        yield f"see-{name}", Program(partial(run_backbone, name), "frozen networks of a live sample")
         yield f"step-{name}", Program(partial(step, name), "training step, one sample a device, largest")
         yield f"step2-{name}", Program(partial(step, name, samples=2), "training step, two samples a device")
         if name.startswith("ldip"):

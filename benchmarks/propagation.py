@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-COLUMN = "full"
+VARIANT = "full"
 
 
 def arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -48,7 +48,7 @@ def evaluate(args: argparse.Namespace, more: Sequence[str], output: Path) -> int
     words = ["eval", "--dataset", "video_folder", "--data-dir", args.data, "--protocol", args.protocol]
     words += ["--key-stride", args.key_stride, "--output", output]
     words += ["--clips", *args.clips] if args.clips else []
-    words += ["--columns", "backbone", COLUMN, f"{COLUMN}, hrip"]
+    words += ["--columns", "backbone", VARIANT, f"{VARIANT}, hrip"]
     return main([str(word) for word in (*words, *more)])
 
 
@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = json.loads((output / "results.json").read_text())
     lines = []
     for scale in results["scales"]:
-        gain = next((column["gain"] for column in scale["columns"] if column["name"] == COLUMN), None)
+        gain = next((variant["gain"] for variant in scale["columns"] if variant["name"] == VARIANT), None)
         if gain is None or results["waiting"]:
-            print(f"propagation.py: {output}: no gains of {COLUMN} to judge", file=sys.stderr)
+            print(f"propagation.py: {output}: no gains of {VARIANT} to judge", file=sys.stderr)
             return 2
         lines += unmet(gain, args)
     print("\n".join(lines) or "all bounds are met")

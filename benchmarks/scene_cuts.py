@@ -187,13 +187,13 @@ class Maker:
         """A camera that is still, then pans by `speed` widths per frame, back and forth over a shot."""
         wide, (height, width) = (2 * HIGH[0], 3 * HIGH[1]), HIGH
         shutter, y = self.rng.uniform(0, 0.8), self.rng.integers(height)
-        x, way, made = 0.0, 1, []
+        x, direction, made = 0.0, 1, []
         for i, frame in enumerate(self.piece()):
             step = speed * width * min(max(i - LENGTH // 2, 0), 2) / 2
             blur = max(int(shutter * step), 1)
-            if not 0 <= x + way * step <= wide[1] - width - blur:
-                way = -way
-            x += way * step
+            if not 0 <= x + direction * step <= wide[1] - width - blur:
+                direction = -direction
+            x += direction * step
             view = resized(frame, wide)[y : y + height, int(x) : int(x) + width + blur - 1]
             sums = np.pad(view.cumsum(axis=1, dtype=np.float32), ((0, 0), (1, 0), (0, 0)))
             made.append(((sums[:, blur:] - sums[:, :-blur]) / blur).astype(np.uint8))
@@ -249,8 +249,8 @@ def judge(found: list[int], cuts: list[int]) -> Score:
 
 def row(kind: str, score: Score) -> None:
     recall = f"{score.found / score.cuts:9.3f}" if score.cuts else " " * 9
-    told = score.found + score.false
-    precision = f"{score.found / told:9.3f}" if score.cuts and told else " " * 9
+    reported = score.found + score.false
+    precision = f"{score.found / reported:9.3f}" if score.cuts and reported else " " * 9
     print(f"{kind:14}{score.sequences:10}{score.cuts:6}{score.found:7}{score.false:7}{precision}{recall}")
 
 
@@ -271,13 +271,13 @@ def half(title: str, clips: dict[str, Frames], args: argparse.Namespace) -> bool
     for name, frames in clips.items():
         scores["as they are"].add(judge(detect(frames, spent), list(KNOWN.get(name, ()))))
     row("as they are", scores["as they are"])
-    made, others = Score(), Score()
+    with_cuts, without_cuts = Score(), Score()
     for kind, score in scores.items():
-        (made if kind in CUTS else others).add(score)
-    row("made cuts", made)
+        (with_cuts if kind in CUTS else without_cuts).add(score)
+    row("made cuts", with_cuts)
     print(f"{1e3 * np.median(spent):.1f} ms per frame")
-    enough = made.found >= BOUND * max(made.cuts, made.found + made.false)
-    return enough and others.false <= ALARMS * others.sequences
+    enough = with_cuts.found >= BOUND * max(with_cuts.cuts, with_cuts.found + with_cuts.false)
+    return enough and without_cuts.false <= ALARMS * without_cuts.sequences
 
 
 def main() -> int:

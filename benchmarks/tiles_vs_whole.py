@@ -110,7 +110,7 @@ def main() -> int:
 
     halo = plans.HRIP_HALO if upscaler.propagation not in (None, "carry") else plans.DETAIL_HALO
     one, parts = whole(size), {"recurrence": tiling(args.halo), "what follows": tiling(halo)}
-    ways = {
+    layouts = {
         "recurrence": TileLayout(parts["recurrence"], one, True),
         "what follows": TileLayout(one, parts["what follows"], True),
         "both": TileLayout(parts["recurrence"], parts["what follows"], True),
@@ -121,8 +121,8 @@ def main() -> int:
     print(f"{upscaler.model.title}; {args.size}, {len(frames)} frames, {len(stills)} stills; tiles of")
     print(f"{args.tile} LR pixels, halo {args.halo} and {halo}; whole: {psnr(base_error.mean()):.3f} dB\n")
     print("in tiles        change dB  between dB  worst block dB  seam steps")
-    bad = False
-    for name, layout in ways.items():
+    exceeded = False
+    for name, layout in layouts.items():
         made = run(layout)
         error = (made - target) ** 2
         change = psnr(error.mean()) - psnr(base_error.mean())
@@ -130,10 +130,10 @@ def main() -> int:
         tiles = [*layout.recurrence.tiles, *layout.detail.tiles]
         seams = {4 * t.keep.rows.start for t in tiles} - {0}, {4 * t.keep.columns.start for t in tiles} - {0}
         steps = seam_steps(made, seams) / seam_steps(base, seams) - 1.0
-        bad |= abs(change) > MOST_PSNR or worst > MOST_BLOCK or abs(steps) > MOST_STEP
+        exceeded |= abs(change) > MOST_PSNR or worst > MOST_BLOCK or abs(steps) > MOST_STEP
         between = psnr(((made - base) ** 2).mean())
         print(f"{name:15s} {change:+9.4f} {between:11.1f} {worst:15.3f} {steps:+11.2%}", flush=True)
-    return int(bad)
+    return int(exceeded)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def batch(args: argparse.Namespace, key: jax.Array) -> tuple:
     return hr, KeyFrames(index, jnp.ones(index.shape), references), flows, target
 
 
-def torch_step(params: Any, hr: jax.Array, keys: KeyFrames, flows: Flows, target: jax.Array) -> Callable:
+def torch_step(
+    params: Any, hr: jax.Array, key_frames: KeyFrames, flows: Flows, target: jax.Array
+) -> Callable:
     """A function that runs one step in PyTorch and returns the loss before it."""
     import torch
 
@@ -92,7 +94,7 @@ def torch_step(params: Any, hr: jax.Array, keys: KeyFrames, flows: Flows, target
     net = twins.LRRF()
     twins.load(net, params)
     net = net.to(memory_format=torch.channels_last)
-    data, wanted = twins.inputs(hr, keys, flows), twins.channels_first(target[0])
+    data, wanted = twins.inputs(hr, key_frames, flows), twins.channels_first(target[0])
     optimizer = torch.optim.AdamW(net.parameters(), 2e-4, weight_decay=0.01)
 
     def step() -> float:

@@ -13,11 +13,11 @@ def cache_dir() -> Path:
     Raises:
         InputError: that depends on a home folder which the system does not know.
     """
-    if own := os.environ.get("LDIP_CACHE"):
+    if folder := os.environ.get("LDIP_CACHE"):
         try:
-            return Path(own).expanduser()
+            return Path(folder).expanduser()
         except RuntimeError:
-            raise InputError(f"LDIP_CACHE={own}: there is no such user; give a full path") from None
+            raise InputError(f"LDIP_CACHE={folder}: there is no such user; give a full path") from None
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "ldip_jax"
     if sys.platform == "win32" and (base := os.environ.get("LOCALAPPDATA")):

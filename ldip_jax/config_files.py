@@ -77,8 +77,8 @@ def load_config(text: str) -> Any:
 def _shared_configs(path: Path) -> Iterator[None]:
     """Make `from configs.common import ...` work in a config, wherever its file lies."""
     shared = ModuleType("configs")
-    own = [str(path.parent)] if path.parent.resolve().name == "configs" else []
-    shared.__path__ = [*own, str(shipped_configs())]
+    folders = [str(path.parent)] if path.parent.resolve().name == "configs" else []
+    shared.__path__ = [*folders, str(shipped_configs())]
     before = _take_configs()
     sys.modules["configs"] = shared
     try:

@@ -16,13 +16,13 @@ def printable(text: str, limit: int = LONGEST_REASON) -> str:
 
 def reason(error: BaseException) -> str:
     """What an error of a decoder says, on one line, or its kind if it says nothing."""
-    said = getattr(error, "strerror", None) or str(error)
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    text = getattr(error, "strerror", None) or str(error)
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return printable(lines[0]).rstrip(". ") if lines else type(error).__name__
 
 
 @contextmanager
-def reading(what: object, failure: str, way_out: str) -> Iterator[None]:
+def reading(what: object, failure: str, remedy: str) -> Iterator[None]:
     """Turns any error of a decoder into an `InputError` about the file.
 
     Decoders meet bytes that nobody foresaw, and raise what nobody documents.
@@ -30,7 +30,7 @@ def reading(what: object, failure: str, way_out: str) -> Iterator[None]:
     Args:
         what: the file.
         failure: "cannot be read as an image".
-        way_out: what to do then.
+        remedy: what to do then.
 
     Raises:
         InputError: anything was raised; an `InputError` stays as it is.
@@ -40,4 +40,4 @@ def reading(what: object, failure: str, way_out: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{what}: {failure} ({reason(error)}); {way_out}") from error
+        raise InputError(f"{what}: {failure} ({reason(error)}); {remedy}") from error

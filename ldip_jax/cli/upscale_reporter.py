@@ -119,11 +119,15 @@ def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, fr
         return first + upscaler.model.title
     model = upscaler.model
     chosen = [choice for choices in upscaler.choices.values() for choice in choices if choice.used]
-    used, own = (
+    stills, self_references = (
         {choice.name for choice in chosen if choice.is_self_reference is kind} for kind in (False, True)
     )
-    parts = [f"{len(used)} of {still_count} stills used"] if still_count else []
-    parts += [f"{len(own)} of its own frames as references"] if own or not still_count else []
+    parts = [f"{len(stills)} of {still_count} stills used"] if still_count else []
+    parts += (
+        [f"{len(self_references)} of its own frames as references"]
+        if self_references or not still_count
+        else []
+    )
     parts += [f"{len(upscaler.cuts)} cut{'s' * (len(upscaler.cuts) != 1)}"] if upscaler.cuts else []
     title = model.backbone_only if upscaler.backbone_only_frames == frame_count else model.title
     return ", ".join([first + title, *parts])

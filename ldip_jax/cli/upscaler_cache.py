@@ -23,8 +23,8 @@ class UpscalerCache:
 
     def output_size(self, clip: Clip) -> tuple[int, int]:
         """(height, width) of the output."""
-        own = SCALE if self._args.method == "mrefsr" else native_scale(self._args.backbone)
-        return output_size((clip.height, clip.width), self._args.scale, self._args.size, own)
+        native = SCALE if self._args.method == "mrefsr" else native_scale(self._args.backbone)
+        return output_size((clip.height, clip.width), self._args.scale, self._args.size, native)
 
     def upscaler(self, clip: Clip, *, has_stills: bool, first: int = 0) -> Upscaler | MRefSRUpscaler:
         """For a clip, or for the part of one from frame `first` on.

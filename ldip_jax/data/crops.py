@@ -31,7 +31,7 @@ class Sample(NamedTuple):
         lr, hr: frames, uint8 RGB.
         features, to_next, to_previous: as in `Record`, cropped.
         origin, step: place (y, x) of the first HR pixel in LR pixels of the crop, and LR pixels per HR pixel.
-        key_index, key_valid: key-frames, and whether a slot holds one.
+        key_frames, key_valid: key-frames, and whether a slot holds one.
         images, sizes: references on canvases of one size, uint8 RGB, and their true (height, width).
         warps, confidence: as in `Record`, in pixels of the degraded references.
         valid: whether a slot holds a reference.
@@ -46,7 +46,7 @@ class Sample(NamedTuple):
     to_previous: Float[np.ndarray, "t h w 2"]
     origin: Float[np.ndarray, "2"]
     step: Float[np.ndarray, "2"]
-    key_index: Int[np.ndarray, "k"]
+    key_frames: Int[np.ndarray, "k"]
     key_valid: Float[np.ndarray, "k"]
     images: UInt8[np.ndarray, "k n R R 3"]
     sizes: Int[np.ndarray, "k n 2"]
@@ -199,7 +199,7 @@ def cut_sample(
         to_previous=box.crop_lr(record.to_previous, span).copy(),
         origin=((np.array(box.hr_corner) + 0.5) / scale - 0.5 - np.array(box.lr_corner)).astype(np.float32),
         step=(1.0 / scale).astype(np.float32),
-        key_index=np.zeros(spec.max_key_frames, np.int32),
+        key_frames=np.zeros(spec.max_key_frames, np.int32),
         key_valid=np.zeros(spec.max_key_frames, np.float32),
         images=np.zeros((*shape, spec.reference_side, spec.reference_side, 3), np.uint8),
         sizes=np.ones((*shape, 2), np.int32),
@@ -213,7 +213,7 @@ def cut_sample(
     sample.to_next[-1] = sample.to_previous[0] = 0.0
     all_at_lr = rng.random() < spec.self_references
     for slot, k in enumerate(key_frames):
-        sample.key_index[slot], sample.key_valid[slot] = record.key_frames[k] - first, 1.0
+        sample.key_frames[slot], sample.key_valid[slot] = record.key_frames[k] - first, 1.0
         slots = np.flatnonzero(record.candidates[k] >= 0)
         n = len(slots)
         if counts is not None:
@@ -240,7 +240,7 @@ def _add_routes(
             f"{name}: says nothing of how detail is carried; make the records again, or set"
             " config.propagation=hrip"
         )
-    shape = (len(sample.lr), len(sample.key_index), box.hr_side, box.hr_side)
+    shape = (len(sample.lr), len(sample.key_frames), box.hr_side, box.hr_side)
     warps, confidence = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 1), np.float32)
     corner = np.array(box.hr_corner[::-1], np.float32)
     for slot, k in enumerate(key_frames):
@@ -345,7 +345,7 @@ def stack(samples: Sequence[Sample], slots: tuple[int, int]) -> Sample:
     leaves: Any = zip(*samples, strict=True)
     stacks: list[Any] = [None if parts[0] is None else np.stack(parts) for parts in leaves]
     batch = Sample(*stacks)
-    key_frames = {name: getattr(batch, name)[:, :k] for name in ("key_index", "key_valid")}
+    key_frames = {name: getattr(batch, name)[:, :k] for name in ("key_frames", "key_valid")}
     if batch.route_warps is not None and batch.route_confidence is not None:
         key_frames |= {
             "route_warps": batch.route_warps[:, :, :k],

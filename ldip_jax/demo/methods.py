@@ -74,8 +74,8 @@ def load(lrrf: str, notify: Callable[[str], object]) -> Upscalers:
 
     ldip = make(lrrf)
     if ldip.model.refined:
-        own = shipped_export(BACKBONE, "x4-self") if lrrf == "default" else None
-        return Upscalers(make("none"), ldip, make(str(own)) if own else ldip)
+        self_export = shipped_export(BACKBONE, "x4-self") if lrrf == "default" else None
+        return Upscalers(make("none"), ldip, make(str(self_export)) if self_export else ldip)
     if lrrf not in ("default", "none"):
         raise InputError(f"{lrrf}: contains no LRRF weights; give a file that does, or none")
     return Upscalers(ldip, None, None)

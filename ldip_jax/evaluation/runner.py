@@ -357,10 +357,10 @@ class Evaluation:
         if (clip.height, clip.width) != footage.lr_size:
             wanted = f"{footage.lr_size[1]}x{footage.lr_size[0]}"
             raise InputError(f"{clip.path}: is {clip.width}x{clip.height}, where {wanted} is needed")
-        given = ClipFrames(clip, footage.lr_size, footage.lr_size, None, self.config.codec)
-        if given.count != footage.count:
-            raise InputError(f"{clip.path}: has {given.count} frames, the ground truth {footage.count}")
-        return given.lr_frames(selection.inputs)
+        lr_clip = ClipFrames(clip, footage.lr_size, footage.lr_size, None, self.config.codec)
+        if lr_clip.count != footage.count:
+            raise InputError(f"{clip.path}: has {lr_clip.count} frames, the ground truth {footage.count}")
+        return lr_clip.lr_frames(selection.inputs)
 
     def _reference_images(
         self,
@@ -370,7 +370,7 @@ class Evaluation:
         selection: FrameSelection,
         variant: Variant,
     ) -> list[Still]:
-        """The reference images that a variant is given."""
+        """The reference images that a variant is lr_clip."""
         if variant.references == "own":
             return []
         if variant.references == "unrelated":

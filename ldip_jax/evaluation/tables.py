@@ -39,12 +39,12 @@ def scale_table(results: Results, scale: Scale) -> tuple[list[str], list[list[st
     """Head and rows: a row for each variant, then the published figures with their source."""
     figures = results.published(scale)
     psnr, ssim = primary_names("basicsr-rgb" if figures is TABLE5 else results.config.convention)
-    source, own = (["source"], ["this run"]) if figures else ([], [])
+    source, this_run = (["source"], ["this run"]) if figures else ([], [])
     head = ["method", *(score_title(key) for key in results.score_names), *source]
     rows = []
     for variant in results.variants:
         means = results.average(scale, variant).named(results.score_names)
-        rows.append([variant, *map(show, means.values()), *own])
+        rows.append([variant, *map(show, means.values()), *this_run])
     for figure in figures:
         published = {psnr: figure.psnr, ssim: figure.ssim, "lpips_alex": figure.lpips}
         # Papers differ in the number of decimals.

@@ -75,15 +75,15 @@ def refined_frames(
             return None
 
         def of(tile: Tile) -> Array:
-            own, box = window.hr(key, tile), window.hr_tile(tile).read
+            hr, box = window.hr(key, tile), window.hr_tile(tile).read
             parts = [reference_crop(one, box) for one in found]
-            features = refine(programs, own, parts, 0 if window.holder.spills else MAX_CACHED_BYTES)
+            features = refine(programs, hr, parts, 0 if window.holder.spills else MAX_CACHED_BYTES)
             if reach:
                 near = range(max(shot.start, key - reach), min(shot.stop, key + reach + 1))
                 current = {key: features}
                 passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
                 features = list(passes)[-1]
-            return window.in_flight.add(subtract(features, own))
+            return window.in_flight.add(subtract(features, hr))
 
         made = window.assemble(of)
         advance("fuse")
@@ -163,14 +163,14 @@ def hrip(
     residuals: dict[int, Held] = {}
     previous = None
     for i in reversed(frames):
-        own = window.hr(i, tile)
+        hr = window.hr(i, tile)
         features = features_of(i)
-        features = own if features is None else features
+        features = hr if features is None else features
         # Outside the span, flow and features are zero.
         flow = window.detail_flow(i, i + 1 if i + 1 in frames else -1, tile)
-        previous = jnp.zeros_like(own) if previous is None else previous
+        previous = jnp.zeros_like(hr) if previous is None else previous
         previous = programs.propagate(True, features, previous, flow, grid)
-        residuals[i] = window.holder.hold(subtract(previous, own))
+        residuals[i] = window.holder.hold(subtract(previous, hr))
         window.in_flight.add(previous)
         advance("backward")
     assert previous is not None, "a span holds frames"

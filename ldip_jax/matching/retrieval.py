@@ -45,8 +45,8 @@ class Retrieval:
         still: Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"],
     ) -> float:
         """The likeness of a still to a frame, at most 1."""
-        mine, others = self._frame_cache(frame), self._still_cache(still)
-        return float((mine @ others.T).max(axis=1).mean())
+        of_frame, of_still = self._frame_cache(frame), self._still_cache(still)
+        return float((of_frame @ of_still.T).max(axis=1).mean())
 
     def _describe(self, image: Array | np.ndarray) -> Description:
         sides = image.shape[1:3]

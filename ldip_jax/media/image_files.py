@@ -17,7 +17,7 @@ _HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
 # What Pillow is asked to read. It also takes MPEG streams for images, and has Ghostscript run PostScript.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "DIB", "PPM", "TGA", "JPEG2000")
 _FORMATS += ("ICO", "PCX", "SGI", "PSD", "DDS", "QOI")
-UNREADABLE, WAY_OUT = "cannot be read as an image", "it may be cut short or damaged"
+UNREADABLE, REMEDY = "cannot be read as an image", "it may be cut short or damaged"
 
 
 class NotAnImageError(InputError):
@@ -62,7 +62,7 @@ def open_image(path: Path) -> Image.Image:
                 f"{path}: HEIC images need the extra heif; pip install 'ldip-jax[heif]', or convert the image"
             ) from error
         if _is_heif(path):
-            raise InputError(f"{path}: {UNREADABLE} (HEIC); {WAY_OUT}") from error
+            raise InputError(f"{path}: {UNREADABLE} (HEIC); {REMEDY}") from error
         raise NotAnImageError(f"{path}: cannot be read as an image; give PNG, JPEG or TIFF") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
@@ -72,4 +72,4 @@ def open_image(path: Path) -> Image.Image:
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder; give an image file") from error
     except Exception as error:
-        raise InputError(f"{path}: {UNREADABLE} ({reason(error)}); {WAY_OUT}") from error
+        raise InputError(f"{path}: {UNREADABLE} ({reason(error)}); {REMEDY}") from error

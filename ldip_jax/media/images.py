@@ -16,7 +16,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.media.color import quantise
 from ldip_jax.media.frames import plane_view
 from ldip_jax.media.image_colors import TaggedColorSpace, tagged_color_space
-from ldip_jax.media.image_files import UNREADABLE, WAY_OUT, open_image
+from ldip_jax.media.image_files import REMEDY, UNREADABLE, open_image
 from ldip_jax.media.profiles import GREY, profile, rgb8
 from ldip_jax.untrusted import reading
 
@@ -83,7 +83,7 @@ def image_info(path: str | Path) -> ImageInfo:
         InputError: an image that cannot be used.
     """
     path = Path(path)
-    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+    with open_image(path) as image, reading(path, UNREADABLE, REMEDY):
         return _describe(path, image)[0]
 
 
@@ -101,7 +101,7 @@ def read_image(path: str | Path) -> tuple[Float[np.ndarray, "h w 3"], list[str]]
         InputError: no such file, no image, too large, cut short or damaged, or of high dynamic range.
     """
     path = Path(path)
-    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+    with open_image(path) as image, reading(path, UNREADABLE, REMEDY):
         info, transform = _describe(path, image)
         turn = _turn(image)
         # Loading checks the whole file, also where the samples are taken by another decoder below.
@@ -119,11 +119,11 @@ def read_pages(path: Path) -> Iterator[Float[np.ndarray, "h w 3"]]:
         InputError: a picture is damaged.
     """
     with open_image(path) as image:
-        with reading(path, UNREADABLE, WAY_OUT):
+        with reading(path, UNREADABLE, REMEDY):
             info, transform = _describe(path, image)
             turn, count = _turn(image), getattr(image, "n_frames", 1)
         for number in range(count):
-            with reading(f"{path}, picture {number}", UNREADABLE, WAY_OUT):
+            with reading(f"{path}, picture {number}", UNREADABLE, REMEDY):
                 image.seek(number)
                 image.load()
                 if info.bits == 16:
@@ -143,7 +143,7 @@ def page_seconds(path: Path) -> list[Fraction]:
         InputError: a picture is damaged.
     """
     seconds = []
-    with open_image(path) as image, reading(path, UNREADABLE, WAY_OUT):
+    with open_image(path) as image, reading(path, UNREADABLE, REMEDY):
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
             image.load()

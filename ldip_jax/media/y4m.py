@@ -22,7 +22,7 @@ from ldip_jax.media.run_folder import Step
 from ldip_jax.untrusted import reason
 
 PIPE = Path("-")
-_WAY_OUT = "pipe YUV4MPEG2 into it, as by ffmpeg -f yuv4mpegpipe -"
+_REMEDY = "pipe YUV4MPEG2 into it, as by ffmpeg -f yuv4mpegpipe -"
 
 
 def open_pipe() -> Clip:
@@ -37,7 +37,7 @@ def open_pipe() -> Clip:
         frames = container.decode(stream)
         first = next(frames)
     except Exception as error:
-        raise InputError(f"-: standard input cannot be read ({reason(error)}); {_WAY_OUT}") from error
+        raise InputError(f"-: standard input cannot be read ({reason(error)}); {_REMEDY}") from error
     assert isinstance(first, VideoFrame)
     tags = Color(
         matrix=UNSAID,

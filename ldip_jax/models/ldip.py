@@ -152,8 +152,8 @@ class LDIP(nn.Module):
                 out = module.lrrf.propagate(reverse, current, previous, flow_in_hr_pixels(flow, size, grid))
                 return out, out
 
-            kept = nn.remat(step, prevent_cse=False) if self.remat_frames else step
-            _, hr = over_time(kept, reverse)(self, jnp.zeros_like(hr[:, 0]), (hr, flow))
+            step = nn.remat(step, prevent_cse=False) if self.remat_frames else step
+            _, hr = over_time(step, reverse)(self, jnp.zeros_like(hr[:, 0]), (hr, flow))
         return hr
 
     def locate(

@@ -150,13 +150,13 @@ def frame_urls(
     while True:
         for quality in _QUALITIES:
             urls = []
-            room = most_bytes
+            bytes_left = most_bytes
             for row in rows:
                 urls.append([jpeg_url(row[index], quality) for index in kept])
-                room -= sum(map(len, urls[-1]))
-                if room < 0:
+                bytes_left -= sum(map(len, urls[-1]))
+                if bytes_left < 0:
                     break
-            if room >= 0:
+            if bytes_left >= 0:
                 return urls, kept, quality
         if len(kept) == 1:
             return [[jpeg_url(row[kept[0]], _QUALITIES[-1])] for row in rows], kept, _QUALITIES[-1]

@@ -76,8 +76,8 @@ def write_report(
     slider = ""
     names = [method.name for method in shown]
     if len(shown) > 1:
-        room = most_bytes - len(before) - len(after) - sum(map(len, thumbnails)) - 30_000
-        urls, kept, quality = frame_urls([method.images for method in shown], room)
+        bytes_left = most_bytes - len(before) - len(after) - sum(map(len, thumbnails)) - 30_000
+        urls, kept, quality = frame_urls([method.images for method in shown], bytes_left)
         height, width = shown[0].images[0].shape[:2]
         data |= {"names": names, "frames": [frame_names[index] for index in kept]}
         data |= {"images": urls, "width": width, "height": height}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ldip_jax.command import METHODS
 from ldip_jax.data.config import DataConfig
 from ldip_jax.data.crop_spec import CropSpec
-from ldip_jax.errors import InputError, some
+from ldip_jax.errors import InputError, first_few
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.decoder import HOOKS
 from ldip_jax.models.ref_fusion import ATTENTIONS, GATES
@@ -262,7 +262,8 @@ def check_same_run(stored: Mapping[str, Any], current: Mapping[str, Any], path: 
     ]
     if changed:
         raise InputError(
-            f"{path}: of a run with another config: {some(changed)}; set that back, or give another --workdir"
+            f"{path}: of a run with another config: {first_few(changed)}; set that back, or give"
+            " another --workdir"
         )
     weights = [
         name
@@ -271,7 +272,7 @@ def check_same_run(stored: Mapping[str, Any], current: Mapping[str, Any], path: 
     ]
     if weights:
         raise InputError(
-            f"{path}: trained with other frozen weights: {some(weights)}; restore those, or give another"
+            f"{path}: trained with other frozen weights: {first_few(weights)}; restore those, or give another"
             " --workdir"
         )
 

@@ -160,14 +160,14 @@ def with_feature_scale(run: Run, clips: Iterable[MeasuredClip]) -> Run:
     net = run.net.clone(lrrf=None)
 
     @jax.jit
-    def spread(features: Float[Array, "1 h w c"]) -> Float[Array, ""]:
+    def standard_deviation(features: Float[Array, "1 h w c"]) -> Float[Array, ""]:
         h, w = features.shape[1:3]
         grid = None if net.as_head is None else whole_grid((h, w), (4 * h, 4 * w))
         hr = net.apply({"params": run.frozen}, features, grid, method=LDIP.upscale)
         return jnp.std(cast(Array, hr))
 
     middles = (clip.features[len(clip.features) // 2] for clip in clips)
-    found = [float(spread(jnp.asarray(features[None], jnp.float32))) for features in middles]
+    found = [float(standard_deviation(jnp.asarray(features[None], jnp.float32))) for features in middles]
     rounded = np.float32(f"{np.mean(found):.2g}")
     scale = float(f"{float(of_first_process(rounded)):.2g}")
     lrrf = run.net.lrrf.clone(feature_scale=scale)

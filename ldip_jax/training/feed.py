@@ -111,9 +111,9 @@ class Feed:
             return stack(drawn, common[1].slots), self._stream.state
         numbers = first + self._process[0] + self._process[1] * np.arange(len(drawn))
         rngs = [np.random.default_rng([self._seed, int(n)]) for n in numbers]
-        others = [partial(draw_unrelated_frame, self._clips, clip.clip) for clip in drawn]
-        samples = self.sampler(drawn, rngs, others, self._spec.sides(common.scale))
-        return stack(samples, common.numbers.slots), self._stream.state
+        open_unrelated = [partial(draw_unrelated_frame, self._clips, clip.clip) for clip in drawn]
+        samples = self.sampler(drawn, rngs, open_unrelated, self._spec.sides(common.scale))
+        return stack(samples, common.counts.slots), self._stream.state
 
     @property
     def state(self) -> dict[str, int]:

@@ -81,7 +81,7 @@ class LiveSampler:
             scale: the lowest and the highest.
         """
         devices = jax.local_devices()
-        self._mesh = Mesh(np.array(devices[: np.gcd(len(devices), batch_size)]), ("own",))
+        self._mesh = Mesh(np.array(devices[: np.gcd(len(devices), batch_size)]), ("devices",))
         self._net, self._spec, self._matcher = net, spec, matcher
         self._batch_size, self._canvas = batch_size, canvas
         self._scale_varies, self._max_scale = scale[0] != scale[1], scale[1] + 0.5
@@ -145,17 +145,17 @@ class LiveSampler:
         run = self._program("match", partial(live_programs.match, matcher.flow))
         params = self._replicated(matcher.params)
         parts = []
-        for some in self._device_batches(pairs):
+        for batch_pairs in self._device_batches(pairs):
             images = [
                 [
                     _resize(_to_landscape(image), size)
                     for image in (records[i].lr[records[i].key_frames[k]], reference)
                 ]
-                for i, k, n in some
+                for i, k, n in batch_pairs
                 for reference in [records[i].references[records[i].candidates[k, n]]]
             ]
             batch = tuple(np.stack(part) for part in zip(*images, strict=True))
-            parts.append(CoarseMatches(some, *run(params, self._spread(batch))))
+            parts.append(CoarseMatches(batch_pairs, *run(params, self._shard(batch))))
         return parts
 
     def _run_backbone(
@@ -176,10 +176,10 @@ class LiveSampler:
         if not matches and not spec.routes:
             # The side of the HR crop is of no consequence, and must not make another program.
             sides = 0, sides[1]
-        see = partial(live_programs.run_backbone, self._net, sides, matches, spec.routes)
-        run = self._program(("see", sides, matches), see)
+        function = partial(live_programs.run_backbone, self._net, sides, matches, spec.routes)
+        run = self._program(("run_backbone", sides, matches), function)
         batch = jax.tree.map(lambda *parts: np.stack(parts), *windows)
-        return jax.device_get(run(self._params, self._spread(batch)))
+        return jax.device_get(run(self._params, self._shard(batch)))
 
     def _window_inputs(
         self, clip: ClipSample, record: Record, placement: SamplePlacement, exact: bool
@@ -249,7 +249,7 @@ class LiveSampler:
         refiner = self._matcher.refiner
         params = self._replicated(None if refiner is None else refiner.params)
         run = self._program(("refine", sides[0]), partial(live_programs.refine, sides[0], self._max_scale))
-        pairs = self._spread(jax.tree.map(lambda *leaves: np.stack(leaves), *inputs))
+        pairs = self._shard(jax.tree.map(lambda *leaves: np.stack(leaves), *inputs))
         found = jax.device_get(run(params, (part.flow, part.confidence, pairs)))
         return dict(zip(part.pairs, zip(*found, strict=True), strict=False))
 
@@ -257,23 +257,23 @@ class LiveSampler:
         """As many pairs at a time as the devices take; the last ones are repeated."""
         count = PAIRS_PER_DEVICE * self._mesh.size
         for first in range(0, len(pairs), count):
-            some = pairs[first : first + count]
-            yield [*some, *[some[-1]] * (count - len(some))]
+            batch_pairs = pairs[first : first + count]
+            yield [*batch_pairs, *[batch_pairs[-1]] * (count - len(batch_pairs))]
 
     def _replicated(self, params: Any) -> Any:
         return jax.device_put(params, NamedSharding(self._mesh, PartitionSpec()))
 
-    def _spread(self, batch: Any) -> Any:
-        return jax.device_put(batch, NamedSharding(self._mesh, PartitionSpec("own")))
+    def _shard(self, batch: Any) -> Any:
+        return jax.device_put(batch, NamedSharding(self._mesh, PartitionSpec("devices")))
 
     def _program(self, name: Any, f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """`f(params, batch)` compiled, with each device computing its own part of the batch."""
         if name not in self._programs:
-            specs = PartitionSpec(), PartitionSpec("own")
-            own = jax.shard_map(
-                f, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec("own"), check_vma=False
+            specs = PartitionSpec(), PartitionSpec("devices")
+            sharded = jax.shard_map(
+                f, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec("devices"), check_vma=False
             )
-            self._programs[name] = jax.jit(own)
+            self._programs[name] = jax.jit(sharded)
         return self._programs[name]
 
 

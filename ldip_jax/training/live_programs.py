@@ -133,8 +133,8 @@ def run_backbone(
 def _images(net: LDIP, features: Array, frames: Array, key_frames: Array | None) -> Float[Array, "b k H W 3"]:
     """The backbone's images of some frames, or of all, in [0, 1]."""
     if key_frames is not None:
-        some = jnp.arange(frames.shape[0])[:, None], key_frames
-        features, frames = features[some], frames[some]
+        chosen = jnp.arange(frames.shape[0])[:, None], key_frames
+        features, frames = features[chosen], frames[chosen]
 
     def image(net: LDIP, _: None, inputs: tuple[Array, Array]) -> tuple[None, Array]:
         features, frame = inputs

@@ -301,7 +301,7 @@ def _validate(
 def _contact_sheet(batch: Sample, frames: np.ndarray) -> np.ndarray:
     one: Any = jax.tree.map(lambda leaf: leaf[0], batch)
     key_frames = [
-        KeyFrameImages(int(one.key_index[k]), one.images[k], one.sizes[k], one.valid[k], one.confidence[k])
+        KeyFrameImages(int(one.key_frames[k]), one.images[k], one.sizes[k], one.valid[k], one.confidence[k])
         for k in np.flatnonzero(one.key_valid)
     ]
     return contact_sheet(one.lr, frames, one.hr, key_frames)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from ldip_jax.errors import InputError, some
+from ldip_jax.errors import InputError, first_few
 
 
 @flax.struct.dataclass
@@ -95,7 +95,7 @@ def fill(template: Tree, arrays: Mapping[str, np.ndarray], path: Path) -> Tree:
     ]
     if mismatched:
         raise InputError(
-            f"{path}: {some(mismatched)} differ from what this version trains; give another --workdir"
+            f"{path}: {first_few(mismatched)} differ from what this version trains; give another --workdir"
         )
     filled = [_put(arrays[name], getattr(leaf, "sharding", None)) for name, leaf in leaves.items()]
     return jax.tree.unflatten(jax.tree.structure(template), filled)

@@ -45,26 +45,26 @@ def restored_images(
     key_frames = None
     if net.lrrf is not None:
         references = Reference(images(batch.images), batch.sizes, batch.warps, batch.confidence, batch.valid)
-        key_frames = KeyFrames(batch.key_index, batch.key_valid, references)
+        key_frames = KeyFrames(batch.key_frames, batch.key_valid, references)
 
     routes = None
     if key_frames is not None and batch.route_warps is not None:
         routes = Routes(batch.route_warps, batch.route_confidence)
 
-    def run(features, flows, lr, keys, routes, grid=None) -> Array:
-        args = features, flows, lr, keys, grid, propagate, routes
+    def run(features, flows, lr, key_frames, routes, grid=None) -> Array:
+        args = features, flows, lr, key_frames, grid, propagate, routes
         out = cast(Array, net.apply({"params": params}, *args, method=LDIP.restore))
         return out.astype(jnp.float32)
 
     if net.as_head is None:
         return run(features, flows, lr, key_frames, routes)
 
-    def one(origin, step, features, flows, lr, keys, routes):
+    def one(origin, step, features, flows, lr, key_frames, routes):
         size = batch.hr.shape[2:4]
         grid = Grid(crop_axis(origin[0], step[0], size[0]), crop_axis(origin[1], step[1], size[1]))
-        single = jax.tree.map(lambda x: x[None], (features, flows, lr, keys, routes))
-        features, flows, lr, keys, routes = single
-        return run(features, flows, lr, keys, routes, grid)[0]
+        single = jax.tree.map(lambda x: x[None], (features, flows, lr, key_frames, routes))
+        features, flows, lr, key_frames, routes = single
+        return run(features, flows, lr, key_frames, routes, grid)[0]
 
     # Each sample has its own grid, because scales differ within a batch.
     return jax.vmap(one)(batch.origin, batch.step, features, flows, lr, key_frames, routes)

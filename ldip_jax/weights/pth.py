@@ -158,17 +158,17 @@ class _Arrays:
     def __init__(self, path: Path, order: str, load: Callable[[Storage], bytes]):
         self.path, self.order, self.load = path, order, load
         self.blocks: dict[str, bytes] = {}
-        self.room = ReadBudget(path.stat().st_size)
+        self.budget = ReadBudget(path.stat().st_size)
 
     def convert(self, value: Any, depth: int = 0) -> Any:
-        self.room.spend(128)
+        self.budget.spend(128)
         if depth > MAX_DEPTH:
             raise ValueError("containers nested too deeply")
         match value:
             case Tensor():
                 return self.tensor(value)
             case PickledArray(array=np.ndarray() as array):
-                self.room.spend(array.nbytes)
+                self.budget.spend(array.nbytes)
                 return array.astype(array.dtype.newbyteorder("="), order="C")
             case dict():
                 return {key: self.convert(item, depth + 1) for key, item in value.items()}
@@ -181,10 +181,10 @@ class _Arrays:
     def tensor(self, tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
         if storage.key not in self.blocks:
-            self.room.spend(storage.nbytes())
+            self.budget.spend(storage.nbytes())
             self.blocks[storage.key] = self.load(storage)
         numbers = np.frombuffer(self.blocks[storage.key], storage.dtype(self.order))
-        self.room.spend(math.prod(tensor.shape) * numbers.itemsize)
+        self.budget.spend(math.prod(tensor.shape) * numbers.itemsize)
         values = _window(tensor, numbers)
         if storage.code == BFLOAT16:
             return widen_bfloat16(values)

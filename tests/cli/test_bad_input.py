@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from ldip_jax.inference import engine, streaming
+from ldip_jax.inference import in_flight, streaming
 from ldip_jax.inference.programs import Programs
 from ldip_jax.weights.load import load_weights
 from ldip_jax.weights.rules import flatten
@@ -383,7 +383,7 @@ def test_too_little_memory(refused, tmp_path, clip, monkeypatch, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(engine.jax, "block_until_ready", fail)
+    monkeypatch.setattr(in_flight.jax, "block_until_ready", fail)
     assert refused(clip, tmp_path / "out").startswith("out of memory; ")
 
 
@@ -397,7 +397,7 @@ def test_a_fault_of_the_program_leaves_nothing_either(upscale, tmp_path, clip, m
     with pytest.raises(ZeroDivisionError):
         upscale(clip, tmp_path / "new" / "out")
     monkeypatch.undo()
-    monkeypatch.setattr(engine.jax, "block_until_ready", fail)
+    monkeypatch.setattr(in_flight.jax, "block_until_ready", fail)
     with pytest.raises(ZeroDivisionError):
         upscale(clip, tmp_path / "new" / "b.mp4")
     assert listing(tmp_path) == before

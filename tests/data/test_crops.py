@@ -64,7 +64,7 @@ def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(r
     seen = 0
     for sample in draws(record, SPEC, 20):
         for k, n in zip(*np.nonzero(sample.valid), strict=True):
-            key = sample.hr[sample.key_index[k]]
+            key = sample.hr[sample.key_frames[k]]
             (h, w), warp = sample.sizes[k, n], np.round(sample.warps[k, n]).astype(int)
             inside = (warp >= 0).all(-1) & (warp[..., 0] < w) & (warp[..., 1] < h)
             inside &= sample.confidence[k, n, ..., 0] > 0
@@ -105,7 +105,7 @@ def test_numbers_of_key_frames_and_references_are_uniform_and_masked(record):
     for sample in samples[:50]:
         assert not sample.valid[sample.key_valid == 0].any()
         assert not sample.images[sample.valid == 0].any()
-        assert (np.isin(sample.key_index[sample.key_valid > 0], (1, 3))).all()
+        assert (np.isin(sample.key_frames[sample.key_valid > 0], (1, 3))).all()
 
 
 def test_what_has_been_drawn_is_used_as_a_whole(record):
@@ -117,7 +117,7 @@ def test_what_has_been_drawn_is_used_as_a_whole(record):
         spec = replace(SPEC, target_frames=5)
         place = place_crop(record, rng, spec, spec.sides(4.0), partial(matched_share, record))
         sample = cut_sample(record, place, pictures_of(record), rng, spec)
-        filled = dict(zip(sample.key_index.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
+        filled = dict(zip(sample.key_frames.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
         assert filled == {1: 3, 3: 2}
 
 

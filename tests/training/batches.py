@@ -63,7 +63,7 @@ def abstract_batch(spec: CropSpec, scale: float, batch_size: int, channels: int 
         to_previous=((b, t, lr, lr, 2), np.float32),
         origin=((b, 2), np.float32),
         step=((b, 2), np.float32),
-        key_index=((b, k), np.int32),
+        key_frames=((b, k), np.int32),
         key_valid=((b, k), np.float32),
         images=((b, k, n, r, r, 3), np.uint8),
         sizes=((b, k, n, 2), np.int32),

@@ -59,7 +59,7 @@ def test_a_crop_s_routes_are_in_its_own_pixels(rng):
     x = np.arange(32, dtype=np.float32)
     for slot in np.flatnonzero(sample.key_valid):
         for t in range(SPEC.target_frames):
-            moved = 3.0 * (sample.key_index[slot] - t)
+            moved = 3.0 * (sample.key_frames[slot] - t)
             np.testing.assert_allclose(sample.route_warps[t, slot, 7, :, 0], x + moved, atol=1e-4)
             np.testing.assert_allclose(sample.route_warps[t, slot, :, 7, 1], x, atol=1e-4)
     assert stack([sample], (1, 2)).route_warps.shape == (1, 3, 1, 32, 32, 2)

@@ -80,7 +80,7 @@ def test_samples_are_those_of_whole_frames(backbone, size, rng):
     move = {"move": np.array([2.0, 1.0], np.float32)}
     clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng)
     want, got = both(works(backbone, DenseMatcher(moved, move, some_size)), clip)
-    for name in ("lr", "hr", "key_index", "valid", "origin", "step"):
+    for name in ("lr", "hr", "key_frames", "valid", "origin", "step"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     for name in ("features", "to_next", "to_previous"):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=1e-4, err_msg=name)

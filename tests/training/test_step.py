@@ -159,7 +159,7 @@ def test_without_propagation_only_key_frames_change(parts):
     params = {**frozen, **shaken(state.params, np.random.default_rng(1))}
     out = run(net, params, batch, propagate=False)
     alone = run(net.clone(lrrf=None), params, batch, propagate=False)
-    key = int(batch.key_index[0, 0])
+    key = int(batch.key_frames[0, 0])
     assert (out[0, key] != alone[0, key]).any()
     np.testing.assert_array_equal(out[0, 1 - key], alone[0, 1 - key])
 
