@@ -1,7 +1,6 @@
 """What becomes of stills as cameras make them, by a matcher that knows where everything is."""
 
 import json
-from dataclasses import asdict
 
 import jax.numpy as jnp
 import numpy as np
@@ -153,4 +152,4 @@ def test_choices_survive_json():
         ReferenceChoice("frame 3", 0.25, used=True, is_self_reference=True),
         ReferenceChoice("b", 0.0, used=False, reason=UNLIKE),
     ):
-        assert read_choice(json.loads(json.dumps(asdict(choice)))) == choice
+        assert read_choice(json.loads(json.dumps(choice.as_json()))) == choice
