@@ -44,7 +44,7 @@ class Row(NamedTuple):
     section: str
     what: str
     paper: str
-    case: tuple[str, ...]
+    arguments: tuple[str, ...]
 
 
 def rows(debug: bool) -> Iterator[Row]:
@@ -73,9 +73,9 @@ def rows(debug: bool) -> Iterator[Row]:
             yield Row(section, f"{name}, {precision}", "", ("program", f"backbone-{name}", precision))
 
 
-def measure(case: list[str], repeat: int) -> dict[str, Any]:
-    """Seconds (median), memory in bytes and the device, of one case, in this process."""
-    kind, *rest = case
+def measure(arguments: list[str], repeat: int) -> dict[str, Any]:
+    """Seconds (median), memory in bytes and the device, of one measurement, in this process."""
+    kind, *rest = arguments
     if kind == "lrrf":
         width, height, n = map(int, rest)
         cell = run_case(width, height, n, repeat)
@@ -141,7 +141,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, metavar="FILE", help="also write the table to this file")
     add("--minutes", type=float, default=10.0, metavar="N", help="stop after so long (default: 10)")
     add("--debug", action="store_true", help="tiny programs, on any device")
-    add("--case", nargs="+", help=argparse.SUPPRESS)
+    add("--measure", nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -153,7 +153,7 @@ def has_gpu() -> bool:
 
 def in_process(row: Row, seconds: float) -> dict[str, Any] | None:
     """A row's result from a process of its own; None if it fails or takes too long."""
-    words = [sys.executable, __file__, "--case", *row.case]
+    words = [sys.executable, __file__, "--measure", *row.arguments]
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -163,8 +163,8 @@ def in_process(row: Row, seconds: float) -> dict[str, Any] | None:
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    if args.case:
-        print(json.dumps(measure(args.case, REPEAT)))
+    if args.measure:
+        print(json.dumps(measure(args.measure, REPEAT)))
         return 0
     from importlib import metadata
 

@@ -35,7 +35,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, text
 
 
-def made(log: Path) -> Counter:
+def times_upscaled(log: Path) -> Counter:
     """How often each clip was made, by the events of a process."""
     if not log.exists():
         return Counter()
@@ -69,10 +69,10 @@ def run(command: list[str], folder: Path, clips: int, frames: int, rng: random.R
     if left:
         code, text = finish(start(command, sources, out, logs[2], "0/2"))
         failures += [f"the last process gave the exit code {code}: {text.splitlines()[-1:]}"] * (code != 0)
-    per_process = [sum(made(log).values()) for log in logs]
+    per_process = [sum(times_upscaled(log).values()) for log in logs]
     print(f"{clips} clips, {seconds:.0f} s by one process; killed after {moment:.0f} s: {killed};", end=" ")
     print(f"made by the killed one, the other and the last: {per_process}", flush=True)
-    twice = [clip for clip, times in sum(map(made, logs), Counter()).items() if times > 1]
+    twice = [clip for clip, times in sum(map(times_upscaled, logs), Counter()).items() if times > 1]
     failures += [f"{clip}: was made twice" for clip in twice]
     failures += [] if digest(out) == digest(whole) else ["the results differ from those of a single process"]
     return failures

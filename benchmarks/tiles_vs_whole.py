@@ -62,10 +62,10 @@ def blocks(error: np.ndarray) -> np.ndarray:
     return np.minimum(psnr(mean), 45.0)
 
 
-def seam_steps(made: np.ndarray, seams: tuple[set[int], set[int]]) -> float:
+def seam_steps(frames: np.ndarray, seams: tuple[set[int], set[int]]) -> float:
     """Mean step between the pixels on both sides of the seams."""
-    steps = [np.abs(made[:, y] - made[:, y - 1]).mean() for y in seams[0]]
-    steps += [np.abs(made[:, :, x] - made[:, :, x - 1]).mean() for x in seams[1]]
+    steps = [np.abs(frames[:, y] - frames[:, y - 1]).mean() for y in seams[0]]
+    steps += [np.abs(frames[:, :, x] - frames[:, :, x - 1]).mean() for x in seams[1]]
     return float(np.mean(steps))
 
 

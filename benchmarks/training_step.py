@@ -134,9 +134,9 @@ def main() -> None:
         lrrf = LRRF(gate="max_confidence", band_pixels=bands or None)
         net = LDIP(BasicVSR(), lrrf, remat_frames=args.remat_frames)
 
-        def loss(params, hr, keys, flows, target, net=net):
+        def loss(params, hr, key_frames, flows, target, net=net):
             variables = {"params": {"lrrf": params}}
-            hr = net.apply(variables, hr, keys, method="refine")
+            hr = net.apply(variables, hr, key_frames, method="refine")
             hr = net.apply(variables, hr, flows, method="propagate")
             return jnp.mean(jnp.abs((hr - target).astype(jnp.float32)))
 

@@ -76,11 +76,11 @@ def _picture(
     return picture
 
 
-def _label(pen: ImageDraw.ImageDraw, text: str, x: int, room: int, *, right: bool = False) -> None:
-    """A label at the upper edge, if there is room for it."""
+def _label(pen: ImageDraw.ImageDraw, text: str, x: int, space: int, *, right: bool = False) -> None:
+    """A label at the upper edge, if there is space for it."""
     font = ImageFont.load_default(TEXT)
     wide = pen.textlength(text, font)
-    if wide + 24 > room:
+    if wide + 24 > space:
         return
     left = x - wide if right else x
     pen.rounded_rectangle((left - 6, 8, left + wide + 6, 8 + TEXT + 10), 5, fill="#222")

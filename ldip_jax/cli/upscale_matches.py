@@ -17,7 +17,7 @@ from ldip_jax.cli.reference_arguments import read_stills
 from ldip_jax.cli.upscale_reporter import Reporter, describe_choice
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
-from ldip_jax.inference.coverage import KeyMatch, advice, match_clip, spread_keys
+from ldip_jax.inference.coverage import KeyMatch, advice, match_clip, spread_key_frames
 from ldip_jax.inference.cuts import find_cuts
 from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import MIN_SIDE_FOR_CUTS, Upscaler
@@ -61,13 +61,13 @@ def matches(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
         rows: list[dict[str, Any]] = []
         large = min(clip.height, clip.width) >= MIN_SIDE_FOR_CUTS
         cuts = find_cuts(FrameSource(clip, args.on_error).frames()) if large else []
-        keys = spread_keys(clip.count, args.key_stride, MOST_KEYS, cuts)
+        key_frames = spread_key_frames(clip.count, args.key_stride, MOST_KEYS, cuts)
         frames = FrameSource(clip, args.on_error).frames()
-        for match in match_clip(upscaler, frames, stills, keys, cuts):
+        for match in match_clip(upscaler, frames, stills, key_frames, cuts):
             choices[match.frame] = match.choices
             rows.append(_write(out, match, names, first + match.frame, _when(clip, match.frame)))
             reporter.note(f"frame {first + match.frame}: {', '.join(map(describe_choice, match.choices))}")
-            reporter.event("match", of=len(keys), **rows[-1])
+            reporter.event("match", of=len(key_frames), **rows[-1])
     lines = advice(choices, names, clip.count, lambda frame: _named(clip, first, frame))
     report = {"frames": clip.count, "matches": rows, "advice": lines}
     with atomic_open(out / RESULT) as file:

@@ -97,9 +97,9 @@ class ReportFrames:
         """Whether there is nothing to show: an earlier run without a report has made all frames."""
         return not self._outputs
 
-    def restore(self, kept: Mapping[str, str]) -> None:
+    def restore(self, stored: Mapping[str, str]) -> None:
         """Takes frames of an earlier run: base64 of PNG, by their places."""
-        for index, data in kept.items():
+        for index, data in stored.items():
             image = Image.open(io.BytesIO(base64.b64decode(data)), formats=["PNG"])
             self._outputs[int(index)] = np.asarray(image.convert("RGB"))
 

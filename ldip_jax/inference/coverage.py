@@ -46,7 +46,7 @@ class Stretch:
     middle: int
 
 
-def spread_keys(count: int, stride: int, most: int, cuts: Collection[int] = ()) -> list[int]:
+def spread_key_frames(count: int, stride: int, most: int, cuts: Collection[int] = ()) -> list[int]:
     """At most `most` of a clip's regular key-frames, evenly spread over its `count` frames.
 
     The first frame of a shot is added if none of these is within `stride` frames after it, for at most as
@@ -62,7 +62,7 @@ def match_clip(
     upscaler: Upscaler,
     frames: Iterable[Float[np.ndarray, "h w 3"]],
     stills: Sequence[Still],
-    keys: Collection[int],
+    key_frames: Collection[int],
     cuts: Collection[int] = (),
 ) -> Iterator[KeyMatch]:
     """Match the stills with frames of a clip, in order.
@@ -70,17 +70,17 @@ def match_clip(
     Args:
         upscaler: for these frames; it decides as in a run over the whole clip.
         frames: all frames of the clip, RGB in [0, 1], read once.
-        keys: places of the frames to match.
+        key_frames: places of the frames to match.
         cuts: places of the first frames of new shots.
     """
     last: np.ndarray | None = None
     for place, frame in enumerate(frames):
-        if last is not None and place - 1 in keys:
+        if last is not None and place - 1 in key_frames:
             # A neighbour gives the backbone some context, and does not become a key-frame itself.
             piece = [last] if place in cuts else [last, frame]
             yield _match(upscaler, piece, offered_stills(place - 1, stills, cuts), place - 1)
         last = frame
-    if last is not None and place in keys:
+    if last is not None and place in key_frames:
         yield _match(upscaler, [last], offered_stills(place, stills, cuts), place)
 
 
@@ -111,18 +111,18 @@ def uncovered(covered: Mapping[int, bool], count: int) -> list[Stretch]:
             of these.
         count: frames of the clip.
     """
-    keys = sorted(covered)
-    edges = [0, *((a + b) // 2 + 1 for a, b in pairwise(keys)), count]
+    places = sorted(covered)
+    edges = [0, *((a + b) // 2 + 1 for a, b in pairwise(places)), count]
     found: list[Stretch] = []
     run: list[int] = []
-    for number, key in enumerate(keys):
+    for number, key in enumerate(places):
         if covered[key]:
             run = []
             continue
         run.append(number)
         if len(run) > 1:
             found.pop()
-        middle = keys[run[len(run) // 2]]
+        middle = places[run[len(run) // 2]]
         found.append(Stretch(edges[run[0]], edges[number + 1] - 1, middle))
     return found
 

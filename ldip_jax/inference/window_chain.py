@@ -31,12 +31,12 @@ class WindowChain:
         # A window that was left out, whose features the next one may need; or these features.
         self._left_out: Window | None = None
         self._before: list[Held] | None = None
-        self._own: list[Held] | None = None
+        self._current: list[Held] | None = None
 
     def begin(self, window: Window) -> None:
         """Go on to the next window."""
-        self._left_out = self._window if self._own is None else None
-        self._before, self._own = self._own, None
+        self._left_out = self._window if self._current is None else None
+        self._before, self._current = self._current, None
         self._window = window
 
     def features(self, window: Window) -> WindowFeatures:
@@ -47,16 +47,16 @@ class WindowChain:
             assert self._left_out is not None, "windows begin one after the other"
             before = self._passed_on(self._features_of(self._left_out))
         self._left_out = None
-        made = self._features_of(window)
+        features = self._features_of(window)
         # What is passed on is not mixed, so that a window depends on no more than one other.
-        self._own = [] if window.last else self._passed_on(made)
+        self._current = [] if window.last else self._passed_on(features)
         for place, held in enumerate(before or ()):
             share = (place - window.keep.start + 0.5) / self._overlap
             if share > 0:
-                both = mix(load(held), load(made.features[place]), jnp.float32(share))
+                both = mix(load(held), load(features.features[place]), jnp.float32(share))
                 held = self._holder.hold(both)
-            made.features[place] = made.in_flight.add(held)
-        return made
+            features.features[place] = features.in_flight.add(held)
+        return features
 
     def _features_of(self, window: Window) -> WindowFeatures:
         """The features of a window by itself."""

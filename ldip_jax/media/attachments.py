@@ -32,7 +32,7 @@ _COVERS_WITHIN = 1000
 _IMAGES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
 
 
-class Extras:
+class Attachments:
     """Carries these from file to file.
 
     Args:

@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from ldip_jax.errors import InputError
-from ldip_jax.media.attachments import Extras, container_options
+from ldip_jax.media.attachments import Attachments, container_options
 from ldip_jax.media.clip import Clip
 from ldip_jax.media.coding import Coding
 from ldip_jax.media.encoder import CodedPacket, configure, keep_scheduling
@@ -63,7 +63,7 @@ class Muxer:
         self._numbers: list[int] = []
         self._stored, self._last = 0, -1
         self._waiting: Packet | None = None
-        self._begun: int | None = None
+        self._first_dts: int | None = None
         self._shown_last: int | None = None
         self._tracks: Tracks | None = None
         options = {} if source is None else container_options(container, source.path)
@@ -71,7 +71,7 @@ class Muxer:
         self._output = av.open(f"file:{file}", "w", format=container, container_options=options)
         # Without random numbers in the file: the same frames give the same bytes.
         self._output.flags |= Flags.bitexact.value
-        extras = None
+        attachments = None
         try:
             stream = self._output.add_stream(coding.encoder, rate=self.fps, options=dict(coding.options))
             assert isinstance(stream, VideoStream)
@@ -84,14 +84,14 @@ class Muxer:
             if source is not None:
                 self._tracks = Tracks(self._output, container, source)
                 self._offset = source.start - self._tracks.start
-                extras = Extras(
+                attachments = Attachments(
                     self._output, stream, container, source.path, source.frame_metadata.stereo, coding.dropped
                 )
-                self.notes += [*self._tracks.notes, *extras.notes]
+                self.notes += [*self._tracks.notes, *attachments.notes]
             with keep_scheduling():
                 self._output.start_encoding()
-            if extras is not None:
-                extras.begin()
+            if attachments is not None:
+                attachments.begin()
         except BaseException as error:
             self.close()
             if isinstance(error, FFmpegError | UnknownCodecError) and not isinstance(error, OSError):
@@ -166,7 +166,7 @@ class Muxer:
 
     def _mux(self, packet: Packet) -> None:
         if self._waiting is None:
-            self._begun = packet.dts
+            self._first_dts = packet.dts
         else:
             self._output.mux(self._waiting)
         self._waiting = packet
@@ -175,14 +175,14 @@ class Muxer:
 
     def _mux_waiting(self) -> None:
         """The packet stored last, which may not show last."""
-        packet, begun, last = self._waiting, self._begun, self._shown_last
+        packet, first_dts, last = self._waiting, self._first_dts, self._shown_last
         if packet is None:
             return
         # MP4 counts the track's length in stored order.
         stored = self._output.format.name != "matroska"
-        if stored and last is not None and begun is not None and packet.dts is not None:
+        if stored and last is not None and first_dts is not None and packet.dts is not None:
             length = last + self._ticks(self._hold or 1 / self.fps) - self._ticks(self._offset)
-            packet.duration = max(1, length - (packet.dts - begun))
+            packet.duration = max(1, length - (packet.dts - first_dts))
         self._output.mux(packet)
 
     def finish(self) -> None:

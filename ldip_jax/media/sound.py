@@ -103,9 +103,9 @@ class TranscodedTrack:
         stream.bit_rate = 96_000 * max(1, min(stream.codec_context.layout.nb_channels, 6))
         self.stream: Stream = stream
         self._encode = stream.encode
-        # Samples of the output's clock handed to the encoder; and seconds decoded since `_begun`.
+        # Samples of the output's clock handed to the encoder; and seconds decoded since `_begin`.
         self._next: int | None = None
-        self._begun = self._decoded = Fraction(0)
+        self._begin = self._decoded = Fraction(0)
 
     @property
     def layout(self) -> str:
@@ -143,13 +143,13 @@ class TranscodedTrack:
         if frame.pts is not None:
             seconds = frame.pts * Fraction(frame.time_base or 0) - shift
             if self._next is None:
-                self._next, self._begun = round(seconds * self._rate), seconds
-            off = seconds - (self._begun + self._decoded)
+                self._next, self._begin = round(seconds * self._rate), seconds
+            off = seconds - (self._begin + self._decoded)
             if off < -_DRIFT:
                 self.dropped += 1
                 return
             if off > _LONGEST_GAP:
-                self._begun += off
+                self._begin += off
             elif off > _DRIFT:
                 yield from self._fill_gap(kind, off)
         elif self._next is None:

@@ -273,7 +273,7 @@ def clip_routes(flows: Flows, index: Int[Array, "b k"]) -> Route:
             at_key = jax.tree.map(
                 lambda x: jnp.broadcast_to(x[:, None], route_shape(x)), identity_route(h, w, b)
             )
-            route = jax.tree.map(lambda own, x: jnp.where(here, own, x), at_key, route)
+            route = jax.tree.map(lambda start, x: jnp.where(here, start, x), at_key, route)
             return route, route
 
         def route_shape(x: Array) -> tuple[int, ...]:

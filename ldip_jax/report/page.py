@@ -77,12 +77,12 @@ def write_report(
     names = [method.name for method in shown]
     if len(shown) > 1:
         bytes_left = most_bytes - len(before) - len(after) - sum(map(len, thumbnails)) - 30_000
-        urls, kept, quality = frame_urls([method.images for method in shown], bytes_left)
+        urls, shown_frames, quality = frame_urls([method.images for method in shown], bytes_left)
         height, width = shown[0].images[0].shape[:2]
-        data |= {"names": names, "frames": [frame_names[index] for index in kept]}
+        data |= {"names": names, "frames": [frame_names[index] for index in shown_frames]}
         data |= {"images": urls, "width": width, "height": height}
-        encoding = _encoding(quality, kept, frame_names)
-        slider = sections.slider(names, _best(shown), len(kept), encoding)
+        encoding = _encoding(quality, shown_frames, frame_names)
+        slider = sections.slider(names, _best(shown), len(shown_frames), encoding)
     page = _page(title, before + slider + after, data)
     with atomic_open(path) as file:
         # File names may not be Unicode; what cannot be encoded becomes a question mark.
@@ -94,10 +94,10 @@ def _best(methods: Sequence[Method]) -> int:
     return max(range(len(methods)), key=lambda i: (methods[i].psnr_y or 0.0, i))
 
 
-def _encoding(quality: int, kept: Sequence[int], frame_names: Sequence[str]) -> str:
+def _encoding(quality: int, shown_frames: Sequence[int], frame_names: Sequence[str]) -> str:
     text = f"Frames are stored as JPEG of quality {quality}, colour at full resolution."
-    if len(kept) < len(frame_names):
-        text += f" {len(kept)} of {len(frame_names)} frames are shown, to keep the page small."
+    if len(shown_frames) < len(frame_names):
+        text += f" {len(shown_frames)} of {len(frame_names)} frames are shown, to keep the page small."
     return text
 
 

@@ -121,7 +121,7 @@ class Job:
     def _work(self) -> State:
         if self._stop.is_set():
             return "stopped"
-        said: deque[str] = deque(maxlen=60)
+        errors: deque[str] = deque(maxlen=60)
         with subprocess.Popen(
             [sys.executable, "-m", "ldip_jax.studio.child", *self.words],
             stdin=subprocess.PIPE,
@@ -131,7 +131,7 @@ class Job:
             errors="backslashreplace",
         ) as process:
             assert process.stderr is not None
-            reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+            reader = threading.Thread(target=lambda: errors.extend(process.stderr or ()), daemon=True)
             reader.start()
             try:
                 self._wait(process)
@@ -145,7 +145,7 @@ class Job:
         if process.returncode == 0:
             self._finish()
             return "done"
-        self.error = _complaint(list(said), process.returncode)
+        self.error = _failure(list(errors), process.returncode)
         return "failed"
 
     def _wait(self, process: subprocess.Popen) -> None:
@@ -161,14 +161,14 @@ class Job:
                 process.wait(0.1)
 
 
-def _complaint(said: list[str], code: int) -> str:
+def _failure(errors: list[str], code: int) -> str:
     """What the user can do about a run that failed, in one line."""
-    lines = [line.rstrip("\n") for line in said]
+    lines = [line.rstrip("\n") for line in errors]
     if code < 0 or code == 137:
         return _KILLED
     for line in reversed(lines):
         for start in ("ldip: ", "ldip upscale: error: "):
             if code == 2 and line.startswith(start):
                 return line.removeprefix(start)
-    print("".join(said), file=sys.stderr, flush=True)
+    print("".join(errors), file=sys.stderr, flush=True)
     return _INTERNAL

@@ -203,7 +203,7 @@ def make_app(studio: Studio) -> Starlette:
     async def refused(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 400)
 
-    async def gone(request: Request, error: Exception) -> Response:
+    async def disconnected(request: Request, error: Exception) -> Response:
         return Response(status_code=400)
 
     async def failed(request: Request, error: Exception) -> Response:
@@ -241,6 +241,6 @@ def make_app(studio: Studio) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
             Middleware(OwnPage),
         ],
-        exception_handlers={InputError: refused, ClientDisconnect: gone, HTTPException: failed},
+        exception_handlers={InputError: refused, ClientDisconnect: disconnected, HTTPException: failed},
         lifespan=lifespan,
     )

@@ -18,7 +18,16 @@ from starlette.concurrency import run_in_threadpool
 from ldip_jax.errors import InputError
 from ldip_jax.studio.job import Job
 from ldip_jax.studio.settings import FORMATS, Settings
-from ldip_jax.studio.uploads import Kind, Room, Upload, clean_name, clip_frames, describe, own_path, receive
+from ldip_jax.studio.uploads import (
+    Kind,
+    Upload,
+    UploadSpace,
+    clean_name,
+    clip_frames,
+    describe,
+    own_path,
+    receive,
+)
 
 MOST_STILLS = 64
 PREVIEWS = 3
@@ -60,12 +69,12 @@ class Session:
         self.result_name = ""
         self.fetched = False
         # The settings and arguments of the last run, as long as it is not complete.
-        self._begun, self._unfinished = self.settings, list[str]()
+        self._started, self._unfinished = self.settings, list[str]()
         self._before: list[dict[str, Any]] = []
-        self._room = Room(self.folder, limit)
+        self._space = UploadSpace(self.folder, limit)
         self._turn, self._words = turn, list(words)
         self._number = 0
-        self._seen = time.monotonic()
+        self._last_contact = time.monotonic()
 
     # Uploads
 
@@ -77,7 +86,7 @@ class Session:
             size: its bytes, as the client says; 0: not known.
 
         Raises:
-            InputError: it cannot be used, or there is no room for it.
+            InputError: it cannot be used, or too little space is left.
         """
         self._idle()
         name = clean_name(name, kind)
@@ -86,8 +95,8 @@ class Session:
         self._number += 1
         key = f"{kind}-{self._number}"
         path = own_path(self.folder, key, name, kind)
-        self._room.check(name, size)
-        size = await receive(stream, path, name, self._room)
+        self._space.check(name, size)
+        size = await receive(stream, path, name, self._space)
         picture = self.folder / f"{key}-small.jpg"
         new = Upload(key, name, path, size, picture, {})
         try:
@@ -95,7 +104,7 @@ class Session:
             self._idle()
         except InputError as error:
             self._remove(new)
-            raise InputError(self.said(str(error), [new])) from error
+            raise InputError(self.with_user_names(str(error), [new])) from error
         except BaseException:
             self._remove(new)
             raise
@@ -119,16 +128,16 @@ class Session:
 
     def _changed(self) -> None:
         """Forget what was made from other uploads; but a result stays until the next run."""
-        self._forget("matches", "preview", *(["run"] if self.result is None else []))
+        self._discard_jobs("matches", "preview", *(["run"] if self.result is None else []))
 
     def _remove(self, upload: Upload) -> None:
-        self._room.used -= upload.size
+        self._space.used -= upload.size
         self.pictures.pop(upload.key, None)
         upload.path.unlink(missing_ok=True)
         upload.picture.unlink(missing_ok=True)
 
     def _idle(self) -> None:
-        self._seen = time.monotonic()
+        self._last_contact = time.monotonic()
         if self.job is not None and self.job.active:
             raise InputError("a run is at work with these files; wait for it, or stop it first")
 
@@ -146,15 +155,15 @@ class Session:
         if kind == "matches" and not self.stills:
             raise InputError("there are no stills yet; drop some first")
         if settings.words() != self.settings.words():
-            self._forget("preview")
+            self._discard_jobs("preview")
         self.settings = settings
         words = self._arguments(kind, settings)
         if kind == "run" and self._resumable and words == self._unfinished:
             words = [*words, "--resume"]
         else:
-            self._forget(kind)
+            self._discard_jobs(kind)
         if kind == "run":
-            self._begun, self._unfinished = settings, [word for word in words if word != "--resume"]
+            self._started, self._unfinished = settings, [word for word in words if word != "--resume"]
         self._number += 1
         log = self.folder / f"{kind}-{self._number}.jsonl"
         job = Job(
@@ -211,7 +220,7 @@ class Session:
         if self.job is not None:
             self.job.stop()
 
-    def _forget(self, *kinds: str) -> None:
+    def _discard_jobs(self, *kinds: str) -> None:
         """Remove what jobs of these kinds made, because it no longer belongs to the uploads or settings."""
         for kind in kinds:
             self.jobs.pop(kind, None)
@@ -223,7 +232,7 @@ class Session:
 
     # What the page sees
 
-    def said(self, text: str, more: Sequence[Upload] = ()) -> str:
+    def with_user_names(self, text: str, more: Sequence[Upload] = ()) -> str:
         """A message with the user's names in place of ours."""
         uploads = [*self.stills, *([self.clip] if self.clip else []), *more]
         for upload in uploads:
@@ -234,7 +243,7 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """All that the page shows."""
-        self._seen = time.monotonic()
+        self._last_contact = time.monotonic()
         result = None
         if self.result is not None:
             result = {"name": self.result_name, "size": self.result.stat().st_size, "fetched": self.fetched}
@@ -258,9 +267,9 @@ class Session:
             "number": job.number,
             "share": job.share,
             "seconds": round(job.seconds, 1),
-            "error": self.said(job.error),
-            "notes": [self.said(note) for note in notes],
-            "resumable": asdict(self._begun) if job.kind == "run" and self._resumable else None,
+            "error": self.with_user_names(job.error),
+            "notes": [self.with_user_names(note) for note in notes],
+            "resumable": asdict(self._started) if job.kind == "run" and self._resumable else None,
         }
 
     def _matches(self) -> dict[str, Any] | None:
@@ -275,7 +284,7 @@ class Session:
         advice: list[str] = []
         if job.state == "done":
             advice = json.loads((out / "matches.json").read_text())["advice"]
-        return {"rows": rows, "advice": [self.said(line) for line in advice]}
+        return {"rows": rows, "advice": [self.with_user_names(line) for line in advice]}
 
     # Its end
 
@@ -284,7 +293,7 @@ class Session:
         """Whether its page is gone, and nothing that took long is lost with it."""
         waiting = self.result is not None and not self.fetched
         busy = self.job is not None and self.job.active
-        return time.monotonic() - self._seen > AWAY and not busy and not waiting
+        return time.monotonic() - self._last_contact > AWAY and not busy and not waiting
 
     def close(self) -> None:
         """Stop its job and remove all its files."""

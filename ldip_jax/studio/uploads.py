@@ -22,8 +22,8 @@ Kind = Literal["clip", "still"]
 # The longer side of the pictures that stand for uploads.
 SIDE = 480
 _LONGEST_NAME = 80
-# Room on the disk that uploads leave free.
-_SPARE = 1 << 28
+# Space on the disk that uploads leave free.
+_MIN_FREE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def own_path(folder: Path, key: str, name: str, kind: Kind) -> Path:
     return folder / f"{key}{suffix}"
 
 
-class Room:
+class UploadSpace:
     """How much the files of one page may still take."""
 
     def __init__(self, folder: Path, limit: int):
@@ -87,31 +87,31 @@ class Room:
                 f"{name}: the clip and stills of a page may take {show_size(self.limit)};"
                 " ldip studio --max-upload allows more"
             )
-        if size + _SPARE > shutil.disk_usage(self.folder).free:
+        if size + _MIN_FREE > shutil.disk_usage(self.folder).free:
             raise InputError(
                 f"{name}: too little space on the disk; free some, or set TMPDIR to another disk"
             )
 
 
-async def receive(stream: AsyncIterator[bytes], path: Path, name: str, room: Room) -> int:
+async def receive(stream: AsyncIterator[bytes], path: Path, name: str, space: UploadSpace) -> int:
     """Write what a client sends to a file; returns its bytes, which then count as used.
 
     Raises:
-        InputError: it is empty, or larger than the room that there is. No file is left then.
+        InputError: it is empty, or larger than the space left. No file is left then.
     """
     size = 0
     try:
         with open(path, "xb") as file:
             async for part in stream:
                 size += len(part)
-                room.check(name, size)
+                space.check(name, size)
                 file.write(part)
         if not size:
             raise InputError(f"{name}: is empty; choose another file")
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    room.used += size
+    space.used += size
     return size
 
 

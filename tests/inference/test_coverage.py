@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.inference.coverage import Stretch, advice, match_clip, spread_keys, uncovered
+from ldip_jax.inference.coverage import Stretch, advice, match_clip, spread_key_frames, uncovered
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import MATCHES_TOO_LITTLE, ReferenceChoice
 from ldip_jax.inference.upscaler import Upscaler
@@ -22,17 +22,17 @@ def choices(*used, name="a"):
 
 
 def test_key_frames_are_regular_ones_from_across_the_clip():
-    assert spread_keys(17, 8, 12) == [0, 8, 16]
-    assert spread_keys(1, 8, 12) == [0]
-    many = spread_keys(1000, 8, 12)
+    assert spread_key_frames(17, 8, 12) == [0, 8, 16]
+    assert spread_key_frames(1, 8, 12) == [0]
+    many = spread_key_frames(1000, 8, 12)
     assert len(many) == 12
     assert (many[0], many[-1]) == (0, 992)
     assert all(key % 8 == 0 for key in many)
 
 
 def test_every_shot_gets_a_key_frame():
-    assert spread_keys(32, 8, 12, cuts=[15, 25]) == [0, 8, 16, 24, 25]
-    assert spread_keys(400, 100, 2, cuts=[10, 20, 30, 40]) == [0, 10, 20, 300]
+    assert spread_key_frames(32, 8, 12, cuts=[15, 25]) == [0, 8, 16, 24, 25]
+    assert spread_key_frames(400, 100, 2, cuts=[10, 20, 30, 40]) == [0, 10, 20, 300]
 
 
 class FakeUpscaler(Upscaler):

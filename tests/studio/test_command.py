@@ -19,8 +19,8 @@ def test_without_the_extra_one_line_says_what_to_install(capsys, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else found(name))
     assert main(["studio"]) == 2
-    said = capsys.readouterr().err
-    assert said == "ldip: needs uvicorn, which is not installed; pip install 'ldip-jax[studio]'\n"
+    message = capsys.readouterr().err
+    assert message == "ldip: needs uvicorn, which is not installed; pip install 'ldip-jax[studio]'\n"
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):
@@ -72,9 +72,9 @@ def test_it_serves_this_machine_only_and_removes_its_files_when_it_ends(tmp_path
             urllib.request.urlopen(request).close()
             assert len(list(tmp_path.glob("ldip-studio-*/*"))) == 2
             run.send_signal(number)
-            said = run.communicate(timeout=60)[1]
+            message = run.communicate(timeout=60)[1]
             assert run.returncode == code
-            assert "Traceback" not in said
+            assert "Traceback" not in message
         finally:
             run.kill()
     assert list(tmp_path.glob("ldip-studio-*")) == []

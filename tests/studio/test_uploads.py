@@ -70,7 +70,7 @@ def test_only_known_extensions_are_kept():
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "body", "said"),
+    ("kind", "name", "body", "message"),
     [
         ("still", "a.png", b"not a picture", "a.png: "),
         ("still", "a.mp4", b"x", "a.mp4: is not an image"),
@@ -79,11 +79,11 @@ def test_only_known_extensions_are_kept():
         ("clip", "a.exe", b"x", "a.exe: is not a video"),
     ],
 )
-def test_a_bad_upload_is_one_line_and_leaves_nothing(client, studio, kind, name, body, said):
+def test_a_bad_upload_is_one_line_and_leaves_nothing(client, studio, kind, name, body, message):
     before = files_of(studio)
     answer = client.upload(kind, name, body)
     assert answer.status == 400
-    assert answer.values["error"].startswith(said)
+    assert answer.values["error"].startswith(message)
     assert "\n" not in answer.values["error"]
     assert str(studio.folder) not in answer.values["error"]
     assert files_of(studio) == before
@@ -108,12 +108,12 @@ def test_uploads_are_bounded(client, studio, photo):
     with_chunks.close()
     assert files_of(studio) == before
     session = studio.sessions[client.key]
-    assert session._room.used == 0
+    assert session._space.used == 0
     for _ in range(3):
         client.upload("still", "a.png", photo)
-    assert session._room.used == 3 * len(photo)
+    assert session._space.used == 3 * len(photo)
     client.own("DELETE", f"/still/{session.stills[0].key}")
-    assert session._room.used == 2 * len(photo)
+    assert session._space.used == 2 * len(photo)
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(client, studio, photo):

@@ -65,13 +65,13 @@ class ImplicitAlignment(nn.Module):
 
     def __call__(
         self,
-        other: Float[Array, "b h w c"],
+        source: Float[Array, "b h w c"],
         current: Float[Array, "b h w c"],
         flow: Float[Array, "b h w 2"],
     ) -> Float[Array, "b h w c"]:
-        """`other`, sampled where `flow` points: (x, y) in pixels, from this frame to it; edges repeat."""
-        size = other.shape[1], other.shape[2]
-        codes = corner_codes(self.features).astype(other.dtype)
+        """`source`, sampled where `flow` points: (x, y) in pixels, from this frame to it; edges repeat."""
+        size = source.shape[1], source.shape[2]
+        codes = corner_codes(self.features).astype(source.dtype)
 
         def chain(module: ImplicitAlignment, current: Array, coords: Array) -> Array:
             b, h, w, _ = current.shape
@@ -80,7 +80,7 @@ class ImplicitAlignment(nn.Module):
             query = module.q(current + code)
             state = attend_nothing(b, h, w, module.heads, module.features)
             for (dy, dx), code in zip(CORNERS, codes, strict=True):
-                token = at(other, xi + dx, yi + dy) + code[None, None, None]
+                token = at(source, xi + dx, yi + dy) + code[None, None, None]
                 state = attend_one(state, query, module.k(token), module.v(token), jnp.ones(b))
             return attended_value(state).astype(current.dtype)
 

@@ -148,8 +148,10 @@ class Level(nn.Module):
         """The references' features, aligned to the image, one reference at a time."""
         rows = jnp.arange(x.shape[1])[None, :, None, None]
 
-        def chain(whole: Array, module: "Level", x: Array, rows: Array, own: Array, matches: Array) -> Array:
-            y = leaky_relu(module.offset_conv1(jnp.concatenate([x, own], axis=-1)))
+        def chain(
+            whole: Array, module: "Level", x: Array, rows: Array, lr_features: Array, matches: Array
+        ) -> Array:
+            y = leaky_relu(module.offset_conv1(jnp.concatenate([x, lr_features], axis=-1)))
             y = leaky_relu(module.offset_conv2(y))
             return leaky_relu(module.dyn_agg(whole, y, matches, rows[0, 0, 0, 0]))
 
