@@ -102,7 +102,7 @@ def test_colours_and_tags_stay_when_a_clip_grows(tmp_path, rng, matrix, full, co
     source = open_clip(make_video(tmp_path / "in.mp4", [flat] * 2, color=color, options={"qp": "0"}))
     large = [np.kron(frame, np.ones((16, 20, 1), np.float32)) for frame in source]
     assert large[0].shape[0] > 720
-    write(tmp_path / "out.mp4", large, like=source, crf=1, codec=codec)
+    write(tmp_path / "out.mp4", large, source=source, crf=1, codec=codec)
     assert tags(tmp_path / "out.mp4") == tags(tmp_path / "in.mp4") == (matrix, matrix, 1, 2 if full else 1)
     clip = open_clip(tmp_path / "out.mp4")
     assert clip.color == color
@@ -115,7 +115,7 @@ def test_an_untagged_sd_clip_does_not_shift_in_hd(tmp_path, rng):
     flat = np.broadcast_to(np.array([81, 90, 240], np.uint8)[:, None, None], (3, 48, 64))
     source = open_clip(make_video(tmp_path / "in.mp4", [flat], options={"qp": "0"}))
     (small,) = source
-    write(tmp_path / "out.mkv", [np.kron(small, np.ones((20, 20, 1), np.float32))], like=source)
+    write(tmp_path / "out.mkv", [np.kron(small, np.ones((20, 20, 1), np.float32))], source=source)
     (frame,) = open_clip(tmp_path / "out.mkv")
     np.testing.assert_allclose(frame.mean((0, 1)), [1, 0, 0], atol=1.5 / 255)
     assert tags(tmp_path / "out.mkv")[0] == 6
@@ -124,10 +124,10 @@ def test_an_untagged_sd_clip_does_not_shift_in_hd(tmp_path, rng):
 def test_rgb_and_images_become_bt709(tmp_path, rng):
     source = open_clip(make_video(tmp_path / "in.mkv", moving(rng, 2, 32, 32), codec="ffv1", layout="bgr0"))
     assert source.color.matrix == 0
-    write(tmp_path / "out.mp4", list(source), like=source)
+    write(tmp_path / "out.mp4", list(source), source=source)
     assert tags(tmp_path / "out.mp4") == (1, 1, 1, 1)
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    writer = write(tmp_path / "b.mp4", list(source), like=open_clip(tmp_path / "a.png"))
+    writer = write(tmp_path / "b.mp4", list(source), source=open_clip(tmp_path / "a.png"))
     assert tags(tmp_path / "b.mp4") == (1, 1, 1, 1)
     assert "25 frames per second, since images have no frame rate" in writer.notes
     assert open_clip(tmp_path / "b.mp4").fps == 25
@@ -139,11 +139,11 @@ def test_lossless_keeps_the_meaning_of_the_colours(tmp_path):
     source = open_clip(
         make_video(tmp_path / "in.mkv", [planes], codec="ffv1", layout="yuv420p10le", color=color)
     )
-    writer = write(tmp_path / "out.mkv", list(source), like=source, lossless=True)
+    writer = write(tmp_path / "out.mkv", list(source), source=source, lossless=True)
     assert tags(tmp_path / "out.mkv")[1:3] == (9, 16)
     assert open_clip(tmp_path / "out.mkv").color.bits == 16
     assert not any("reduced" in note for note in writer.notes)
-    writer = write(tmp_path / "out.mp4", list(source), like=source, lossless=True)
+    writer = write(tmp_path / "out.mp4", list(source), source=source, lossless=True)
     assert "10 bits reduced to 8" in writer.notes
 
 
@@ -154,13 +154,13 @@ def test_auto_keeps_ten_bits(tmp_path, layout):
     color = Color(1, 1, 1, full_range=False, bits=bits)
     path = make_video(tmp_path / "in.mkv", [planes] * 2, codec="ffv1", layout=layout, color=color)
     source = open_clip(path)
-    writer = write(tmp_path / "a.mp4", list(source), like=source)
+    writer = write(tmp_path / "a.mp4", list(source), source=source)
     assert open_clip(tmp_path / "a.mp4").color.bits == min(bits, 10)
     assert ("12 bits reduced to 10" in writer.notes) == (bits == 12)
-    writer = write(tmp_path / "b.mp4", list(source), like=source, bit_depth=8)
+    writer = write(tmp_path / "b.mp4", list(source), source=source, bit_depth=8)
     assert open_clip(tmp_path / "b.mp4").color.bits == 8
     assert (f"{bits} bits reduced to 8" in writer.notes) == (bits > 8)
-    write(tmp_path / "c", list(source), like=source)
+    write(tmp_path / "c", list(source), source=source)
     assert open_clip(tmp_path / "c").color.bits == 8
 
 
@@ -202,12 +202,12 @@ def test_every_codec_in_every_container(tmp_path, rng, codec, suffix, size, deep
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_the_shape_of_pixels(tmp_path, rng, name):
     source = open_clip(make_video(tmp_path / "in.mp4", [smooth(rng, 48, 60)], aspect=Fraction(16, 15)))
-    write(tmp_path / name, [smooth(rng, 96, 120)], like=source)
+    write(tmp_path / name, [smooth(rng, 96, 120)], source=source)
     assert open_clip(tmp_path / name).sample_aspect == Fraction(16, 15)
-    write(tmp_path / name, [smooth(rng, 48, 64)], like=source, overwrite=True)
+    write(tmp_path / name, [smooth(rng, 48, 64)], source=source, overwrite=True)
     assert open_clip(tmp_path / name).sample_aspect == 1
     square = open_clip(make_video(tmp_path / "sq.mp4", [smooth(rng, 48, 64)]))
-    write(tmp_path / name, [smooth(rng, 48, 72)], like=square, overwrite=True)
+    write(tmp_path / name, [smooth(rng, 48, 72)], source=square, overwrite=True)
     assert open_clip(tmp_path / name).sample_aspect == 1
 
 
@@ -216,15 +216,15 @@ def test_timing_of_the_input(tmp_path, rng, name):
     frames = moving(rng, 7, 32, 32)
     times = [Fraction(t, 1000) for t in (0, 40, 80, 200, 240, 600, 640)]
     uneven = open_clip(make_video(tmp_path / "in.mkv", frames, stamps=times))
-    write(tmp_path / name, frames, like=uneven)
+    write(tmp_path / name, frames, source=uneven)
     assert open_clip(tmp_path / name).times == times
     even = open_clip(make_video(tmp_path / "ntsc.mp4", frames, rate=NTSC))
-    write(tmp_path / name, frames, like=even, overwrite=True)
+    write(tmp_path / name, frames, source=even, overwrite=True)
     clip = open_clip(tmp_path / name)
     assert (clip.fps, clip.times, clip.count) == (NTSC, None, 7)
     with av.open(str(tmp_path / name)) as container:
         assert container.duration / 1e6 == pytest.approx(7 / NTSC, abs=0.002)
-    write(tmp_path / name, frames, like=even, fps=Fraction(50), overwrite=True)
+    write(tmp_path / name, frames, source=even, fps=Fraction(50), overwrite=True)
     assert open_clip(tmp_path / name).fps == 50
 
 
@@ -236,10 +236,10 @@ def test_the_last_frame_shows_as_long_as_in_the_input(tmp_path, rng, name, stamp
     for source in ("in.mkv", "in.mp4"):
         held = open_clip(make_video(tmp_path / source, frames, stamps=stamps, hold=Fraction(2)))
         assert held.hold == pytest.approx(2, abs=0.001)
-        write(tmp_path / name, frames, like=held, overwrite=True)
+        write(tmp_path / name, frames, source=held, overwrite=True)
         with av.open(str(tmp_path / name)) as container:
             assert container.duration / 1e6 == pytest.approx(begun + 2, abs=0.002)
-    write(tmp_path / name, frames, like=held, fps=Fraction(50), overwrite=True)
+    write(tmp_path / name, frames, source=held, fps=Fraction(50), overwrite=True)
     with av.open(str(tmp_path / name)) as container:
         assert container.duration / 1e6 == pytest.approx(7 / 50, abs=0.002)
 
@@ -253,7 +253,7 @@ def test_a_folder_of_png_takes_the_names_of_the_input(tmp_path, rng):
     write(
         tmp_path / "deep" / "er" / "out",
         list(codes.astype(np.float32) / np.float32(255)),
-        like=open_clip(source),
+        source=open_clip(source),
     )
     out = open_clip(tmp_path / "deep" / "er" / "out")
     assert out.names == ["x.png", "y.png"]
@@ -366,18 +366,18 @@ def test_existing_folders(tmp_path, rng):
 
 def test_inputs_survive(tmp_path, rng):
     clip = open_clip(make_video(tmp_path / "a.mp4", moving(rng, 2, 32, 32)))
-    refused(tmp_path / "a.mp4", "is also an input", like=clip, overwrite=True)
+    refused(tmp_path / "a.mp4", "is also an input", source=clip, overwrite=True)
     os.link(tmp_path / "a.mp4", tmp_path / "b.mp4")
     os.symlink(tmp_path / "a.mp4", tmp_path / "c.mp4")
-    refused(tmp_path / "b.mp4", "is also an input", like=clip, overwrite=True)
-    refused(tmp_path / "c.mp4", "is also an input", like=clip, overwrite=True)
+    refused(tmp_path / "b.mp4", "is also an input", source=clip, overwrite=True)
+    refused(tmp_path / "c.mp4", "is also an input", source=clip, overwrite=True)
     with pytest.raises(InputError, match="is also an input"):
         check_output(tmp_path / "a.mp4", overwrite=True, inputs=["none", tmp_path / "a.mp4"])
     (tmp_path / "in").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "in" / "00000000.png")
     folder = open_clip(tmp_path / "in")
-    refused(tmp_path / "in", "is also an input", like=folder, overwrite=True)
-    refused(tmp_path / "in" / ".." / "in", "is also an input", like=folder, overwrite=True)
+    refused(tmp_path / "in", "is also an input", source=folder, overwrite=True)
+    refused(tmp_path / "in" / ".." / "in", "is also an input", source=folder, overwrite=True)
     with pytest.raises(InputError, match=r"/in: holds the input 00000000\.png; choose another folder"):
         check_output(tmp_path / "in", overwrite=True, inputs=[tmp_path / "in" / "00000000.png"], names=[])
 
