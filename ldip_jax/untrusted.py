@@ -9,7 +9,7 @@ LONGEST_REASON = 120
 
 
 def printable(text: str, limit: int = LONGEST_REASON) -> str:
-    """The beginning of `text`, safe to print: on one line, without what a terminal would obey."""
+    """The beginning of `text`, safe to print: on one line, without control characters."""
     text = text[:limit]
     return text if text.isprintable() else ascii(text)[1:-1]
 
@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str:
 def reading(what: object, failure: str, remedy: str) -> Iterator[None]:
     """Turns any error of a decoder into an `InputError` about the file.
 
-    Decoders meet bytes that nobody foresaw, and raise what nobody documents.
+    On damaged files, decoders raise undocumented errors.
 
     Args:
         what: the file.

@@ -1,4 +1,4 @@
-"""Made-up pictures with enough structure to be matched."""
+"""Synthetic pictures with enough structure to be matched."""
 
 import numpy as np
 

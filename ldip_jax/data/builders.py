@@ -145,7 +145,9 @@ class _Writer(writer.ExampleWriter):
         except RuntimeError as error:
             # The writer raises this when the disk is full, for example.
             reason = next(iter(str(error).splitlines()), "unknown reason")
-            raise InputError(f"{part}: cannot be written ({reason}); make room, then start again") from error
+            raise InputError(
+                f"{part}: cannot be written ({reason}); free some space, then start again"
+            ) from error
         os.replace(part, staged)
 
 

@@ -52,7 +52,7 @@ def h264(
             yield quantise(to_rgb(picture)[: size[0], : size[1]], 8)
     except (FFmpegError, UnknownCodecError) as error:
         raise InputError(
-            f"H.264 of {size[1]}x{size[0]} frames: cannot be made ({error}); install av with libx264"
+            f"H.264 of {size[1]}x{size[0]} frames: cannot be encoded ({error}); install av with libx264"
         ) from error
 
 

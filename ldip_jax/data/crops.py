@@ -237,7 +237,7 @@ def _add_routes(
     """The sample with the routes from its frames to its key-frames."""
     if record.route_warps is None or record.route_confidence is None:
         raise InputError(
-            f"{name}: says nothing of how detail is carried; make the records again, or set"
+            f"{name}: contains no routes for carried detail; make the records again, or set"
             " config.propagation=hrip"
         )
     shape = (len(sample.lr), len(sample.key_frames), box.hr_side, box.hr_side)

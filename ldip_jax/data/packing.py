@@ -86,7 +86,7 @@ def prepare(
             return folder
         if folder.exists() and not overwrite:
             raise InputError(
-                f"{folder}: was made of other files, or with another list of held-out clips; choose"
+                f"{folder}: was made from other files, or with another list of held-out clips; choose"
                 " another --output, or --overwrite it"
             )
         # Left by a run whose files have changed since, or by one that was killed while it linked its shards.

@@ -52,7 +52,7 @@ class FrameEncoder:
         for _ in range(clip.count):
             frame = next(frames, None)
             if frame is None:
-                raise InputError(f"{path}: has changed while it was read; start again")
+                raise InputError(f"{path}: changed while it was being read; start again")
             yield encode_png(_reduce(quantise(frame, 8), clip.size))
         self._video = (path, clip.first + clip.count, frames)
 

@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     results = Results(evaluation_config, evaluation.outcome())
     if not results.scales and results.outcome.repeated and not results.outcome.failures:
         repeated = ", ".join(results.outcome.repeated)
-        raise InputError(f"--columns {repeated}: detail is propagated so anyway; ask for another column too")
+        raise InputError(
+            f"--columns {repeated}: other columns propagate detail so already; choose another one too"
+        )
     if not results.scales and results.outcome.without_weights and not results.outcome.failures:
         absent = ", ".join(results.outcome.without_weights)
         raise InputError(
@@ -134,7 +136,7 @@ def _with_baselines(protocol: "Protocol", model: "MRefSRModel") -> "Protocol":
     compared = protocol.baseline_variants(model.title)
     if not compared:
         raise InputError(
-            f"--method mrefsr: {protocol.name} has no references in HR; take table5, near or figure6"
+            f"--method mrefsr: {protocol.name} has no references in HR; choose table5, near or figure6"
         )
     return replace(protocol, variants=(*protocol.variants, *compared))
 
@@ -201,7 +203,7 @@ def _check_output(path: Path) -> None:
     from ldip_jax.media.outputs import check_writable
 
     if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file where a folder is to be; choose another --output")
+        raise InputError(f"{path}: is a file, but a folder is needed; choose another --output")
     held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     if held and "units" not in held:
         raise InputError(f"{path}: holds {held[0]} and no results of an evaluation; choose another --output")

@@ -128,9 +128,7 @@ def _clips_of_folder(data_dir: Path) -> tuple[list[ClipSource], list[str]]:
         if _is_clip(path):
             name = _name(path)
             if name in found:
-                raise InputError(
-                    f"{path}: a clip called {name} is there too, {found[name]}; rename one of them"
-                )
+                raise InputError(f"{path}: has the same name as {found[name]}; rename one of them")
             found[name] = path
     stray = _is_clip(data_dir)
     if not found and stray:

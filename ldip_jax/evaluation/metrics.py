@@ -1,4 +1,4 @@
-"""The scores: PSNR and SSIM as in published tables, LPIPS, and tOF, which shows how well motion is kept."""
+"""The scores: PSNR and SSIM as in published tables, LPIPS, and tOF, which measures motion."""
 
 import math
 import operator

@@ -217,7 +217,7 @@ class Evaluation:
                 self._models.model(variant, native=native)
 
     def run(self) -> None:
-        """Do this process's part of the work, except for results that are there already."""
+        """Do this process's part of the work, except for results that exist already."""
         index, count = self.config.shard
         mine = {source.name for source, _ in self._clips[index::count]}
         for scale, source, clip in self._jobs():
@@ -370,7 +370,7 @@ class Evaluation:
         selection: FrameSelection,
         variant: Variant,
     ) -> list[Still]:
-        """The reference images that a variant is lr_clip."""
+        """The reference images that a variant is given."""
         if variant.references == "own":
             return []
         if variant.references == "unrelated":

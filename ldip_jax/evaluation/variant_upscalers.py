@@ -162,7 +162,7 @@ class UpscalerCache:
         return variant.propagation or self._networks.propagation or model.net.propagation
 
     def is_repeated(self, variant: Variant, *, native: bool) -> bool:
-        """Whether the variant exists for a propagation that the other variants use anyway."""
+        """Whether the variant's propagation is the one that the other variants use already."""
         if variant.propagation is None:
             return False
         usual = self.propagation(replace(variant, propagation=None), native=native)

@@ -34,7 +34,8 @@ WAITING, DETAIL, IMAGE = 24, 128, 6
 HALO, DETAIL_HALO, HRIP_HALO = 32, 4, 24
 # Tiles begin at multiples of this, in pixels of LR features, and keep at least LEAST pixels along a side.
 MULTIPLE, MIN_KEPT = 8, 32
-# Bytes of frames that may wait to be processed, and of those that may wait to be written; or so many frames.
+# Bytes of frames that may wait to be processed, and of those that may wait to be written; or this many
+# frames.
 QUEUE, MIN_QUEUE = 2**28, 2
 
 
@@ -72,7 +73,7 @@ class Workload:
         hr_size: (height, width) of HR features.
         window_length: frames of a window.
         key_stride: frames from one key-frame to the next.
-        references: at most so many at a key-frame.
+        references: at most this many at a key-frame.
         base_memory: bytes that the process holds before it begins.
         shared_frames: those whose features a window passes on to the next one.
     """

@@ -21,7 +21,8 @@ from ldip_jax.matching.view import find_view
 MATCH_ALL_UP_TO = 4
 # Most stills that are matched with a key-frame.
 MAX_MATCHED = 8
-# Stills that do not look like the frame are tried until so many of them failed: if no still is used, or else.
+# Stills that do not look like the frame are tried until this many have failed: the first number if no still
+# is used yet, else the second.
 FAILED_FIRST, FAILED_LATER = 3, 1
 # The share of the key-frame that such a still must match.
 CLEAR_SHARE = 0.15

@@ -69,7 +69,7 @@ class SpillFile:
         return held
 
     def allocate(self, count: int) -> int:
-        """A place for so many bytes."""
+        """A place for this many bytes."""
         if self._unused[count]:
             return self._unused[count].pop()
         self._end += count

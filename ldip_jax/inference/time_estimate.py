@@ -10,7 +10,7 @@ from jaxtyping import Float
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.upscaler import Upscaler
 
-# The trial: so many frames, cut down to their middle if they are larger than this.
+# The trial: this many frames, cropped to their middle if they are larger than this.
 TRIAL_FRAMES, HEIGHT, WIDTH = 3, 96, 160
 
 

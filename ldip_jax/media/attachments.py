@@ -33,7 +33,7 @@ _IMAGES = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png
 
 
 class Attachments:
-    """Carries these from file to file.
+    """Copies these from the input file to the output file.
 
     Args:
         output: the container being written; `video` is its stream of pictures.
@@ -123,7 +123,7 @@ class Attachments:
                 self._covers.append((cover, data))
 
     def begin(self) -> None:
-        """Write the covers, once the container has begun."""
+        """Write the covers, after the container's header."""
         for stream, data in self._covers:
             packet = Packet(data)
             packet.stream, packet.time_base = stream, stream.time_base
@@ -133,7 +133,7 @@ class Attachments:
 
 
 def stream_fields(metadata: Mapping[str, str]) -> dict[str, str]:
-    """A track's title and language, whichever way the old file names them."""
+    """A track's title and language, however the input file stores them."""
     fields = {k: metadata[k] for k in ("language", "title") if k in metadata}
     if "title" not in fields and "name" in metadata:
         fields["title"] = metadata["name"]
@@ -141,7 +141,7 @@ def stream_fields(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def unsupported_language(container: str, metadata: Mapping[str, str]) -> str | None:
-    """The language of a track where a container has no code for it: QuickTime's are fewer."""
+    """The language of a track, if the container has no code for it: QuickTime has fewer."""
     language = metadata.get("language", "und")
     return language if container == "mov" and language not in _QUICKTIME_LANGUAGES else None
 
@@ -156,7 +156,7 @@ def container_options(container: str, source: Path) -> dict[str, str]:
 
 
 def _portable_tags(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Tags without those of the old file itself, and without copies that name a language."""
+    """Tags, without those about the input file itself and without copies that name a language."""
     tags = {}
     for key, value in metadata.items():
         base, _, language = key.rpartition("-")

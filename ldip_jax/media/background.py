@@ -17,7 +17,7 @@ _PATIENCE = 1.0
 
 
 def read_ahead(items: Iterator[T], most: int) -> Generator[T, None, None]:
-    """The same items, taken by a thread before they are asked for.
+    """The same items, fetched by a thread before they are needed.
 
     Close it if not all items are taken: the thread then ends.
 
@@ -58,7 +58,7 @@ def read_ahead(items: Iterator[T], most: int) -> Generator[T, None, None]:
             del item
     finally:
         stop.set()
-        # It may wait for room.
+        # It may wait for a free place.
         with suppress(Empty):
             while True:
                 waiting.get_nowait()
@@ -66,7 +66,7 @@ def read_ahead(items: Iterator[T], most: int) -> Generator[T, None, None]:
 
 
 class WriteBehind:
-    """Does what it is given in a thread, one after the other, while its caller goes on.
+    """Runs calls in a thread, one after the other, while the caller continues.
 
     A context manager: when its block ends, also by an exception, everything given has been done, unless
     something raised. What raised is raised again by the next `do` or `check`, or when the block ends.
@@ -75,7 +75,8 @@ class WriteBehind:
     def __init__(self, most: int):
         """
         Args:
-            most: how much may wait; `do` waits for room. 0: everything is done at once, without a thread.
+            most: how many calls may wait; `do` blocks while that many do. 0: each call runs at once, without
+                a thread.
         """
         self._waiting: Queue[tuple[Callable[..., object], tuple[Any, ...]] | None] = Queue(most)
         self._error: BaseException | None = None
@@ -83,22 +84,22 @@ class WriteBehind:
         self._thread = Thread(target=self._work, name="writer", daemon=True) if most else None
 
     def _work(self) -> None:
-        while (given := self._waiting.get()) is not None:
-            call, args = given
-            # After an error, what still comes is thrown away, so that nobody waits for room.
+        while (item := self._waiting.get()) is not None:
+            call, args = item
+            # After an error, later calls are dropped, so that nobody waits.
             if self._error is None and not self._stopped:
                 try:
                     call(*args)
                 except BaseException as error:
                     self._error = error
             # Frames are large.
-            del given, call, args
+            del item, call, args
 
     def do(self, call: Callable[..., object], *args: Any) -> None:
-        """Do `call(*args)` after all that was given before.
+        """Run `call(*args)` after all earlier calls.
 
         Raises:
-            BaseException: what something given before raised.
+            BaseException: what an earlier call raised.
         """
         self.check()
         if self._thread is None:
@@ -107,7 +108,7 @@ class WriteBehind:
             self._waiting.put((call, args))
 
     def check(self) -> None:
-        """Raise what something given raised, if anything did."""
+        """Raise what a call raised, if any did."""
         if self._error is not None:
             raise self._error
 

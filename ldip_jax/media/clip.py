@@ -18,7 +18,7 @@ from ldip_jax.media.frame_metadata import FrameMetadata
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames in order, float32 R'G'B' `h w 3` in [0, 1]; every iteration decodes anew, frame by frame.
+    """Frames in order, float32 R'G'B' `h w 3` in [0, 1]; every iteration decodes them again, one by one.
 
     A context manager, for symmetry with writers; files are open only while frames are taken.
 
@@ -36,10 +36,10 @@ class Clip:
         sample_aspect: width of a pixel by its height.
         start: when the first frame shows, in seconds of the file's clock.
         times: seconds of each frame after the first one, where the frame rate varies; else None.
-        hold: seconds for which the last frame shows, where the file says so; None: as long as the others.
+        hold: seconds for which the last frame is shown, if the file states it; None: as long as the others.
         clock: that of the file, made continuous; `start` and `times` are on it.
-        frame_metadata: what its frames say beside their pixels.
-        assumptions: what is assumed because the file does not say it, one sentence each.
+        frame_metadata: HDR and stereo metadata of its frames.
+        assumptions: what is assumed because the file does not state it, one sentence each.
         track_range: seconds of the file's clock between which sound and subtitles belong to the clip; None:
             all.
     """
@@ -65,7 +65,8 @@ class Clip:
     track_range: tuple[Fraction, Fraction | None] | None = None
 
     def seconds(self, number: int) -> Fraction:
-        """When a frame shows, after the first one; for the number after the last, when that ends.
+        """When a frame is shown, in seconds after the first one; for the number after the last, when that
+        one ends.
 
         The clip has a frame rate.
         """

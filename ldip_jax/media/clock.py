@@ -49,7 +49,7 @@ class _Part:
 
 
 class _Parts:
-    """Tells to which part of the file each packet belongs, from the packets before it only."""
+    """Finds the part of the file that each packet belongs to, from only the packets before it."""
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []
@@ -75,7 +75,7 @@ class _Parts:
         return self._last[key] - _BACK <= seconds <= max(self._last[key], self.parts[at].latest) + _AHEAD
 
     def _find_part(self, packet: Packet, at: int | None, seconds: float) -> int:
-        """A part in which another stream is already, else a new one."""
+        """A part that another stream is in already, else a new one."""
         later = range(0 if at is None else at + 1, len(self.parts))
         order = reversed(later) if at is None else later
         for index in order:
@@ -88,7 +88,7 @@ class _Parts:
         return len(self.parts) - 1
 
     def record(self, packet: Packet, at: int) -> None:
-        """Remember when the packet shows."""
+        """Record when the packet is presented."""
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is None or packet.stream.type == "subtitle":
             return
@@ -103,7 +103,7 @@ class _Parts:
 
 @dataclass(frozen=True)
 class Clock:
-    """Seconds to add to the file's clock in each part; one part where it never restarts."""
+    """Seconds to add to the file's clock in each part; one part if the clock never restarts."""
 
     offsets: tuple[Fraction, ...] = (Fraction(0),)
 
@@ -135,7 +135,7 @@ class Clock:
 
 
 def read_clock(container: InputContainer, pictures: Stream) -> Clock:
-    """The clock of a file, from all its packets where its format may restart it; reads to the end."""
+    """The clock of a file. If the format allows restarts, all packets are read."""
     if not container.format.flags & Flags.ts_discont.value:
         return Clock()
     parts = _Parts()
@@ -155,7 +155,7 @@ def _timed(container: InputContainer) -> Iterator[Packet]:
 
 
 def _offsets(parts: Sequence[_Part], pictures: int) -> tuple[Fraction, ...]:
-    """Each part begins where the pictures of those before it end, later where sound would be lost by that."""
+    """Each part begins when the pictures of the parts before it end, or later if sound would be lost."""
     offsets: list[Fraction] = []
     ends: dict[int, Fraction] = {}
     for part in parts:

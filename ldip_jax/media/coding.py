@@ -24,7 +24,7 @@ STEADY_X264 = {"x264-params": "asm=AVX2"} if platform.machine() in ("x86_64", "A
 
 @dataclass(frozen=True)
 class _Codec:
-    """What there is to know of a codec.
+    """The properties of a codec.
 
     Attributes:
         title: in messages.
@@ -78,7 +78,7 @@ class Coding:
 
     @property
     def delay(self) -> int:
-        """By how many frames packets are decoded before they show, at most."""
+        """The largest number of frames by which packets are decoded before they are shown."""
         return 2 if self.encoder in ("libx264", "libx265") else 0
 
 
@@ -163,7 +163,7 @@ def _lossy(
 
 
 def _add_metadata_options(encoder: str, source: Clip | None, options: dict[str, str]) -> tuple[str, ...]:
-    """Add what the input's frames say to the encoder's options; returns what that leaves out."""
+    """Add the metadata of the input's frames to the encoder's options; returns what is left out."""
     if source is None:
         return ()
     settings, lost = encoder_settings(encoder, source.frame_metadata)
@@ -173,7 +173,7 @@ def _add_metadata_options(encoder: str, source: Clip | None, options: dict[str, 
 
 
 def _lossless(path: Path, source: Clip | None, high_depth: bool, bit_depth: BitDepth) -> Coding:
-    """Codecs of R'G'B', since no Y'CbCr of the same bits gives every R'G'B' colour back."""
+    """Codecs of R'G'B', because Y'CbCr with as many bits cannot represent every R'G'B' colour."""
     color = replace(
         SRGB if source is None else source.color, matrix=0, full_range=True, bits=16 if high_depth else 8
     )

@@ -63,7 +63,7 @@ BT709 = Color(matrix=1, primaries=1, transfer=1, full_range=False, bits=8)
 
 
 def assume_color(color: Color, height: int, width: int) -> Color:
-    """What players assume where no tag says: BT.601 up to 576 lines of under 1280 pixels, else BT.709."""
+    """What players assume without tags: BT.601 up to 576 lines of under 1280 pixels, else BT.709."""
     if color.matrix != UNSAID:
         return color
     if color.primaries == 9:

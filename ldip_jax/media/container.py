@@ -1,4 +1,4 @@
-"""Media files opened for reading: one file only, its stream of pictures, and faultless frames of that."""
+"""Media files opened for reading: only the given file, its video stream, and that stream's intact frames."""
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -60,14 +60,14 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def damaged_error(path: Path, frame: int, what: str = "is damaged or cut short") -> InputError:
-    """The error about a video file that goes wrong at a frame."""
+    """The error about a video file that cannot be decoded at a frame."""
     return InputError(f"{path}: {what} at frame {frame}; repair the file, or cut it to end before that frame")
 
 
 def decode_frames(
     path: Path, packets: Iterable[Packet], *, lenient: bool = False
 ) -> Generator[VideoFrame, None, None]:
-    """Faultless frames only; those before the first key frame, which nothing can decode, are left out.
+    """Only intact frames; those before the first key frame, which cannot be decoded, are left out.
 
     Args:
         path: named in errors.

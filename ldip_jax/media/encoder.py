@@ -151,7 +151,7 @@ class PendingFrames:
         self._file.write(data)
 
     def finish(self) -> int:
-        """Have them on disk under their name; returns a checksum."""
+        """Move the file to its name on disk; returns a checksum."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -159,7 +159,7 @@ class PendingFrames:
         return self._checksum
 
     def close(self) -> None:
-        """Leave nothing."""
+        """Delete the file."""
         with suppress(OSError):
             self._file.close()
             self._part.unlink()

@@ -1,4 +1,4 @@
-"""What the frames of a video say beside their pixels: HDR10 grading, stereo views."""
+"""Metadata of a video's frames: HDR10 mastering, stereo views, Dolby Vision and HDR10+."""
 
 import struct
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from av import VideoFrame
 from av.video.stream import VideoStream
 
-# The Matroska name of a way of packing two views, and x264's number.
+# The Matroska name of an arrangement of two views, and x264's number.
 STEREO = {"side_by_side": ("left_right", 3), "top_bottom": ("top_bottom", 4)}
 _STEREO_TYPES = {0: None, 1: "side_by_side", 2: "top_bottom"}
 _NAMES = {"mono": None, "left_right": "side_by_side", "top_bottom": "top_bottom"}
@@ -15,13 +15,14 @@ _NAMES = {"mono": None, "left_right": "side_by_side", "top_bottom": "top_bottom"
 
 @dataclass(frozen=True)
 class FrameMetadata:
-    """What the first frame says beside its pixels.
+    """The metadata of the first frame.
 
     Attributes:
-        mastering: the display on which an HDR clip was graded, as x264 and x265 write it; None: not said.
+        mastering: the display on which an HDR clip was graded, as x264 and x265 write it; None: unknown.
         light: the brightest pixel and the brightest frame on average, in candela per square metre.
-        stereo: "side_by_side" or "top_bottom" for two views in one frame, or Matroska's name of another way.
-        dynamic: there are Dolby Vision or HDR10+ data, which belong to the old pixels.
+        stereo: "side_by_side" or "top_bottom" for two views in one frame, or Matroska's name of another
+            arrangement.
+        dynamic: there are Dolby Vision or HDR10+ data, which would not fit the new pixels.
     """
 
     mastering: str | None = None
@@ -31,7 +32,7 @@ class FrameMetadata:
 
 
 def read_frame_metadata(frame: VideoFrame, stream: VideoStream) -> FrameMetadata:
-    """Read it."""
+    """Read the metadata of a decoded frame and of its stream."""
     held: Any = frame.side_data
     data = {entry.type.name: bytes(entry) for entry in held}
     stereo = stream.metadata.get("stereo_mode")
@@ -65,7 +66,7 @@ def _mastering(data: bytes) -> str | None:
 
 
 def encoder_settings(encoder: str, metadata: FrameMetadata) -> tuple[dict[str, str], list[str]]:
-    """Options of the encoder that carry what the frames say, and notes on what it cannot carry."""
+    """Options of the encoder that keep the frames' metadata, and notes on what cannot be kept."""
     settings: list[str] = []
     dropped: list[str] = []
     names = {"libx265": ("master-display", "max-cll"), "libx264": ("mastering-display", "cll")}.get(encoder)

@@ -80,16 +80,16 @@ def _to_xyz(points: Sequence[Point]) -> np.ndarray:
 
 
 def _adapt_white(points: Sequence[Point]) -> np.ndarray:
-    """The same, white moved to sRGB's as eyes do."""
+    """The same, with white adapted to that of sRGB."""
     gains = (_BRADFORD @ _white(_SRGB)) / (_BRADFORD @ _white(points))
     return np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD @ _to_xyz(points)
 
 
 def tagged_color_space(path: Path, image: Image.Image) -> TaggedColorSpace | None:
-    """The colour space that an image's tags name; None for sRGB, or where a profile counts.
+    """The colour space that an image's tags name; None for sRGB, or if a profile takes precedence.
 
     Raises:
-        InputError: high dynamic range, which has no place among sRGB stills.
+        InputError: high dynamic range, which cannot be used with sRGB stills.
     """
     profile = bool(image.info.get("icc_profile"))
     if image.format == "PNG":
@@ -137,7 +137,7 @@ def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _from_chromaticities(chunks: dict[bytes, bytes]) -> TaggedColorSpace | None:
-    """What gAMA and cHRM say."""
+    """The colour space of gAMA and cHRM."""
     points, gamma = _SRGB, None
     if len(chunks.get(b"cHRM", b"")) == 32:
         values = [value / 100_000 for value in struct.unpack(">8I", chunks[b"cHRM"])]
@@ -152,14 +152,14 @@ def _from_chromaticities(chunks: dict[bytes, bytes]) -> TaggedColorSpace | None:
             gamma = 100_000 / value
     if points == _SRGB and gamma is None:
         return None
-    parts = [] if points == _SRGB else ["primaries of its own"]
+    parts = [] if points == _SRGB else ["unnamed primaries"]
     return TaggedColorSpace(
         " with ".join([*parts, *([f"gamma {gamma:.3g}"] if gamma else [])]), points, gamma
     )
 
 
 def _spans(points: Sequence[Point]) -> bool:
-    """Whether the primaries are the corners of a triangle that is worth the name."""
+    """Whether the primaries are the corners of a triangle of some area."""
     (rx, ry), (gx, gy), (bx, by) = points[:3]
     return abs((gx - rx) * (by - ry) - (bx - rx) * (gy - ry)) > 1e-3
 
@@ -170,6 +170,6 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
         space = exif.get_ifd(0x8769).get(_COLOR_SPACE)
         index = str(exif.get_ifd(_INTEROP).get(_INTEROP_INDEX, "")).strip("\0 ")
     except Exception:
-        # EXIF data that make no sense say nothing.
+        # Invalid EXIF data are ignored.
         return False
     return space == 2 or (space == 0xFFFF and index == "R03")

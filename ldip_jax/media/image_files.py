@@ -26,7 +26,7 @@ class NotAnImageError(InputError):
 
 @cache
 def register_heif() -> bool:
-    """Have Pillow read HEIC, if a package for that is installed; returns whether one is."""
+    """Enable HEIC in Pillow, if a package for that is installed; returns whether one is."""
     for name in HEIF_READERS:
         with suppress(ImportError):
             importlib.import_module(name).register_heif_opener()

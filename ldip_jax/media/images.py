@@ -24,7 +24,8 @@ SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".avif", ".heic", ".heif"}
 )
-# Beyond this many pixels, a gigabyte of float32, a file needs a byte for so many of them: it is no trap then.
+# Beyond this many pixels, a gigabyte of float32, a file needs a byte for so many of them, so it is not a
+# trap.
 _MANY_PIXELS, _PIXELS_PER_BYTE = (1 << 30) // 12, 100
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
@@ -42,7 +43,7 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the header of an image says; the size is the size after its orientation is applied.
+    """What the header of an image states; the size is that after its orientation is applied.
 
     Attributes:
         bits: bits that `read_image` keeps, 8 or 16.
@@ -62,7 +63,7 @@ class ImageInfo:
 
     @property
     def first_picture_notes(self) -> list[str]:
-        """The notes where only the first picture is taken."""
+        """The notes if only the first picture is used."""
         return [*self.notes, *([f"the first of its {self.pictures} pictures"] if self.pictures > 1 else [])]
 
 
@@ -137,7 +138,7 @@ def read_pages(path: Path) -> Iterator[Float[np.ndarray, "h w 3"]]:
 
 
 def page_seconds(path: Path) -> list[Fraction]:
-    """For how long each picture of a file shows, 0 where nothing says so; decodes all of them.
+    """How long each picture of a file is shown, in seconds; 0 if it is not stated. Decodes all of them.
 
     Raises:
         InputError: a picture is damaged.
@@ -212,12 +213,12 @@ def _one_size(image: Any, pictures: int) -> bool:
 
 
 def _raw_modes(image: Any) -> list[str]:
-    """How samples lie in the file."""
+    """How samples are stored in the file."""
     return [str(tile[3]) for tile in image.tile]
 
 
 def _bits(image: Any) -> int:
-    """16 where the file has samples of 16 bits that can be kept."""
+    """16 if the file has samples of 16 bits that can be kept."""
     if image.mode.startswith("I"):
         return 16
     if image.format == "PNG":

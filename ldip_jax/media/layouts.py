@@ -1,4 +1,4 @@
-"""Which channels a track of sound has, asked of a process of its own, and which of AAC's layouts keep them.
+"""The channels of a sound track, found in a child process, and the AAC layout that keeps them.
 
 PyAV 17.1 to 18.1 frees a channel layout of a custom order more than once, at each frame that it decodes, and
 that ends the process. So a track that has to be decoded is decoded in a child first, and left out if it dies.

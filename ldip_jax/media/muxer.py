@@ -1,4 +1,4 @@
-"""Coded frames into a video file, with the input's timing, sound and all that goes with them."""
+"""Writes coded frames to a video file, with the input's timing, sound and metadata."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ DEFAULT_RATE = Fraction(25)
 
 
 class Muxer:
-    """Puts segments of packets into a video file, one behind the other.
+    """Writes segments of packets to a video file, one after the other.
 
     Args:
         file: what is written.
@@ -119,7 +119,7 @@ class Muxer:
         self._tick = Fraction(1, ticks)
 
     def _seconds(self, number: int) -> Fraction:
-        """When a frame shows, on the output's clock."""
+        """When a frame is shown, on the output's clock."""
         known = self._times is not None and number < len(self._times)
         seconds = self._times[number] if self._times is not None and known else number / self.fps
         return seconds + self._offset
@@ -159,7 +159,7 @@ class Muxer:
             self._numbers = []
 
     def _decode_time(self, place: int) -> int:
-        """When a packet is decoded: when the frame at this place in `_numbers` shows."""
+        """When a packet is decoded: when the frame at this place in `_numbers` is shown."""
         if place < 0:
             return self._ticks(self._seconds(self._numbers[0]) + place / self.fps)
         return self._ticks(self._seconds(self._numbers[place]))
@@ -174,7 +174,7 @@ class Muxer:
             self._tracks.advance(packet.dts * self._tick)
 
     def _mux_waiting(self) -> None:
-        """The packet stored last, which may not show last."""
+        """Write the packet stored last, which may not be shown last."""
         packet, first_dts, last = self._waiting, self._first_dts, self._shown_last
         if packet is None:
             return
@@ -197,7 +197,7 @@ class Muxer:
         self._output.close()
 
     def close(self) -> None:
-        """Let go of the file as it is."""
+        """Close the file as it is."""
         with suppress(Exception):
             self._output.close()
         if self._tracks is not None:

@@ -1,4 +1,4 @@
-"""Where results go: which kind of output a path asks for, and whether it can be written there."""
+"""Outputs: which kind a path stands for, and whether it can be written."""
 
 import os
 import re
@@ -44,7 +44,7 @@ def check_output(
     inputs: Sequence[str | Path] = (),
     names: Sequence[str] | None = None,
 ) -> None:
-    """Everything about an output that can go wrong, before any work; changes nothing on disk.
+    """Check before any work that an output can be written; changes nothing on disk.
 
     Args:
         path: video file, `.png` file or folder to be.
@@ -54,7 +54,7 @@ def check_output(
             holds anything else is refused, since overwriting replaces all of it. None: not known yet.
 
     Raises:
-        InputError: unknown format, exists already, is an input, or no place that can be written.
+        InputError: unknown format, exists already, is an input, or cannot be written.
     """
     path = Path(path)
     kind = output_kind(path)
@@ -67,7 +67,7 @@ def check_output(
         if kind == "folder":
             _check_folder(path, overwrite, None if names is None else frozenset(names))
         elif path.is_dir():
-            raise InputError(f"{path}: is a folder where a {path.suffix} file is to be; choose another name")
+            raise InputError(f"{path}: is a folder, but a {path.suffix} file is needed; choose another name")
         elif os.path.lexists(path) and not path.is_file():
             raise InputError(f"{path}: is not a regular file; choose another name")
         elif path.exists() and not overwrite:
@@ -81,7 +81,7 @@ def _check_folder(path: Path, overwrite: bool, names: frozenset[str] | None) -> 
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise InputError(f"{path}: is a file where a folder is to be; choose another name")
+        raise InputError(f"{path}: is a file, but a folder is needed; choose another name")
     entries = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
     if entries and not overwrite:
         raise InputError(f"{path}: exists already and is not empty; add --overwrite or choose another name")

@@ -1,4 +1,4 @@
-"""Colour profiles of stills (ICC), and the way from them to sRGB."""
+"""Colour profiles of stills (ICC), and the conversion from them to sRGB."""
 
 import io
 from typing import Any
@@ -18,7 +18,7 @@ def _cms_mode(image: Image.Image) -> str:
 
 
 def profile(image: Image.Image) -> tuple[ImageCms.ImageCmsTransform | None, str | None]:
-    """The way to sRGB where the image's profile is another, and a note about it."""
+    """The conversion to sRGB if the image has another profile, and a note about it."""
     data = image.info.get("icc_profile")
     if not data:
         return None, None

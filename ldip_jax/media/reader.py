@@ -1,4 +1,4 @@
-"""Opening what the user gives: a video file, a folder of images, or one image."""
+"""Opens the user's input: a video file, a folder of images, or one image."""
 
 import re
 from collections import Counter
@@ -125,7 +125,7 @@ def _open_folder(path: Path, lenient: bool) -> Clip:
 
 
 def _infos(files: list[Path], lenient: bool) -> list[ImageInfo]:
-    """What the headers say; lenient: a damaged one says the same as the first that is not."""
+    """The files' headers; lenient: a damaged one is taken to be like the first that is not."""
     infos: list[ImageInfo | None] = []
     for file in files:
         try:
@@ -143,7 +143,7 @@ def _natural_key(name: str) -> list[tuple[int, int | str]]:
 
 
 def _sort_files(files: list[Path]) -> tuple[list[Path], list[str]]:
-    """Files in name order by the numbers in their names, where these differ in nothing else; and a note."""
+    """Files in name order, by the numbers in their names if these differ in nothing else; and a note."""
     natural = sorted(files, key=lambda file: _natural_key(file.name))
     if natural == files:
         return files, []

@@ -1,4 +1,4 @@
-"""The folder `.OUT.ldip` beside an output: what is finished of it, from which a later run resumes.
+"""The folder `.OUT.ldip` beside an output: its finished parts, from which a later run resumes.
 
 lock            held while a run works in the folder
 run.json        what the output is made from; a run with anything else cannot resume here
@@ -87,13 +87,13 @@ class RunFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the output is complete, and at most has to be moved to its place."""
+        """Whether the output is complete, apart from being moved to its place."""
         return (self.path / "placing").exists()
 
     def open(
         self, identity: Mapping[str, Any], *, resume: bool, count_intact: Callable[[Sequence[Step]], int]
     ) -> None:
-        """Lock the folder and read what is in it, or empty it if it cannot or shall not be resumed.
+        """Lock the folder and read its content, or empty it if the run cannot or must not be resumed.
 
         Args:
             identity: what the output is made from, by names that the user knows.
@@ -184,7 +184,7 @@ class RunFolder:
                 file.write(json.dumps(asdict(step)).encode() + b"\n")
 
     def commit(self, step: Step) -> None:
-        """Note a finished step, whose files are on disk."""
+        """Record a finished step, whose files are on disk."""
         sync(self.path)
         with open(self.path / "steps.jsonl", "ab") as file:
             file.write(json.dumps(asdict(step)).encode() + b"\n")
@@ -193,7 +193,7 @@ class RunFolder:
         self.steps.append(step)
 
     def mark_complete(self) -> None:
-        """Note that the output is complete."""
+        """Record that the output is complete."""
         sync(self.path)
         with atomic_open(self.path / "placing"):
             pass
@@ -209,19 +209,19 @@ class RunFolder:
                 entry.unlink()
 
     def remove(self) -> None:
-        """Remove it and all that is in it."""
+        """Remove the folder with its content."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
     def close(self) -> None:
-        """Let go of it; another run may resume."""
+        """Release the lock; another run may resume."""
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = None
 
 
 def sync(folder: Path) -> None:
-    """Have the names in a folder written to disk."""
+    """Write the names in a folder to disk."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What becomes of frames: PNG files, or segments of a video; kept in a run's folder until all are there."""
+"""Writes frames as PNG files or as segments of a video, in the run's folder until all are complete."""
 
 import os
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ from ldip_jax.media.muxer import Muxer
 from ldip_jax.media.outputs import is_replaceable
 from ldip_jax.media.run_folder import RunFolder, Step, sync
 
-# A segment of video has at least so many frames, if there are as many: each begins with a costly key frame.
+# A segment of video has at least this many frames, if there are as many: each begins with a costly key frame.
 MIN_SEGMENT = 48
 
 
@@ -41,14 +41,14 @@ class Sink(ABC):
 
     @abstractmethod
     def count_intact(self, steps: Sequence[Step]) -> int:
-        """How many of an earlier run's steps still have their files as they were written."""
+        """How many steps of an earlier run still have their files unchanged."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin behind the folder's steps."""
+        """Continue after the folder's steps."""
 
     def begin(self, count: int) -> None:  # noqa: B027
-        """A step of `count` frames begins."""
+        """Begin a step of `count` frames."""
 
     @abstractmethod
     def write(self, rgb: Float[np.ndarray, "h w 3"], number: int) -> None:
@@ -56,17 +56,17 @@ class Sink(ABC):
 
     @abstractmethod
     def end(self) -> dict[str, Any]:
-        """Have the step's frames on disk; returns its `Step.data`."""
+        """Flush the step's frames to disk; returns its `Step.data`."""
 
     def remove_superfluous(self) -> None:  # noqa: B027
-        """The step is noted; remove what it makes superfluous."""
+        """The step is recorded; remove files that are no longer needed."""
 
     def finish(self) -> None:  # noqa: B027
         """Complete the output in the folder."""
 
     @abstractmethod
     def place(self, path: Path) -> None:
-        """Move it to its place, or do the rest of that."""
+        """Move the output to its place, or complete an interrupted move."""
 
     def close_files(self) -> None:  # noqa: B027
         """Close all files."""

@@ -1,4 +1,4 @@
-"""Finds from a stream's packets that its frames change their size, before the frames are decoded."""
+"""Detects from a stream's packets that the size of its frames changes, before the frames are decoded."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ _SETS = {"h264": ({7}, 0, 0x1F), "hevc": ({33}, 1, 0x3F)}
 
 
 class SizeCheck:
-    """Looks at packets whose parameter sets differ from those before: only such packets are decoded.
+    """Decodes only packets whose parameter sets differ from those before.
 
     Formats with parameter sets in their packets are H.264 and H.265; others may say in a packet that it has
     another header.

@@ -1,4 +1,4 @@
-"""One track of sound or subtitles on its way into another file: copied, or coded again as AAC."""
+"""A track of sound or subtitles for another file: copied, or encoded again as AAC."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,7 +18,7 @@ _FRAME = 1024
 _LONGEST_LEAD = Fraction(3, 25)
 # Clocks that are this far off what was decoded, in seconds, are followed; less is rounding of coarse clocks.
 _DRIFT = Fraction(3, 20)
-# A longer gap is a fault of the clock.
+# A longer gap is an error of the clock.
 _LONGEST_GAP = 3600
 
 
@@ -70,7 +70,7 @@ class CopiedTrack:
 
 
 class TranscodedTrack:
-    """Sound decoded and coded again as AAC, in step with the clock but counted in samples.
+    """Sound decoded and encoded again as AAC; it follows the clock but is counted in samples.
 
     Args:
         output: the container being written.
@@ -118,7 +118,7 @@ class TranscodedTrack:
         resampler.resample(None)
 
     def packets(self, packet: Packet, shift: Fraction) -> Iterator[Packet]:
-        """What the packet gives, `shift` seconds earlier; an empty packet asks for the rest."""
+        """The packets made from this one, `shift` seconds earlier; an empty packet flushes the rest."""
         frames: Any = ()
         try:
             frames = packet.decode()

@@ -1,4 +1,4 @@
-"""When the frames of a video file show: from its packets where these tell, else from the frames."""
+"""When the frames of a video file are shown: from its packets if these state it, else from the frames."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,7 +21,7 @@ _DEFAULT_RATE = Fraction(25)
 
 @dataclass(frozen=True)
 class Timing:
-    """How many frames, how fast, and how many left out; see `Clip` for the rest."""
+    """The number of frames, their times, and how many are left out; see `Clip` for the rest."""
 
     count: int
     fps: Fraction
@@ -32,7 +32,7 @@ class Timing:
 
 @dataclass
 class _Packets:
-    """What the packets of the pictures say.
+    """What the packets of the video stream state.
 
     Attributes:
         stamps: when each shows, in ticks of `unit`, in stored order; None: not said.
@@ -53,7 +53,7 @@ class _Packets:
 def read_timing(
     path: Path, clock: Clock, first_pts: int | None, may_hide: bool, *, lenient: bool = False
 ) -> Timing:
-    """Read all packets, and decode all frames where packets cannot tell when frames show.
+    """Read all packets; also decode all frames if packets do not state when frames are shown.
 
     Finds a file that is truncated before any work is done on it.
 
@@ -179,7 +179,7 @@ class _CorruptionCheck:
         self.check_packet(packet, number)
 
     def end(self) -> None:
-        """No packet follows that could belong to the doubt.
+        """There are no more packets.
 
         Raises:
             InputError: packets are damaged.
@@ -208,7 +208,7 @@ class _CorruptionCheck:
 
 
 def _decode(path: Path, clock: Clock, read: _Packets, lenient: bool) -> tuple[list[int], int]:
-    """When each frame shows, ascending, and for how long the last one does, in ticks; decodes all of them."""
+    """When each frame is shown, ascending, and how long the last one is, in ticks; decodes all of them."""
     stamps: list[int | None] = []
     stored: list[int] = []
     last = 0
@@ -227,7 +227,7 @@ def _decode(path: Path, clock: Clock, read: _Packets, lenient: bool) -> tuple[li
 
 
 def _ascending(stamps: Sequence[int | None], step: Fraction) -> list[int]:
-    """Every frame shows after the one before: one without a stamp, or with an earlier one, a step later."""
+    """Ascending times: a frame without a time stamp, or with an earlier one, follows after a step."""
     shown: list[int] = []
     exact = Fraction(0)
     for stamp in stamps:

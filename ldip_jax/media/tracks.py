@@ -178,7 +178,7 @@ class Tracks:
                 # No space, or no file any more.
                 if isinstance(error, OSError):
                     raise
-                # One packet of sound is no reason to lose the pictures.
+                # One bad packet of sound must not lose the pictures.
                 self._refused += 1
 
     def finish(self, until: Fraction | None = None) -> None:

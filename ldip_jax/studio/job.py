@@ -1,4 +1,4 @@
-"""One run of `ldip upscale` in a process of its own: its progress, its end, and how it is stopped."""
+"""One run of `ldip upscale` in a child process: its progress, its end, and how it is stopped."""
 
 import json
 import subprocess

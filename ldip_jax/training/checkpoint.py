@@ -141,7 +141,7 @@ class Checkpoints:
             step, reason = next(iter(damaged.items()))
             raise InputError(
                 f"{self._folder}: no checkpoint can be read ({step}: {reason}); bring an intact one back, or"
-                " give another --workdir to begin anew"
+                " give another --workdir to start again"
             )
         return None
 
@@ -196,9 +196,9 @@ class Checkpoints:
         kept = {*steps[-self._keep_last :], self._best[0] if self._best else newest}
         for step in set(steps) - kept:
             # Renamed first, because a half-deleted checkpoint would look like a damaged one.
-            gone = self._folder / f"{step:08d}.deleted"
-            self._path(step).rename(gone)
-            shutil.rmtree(gone)
+            deleted = self._folder / f"{step:08d}.deleted"
+            self._path(step).rename(deleted)
+            shutil.rmtree(deleted)
 
     def _agreed_steps(self) -> list[int]:
         """The newest steps in the folder, ascending; every process must see the same ones."""
@@ -240,8 +240,8 @@ class Checkpoints:
             if reason is None:
                 raise
             raise InputError(
-                f"{self._folder}: the checkpoint cannot be written ({reason}); put that right and start the"
-                " same command again: it goes on from the checkpoint before"
+                f"{self._folder}: the checkpoint cannot be written ({reason}); solve that and run the same"
+                " command again: it resumes from the previous checkpoint"
             ) from error
 
 

@@ -262,7 +262,7 @@ def check_same_run(stored: Mapping[str, Any], current: Mapping[str, Any], path: 
     ]
     if changed:
         raise InputError(
-            f"{path}: of a run with another config: {first_few(changed)}; set that back, or give"
+            f"{path}: of a run with another config: {first_few(changed)}; undo that, or give"
             " another --workdir"
         )
     weights = [

@@ -137,7 +137,7 @@ class RunLog:
             yield
         except OSError as error:
             raise InputError(
-                f"{self._path.parent}: the log cannot be written ({error.strerror}); put that right and"
+                f"{self._path.parent}: the log cannot be written ({error.strerror}); solve that and"
                 " start the same command again"
             ) from error
 

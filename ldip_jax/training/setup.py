@@ -90,7 +90,7 @@ def frozen_backbone(name: str, workdir: str | Path, progress=print) -> Weights:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{path.parent}: cannot be made ({error.strerror}); choose another --workdir"
+                f"{path.parent}: cannot be created ({error.strerror}); choose another --workdir"
             ) from error
         save_weights(path, seeded_backbone())
     return load_weights(path, network=tuple(BACKBONES))
@@ -113,7 +113,7 @@ def make_run(config: Config, workdir: str | Path, progress=print) -> Run:
         workdir: where the backbone "seeded" is stored.
 
     Raises:
-        InputError: weights that cannot be loaded or do not fit; or a config that asks for unknown things.
+        InputError: weights that cannot be loaded or do not fit; or a config that asks for something unknown.
     """
     trains = tuple(config.trains)
     if trains not in TRAINABLE:
@@ -166,7 +166,8 @@ def _load_initial(init_from: str, backbone: Weights) -> tuple[dict[str, Any], di
         export = load_export(path, backbone=backbone)
         if twice := set(initial) & set(export.groups):
             raise InputError(
-                f"config.init_from: {path} has {', '.join(sorted(twice))} once more; name one export for each"
+                f"config.init_from: {path} has {', '.join(sorted(twice))} a second time; name one export"
+                " for each"
             )
         initial.update(export.groups)
         options.update({name: export.config.get(name, {}) for name in export.groups})

@@ -59,5 +59,5 @@ def identify(names: Iterable[str], what: str) -> Network:
     refuse(*CLASSIFIER)
     shown = printable(", ".join(names[:3]))
     raise InputError(
-        f"{what}: holds weights of an unknown network ({shown} ...); of {known} they can be read"
+        f"{what}: holds weights of an unknown network ({shown} ...); weights of {known} can be read"
     )

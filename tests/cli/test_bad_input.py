@@ -136,7 +136,7 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
     full.mkdir()
     (full / "letter.txt").write_text("dear")
     for out, words, said in [
-        (tmp_path / "file", (), "is a file where a folder is to be"),
+        (tmp_path / "file", (), "is a file, but a folder is needed"),
         (tmp_path / "file" / "below", (), "cannot be written (Not a directory)"),
         (tmp_path / "file" / "b.mp4", (), "cannot be written (Not a directory)"),
         (tmp_path / "a.avi", (), ".avi is not written"),
@@ -154,7 +154,7 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
     assert refused(video, video, "--overwrite").startswith(f"{video}: is also an input")
     astray = [tmp_path / "astray", tmp_path / "astray.mp4"]
     for path, said in zip(
-        astray, ("is a file where a folder is to be", "is not a regular file"), strict=True
+        astray, ("is a file, but a folder is needed", "is not a regular file"), strict=True
     ):
         path.symlink_to("nowhere")
         assert said in refused(clip, path, "--overwrite")

@@ -19,7 +19,7 @@ PARAMETERS = {
 
 
 def official(folder, **options):
-    """A file as mmagic writes it; what is no network of ours lies in it too."""
+    """A file as mmagic writes it; it also contains what does not belong to a network of ours."""
     arrays = {f"generator.{name}": array for name, array in as_mmagic(basicvsr_pp_arrays(**options)).items()}
     arrays |= {"step_counter": np.zeros(1, np.int64), "data_preprocessor.mean": np.zeros(3, np.float32)}
     return write_pth(folder / "net.pth", arrays, wrap="state_dict")
@@ -89,7 +89,7 @@ def test_a_clip_is_upscaled_the_same_by_the_converted_file(upscale, ldip, checkp
 
 
 def test_a_network_that_restores_gives_back_the_size_it_gets(upscale, restorer, tmp_path, rng):
-    """Sides that are no multiples of 4 are continued by their last pixels, and cut off again."""
+    """Sides that are not multiples of 4 are continued by their last pixels, and cut off again."""
     height, width = LR[0] - 1, LR[1]
     frames = random_frames(rng, 3, (height, width))
     clip = write_folder(tmp_path / "in", frames)

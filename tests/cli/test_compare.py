@@ -63,7 +63,7 @@ def test_equal_clips_give_valid_json(rng, tmp_path, capsys):
     assert call(a, a, "--json", target) == 0
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     average = json.loads(target.read_text(), parse_constant=refuse)["average"]
     assert average["psnr_y"] == average["psnr_rgb"] == 100.0

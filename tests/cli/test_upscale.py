@@ -117,7 +117,7 @@ def test_lossless_video_holds_the_png_s_values(upscale, clip, tmp_path, name):
 
 
 def test_a_clip_with_hidden_frames(upscale, tmp_path, rng):
-    """Frames of VP8 that are never shown: only decoding tells how many the others are."""
+    """Frames of VP8 that are never shown: how many the others are is known only after decoding."""
     source = make_video(
         tmp_path / "a.webm", moving(rng, 12, *LR), codec="libvpx", options={"crf": "10", "b": "1M"}
     )

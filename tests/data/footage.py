@@ -1,4 +1,4 @@
-"""Clips whose pixels tell where they are."""
+"""Clips whose pixels hold their own coordinates."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A made-up record whose warps can be checked by looking at pixels."""
+"""A synthetic record whose warps can be checked by looking at pixels."""
 
 import ml_dtypes
 import numpy as np

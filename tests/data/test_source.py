@@ -13,7 +13,7 @@ from ldip_jax.errors import InputError
 
 
 def tagged(item, rng):
-    """A sample that tells where it comes from."""
+    """A sample that names its source."""
     if item == "broken":
         raise InputError("broken: cannot be read; remove it")
     return item, int(rng.integers(2**60))

@@ -1,4 +1,4 @@
-"""Made-up scenes: their correspondences against their pixels, occlusion, antialiasing, seeds."""
+"""Synthetic scenes: their correspondences against their pixels, occlusion, antialiasing, seeds."""
 
 import numpy as np
 import pytest

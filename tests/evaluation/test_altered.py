@@ -1,4 +1,4 @@
-"""Clips out of codecs and altered references: what is put in, what it is scored against, what is told."""
+"""Clips out of codecs and altered references: what is put in, what it is scored against, what is reported."""
 
 import json
 from pathlib import Path

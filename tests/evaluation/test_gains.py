@@ -52,7 +52,7 @@ def test_frames_of_several_clips_count_once_each():
 
 def test_pulsing_is_the_deviation_over_phases_of_the_key_stride():
     wave = np.array([2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-    # What a clip gains throughout is no pulsing, and where it starts does not matter.
+    # What a clip gains throughout is not pulsing, and where it starts does not matter.
     clips = [results(np.tile(wave, 3) + offset, clip=str(offset), first=offset) for offset in (3, 10)]
     found = gains_of(*clips)
     assert found.pulsing == pytest.approx(np.std(wave))

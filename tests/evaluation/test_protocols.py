@@ -106,7 +106,7 @@ def test_images_beside_own_clips_are_told_and_no_clip_is_hidden(tmp_path):
     assert names == ["a", "b"]
     assert "images beside the 2 clips are left out" in note
     touch(tmp_path, "a.mkv")
-    with pytest.raises(InputError, match=r"a\.mp4: a clip called a is there too, .*a\.mkv; rename"):
+    with pytest.raises(InputError, match=r"a\.mp4: has the same name as .*a\.mkv; rename"):
         found("video_folder", tmp_path)
 
 

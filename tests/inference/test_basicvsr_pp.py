@@ -20,7 +20,7 @@ COUNT = 5
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Outputs of the backbone alone, with an LRRF that is untrained, and with one that is not."""
+    """Outputs of only the backbone, with an LRRF that is untrained, and with one that is not."""
     folder = tmp_path_factory.mktemp("networks")
     backbone = random_backbone(1, "basicvsrpp")
     save_weights(folder / "backbone.safetensors", backbone)

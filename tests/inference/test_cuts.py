@@ -15,7 +15,7 @@ SIZE = (72, 128)
 
 
 def scene(seed, size=SIZE, wide=1):
-    """A made-up picture, `wide` frames wide and a few pixels to spare."""
+    """A synthetic picture, `wide` frames wide and a few pixels to spare."""
     height, width = size
     image = picture(np.random.default_rng(seed), (height + 32, wide * width + 32))
     return image.astype(np.float32) / 255

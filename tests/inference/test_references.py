@@ -1,4 +1,4 @@
-"""Which references a key-frame gets, by a matcher that says what it is told to."""
+"""Which references a key-frame gets, by a matcher with prescribed answers."""
 
 from dataclasses import replace
 

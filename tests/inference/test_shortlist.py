@@ -1,4 +1,4 @@
-"""Which of many stills a key-frame is matched with, by a matcher that does as it is told."""
+"""Which of many stills a key-frame is matched with, by a matcher with prescribed answers."""
 
 import numpy as np
 import pytest

@@ -169,7 +169,7 @@ def test_lrrf_is_spared_where_no_still_takes_part(models, clip, matcher):
 
 
 def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
-    """The clip's own frames are no references at all, not even where no still matches."""
+    """The clip's own frames never serve as references, not even where no still matches."""
     short = clip[:7]
     alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
     matcher.blind = {4, 5, 6}

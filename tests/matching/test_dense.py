@@ -1,4 +1,4 @@
-"""The mapping around a flow network, with networks that do as they are told."""
+"""The mapping around a flow network, with networks that give prescribed flow."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Files whose clock restarts or whose frames alone know their times: pictures and sound stay together."""
+"""Files whose clock restarts, or in which only the frames have times: pictures and sound stay together."""
 
 from fractions import Fraction
 

@@ -94,7 +94,7 @@ def test_png_chromaticities(tmp_path):
     p3 = chromaticities(0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
     color, notes = read(flat(tmp_path / "a.png", P3, p3))
     np.testing.assert_allclose(color, RED, atol=1)
-    assert notes == ["colours converted from primaries of its own to sRGB"]
+    assert notes == ["colours converted from unnamed primaries to sRGB"]
     srgb = chromaticities(0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
     for chunks in (srgb, chromaticities(*[0.0] * 8), chromaticities(*[0.3] * 8)):
         color, notes = read(flat(tmp_path / "b.png", RED, chunks))

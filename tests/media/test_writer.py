@@ -324,7 +324,7 @@ def test_existing_outputs(tmp_path, rng):
     (tmp_path / "b.mp4").mkdir()
     refused(tmp_path / "b.mp4", "is a folder", overwrite=True)
     (tmp_path / "file").write_bytes(b"x")
-    refused(tmp_path / "file", "is a file where a folder is to be", overwrite=True)
+    refused(tmp_path / "file", "is a file, but a folder is needed", overwrite=True)
     refused("/dev/null", "is a file", overwrite=True)
     os.symlink("/dev/full", tmp_path / "null.mp4")
     refused(tmp_path / "null.mp4", "not a regular file", overwrite=True)

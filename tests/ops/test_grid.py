@@ -67,7 +67,7 @@ SIZES = [((9, 12), (36, 48)), ((8, 10), (28, 20)), ((7, 9), (10, 14)), ((8, 10),
 
 @pytest.mark.parametrize(("size", "out"), SIZES)
 def test_a_flow_on_a_whole_grid_is_resized_half_pixel_bilinear(rng, size, out):
-    """Up to the edges; asymmetric too, and where the sizes are no multiples, as of 9 pixels at x1.5."""
+    """Up to the edges; asymmetric too, and where the sizes are not multiples, as of 9 pixels at x1.5."""
     flow = jnp.asarray(rng.standard_normal((2, *size, 2)), jnp.float32)
     grid = whole_grid(size, out)
     np.testing.assert_allclose(flow_in_hr_pixels(flow, out, grid), flow_in_hr_pixels(flow, out), atol=2e-5)

@@ -1,6 +1,6 @@
 """LRRF against a PyTorch twin with random weights: a clip's output, and the gradient of every parameter.
 
-No layer is silent, the sizes are no multiples of a window, references have a size of their own.
+No layer is silent, the sizes are not multiples of a window, references have a size of their own.
 """
 
 from functools import partial

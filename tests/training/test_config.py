@@ -59,7 +59,7 @@ def test_a_run_of_an_earlier_version_is_resumed():
         == replace(config, steps=20, data=replace(config.data, data_dir="DATA")).to_dict()
     )
     config.data.key_frames = 2
-    with pytest.raises(InputError, match=r"config: data\.key_frames \(1 there, 2 now\); set that back"):
+    with pytest.raises(InputError, match=r"config: data\.key_frames \(1 there, 2 now\); undo that"):
         resume(STORED, config)
 
 
@@ -73,7 +73,7 @@ def test_a_field_is_also_known_by_its_earlier_name(tmp_path):
     assert read_config(str(file)).data.lr_crop == 48
     assert read_config(str(file), ["--config.data.lr=96"]).data.lr_crop == 96
     assert read_config(str(file), ["--config.data.lr", "96"]).data.lr_crop == 96
-    with pytest.raises(InputError, match=r"data\.lr_crop \(0 there, 96 now\); set that back"):
+    with pytest.raises(InputError, match=r"data\.lr_crop \(0 there, 96 now\); undo that"):
         resume(STORED, read_config("ldip_basicvsr_x4:debug", ["--config.data.lr=96"]))
 
 

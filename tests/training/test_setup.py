@@ -50,5 +50,5 @@ def test_boxes_of_several_exports(networks, tmp_path):
     head = load_export(networks.head, backbone=run.backbone)
     assert set(run.frozen) == {"backbone", "as_head", "as_decoder"}
     jax.tree.map(np.testing.assert_array_equal, dict(run.frozen["as_head"]), head.groups["as_head"])
-    with pytest.raises(InputError, match="has as_decoder, as_head once more; name one export for each"):
+    with pytest.raises(InputError, match="has as_decoder, as_head a second time; name one export for each"):
         make_run(training_config("ldip_basicvsr_as", networks, init_from=f"{networks.head},{both}"), tmp_path)

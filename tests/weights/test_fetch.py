@@ -49,7 +49,7 @@ def sdist(members):
 
 
 class Index:
-    """Plays pip: serves one archive, counts, and can be told to fail."""
+    """Plays pip: serves one archive, counts, and can be set to fail."""
 
     def __init__(self, entry, data):
         self.entry, self.data, self.served = entry, data, 0

@@ -293,10 +293,10 @@ def test_interrupted_it_keeps_what_it_has(serve, monkeypatch):
     read = module._read
 
     def interrupted(reply, timeout):
-        monkeypatch.setattr(module, "_stored_result", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(module, "_read", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         return read(reply, timeout)
 
-    monkeypatch.setattr(module, "_stored_result", interrupted)
+    monkeypatch.setattr(module, "_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("tiny")
     assert left() == [PART]

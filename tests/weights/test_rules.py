@@ -1,4 +1,4 @@
-"""The tables: nothing may be left over on either side, and all faults are told at once."""
+"""The tables: nothing may be left over on either side, and all errors are reported at once."""
 
 import numpy as np
 import pytest
