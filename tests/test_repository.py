@@ -29,53 +29,6 @@ TEXTS = [
     for path in ROOT.glob(folder + pattern)
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-# Files and folders whose prose is plain English; add further packages here.
-PLAIN = (
-    "ldip_jax/cli",
-    "ldip_jax/demo",
-    "ldip_jax/inference",
-    "ldip_jax/matching",
-    "ldip_jax/models",
-    "ldip_jax/ops",
-    "ldip_jax/report",
-    "ldip_jax/studio",
-    "ldip_jax/weights/shipped",
-    *(f"ldip_jax/{name}.py" for name in ("atomic", "cache", "errors", "processes", "progress", "runtime")),
-    *(f"ldip_jax/{name}.py" for name in ("command", "config_files", "settings")),
-    *(f"ldip_jax/data/{name}.py" for name in ("config", "fingerprints", "heldout", "packing", "prepare")),
-    *(f"ldip_jax/training/{name}.py" for name in ("config", "config_flags", "records", "setup")),
-    "ldip_jax/evaluation/command.py",
-    "benchmarks",
-    "configs",
-    "docs",
-    "examples",
-    "scripts",
-    "CHANGELOG.md",
-    "tests/training",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "ldip_jax/vapoursynth.py",
-    "Makefile",
-    "eval.py",
-    "train.py",
-)
-# Phrases that read as translated, and after each a plain way to say it.
-RETIRED = (
-    r"(?<!there )\b(?:is|are) no (?!longer|more|less|\w+er than)\.?\w",  # is not a scale
-    r"\bno numbers\b",  # non-finite
-    r"\b(?:backbone|head|decoder|ground truth|frames|stills|arrays|files) alone\b",  # only the backbone
-    r"\b(?:is|are|be|was|were) told\b",  # is reported, is known
-    r"\btells? (?:the|how|what|which|whether|where|why)\b",  # says, shows, reports
-    r"\b(?:gone|goes|go) on (?:with|where|from|by)\b",  # is resumed
-    r"\bleads home\b",  # forward-backward consistency
-    r"\ba fault of\b",  # internal error
-    r"\bsomething about the input\b",  # invalid input
-    r"\bsurely matched\b",  # matches with confidence above 0.5
-    r"\b(?:the|its|model's|trainable|different) box(?:es)?\b",  # component
-    r"\b(?:training|all|these|each|every) plans?\b",  # config
-    r"\b(?:made|computed|trained) anew\b",  # again
-    r"\bmade-up\b",  # synthetic
-)
 
 
 def name(path: Path) -> str:
@@ -136,39 +89,6 @@ def test_no_path_of_one_machine_is_written_down():
     lines = [(path, line) for path in TEXTS for line in path.read_text(encoding="utf-8").splitlines()]
     found = [f"{name(path)}: {line.strip()}" for path, line in lines if own.search(line)]
     assert not found
-
-
-def prose(path: Path) -> str:
-    """A file's text on one line, so that phrases are found across line breaks."""
-    text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", path.read_text(encoding="utf-8"))
-    return re.sub(r"\s*\n\s*(?:#\s*)?", " ", text)
-
-
-def plain_files() -> list[Path]:
-    found = [path for part in PLAIN for path in ([ROOT / part, *sorted((ROOT / part).rglob("*"))])]
-    kinds = {".py", ".md", ".sh", ".js", ".html", ""}
-    return [path for path in found if path.is_file() and path.suffix in kinds]
-
-
-@pytest.mark.parametrize("path", plain_files(), ids=name)
-def test_prose_is_plain(path):
-    text = prose(path)
-    found = [match[0] for phrase in RETIRED for match in re.finditer(phrase, text, re.IGNORECASE)]
-    assert not found, "phrases that read as translated; see RETIRED for plain ones"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a.png: is no\n    image",
-        'said("it is no"\n    " .json file")',
-        "# The backbone\n# alone runs.",
-        "It is told.",
-    ],
-)
-def test_retired_phrases_are_found_across_lines(tmp_path, text):
-    (tmp_path / "a.py").write_text(text)
-    assert any(re.search(phrase, prose(tmp_path / "a.py"), re.IGNORECASE) for phrase in RETIRED)
 
 
 def test_tools_are_pinned_alike_everywhere():
