@@ -258,7 +258,7 @@ def test_a_batch_keeps_the_slots_it_needs(record):
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("spec", "message"),
     [
         (replace(SPEC, target_frames=6), "a.safetensors: a record of 5 frames .* set data.clip lower"),
         (replace(SPEC, hr_side=128), "smaller than a crop of 128 .* set data.crop lower"),

@@ -114,7 +114,9 @@ def test_weights_that_propagate_in_another_way_are_asked(evaluate, networks, cal
 def test_a_column_that_repeats_another_is_no_evaluation(table5, calls):
     result = table5("--columns", "full, hrip")
     assert result.code == 2
-    assert result.err.splitlines()[-1].startswith("ldip: --columns full, hrip: detail is propagated so")
+    assert result.err.splitlines()[-1].startswith(
+        "ldip: --columns full, hrip: other columns propagate detail so already"
+    )
     assert not calls
 
 

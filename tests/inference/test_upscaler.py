@@ -12,7 +12,7 @@ from ldip_jax.inference.keyframes import select_key_frames
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import to_size
 from ldip_jax.inference.references import ReferenceRules
-from ldip_jax.inference.streaming import OVERLAP
+from ldip_jax.inference.streaming import OVERLAP, WindowFeatures
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.ops.grid import whole_grid
@@ -234,7 +234,7 @@ def test_other_sizes_are_x4_resized(models, clip, out):
         # `full` is clipped, what is resized is not: alike where nothing was clipped.
         np.testing.assert_allclose(resized.mean(), full.mean(), atol=0.05)
     programs = other._programs
-    held = module.WindowFeatures(programs, list(short), lambda _: None)
+    held = WindowFeatures(programs, list(short), lambda _: None)
     image = programs.decode(programs.upscale(held.features[0], None), held.frames[0], None)
     np.testing.assert_allclose(next(other.frames(short)), to_size(image, out)[0], atol=1e-6)
 
