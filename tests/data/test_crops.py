@@ -265,7 +265,7 @@ def test_a_batch_keeps_the_slots_it_needs(record):
         (replace(SPEC, hr_side=0, lr_side=4), "covers no multiple of 32"),
     ],
 )
-def test_a_plan_that_does_not_fit_is_named(rng, record, tmp_path, spec, message):
+def test_a_spec_that_does_not_fit_is_named(rng, record, tmp_path, spec, message):
     path = tmp_path / "a.safetensors"
     save_record(path, record, {})
     with pytest.raises(InputError, match=message):
