@@ -68,9 +68,9 @@ def _picture(
         left -= GAP
     font = ImageFont.load_default(TEXT - 2)
     text = (
-        "A clip of 112x64 pixels, enlarged four times.\n"
-        "The stills: two sharp frames of the same\n"
-        "shot, half a second before and after."
+        "A clip of 112x64 pixels, times 4.\n"
+        "The stills: two sharp frames of\n"
+        "the shot, 12 frames before and after."
     )
     pen.multiline_text((4, top + 4), text, fill="#333", font=font)
     return picture

@@ -28,7 +28,7 @@ def _port(text: str) -> int:
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
-        "studio", help="a page in the browser for all of this", description=_DESCRIPTION
+        "studio", help="a page in the browser to sharpen a clip with stills", description=_DESCRIPTION
     )
     add = parser.add_argument
     add(

@@ -120,8 +120,11 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
                     else replace(still, moment=still.moment - first - target.first)
                     for still in stills
                 ]
-                made = upscaler.frames(frames, moved)
-                image = next(islice(made, target.place - target.first, None))
+                place = target.place - target.first
+                if isinstance(upscaler, Upscaler):
+                    image = next(upscaler.frames(frames, moved, wanted=range(place, place + 1)))
+                else:
+                    image = next(islice(upscaler.frames(frames, moved), place, None))
                 if writer is not None:
                     writer.write(image)
                 if samples is not None:

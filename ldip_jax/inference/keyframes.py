@@ -26,6 +26,11 @@ def shots(first: int, count: int, cuts: Collection[int]) -> list[range]:
     return [range(a, b) for a, b in pairwise([first, *inside, first + count])]
 
 
+def overlapping(one: range, other: range) -> range:
+    """The places that are in both."""
+    return range(max(one.start, other.start), min(one.stop, other.stop))
+
+
 def select_key_frames(
     first: int, count: int, stride: int, *, ends: bool, cuts: Collection[int] = ()
 ) -> list[int]:
@@ -85,6 +90,35 @@ def key_frames_for_stills(
         best_key_frame = max((likeness[key] for key in key_frames), default=-1.0)
         if not near and likeness[best] > ALIKE and 1.0 - likeness[best] < CLOSER * (1.0 - best_key_frame):
             found.add(best)
+    return found
+
+
+def key_frames_by_shot(
+    frames: Sequence[Float[np.ndarray, "h w 3"]],
+    first: int,
+    cuts: Collection[int],
+    stills: Sequence[Float[np.ndarray, "_ _ 3"]],
+    key_frames: Collection[int],
+    stride: int,
+) -> set[int]:
+    """`key_frames_for_stills` of each shot of a window.
+
+    Args:
+        frames: the frames of the window.
+        first: place of the window's first frame in the clip.
+        cuts: places of the first frames of new shots.
+        stills: RGB in [0, 1], of any size.
+        key_frames: the other key-frames, as places in the clip.
+        stride: frames from one key-frame to the next.
+
+    Returns:
+        Places in the clip.
+    """
+    found: set[int] = set()
+    for shot in shots(first, len(frames), cuts):
+        part = frames[shot.start - first : shot.stop - first]
+        near = [key - shot.start for key in key_frames if key in shot]
+        found |= {shot.start + place for place in key_frames_for_stills(part, stills, near, stride)}
     return found
 
 

@@ -15,7 +15,8 @@ from ldip_jax.inference.cuts import watch_cuts
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
 from ldip_jax.inference.in_flight import to_host
 from ldip_jax.inference.keyframes import (
-    key_frames_for_stills,
+    key_frames_by_shot,
+    overlapping,
     select_key_frames,
     select_self_references,
     shots,
@@ -197,6 +198,7 @@ class Upscaler:
         frames: Iterable[Float[np.ndarray, "h w 3"]],
         stills: Iterable[Still] = (),
         advance: Callable[[str], None] = lambda _: None,
+        wanted: range | None = None,
     ) -> Iterator[Float[np.ndarray, "H W 3"]]:
         """Upscaled frames, float32 RGB in [0, 1], in order, each as soon as it is ready.
 
@@ -204,8 +206,9 @@ class Upscaler:
             frames: RGB in [0, 1], read as they are needed.
             stills: the user's reference images.
             advance: called with the kind of each finished piece of work; see `work`.
+            wanted: places of the frames to make; the others are only context. None: all.
         """
-        for segment in self.segments(frames, stills, advance):
+        for segment in self.segments(frames, stills, advance, wanted):
             yield from segment.images
 
     def segments(
@@ -213,6 +216,7 @@ class Upscaler:
         frames: Iterable[Float[np.ndarray, "h w 3"]],
         stills: Iterable[Still] = (),
         advance: Callable[[str], None] = lambda _: None,
+        wanted: range | None = None,
     ) -> Iterator[Segment]:
         """The same frames window by window, in order.
 
@@ -220,7 +224,7 @@ class Upscaler:
         from an earlier run leaves them out. `choices` and `backbone_only_frames` then lack that segment.
 
         Args:
-            frames, stills, advance: as for `frames`.
+            frames, stills, advance, wanted: as for `frames`.
         """
         self.choices.clear()
         self.backbone_only_frames = 0
@@ -236,7 +240,8 @@ class Upscaler:
         for window in self._windows(map(self._padded, frames)):
             chain.begin(window)
             places = range(window.first + window.keep.start, window.first + window.keep.stop)
-            images = self._window_images(window, chain, stills, advance)
+            places = places if wanted is None else overlapping(places, wanted)
+            images = self._window_images(window, places, chain, stills, advance)
             yield Segment(places, to_host(map(self._to_output, images)))
 
     def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
@@ -432,11 +437,17 @@ class Upscaler:
         return sorted({*places, *bound_moments(stills, range(window.first, window.first + count))})
 
     def _window_images(
-        self, window: Window, chain: WindowChain, stills: list[Still], advance: Callable[[str], None]
+        self,
+        window: Window,
+        places: range,
+        chain: WindowChain,
+        stills: list[Still],
+        advance: Callable[[str], None],
     ) -> Iterator[Image]:
         features = chain.features(window)
+        wanted = range(places.start - window.first, places.stop - window.first)
         if self._finder is None:
-            yield from backbone_frames(features, window.keep, advance)
+            yield from backbone_frames(features, wanted, advance)
             return
         clip = WindowFrames(window.first, features.frames, features.image, features.holder.hold)
         scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
@@ -460,11 +471,13 @@ class Upscaler:
         )
         key_frames = set(self._key_frames(window, stills))
         if stills and not self._finder.precomputed:
-            key_frames |= self._key_frames_for_stills(window, stills, key_frames)
+            free = [still.image for still in stills if still.moment is None]
+            given = (window.frames, window.first, self.cuts, free, key_frames, self._key_stride)
+            key_frames |= key_frames_by_shot(*given)
         key_frames = {key - window.first for key in key_frames}
         for shot in shots(window.first, len(window.frames), self.cuts):
             span = range(shot.start - window.first, shot.stop - window.first)
-            keep = range(max(span.start, window.keep.start), min(span.stop, window.keep.stop))
+            keep = overlapping(span, wanted)
             if not keep:
                 continue
             shot_key_frames = sorted(key for key in key_frames if key in span)
@@ -485,16 +498,3 @@ class Upscaler:
         self.cuts.clear()
         if not isinstance(self._requested_cuts, str):
             self.cuts.update(self._requested_cuts)
-
-    def _key_frames_for_stills(self, window: Window, stills: list[Still], key_frames: set[int]) -> set[int]:
-        """The frames most similar to stills without a moment, if no key-frame is near."""
-        images = [still.image for still in stills if still.moment is None]
-        found: set[int] = set()
-        for shot in shots(window.first, len(window.frames), self.cuts):
-            near = [key for key in key_frames if key in shot]
-            frames = window.frames[shot.start - window.first : shot.stop - window.first]
-            places = key_frames_for_stills(
-                frames, images, [key - shot.start for key in near], self._key_stride
-            )
-            found |= {shot.start + place for place in places}
-        return found

@@ -238,6 +238,7 @@ class Session:
         for upload in uploads:
             text = text.replace(str(upload.path), upload.name)
         text = text.replace(f"{self.folder}/", "")
+        text = text.replace("--memory", "Memory limit")
         names = {upload.key: upload.name for upload in uploads}
         return re.sub(r"\bstill-\d+\b", lambda found: names.get(found[0], found[0]), text)
 

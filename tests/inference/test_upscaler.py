@@ -263,3 +263,20 @@ def test_a_segment_does_not_depend_on_whether_others_are_made(models, clip, matc
     rest = upscaler.work(LONG, stills(1), done=last.places.start)
     assert rest["decode"] == len(last.places)
     assert dict(done) == {kind: n for kind, n in rest.items() if n}
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_single_frames_are_those_of_the_whole_clip(models, clip, matcher, propagation):
+    upscaler = Upscaler(models["trained"], LR, HR, propagation=propagation, rules=ReferenceRules(0, 0, 0.0))
+    whole = list(upscaler.frames(clip[:20], stills(2)))
+    every = set(upscaler.choices)
+    found = list(upscaler.frames(clip[:20], stills(2), wanted=range(11, 13)))
+    np.testing.assert_allclose(np.stack(found), np.stack(whole[11:13]), atol=1e-6)
+    # With carry, only the key-frames on either side are matched.
+    assert set(upscaler.choices) == ({8, 16} if propagation == "carry" else every)
+
+
+def test_single_frames_of_the_backbone(models, clip):
+    upscaler = Upscaler(models["alone"], LR, HR)
+    (found,) = upscaler.frames(clip[:5], wanted=range(3, 4))
+    np.testing.assert_array_equal(found, list(upscaler.frames(clip[:5]))[3])

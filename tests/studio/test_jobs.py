@@ -122,7 +122,8 @@ def test_too_little_memory_is_said_before_the_work(client, clip):
     client.start("run", memory="1M")
     state = client.wait("run")
     assert state["jobs"]["run"]["state"] == "failed"
-    assert "memory" in state["jobs"]["run"]["error"]
+    assert "emory" in state["jobs"]["run"]["error"]
+    assert "--" not in state["jobs"]["run"]["error"]
 
 
 def test_only_one_works_at_a_time(tmp_path):
