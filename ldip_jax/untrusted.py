@@ -1,4 +1,4 @@
-"""One guard for everything that reads files from elsewhere: whatever a decoder raises is the file's fault."""
+"""One guard for everything that reads files from elsewhere: what a decoder raises is an error of the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -22,8 +22,8 @@ PATIENCE = 150
 @cache
 def _load(name: str) -> dict[str, Any] | str:
     try:
-        if cached(CATALOGUE[name]) is None and (fault := _fetched(name)):
-            return fault
+        if cached(CATALOGUE[name]) is None and (failure := _fetched(name)):
+            return failure
         return load_weights(name).params
     except InputError as error:
         return str(error)

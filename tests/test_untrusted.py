@@ -1,4 +1,4 @@
-"""Whatever a decoder raises is the file's fault, in one line."""
+"""What a decoder raises is an error of the file, in one line."""
 
 import tokenize
 
@@ -35,7 +35,7 @@ def test_any_error_is_one_line_about_the_file(error, said):
     assert str(caught.value) == f"a.png: cannot be read ({said}); get it again"
 
 
-def test_what_is_no_fault_of_the_file_goes_on():
+def test_errors_of_the_program_are_raised_unchanged():
     with pytest.raises(KeyboardInterrupt), reading("a", "b", "c"):
         raise KeyboardInterrupt
     with pytest.raises(InputError, match=r"^as it is$"), reading("a", "b", "c"):

@@ -94,6 +94,15 @@ def test_words_are_those_of_a_name():
     assert not refused({"measure", "assured", "_roomy", "key_index_map", "owner"})
 
 
+def test_names_in_the_glossary_are_in_use():
+    rows = re.findall(r"^\|.*\|(.*)\|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`([A-Za-z_]\w*(?:\.\w+)*)`", row)]
+    code = " ".join(path.read_text(encoding="utf-8") for path in CODE)
+    found = set(re.findall(r"\w+", code))
+    assert len(names) > 50
+    assert not [name for name in names if not set(name.split(".")) <= found]
+
+
 def prose(path: Path) -> str:
     """A file's text on one line, so that phrases are found across line breaks."""
     text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", path.read_text(encoding="utf-8"))

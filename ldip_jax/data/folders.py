@@ -20,7 +20,7 @@ REDS_CLIPS = {"train": 240, "val": 30}
 REDS_FRAMES = 100
 REDS_SIZE = (720, 1280)
 REDS4 = ("000", "011", "015", "020")
-# At most this many faults are named; the rest is counted.
+# At most this many errors are named; the rest is counted.
 _MAX_NAMED = 3
 
 
@@ -68,10 +68,10 @@ class SourceErrors:
         self._errors.append(error)
 
     def raise_if_any(self) -> None:
-        """Report all faults, if there are any.
+        """Report all errors, if there are any.
 
         Raises:
-            InputError: a fault was added.
+            InputError: an error was added.
         """
         if self._errors:
             more = len(self._errors) - _MAX_NAMED

@@ -1,7 +1,7 @@
 """Converts checkpoint names to Flax names by tables of rules, checked both ways.
 
 Every array of the checkpoint must match exactly one rule, every parameter of the network must be filled, and
-the shapes must agree. All faults are reported together.
+the shapes must agree. All errors are reported together.
 """
 
 import re
@@ -122,7 +122,7 @@ def convert(
         Nested dict of float32 arrays, and what the rules left out: name -> reason.
 
     Raises:
-        InputError: anything does not fit; lists all faults.
+        InputError: anything does not fit; lists all errors.
     """
     errors: list[str] = []
     ignored: dict[str, str] = {}
@@ -195,7 +195,7 @@ def check_params(params: Mapping[str, Any], skeleton: Mapping[str, Any], what: s
         what: the file and what it should hold, for the message.
 
     Raises:
-        InputError: anything does not fit; lists all faults.
+        InputError: anything does not fit; lists all errors.
     """
     flat = flatten(params)
     errors = _mismatches(
@@ -256,5 +256,5 @@ def _raise_all(errors: list[str], what: str) -> None:
     if not errors:
         return
     more = [f"and {len(errors) - MAX_SHOWN} more"] if len(errors) > MAX_SHOWN else []
-    count = f"{len(errors)} faults: " if len(errors) > 1 else ""
+    count = f"{len(errors)} errors: " if len(errors) > 1 else ""
     raise InputError(f"{what}: {count}{'; '.join([*errors[:MAX_SHOWN], *more])}")

@@ -1,4 +1,4 @@
-"""A checkpoint of IART that a user brings: told, converted, and run by `ldip upscale`."""
+"""A checkpoint of IART that a user brings: reported, converted, and run by `ldip upscale`."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from tests.weights.narrow import IART, iart_arrays
 
 def test_a_file_of_iart_all_the_way(ldip, tmp_path, rng):
     path = write_pth(tmp_path / "IART_REDS_BI_N6.pth", iart_arrays(), wrap="params")
-    told = ldip("weights", "info", path)
-    assert told.code == 0
+    reported = ldip("weights", "info", path)
+    assert reported.code == 0
     for part in ("iart", *(f"{name} {value}" for name, value in IART.items()), "a part that never runs"):
-        assert part in told.out
+        assert part in reported.out
     assert ldip("weights", "convert", path, tmp_path / "iart.safetensors").code == 0
     assert load_weights(tmp_path / "iart.safetensors").sha256 == load_weights(path).sha256
     clip = write_folder(tmp_path / "in", random_frames(rng, 3))

@@ -115,7 +115,7 @@ def test_moments_that_cannot_be(refused, photo, video):
     assert "none.png: no such file" in refused("--ref", "none.png@3")
 
 
-def told(done):
+def reported(done):
     return dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
 
 
@@ -125,7 +125,7 @@ def test_a_moment_is_a_key_frame_and_its_still_serves_its_shot(upscale, networks
     words = ("--lrrf", networks.trained, "--verbose", "--cuts", 4, *LRRF)
     done = upscale(clip, tmp_path / "out", *words, "--ref", f"{photo}@1", other)
     assert done.code == 0
-    found = {int(key): re.findall(r"(\w+) \(", text) for key, text in told(done).items()}
+    found = {int(key): re.findall(r"(\w+) \(", text) for key, text in reported(done).items()}
     assert {key: sorted(names) for key, names in found.items()} == {
         0: ["other", "photo"],
         1: ["other", "photo"],
@@ -175,7 +175,7 @@ def test_a_black_mask_leaves_the_still_out_and_a_white_one_changes_nothing(
         mask = f"photo={tmp_path / name}.png"
         done = upscale(clip, tmp_path / name, *words, "--ref-mask", mask)
         assert done.code == 0
-        assert ("photo (0 %)" in told(done)["0"]) == (name == "black")
+        assert ("photo (0 %)" in reported(done)["0"]) == (name == "black")
     assert upscale(clip, tmp_path / "plain", *words).code == 0
     assert listing(tmp_path / "white") == listing(tmp_path / "plain")
     assert listing(tmp_path / "black") != listing(tmp_path / "plain")

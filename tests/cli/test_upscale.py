@@ -216,10 +216,10 @@ def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, netw
     assert done.code == 0
     difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "alone"))
     assert difference.max(axis=(1, 2, 3)).min() > 2 / 255
-    told = dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
-    assert list(map(int, told)) == select_key_frames(0, 5, 4, ends=True) == [0, 4]
-    assert re.fullmatch(r"photo \(\d+ %\), frame [234] \(\d+ %\)", told["0"])
-    assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", told["4"])
+    reported = dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
+    assert list(map(int, reported)) == select_key_frames(0, 5, 4, ends=True) == [0, 4]
+    assert re.fullmatch(r"photo \(\d+ %\), frame [234] \(\d+ %\)", reported["0"])
+    assert re.fullmatch(r"photo \(\d+ %\), frame [012] \(\d+ %\)", reported["4"])
     assert "with LRRF, 1 of 1 stills used" in done.out
     assert f"{page}: report" in done.out
     assert f"{profile}: profile" in done.out

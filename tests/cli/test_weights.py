@@ -71,9 +71,9 @@ def test_what_is_shipped_is_listed_and_told_of_by_name(ldip):
     lines = ldip("weights", "list").out.splitlines()
     row = next(line for line in lines if line.startswith("basicvsr-reds4-x4 "))
     assert row.split(maxsplit=5)[1:] == ["lrrf", "4.2", "MB", "shipped", "lrrf, for --lrrf, with stills"]
-    told = ldip("weights", "info", "basicvsr-reds4-x4").out
-    assert "what      an LRRF export" in told
-    assert "lrrf      2,098,240 parameters" in told
+    reported = ldip("weights", "info", "basicvsr-reds4-x4").out
+    assert "what      an LRRF export" in reported
+    assert "lrrf      2,098,240 parameters" in reported
 
 
 def test_list_works_without_a_cache_and_beside_a_damaged_file(ldip, clip):

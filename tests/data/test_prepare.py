@@ -294,15 +294,15 @@ def test_damaged_records_are_named(source, tmp_path):
     data[place : place + 8] = bytes(8)
     record.write_bytes(data)
     clips = PreparedClips("video_folder", tmp_path / "out")
-    faults = []
+    errors = []
     for clip in clips:
         for number in range(clip.count):
             try:
                 clip.frame(number)
             except InputError as error:
-                faults.append(str(error))
-    assert len(faults) == 1
-    assert "frame 0 of more/beta is damaged" in faults[0]
+                errors.append(str(error))
+    assert len(errors) == 1
+    assert "frame 0 of more/beta is damaged" in errors[0]
     record.write_bytes(data[:place])
     with pytest.raises(InputError, match="frame 0 of alpha is damaged"):
         PreparedClips("video_folder", tmp_path / "out")[0].frame(0)

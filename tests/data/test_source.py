@@ -1,4 +1,4 @@
-"""Streams of samples: order, shares of processes, taking up again, workers, faults."""
+"""Streams of samples: order, shares of processes, taking up again, workers, errors."""
 
 from functools import partial
 from itertools import chain

@@ -107,8 +107,8 @@ def test_weights_that_propagate_in_another_way_are_asked(evaluate, networks, cal
     assert evaluate("--protocol", "table5", "--checkpoint", "carried.safetensors").code == 0
     assert done(calls) == {"backbone": None, "full": "carry", "full, hrip": "hrip", "w/o ref": "carry"}
     (scale,) = results()["scales"]
-    told = {column["name"]: column["clips"][0]["propagation"] for column in scale["columns"]}
-    assert told == {"backbone": None, "full": "carry", "full, hrip": "hrip", "w/o ref": "carry"}
+    reported = {column["name"]: column["clips"][0]["propagation"] for column in scale["columns"]}
+    assert reported == {"backbone": None, "full": "carry", "full, hrip": "hrip", "w/o ref": "carry"}
 
 
 def test_a_column_that_repeats_another_is_no_evaluation(table5, calls):
@@ -133,13 +133,13 @@ def test_files_and_report_tell_gains(table5, calls):
     assert found["w/o ref"]["relative_pulsing"] is None
 
     markdown = Path("out/results.md").read_text()
-    told = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
-    (full, hrip) = (row for row in told if row[:2] in (["full", "carry"], ["full, hrip", "hrip"]))
+    reported = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
+    (full, hrip) = (row for row in reported if row[:2] in (["full", "carry"], ["full, hrip", "hrip"]))
     assert full[2:] == ["+1.400", "-", "0.583", "0.416", "+0.500", "one, frame 4", "0 of 10"]
     assert hrip[2] == "+0.850"
     assert hrip[6:] == ["-0.500", "one, frame 5", "4 of 10"]
-    assert ["2", "2", "+0.500", "-0.250", "-0.020"] in told
-    (head,) = (row for row in told if row[:1] == ["clip"])
+    assert ["2", "2", "+0.500", "-0.250", "-0.020"] in reported
+    (head,) = (row for row in reported if row[:1] == ["clip"])
     assert [cell for cell in head if "tOF" in cell] == [f"{column}: tOF" for column in GAINS]
 
     rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))

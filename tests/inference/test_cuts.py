@@ -183,8 +183,8 @@ def test_where_a_window_begins_and_ends_does_not_matter():
 
 def test_a_cut_is_told_as_soon_as_it_is_certain():
     detector = CutDetector()
-    told = [detector.push(frame) for frame in shot(0, 6) + shot(1, 10)]
-    assert told == [[6] if index == 6 + AFTER - 1 else [] for index in range(16)]
+    reported = [detector.push(frame) for frame in shot(0, 6) + shot(1, 10)]
+    assert reported == [[6] if index == 6 + AFTER - 1 else [] for index in range(16)]
     assert detector.finish() == []
 
 

@@ -179,7 +179,7 @@ def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
     h, w = LR
     np.testing.assert_array_equal(reference.size, [[h, w]])
     np.testing.assert_array_equal(reference.image[:, :h, :w], frame(106))
-    # Refined at the size of the match, then told in pixels of the small frame.
+    # Refined at the size of the match, then given in pixels of the small frame.
     refined = matcher.refine(pair, matcher.coarse(pair), SCALE).warp
     np.testing.assert_allclose(reference.warp, rescale(refined, jnp.array([0.25, 0.25])), atol=1e-6)
     assert matcher.refine_calls[0][1] == SCALE

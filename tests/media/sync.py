@@ -126,7 +126,7 @@ def peaks(path: Path) -> list[int]:
 
 
 def copied(source: Path, target: Path) -> list[str]:
-    """The clip written anew as it is; returns the writer's notes."""
+    """The clip written again as it is; returns the writer's notes."""
     clip = open_clip(source)
     with open_writer(target, height=clip.height, width=clip.width, source=clip, overwrite=True) as writer:
         for frame in clip:

@@ -12,7 +12,7 @@ from tests.media.make import make_video, moving, packets
 
 
 def again(source, target):
-    """The clip written anew, every picture inverted."""
+    """The clip written again, every picture inverted."""
     clip = open_clip(source)
     with open_writer(target, height=clip.height, width=clip.width, source=clip) as writer:
         for frame in clip:

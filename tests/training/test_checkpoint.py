@@ -146,15 +146,15 @@ def test_any_damage_to_the_newest_checkpoint_falls_back_or_does_no_harm(tmp_path
         workdir = tmp_path / str(number)
         shutil.copytree(tmp_path / "intact", workdir)
         damage(workdir / victim.relative_to(tmp_path / "intact"), DAMAGE[number % len(DAMAGE)])
-        told: list[str] = []
-        with opened(workdir, notify=told.append) as checkpoints:
+        reported: list[str] = []
+        with opened(workdir, notify=reported.append) as checkpoints:
             state, data = checkpoints.restore_latest(toy(0))
             step = int(state.step)
             # Some files hold nothing that is needed, so nothing is lost. No other state is ever returned.
             assert_same(state, toy(step))
             assert data == {"next_index": 10 * step}
-            assert step == (1 if told else 2)
-        fell_back += len(told)
+            assert step == (1 if reported else 2)
+        fell_back += len(reported)
     assert fell_back >= 3
 
 
@@ -162,20 +162,20 @@ def test_a_step_lost_to_damage_is_told_put_aside_and_stored_again(tmp_path):
     store(tmp_path, 1, 2)
     for path in files(tmp_path / "checkpoints/00000002"):
         path.unlink()
-    told: list[str] = []
-    with opened(tmp_path, notify=told.append) as checkpoints:
+    reported: list[str] = []
+    with opened(tmp_path, notify=reported.append) as checkpoints:
         assert_same(checkpoints.restore_latest(toy(0))[0], toy(1))
         checkpoints.save(toy(2), {"next_index": 20})
-    assert len(told) == 1
-    assert "00000002: damaged" in told[0]
-    assert "resuming from step 1" in told[0]
-    assert "\n" not in told[0]
+    assert len(reported) == 1
+    assert "00000002: damaged" in reported[0]
+    assert "resuming from step 1" in reported[0]
+    assert "\n" not in reported[0]
     with opened(tmp_path) as checkpoints:
         assert_same(checkpoints.restore_latest(toy(0))[0], toy(2))
     assert (tmp_path / "checkpoints/damaged/00000002").is_dir()
 
 
-def test_where_all_are_damaged_nothing_begins_anew(tmp_path):
+def test_where_all_are_damaged_nothing_starts_again(tmp_path):
     store(tmp_path, 1, 2)
     for path in files(tmp_path / "checkpoints"):
         if path.name != ".lock":

@@ -81,7 +81,7 @@ def ended(process: subprocess.Popen, code: int = 0) -> str:
     return output
 
 
-def told(process: subprocess.Popen) -> dict[str, Any]:
+def reported(process: subprocess.Popen) -> dict[str, Any]:
     """The JSON that it printed; the library that connects processes prints too."""
     return json.loads(next(line for line in ended(process).splitlines() if line.startswith("{")))
 
@@ -145,7 +145,7 @@ def test_a_killed_process_ends_the_others_within_a_minute_and_the_run_resumes(tm
 
 def test_a_loss_on_features_is_the_same_on_one_device_and_two():
     """Its divisor is computed from all samples, although each device sees only its own."""
-    found = told(begin_module("tests.training.agreement", "loss", XLA_FLAGS=with_devices(2)))
+    found = reported(begin_module("tests.training.agreement", "loss", XLA_FLAGS=with_devices(2)))
     assert found["1"]["loss"] > 1.0
     for name, value in found["1"].items():
         np.testing.assert_allclose(found["2"][name], value, rtol=1e-4)
@@ -154,7 +154,7 @@ def test_a_loss_on_features_is_the_same_on_one_device_and_two():
 def test_processes_agree_on_the_scale_of_features():
     """Each of them measures another scale."""
     both = [begin_module("tests.training.agreement", "scale", **environment) for environment in two()]
-    found = [told(process) for process in both]
+    found = [reported(process) for process in both]
     assert found[0]["own"] != found[1]["own"]
     assert found[0]["scale"] == found[1]["scale"] == found[0]["own"]
 

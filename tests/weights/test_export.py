@@ -204,7 +204,7 @@ def test_wrong_arrays_all_at_once(parts, tmp_path):
     wrong["as_head/extra/kernel"] = np.ones(3, np.float32)
     message = refused(tmp_path / "a", wrong, metadata)
     for part in (
-        "4 faults",
+        "4 errors",
         f"{names[0]}: holds NaN or infinity",
         f"{names[1]}: shape",
         f"{names[2]}: missing",

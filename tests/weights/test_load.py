@@ -245,7 +245,7 @@ def test_a_converted_file_whose_arrays_are_wrong(converted, tmp_path):
     arrays["conv_hr/bias"] = np.full_like(arrays["conv_hr/bias"], np.inf)
     del arrays["fusion/bias"]
     text = message(arrays | {"x/y": np.zeros(1, np.float32)})
-    for part in ("3 faults", "conv_hr/bias: holds NaN", "fusion/bias: missing", "x/y: not part"):
+    for part in ("3 errors", "conv_hr/bias: holds NaN", "fusion/bias: missing", "x/y: not part"):
         assert part in text
     assert "not float32" in message(checkpoint.arrays | {"conv_hr/bias": np.zeros(64)})
     assert "damaged" in message(checkpoint.arrays | {"conv_hr/bias/x": np.zeros(64, np.float32)})

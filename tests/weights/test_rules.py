@@ -58,7 +58,7 @@ def arrays(rng):
     return checkpoint(rng)
 
 
-def faults(arrays):
+def errors_of(arrays):
     with pytest.raises(InputError) as caught:
         convert(arrays, RULES, skeleton(), "net.pth, as Net")
     message = str(caught.value)
@@ -99,9 +99,9 @@ def test_all_faults_at_once(arrays):
     arrays["last.3.weight"][1] = np.nan
     arrays["body.0.in.bias"][1] = np.nan
     arrays["table"] = np.zeros((4, 4), np.int64)
-    message = faults(arrays)
-    assert "9 faults" in message
-    for fault in (
+    message = errors_of(arrays)
+    assert "9 errors" in message
+    for error in (
         "extra.weight: not part of this network",
         "last.3.weight: holds NaN or infinity",
         "body.0.in.bias: holds NaN or infinity",
@@ -112,11 +112,11 @@ def test_all_faults_at_once(arrays):
         "stem/bias: missing",
         "last_3/bias: shape (4, 1), (4,) expected",
     ):
-        assert fault in message
+        assert error in message
 
 
 def test_many_faults_are_counted(arrays):
-    message = faults({f"x.{index}": np.zeros(1) for index in range(30)})
+    message = errors_of({f"x.{index}": np.zeros(1) for index in range(30)})
     assert "x.11: not part" in message
     assert "x.12" not in message
     assert message.endswith(" more")
@@ -125,20 +125,20 @@ def test_many_faults_are_counted(arrays):
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e39])
 def test_values_that_float32_does_not_have(arrays, value):
     arrays["stem.bias"] = np.array([0, 1, value, 2])
-    assert "stem.bias: holds NaN or infinity" in faults(arrays)
+    assert "stem.bias: holds NaN or infinity" in errors_of(arrays)
 
 
 @pytest.mark.parametrize("name", ["Stem.bias", "stem.bias ", "module.stem.bias", "stem_bias", "stem.bias.0"])
 def test_a_name_that_only_resembles(arrays, name):
     arrays[name] = arrays.pop("stem.bias")
-    message = faults(arrays)
+    message = errors_of(arrays)
     assert f"{name}: not part of this network" in message
     assert "stem/bias: missing" in message
 
 
 def test_one_parameter_given_twice(arrays):
     arrays["body.01.in.bias"] = arrays["body.1.in.bias"]
-    assert "fills body_0/in/bias a second time" in faults(arrays)
+    assert "fills body_0/in/bias a second time" in errors_of(arrays)
 
 
 def test_a_name_that_two_rules_match(arrays):
@@ -151,12 +151,12 @@ def test_a_name_that_two_rules_match(arrays):
 )
 def test_a_constant_of_another_value(arrays, mean):
     arrays["mean"] = mean
-    assert "mean: holds other values than this network computes with" in faults(arrays)
+    assert "mean: holds other values than this network computes with" in errors_of(arrays)
 
 
 def test_the_wrong_number_of_axes(arrays):
     arrays["stem.weight"] = arrays["stem.weight"][0]
-    assert "stem/kernel: shape (3, 5, 5), (5, 5, 3, 4) expected" in faults(arrays)
+    assert "stem/kernel: shape (3, 5, 5), (5, 5, 3, 4) expected" in errors_of(arrays)
 
 
 def test_modules_of_another_name_are_told_once_with_examples(arrays):
@@ -179,7 +179,7 @@ def test_check_params(rng):
     params["table"] = np.zeros((2, 2), np.float32)
     params["new"] = {"bias": np.zeros(1, np.float32)}
     del params["last_3"]
-    with pytest.raises(InputError, match="net: 5 faults") as caught:
+    with pytest.raises(InputError, match="net: 5 errors") as caught:
         check_params(params, wanted, "net")
     assert "\n" not in str(caught.value)
 
