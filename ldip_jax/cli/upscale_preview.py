@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -34,14 +34,21 @@ class _PreviewFrame:
     stop: int
 
 
-def _preview_frames(count: int, wanted: int, stride: int) -> list[_PreviewFrame]:
+def _preview_frames(count: int, wanted: int, stride: int, key_frames: Collection[int]) -> list[_PreviewFrame]:
     """Evenly spread frames; around each, the frames that it would share with its neighbours in a long run.
 
     They begin at a multiple of the stride, so that key-frames are those of the whole clip.
+
+    Args:
+        key_frames: show the key-frames next to those places instead, if there are enough: fewer frames have
+            to be matched for them. May be empty.
     """
     wanted = min(wanted, count)
     reach = overlap(stride)
     places = [(2 * number + 1) * count // (2 * wanted) for number in range(wanted)]
+    if key_frames:
+        nearest = [min(key_frames, key=lambda key: abs(key - place)) for place in places]
+        places = nearest if len(set(nearest)) == wanted else places
     return [
         _PreviewFrame(place, max(0, (place - reach) // stride * stride), min(count, place + reach + 1))
         for place in places
@@ -95,7 +102,11 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
         upscaler = networks.upscaler(clip, has_stills=bool(stills))
         for note in upscaler.notes:
             reporter.note(note)
-        targets = _preview_frames(clip.count, args.preview, args.key_stride)
+        key_frames = set()
+        if stills:
+            moments = {still.moment - first for still in stills if still.moment is not None}
+            key_frames = {*range(0, clip.count, args.key_stride), *moments.intersection(range(clip.count))}
+        targets = _preview_frames(clip.count, args.preview, args.key_stride, sorted(key_frames))
         samples = None
         if args.report is not None:
             samples = ReportFrames(args.report, clip.count, [target.place for target in targets])

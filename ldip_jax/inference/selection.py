@@ -48,10 +48,20 @@ class WindowReferences:
         self._notify(place, found, choices)
         return found
 
-    def uses_any_still(self, places: Collection[int]) -> bool:
-        """Whether a still is used at one of these key-frames; if not, `notify` is called for all of them."""
-        # HRIP's backward pass asks for the last one first, so in this order matches are not held for long.
-        for place in sorted(places, reverse=True):
+    def uses_any_still(self, places: Collection[int], wanted: range) -> bool:
+        """Whether a still is used at one of these key-frames; if not, `notify` is called for all of them.
+
+        Args:
+            places: the key-frames.
+            wanted: the frames that will be made, as places in the window.
+        """
+
+        def distance(place: int) -> int:
+            return max(wanted.start - place, place - wanted[-1], 0)
+
+        # What matches first is likely to be needed. HRIP's backward pass asks for the last one first, so in
+        # this order matches are not held for long.
+        for place in sorted(places, key=lambda place: (distance(place), -place)):
             if self._match_stills(place)[0]:
                 return True
         for place in places:

@@ -481,7 +481,7 @@ class Upscaler:
             if not keep:
                 continue
             shot_key_frames = sorted(key for key in key_frames if key in span)
-            if self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames):
+            if self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames, keep):
                 self.backbone_only_frames += len(keep)
                 yield from backbone_frames(features, keep, advance)
             else:

@@ -17,6 +17,8 @@ from ldip_jax.errors import InputError
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 # Seconds in which a job that is to stop puts its finished frames in order, before it is killed.
 GRACE = 10.0
+# How `ldip` ends on Ctrl-C and SIGTERM, and how a process does that cannot answer these yet.
+_INTERRUPTED = (130, 143, -2, -15)
 _INTERNAL = "internal error; the terminal in which ldip studio runs says more"
 _KILLED = "the run was ended by the system, which may have had too little memory; set a lower memory limit"
 
@@ -140,7 +142,8 @@ class Job:
                 if process.poll() is None:
                     process.kill()
             reader.join()
-        if self._stop.is_set() and process.returncode != 0:
+        # Somebody else may have interrupted it; then, too, it can be continued.
+        if process.returncode in _INTERRUPTED or (self._stop.is_set() and process.returncode != 0):
             return "stopped"
         if process.returncode == 0:
             self._finish()

@@ -77,7 +77,8 @@ def test_a_preview_shows_frames_from_across_the_clip(upscale, networks, images, 
     words += ("--report", tmp_path / "page.html", "--ref", f"{still}@9")
     done = upscale(images, tmp_path / "out", "--preview", 2, *words)
     assert done.code == 0
-    assert names(tmp_path / "out") == ["shot_03.png", "shot_09.png"]
+    # The key-frames next to frames 3 and 9.
+    assert names(tmp_path / "out") == ["shot_04.png", "shot_09.png"]
     assert "key-frame 9: photo" in done.err
     assert (tmp_path / "page.html").stat().st_size > 0
     done = upscale(images, "--preview", 1, "--report", tmp_path / "other.html")

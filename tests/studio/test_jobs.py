@@ -158,6 +158,27 @@ def test_words_that_ldip_refuses(tmp_path):
     assert failed.error == "argument --scale: invalid float value: 'x'"
 
 
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        ("exit 130", "stopped"),
+        ("exit 143", "stopped"),
+        ("kill -TERM $$", "stopped"),
+        ("kill -KILL $$", "failed"),
+    ],
+)
+def test_an_interruption_from_outside_stops_a_run(tmp_path, monkeypatch, end, state):
+    child = tmp_path / "child"
+    child.write_text(f"#!/bin/sh\n{end}\n")
+    child.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(child))
+    interrupted = job(tmp_path, "upscale")
+    interrupted.start()
+    interrupted.join()
+    assert interrupted.state == state
+    assert ("memory" in interrupted.error) == (state == "failed")
+
+
 def test_the_child_ends_with_the_studio(tmp_path, clip, words):
     """Its input closes when the studio is killed."""
     import subprocess
