@@ -17,8 +17,9 @@ from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
 from ldip_jax.ops.resize import resize_bicubic
 from ldip_jax.profiling import timed
 
-# There are 18 programs for each network; those of a few networks are kept.
-_CACHED_PROGRAMS = 64
+# There are 17 programs for each network; those of a few networks are kept.
+_CACHED_PROGRAMS = 128
+HEAD = ("as_head", "as_decoder")
 
 
 def _flow(net, ref, supp):
@@ -111,34 +112,50 @@ class Programs:
         self.net = net
         self._params = jax.device_put(params)
         self.flow = self._bind("features", _flow)
-        self.detail_flow = self._bind("carry", LDIP.flow)
+        self.detail_flow = self._bind("carry", LDIP.flow, ("flow_net",))
         self.encode = self._bind("features", _encode)
         self.carry = self._bind("features", _carry)
         self.step = self._bind("features", _step, static=True)
         self.reconstruct = self._bind("features", _reconstruct)
-        self.upscale = self._bind("decoder", LDIP.upscale)
-        self.decode = self._bind("decoder", LDIP.decode)
-        self.query = self._bind("fusion", _query)
-        self.start = self._bind("fusion", _start)
-        self.extract = self._bind("fusion", _extract)
-        self.absorb = self._bind("fusion", _absorb, static=True, donate=3)
-        self.fuse = self._bind("fusion", _fuse, static=True, donate=2)
-        self.finish = self._bind("fusion", _finish)
-        self.propagate = self._bind("hrip", _propagate, static=True)
+        self.upscale = self._bind("decoder", LDIP.upscale, HEAD)
+        self.decode = self._bind("decoder", LDIP.decode, HEAD)
+        self.query = self._bind("fusion", _query, ("lrrf",))
+        self.start = self._bind("fusion", _start, ("lrrf",))
+        self.extract = self._bind("fusion", _extract, ("lrrf",))
+        self.absorb = self._bind("fusion", _absorb, ("lrrf",), static=True, donate=3)
+        self.fuse = self._bind("fusion", _fuse, ("lrrf",), static=True, donate=2)
+        self.finish = self._bind("fusion", _finish, ("lrrf",))
+        self.propagate = self._bind("hrip", _propagate, ("lrrf",), static=True)
         self.locate = self._bind("carry", LDIP.locate)
         self.sample_detail = self._bind("carry", LDIP.sample_detail)
 
-    def _bind(self, part: str, method: Callable, static: bool = False, donate: int | None = None) -> Callable:
+    def _bind(
+        self,
+        part: str,
+        method: Callable,
+        components: tuple[str, ...] = (),
+        static: bool = False,
+        donate: int | None = None,
+    ) -> Callable:
         """A method with the parameters bound to it.
 
         Args:
             part: what its time counts as in a profile.
+            components: what it uses besides the backbone. Networks that differ only in others share it.
             static: whether its first argument is static.
             donate: the argument whose buffers are donated, counted with the parameters as 0.
         """
+        net = _reduced(self.net, components)
+        params = {name: self._params[name] for name in ("backbone", *components) if name in self._params}
         # Flax modules are hashable, by their fields.
-        compiled = _compiled(self.net, method, static, donate)  # type: ignore[arg-type]
-        return timed(part, method.__name__.strip("_"), partial(compiled, self._params))
+        compiled = _compiled(net, method, static, donate)  # type: ignore[arg-type]
+        return timed(part, method.__name__.strip("_"), partial(compiled, params))
+
+
+def _reduced(net: LDIP, components: tuple[str, ...]) -> LDIP:
+    """The network with only these components and its backbone."""
+    kept = {name: getattr(net, name) for name in components}
+    return LDIP(net.backbone, **kept, hook=net.hook)
 
 
 @partial(timed, "features", "mix")

@@ -1,9 +1,11 @@
 """LDIP's trainable components, as the config of an export describes them."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
+from flax import linen as nn
 from jaxtyping import PRNGKeyArray
 
 from ldip_jax.errors import InputError
@@ -59,14 +61,17 @@ def trainable_shapes(groups: Collection[str], config: Mapping[str, Any], source:
     Raises:
         InputError: the config asks for something that this version does not know.
     """
-    key = jax.random.key(0)
     try:
         if config.get("hook", HOOKS[0]) not in HOOKS:
             raise ValueError(f"hook {config['hook']!r}")
-        return {
-            name: jax.eval_shape(lambda name=name, module=module: INITIALISERS[name](module, key))
-            for name, module in trainable_modules(groups, config).items()
-        }
+        modules = trainable_modules(groups, config).items()
+        return {name: jax.tree.map(lambda leaf: leaf, _shapes(name, module)) for name, module in modules}
     except (TypeError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{source}: its config is unknown to this version ({reason})") from error
+
+
+# Cached, because tracing takes a second.
+@lru_cache(maxsize=16)
+def _shapes(name: str, module: nn.Module) -> Any:
+    return jax.eval_shape(lambda: INITIALISERS[name](module, jax.random.key(0)))
