@@ -11,15 +11,16 @@ from tests.cli.clips import listing, random_frames, write_folder
 from tests.media.make import interrupt_moves, make_video, moving
 from tests.networks import LR
 
-# Three windows: they share 6 frames on either side.
-COUNT = 28
+# Three windows: they share 2 frames on either side.
+COUNT = 12
 
 
 @pytest.fixture(autouse=True)
 def short_windows():
     # Not the test's own monkeypatch, which tests undo.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "window_length", lambda *args, **kwargs: 18)
+        patch.setattr(inference, "window_length", lambda *args, **kwargs: 7)
+        patch.setattr(inference.Upscaler, "_overlap", lambda self: 2)
         yield
 
 
@@ -47,7 +48,7 @@ def stop_at(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "out"])
-@pytest.mark.parametrize("frame", [14, 27])
+@pytest.mark.parametrize("frame", [6, 11])
 def test_a_resumed_run_gives_the_bytes_of_one_that_was_not_interrupted(
     upscale, video, tmp_path, stop_at, monkeypatch, name, frame
 ):
@@ -79,7 +80,7 @@ def test_a_resumed_run_gives_the_bytes_of_one_that_was_not_interrupted(
 
 def interrupted(upscale, source, out, stop_at, monkeypatch, *words):
     with monkeypatch.context():
-        stop_at(22)
+        stop_at(9)
         assert upscale(source, out, *words).code == 130
     monkeypatch.undo()
     return out.parent / f".{out.name}.ldip"
@@ -172,7 +173,7 @@ def test_a_resumed_report_shows_all_frames_and_references(
 ):
     words = ("--lrrf", networks.trained, "--matcher", "flow", "--verbose", "--report", tmp_path / "page.html")
     # Windows share as many frames as lie between key-frames.
-    words += ("--key-stride", 6)
+    words += ("--key-stride", 2, "--self-refs", 1)
     done = upscale(images, tmp_path / "whole", *words)
     assert done.code == 0
     keys = [line for line in done.err.splitlines() if line.startswith("key-frame")]
