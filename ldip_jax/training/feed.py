@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ldip_jax.data.camera_moves import CameraMoveClips
 from ldip_jax.data.clips import (
     ClipSample,
     Footage,
@@ -22,6 +23,7 @@ from ldip_jax.data.crops import RecordCropper, Sample, stack
 from ldip_jax.data.datasets import open_clips, sampling_spec
 from ldip_jax.data.records import load_record
 from ldip_jax.data.source import Items, SampleStream
+from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
 from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.models.ldip import LDIP
@@ -182,6 +184,9 @@ def make_live_sampler(config: Config, run: Run, clips: Items[Footage], batch_siz
 
 
 def _sizes(clips: Items[Footage]) -> set[tuple[int, int]]:
+    # Rendering clips, only to learn the size that all of them have, would take seconds.
+    if isinstance(clips, SyntheticClips | CameraMoveClips):
+        return {clips.size}
     return {clips[i].size for i in range(len(clips))}
 
 

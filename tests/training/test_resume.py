@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.networks import write_networks
 from tests.training import tiny_run
 from tests.training.kill_and_resume import Trials, assert_same, train_tiny
 
@@ -20,15 +21,20 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     assert_same(tmp_path / "reference", tmp_path / "run")
 
 
-def test_lrrf_training_was_killed_and_resumed():
-    """Only key-frames, which compile quickly; the program can run the whole config in the same way."""
-    command = "-m tests.training.kill_and_resume --trials 2 --steps 6 --config.propagate=False"
+def test_lrrf_training_was_killed_and_resumed(tmp_path):
+    """Only key-frames on a small backbone, which compile quickly; the program can run any config."""
+    networks = write_networks(tmp_path)
+    given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False}
+    given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
+    command = (
+        "-m tests.training.kill_and_resume --trials 1 --steps 6 --config configs/ldip_basicvsr_x4.py:debug"
+    )
     done = subprocess.run(
-        [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug"],
+        [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug", *given],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search("^2 kills in .*, all the same", done.stdout, re.MULTILINE), done.stdout
+    assert re.search("^1 kills in .*, all the same", done.stdout, re.MULTILINE), done.stdout
