@@ -79,21 +79,22 @@ def test_references_of_several_types_and_sizes(call, networks, frames, rng):
 
 
 def test_moments_and_masks_of_references(call, networks, rng):
-    frames = rng.integers(0, 256, (7, *LR, 3), dtype=np.uint8)
+    frames = rng.integers(0, 256, (4, *LR, 3), dtype=np.uint8)
     options = {
         "matcher": "flow",
         "self_refs": 0,
         "exclude": 0,
         "ref_threshold": 0.0,
         "lrrf": networks.trained,
+        "key_stride": 1,
     }
-    options |= {"refs": [rng.uniform(0, 1, (*HR, 3))], "cuts": [3], "propagation": "carry"}
+    options |= {"refs": [rng.uniform(0, 1, (*HR, 3))], "cuts": [2], "propagation": "carry"}
     alone, everywhere = call(frames), call(frames, **options)
     first = call(frames, ref_frames=[1], **options)
-    np.testing.assert_array_equal(first[3:], alone[3:])
-    assert np.abs(first - alone)[:3].max(axis=(1, 2, 3)).min() > 1e-3
+    np.testing.assert_array_equal(first[2:], alone[2:])
+    assert np.abs(first - alone)[:2].max(axis=(1, 2, 3)).min() > 1e-3
     assert np.abs(everywhere - alone).max(axis=(1, 2, 3)).min() > 1e-3
-    for whole in (None, np.ones(HR), np.ones(HR, bool), np.full(HR, 255, np.uint8)):
+    for whole in (np.ones(HR, bool), np.full(HR, 255, np.uint8)):
         np.testing.assert_array_equal(call(frames, ref_masks=[whole], **options), everywhere)
     masked = call(frames, ref_masks=[np.zeros(HR)], **options)
     assert np.abs(masked - everywhere).max() > 1e-3

@@ -14,6 +14,7 @@ from ldip_jax.inference.programs import Programs, add, subtract, to_size
 from ldip_jax.inference.spill import Holder, Spilled
 from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import KeyFrames
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.grid import Grid, crop_axis, sample_flow
 from tests.models.build import random_references
 from tests.models.shown import showing
@@ -51,7 +52,7 @@ def refined(programs, window, stacks, keep=range(COUNT), advance=lambda _: None)
 
 
 def test_the_backbone_alone_equals_its_whole_program(model, programs, window, frames):
-    whole = jax.jit(model.net.backbone.apply)({"params": model.params["backbone"]}, frames[None])[0]
+    whole = quick_jit(model.net.backbone.apply)({"params": model.params["backbone"]}, frames[None])[0]
     done = []
     images = list(backbone_frames(window, range(COUNT), done.append))
     assert done == ["decode"] * COUNT
@@ -60,7 +61,7 @@ def test_the_backbone_alone_equals_its_whole_program(model, programs, window, fr
 
 def test_lrrf_frame_by_frame_equals_its_whole_program(model, programs, window, frames, stacks, monkeypatch):
     keys = KeyFrames(jnp.array([KEYS]), jnp.ones((1, len(KEYS))), stacks)
-    whole = jax.jit(model.net.apply)({"params": model.params}, frames[None], keys)[0]
+    whole = quick_jit(model.net.apply)({"params": model.params}, frames[None], keys)[0]
     # The residual between the passes is bfloat16: in float32 nothing differs but rounding.
     monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
     monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)

@@ -17,10 +17,12 @@ from ldip_jax.matching.loading import load_matcher
 from ldip_jax.matching.matcher import Pair
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.flow import flow_identity
 from ldip_jax.weights.load import load_weights
+from tests.inference.conftest import with_hrip
 from tests.networks import LR, write_flow
 
 COUNT = 3
@@ -33,7 +35,7 @@ def flow(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(networks, flow):
-    return load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow)
+    return with_hrip(load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow))
 
 
 def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
@@ -59,7 +61,7 @@ def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
     # In one program likewise; three channels pass for an image.
     three = lambda self, features, flows, *_, **__: jnp.concatenate(flows, axis=-1)[..., 1:]  # noqa: E731
     monkeypatch.setattr(LDIP, "restore", three)
-    whole = jax.jit(model.net.apply)({"params": model.params}, frames[None])
+    whole = quick_jit(model.net.apply)({"params": model.params}, frames[None])
     np.testing.assert_allclose(whole[:, 1, ..., 0], window.detail_flow(1, 2)[..., 1], atol=1e-5)
     np.testing.assert_allclose(whole[:, 1, ..., 1:], window.detail_flow(1, 0), atol=1e-5)
 

@@ -38,7 +38,7 @@ def test_the_model_with_matched_references_equals_the_upscaler(networks, frames,
     model, params = load_pretrained(networks.backbone, networks.trained)
     keys = match_references(model, params, frames, stills, [0, 3], **OPTIONS)
     assert keys.references.warp.shape == (1, 2, 2, *HR, 2)
-    whole = jax.jit(model.apply)({"params": params}, jnp.asarray(frames)[None], keys)[0]
+    whole = quick_jit(model.apply)({"params": params}, jnp.asarray(frames)[None], keys)[0]
     upscaler = Upscaler(networks.backbone, networks.trained, key_stride=3, cuts="none", **OPTIONS)
     made = upscaler(frames, stills)
     assert [choice.used for choice in upscaler.choices[3]] == [True, True]

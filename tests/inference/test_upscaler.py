@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import jax
 import numpy as np
 import pytest
 
@@ -15,7 +14,9 @@ from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.streaming import OVERLAP, WindowFeatures
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.grid import whole_grid
+from tests.inference.conftest import with_hrip
 from tests.inference.stubs import stills
 from tests.networks import HR, LR
 
@@ -27,8 +28,8 @@ def models(networks):
     backbone = str(networks.backbone)
     return {
         "alone": load_model(backbone, "none", native=True),
-        "trained": load_model(backbone, str(networks.trained), native=True),
-        "untrained": load_model(backbone, str(networks.untrained), native=True),
+        "trained": with_hrip(load_model(backbone, str(networks.trained), native=True)),
+        "untrained": with_hrip(load_model(backbone, str(networks.untrained), native=True)),
         "head": load_model(str(networks.wide), str(networks.head), native=False),
     }
 
@@ -244,7 +245,7 @@ def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
     upscaler = Upscaler(model, LR, out)
     assert upscaler.notes == []
     frames = np.stack(list(upscaler.frames(short)))
-    whole = jax.jit(model.net.apply)({"params": model.params}, short[None], None, whole_grid(LR, out))[0]
+    whole = quick_jit(model.net.apply)({"params": model.params}, short[None], None, whole_grid(LR, out))[0]
     np.testing.assert_allclose(frames, np.clip(whole, 0, 1), atol=1e-5)
 
 
