@@ -86,9 +86,44 @@ def upscale_clip(
                 check_report_file(args.json, out, (".json",), "report", overwrite=args.overwrite)
             upscaler = networks.upscaler(clip, has_stills=bool(stills), first=first)
             assert isinstance(upscaler, Upscaler), "MRefSR has no dry run"
+            writer = _open_output(args, clip, out, *networks.output_size(clip))
+            upscaler.reserve(writer.held_bytes(clip.count))
             dry_run(args, clip, stills, upscaler)
             return
         _ClipRun(args, clip, out, stills, networks, reporter, first).run()
+
+
+def _open_output(
+    args: argparse.Namespace,
+    clip: Clip,
+    out: Path,
+    height: int,
+    width: int,
+    identity: dict[str, Any] | None = None,
+) -> Writer | PipeWriter:
+    """What frames are written to; nothing is made before it is entered.
+
+    Raises:
+        InputError: the output cannot be written this way.
+    """
+    if out == PIPE:
+        if args.crf is not None or args.lossless or args.codec != "h264":
+            raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave it out")
+        deep = args.bit_depth == 16 or (args.bit_depth == "auto" and clip.color.bits > 8)
+        return PipeWriter(height, width, clip, high_depth=deep)
+    return open_writer(
+        out,
+        height=height,
+        width=width,
+        source=clip,
+        bit_depth=args.bit_depth,
+        crf=args.crf,
+        lossless=args.lossless,
+        codec=args.codec,
+        overwrite=args.overwrite,
+        identity=identity,
+        resume=args.resume,
+    )
 
 
 class _ClipRun:
@@ -108,34 +143,15 @@ class _ClipRun:
         self._reporter = reporter
         height, width = networks.output_size(clip)
         # The output's settings are checked before weights are fetched.
-        self._open(height, width, None)
+        held = _open_output(args, clip, out, height, width).held_bytes(clip.count)
         self._upscaler = networks.upscaler(clip, has_stills=bool(stills), first=first)
+        if isinstance(self._upscaler, Upscaler):
+            self._upscaler.reserve(held)
         self._size = height, width
         self._notes = list(self._upscaler.notes)
         self._samples = None if args.report is None else ReportFrames(args.report, clip.count)
         self._profile = None if args.profile is None else Profile()
         self._source = FrameSource(clip, args.on_error)
-
-    def _open(self, height: int, width: int, identity: dict[str, Any] | None) -> Writer | PipeWriter:
-        args = self._args
-        if self._out == PIPE:
-            if args.crf is not None or args.lossless or args.codec != "h264":
-                raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave it out")
-            deep = args.bit_depth == 16 or (args.bit_depth == "auto" and self._clip.color.bits > 8)
-            return PipeWriter(height, width, self._clip, high_depth=deep)
-        return open_writer(
-            self._out,
-            height=height,
-            width=width,
-            source=self._clip,
-            bit_depth=args.bit_depth,
-            crf=args.crf,
-            lossless=args.lossless,
-            codec=args.codec,
-            overwrite=args.overwrite,
-            identity=identity,
-            resume=args.resume,
-        )
 
     def _note(self, line: str) -> None:
         self._notes.append(line)
@@ -151,7 +167,7 @@ class _ClipRun:
         run_identity = None
         if PIPE not in (clip.path, self._out):
             run_identity = describe_run(self._args, clip.path, upscaler, self._stills)
-        writer = self._open(*self._size, run_identity)
+        writer = _open_output(self._args, clip, self._out, *self._size, run_identity)
         began = time.perf_counter()
         try:
             with self._profile or nullcontext(), writer:

@@ -11,9 +11,8 @@ from ldip_jax.errors import InputError
 from ldip_jax.inference.arguments import Frames, Image, as_float, as_stills, real_number, whole_number
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
-from ldip_jax.inference.references import ReferenceFinder, ReferenceRules, WindowFrames
+from ldip_jax.inference.references import ReferenceFinder, ReferenceRules, WindowFrames, make_matcher
 from ldip_jax.inference.streaming import WindowFeatures
-from ldip_jax.inference.upscaler import make_matcher
 from ldip_jax.models.ldip import LDIP, KeyFrames
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid

@@ -76,6 +76,7 @@ class Workload:
         references: at most this many at a key-frame.
         base_memory: bytes that the process holds before it begins.
         shared_frames: those whose features a window passes on to the next one.
+        reserved: bytes that others take, such as an encoder.
     """
 
     net: LDIP
@@ -87,6 +88,7 @@ class Workload:
     references: int
     base_memory: int
     shared_frames: int = 0
+    reserved: int = 0
 
     @property
     def refined(self) -> bool:
@@ -122,7 +124,8 @@ def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     net, n = workload.net, workload.window_length
     lr, hr = _area(workload.lr_size), _area(workload.hr_size)
     # On a device, frames are held twice: as they were read, and on the device.
-    common = workload.base_memory + FRAME * _area(workload.frame_size) * n * (1 if layout.spill else 2)
+    frames = FRAME * _area(workload.frame_size) * n * (1 if layout.spill else 2)
+    common = workload.base_memory + workload.reserved + frames
     step = net.backbone.step_bytes * layout.recurrence.pixels
     tile = hr * layout.detail.pixels // lr
     cut = layout.detail.count > 1
@@ -263,6 +266,11 @@ def plan_two(workload: Workload, restoring: Workload, budget: int) -> tuple[Memo
 
 def _advice(workload: Workload, budget: int) -> str:
     """An option that makes the run fit, or ""."""
+    if workload.reserved:
+        alone = replace(workload, reserved=0)
+        if min(_peak_memory(alone, layout) for layout in _layouts(alone)) <= budget:
+            held = show_size(workload.reserved)
+            return f"{held} of these are the encoder's; a folder of PNG or another --codec needs less"
     if workload.refined:
         backbone_only = replace(workload, net=workload.net.clone(parent=None, name=None, lrrf=None))
         if min(_peak_memory(backbone_only, layout) for layout in _layouts(backbone_only)) <= budget:

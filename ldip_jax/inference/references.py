@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,9 +16,10 @@ from ldip_jax.inference.screening import UNLIKE, calibrate, rejection_reason
 from ldip_jax.inference.shortlist import CLEAR_SHARE, MatchBudget, RankedStill, rank_stills
 from ldip_jax.matching.calibration import Calibration
 from ldip_jax.matching.density import ReferenceReducer
-from ldip_jax.matching.loading import PrecomputedMatcher
+from ldip_jax.matching.loading import PrecomputedMatcher, load_matcher
 from ldip_jax.matching.matcher import Match, Matcher, Pair, Ranker, confident_share, rescale
 from ldip_jax.matching.view import find_view
+from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.profiling import timed
 
@@ -152,6 +154,21 @@ def _held(window: WindowFrames, reference: Reference) -> Reference:
     """A reference, its large arrays put where they can wait."""
     image, warp, confidence = map(window.hold, (reference.image, reference.warp, reference.confidence))
     return reference._replace(image=image, warp=warp, confidence=confidence)
+
+
+def make_matcher(
+    net: LDIP,
+    params: Mapping[str, Any],
+    name_or_folder: str | Path,
+    progress: Callable[[str], object] = print,
+) -> Matcher:
+    """The matcher of this choice for a network: "flow" follows the same optical flow as its detail.
+
+    Raises:
+        InputError: see `load_matcher`.
+    """
+    flow = None if net.flow_net is None else (net.flow_net, params["flow_net"])
+    return load_matcher(name_or_folder, params["backbone"]["spynet"], flow=flow, progress=progress)
 
 
 class ReferenceFinder:

@@ -1,6 +1,6 @@
 """Runs LDIP over a clip of any length, one window at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from ldip_jax.inference.references import (
     ReferenceFinder,
     ReferenceRules,
     WindowFrames,
+    make_matcher,
 )
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.shortlist import MAX_MATCHED
@@ -49,30 +50,12 @@ from ldip_jax.inference.streaming import (
     windows,
 )
 from ldip_jax.inference.window_chain import WindowChain
-from ldip_jax.matching.loading import load_matcher
-from ldip_jax.matching.matcher import Matcher
 from ldip_jax.models.carry import PROPAGATIONS
-from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import whole_grid
 
 # Frames with a shorter side than this are too small to detect cuts.
 MIN_SIDE_FOR_CUTS = 16
-
-
-def make_matcher(
-    net: LDIP,
-    params: Mapping[str, Any],
-    name_or_folder: str | Path,
-    progress: Callable[[str], object] = print,
-) -> Matcher:
-    """The matcher of this choice for a network: "flow" follows the same optical flow as its detail.
-
-    Raises:
-        InputError: see `load_matcher`.
-    """
-    flow = None if net.flow_net is None else (net.flow_net, params["flow_net"])
-    return load_matcher(name_or_folder, params["backbone"]["spynet"], flow=flow, progress=progress)
 
 
 class Segment(NamedTuple):
@@ -170,6 +153,11 @@ class Upscaler:
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
         self.restorer, self._base = restorer, base_memory(model.refined, restores=restorer is not None)
+        self._reserved = 0
+
+    def reserve(self, held: int) -> None:
+        """Leave so many bytes of `memory` to others, such as an encoder; they take none of a GPU's."""
+        self._reserved = held if self._base else 0
 
     def _set_sizes(self, size: tuple[int, int], out_size: tuple[int, int]) -> None:
         self.size, self.out_size = size, out_size
@@ -181,7 +169,7 @@ class Upscaler:
         self._hr_size = out_size if self.model.arbitrary else whole
         self._grid = whole_grid(size, out_size) if self.model.arbitrary else None
         # By the clip's frames, the number of stills and the memory: a run is done as it was checked.
-        self._plans: dict[tuple[int | None, int, int], MemoryPlan] = {}
+        self._plans: dict[tuple[int | None, int, int, int], MemoryPlan] = {}
 
     def for_frames(self, size: tuple[int, int]) -> "Upscaler":
         """An upscaler with the same options and networks, and about the same scale, for frames of a size."""
@@ -267,7 +255,7 @@ class Upscaler:
         Raises:
             InputError: even the smallest tiles need more memory, or there is too little room on the disk.
         """
-        key = count, stills, self.memory
+        key = count, stills, self.memory, self._reserved
         if key not in self._plans:
             workload = self._workload(count, stills)
             if self.restorer is None:
@@ -295,6 +283,7 @@ class Upscaler:
             references,
             self._base,
             0 if count is not None and count <= length else 2 * self._overlap(),
+            self._reserved,
         )
 
     def describe_tiles(self, stills: int) -> str:

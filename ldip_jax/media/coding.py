@@ -20,6 +20,20 @@ _SMALLEST_AV1 = 64
 _THREADS = {"threads": "8"}
 # With AVX-512, x264 codes the same small frames differently from run to run.
 STEADY_X264 = {"x264-params": "asm=AVX2"} if platform.machine() in ("x86_64", "AMD64") else {}
+# Frames with more pixels: x264 looks at fewer frames ahead, because all of them wait in memory.
+_LARGE, _SHORT_LOOKAHEAD = 2560 * 1440, "rc-lookahead=10"
+# What waits in an encoder at most: frames, and bytes per pixel of each, with 8 bits and with more. Measured
+# by benchmarks/encoder_memory.py.
+_WAITING = {
+    "libx264": (62, 3.9, 6.6),
+    "libx264rgb": (62, 5.2, 5.2),
+    "libx265": (52, 6.0, 10.2),
+    "libvpx-vp9": (12, 21.0, 21.0),
+    "libsvtav1": (80, 7.5, 12.5),
+    "prores_ks": (12, 4.0, 4.0),
+    "ffv1": (12, 10.5, 17.0),
+}
+_WAITING_IF_LARGE = {"libx264": 32, "libx264rgb": 32}
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,19 @@ class Coding:
     note: str
     dropped: tuple[str, ...] = ()
 
+    def held_bytes(self, pixels: int, count: int | None) -> int:
+        """Bytes of memory that the encoder takes at most.
+
+        Args:
+            pixels: of a frame.
+            count: frames of the clip; None: unknown.
+        """
+        frames, usual, deep = _WAITING[self.encoder]
+        if pixels > _LARGE:
+            frames = _WAITING_IF_LARGE.get(self.encoder, frames)
+        frames = frames if count is None else min(frames, count)
+        return int(frames * (deep if self.color.bits > 8 else usual) * pixels)
+
     @property
     def delay(self) -> int:
         """The largest number of frames by which packets are decoded before they are shown."""
@@ -105,7 +132,7 @@ def choose_coding(
         raise InputError(f"bit depth {bit_depth}: choose auto, 8 or 16 (video is then written with 10 bits)")
     high_depth = bit_depth == 16 or (bit_depth == "auto" and source is not None and source.color.bits > 8)
     if lossless:
-        return _lossless(path, source, high_depth, bit_depth)
+        return _lossless(path, height * width, source, high_depth, bit_depth)
     container = CONTAINERS[path.suffix.lower()]
     if container not in kind.containers:
         suffixes = [suffix for suffix, name in CONTAINERS.items() if name in kind.containers]
@@ -114,7 +141,7 @@ def choose_coding(
     if kind.crf is None and crf is not None:
         raise InputError(f"crf {crf}: {kind.title} has no quality setting; leave --crf out")
     if codec == "ffv1":
-        return _lossless(path, source, high_depth, bit_depth)
+        return _lossless(path, height * width, source, high_depth, bit_depth)
     return _lossy(path, kind, height, width, source, high_depth, bit_depth, crf)
 
 
@@ -157,9 +184,16 @@ def _lossy(
     note += f", {bits} bits, {color}"
     if odd:
         note += ", 4:4:4 chroma since the size is odd"
+    if encoder == "libx264":
+        _shorten_lookahead(height * width, options)
     lost = _add_metadata_options(encoder, source, options)
     layout = f"yuv{chroma}p" + ("" if bits == 8 else "10le")
     return Coding(encoder, layout, replace(color, bits=bits), options, note, lost)
+
+
+def _shorten_lookahead(pixels: int, options: dict[str, str]) -> None:
+    if pixels > _LARGE:
+        options["x264-params"] = ":".join(filter(None, [options.get("x264-params"), _SHORT_LOOKAHEAD]))
 
 
 def _add_metadata_options(encoder: str, source: Clip | None, options: dict[str, str]) -> tuple[str, ...]:
@@ -172,7 +206,7 @@ def _add_metadata_options(encoder: str, source: Clip | None, options: dict[str, 
     return tuple(lost)
 
 
-def _lossless(path: Path, source: Clip | None, high_depth: bool, bit_depth: BitDepth) -> Coding:
+def _lossless(path: Path, pixels: int, source: Clip | None, high_depth: bool, bit_depth: BitDepth) -> Coding:
     """Codecs of R'G'B', because Y'CbCr with as many bits cannot represent every R'G'B' colour."""
     color = replace(
         SRGB if source is None else source.color, matrix=0, full_range=True, bits=16 if high_depth else 8
@@ -186,5 +220,6 @@ def _lossless(path: Path, source: Clip | None, high_depth: bool, bit_depth: BitD
         raise InputError(f"{path}: lossless video of 16 bits needs .mkv; end the name so, or take 8 bits")
     note = "lossless H.264, RGB, 8 bits, which few players show"
     options = {"qp": "0", "preset": "medium", **_THREADS, **STEADY_X264}
+    _shorten_lookahead(pixels, options)
     lost = _add_metadata_options("libx264rgb", source, options)
     return Coding("libx264rgb", "rgb24", replace(color, bits=8), options, note, lost)

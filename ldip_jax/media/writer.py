@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,6 +45,7 @@ class Writer:
         resumable_folder: the folder that is left for a run that resumes, after the block has raised.
         resumed_frames: how many frames an earlier run has finished.
         discarded_frames: how many finished frames of an earlier run were thrown away.
+        held_bytes: from the number of frames (None: unknown) to the bytes of memory that an encoder holds.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Writer:
         *,
         identity: Mapping[str, Any] | None = None,
         resume: bool = False,
+        held_bytes: Callable[[int | None], int] = lambda count: 0,
     ):
         """
         Args:
@@ -63,8 +66,10 @@ class Writer:
             max_frames: frames that the output can hold; None: any number.
             identity: what the output is made from; None: this run cannot be resumed.
             resume: continue an earlier run if there is one.
+            held_bytes: see the attribute.
         """
         self.path = path
+        self.held_bytes = held_bytes
         self.notes: list[str] = []
         self.steps: list[Step] = []
         self.complete = False
@@ -308,7 +313,8 @@ def open_writer(
             )
 
         known = None if identity is None else {**identity, **settings}
-        return Writer(path, size, video, identity=known, resume=resume)
+        held = partial(coding.held_bytes, height * width)
+        return Writer(path, size, video, identity=known, resume=resume, held_bytes=held)
     if bit_depth not in ("auto", 8, 16):
         raise InputError(f"bit depth {bit_depth}: PNG has 8 or 16 bits; choose one of them")
     bits = 16 if bit_depth == 16 else 8

@@ -93,6 +93,11 @@ class PipeWriter:
     resumed_frames = discarded_frames = 0
     steps: tuple[Step, ...] = ()
 
+    def held_bytes(self, count: int | None) -> int:
+        """As of `Writer`: nothing waits."""
+        del count
+        return 0
+
     def __init__(self, height: int, width: int, source: Clip, *, high_depth: bool):
         odd = bool(height % 2 or width % 2)
         bits = 10 if high_depth else 8

@@ -15,7 +15,7 @@ from ldip_jax.cli import demo
 from ldip_jax.demo import material, methods
 from ldip_jax.demo.output import check_folder, replacing
 from ldip_jax.errors import InputError
-from ldip_jax.inference import model, references, upscaler
+from ldip_jax.inference import model, references
 from ldip_jax.matching.matcher import Match
 from ldip_jax.media.images import read_image
 from ldip_jax.media.reader import open_clip
@@ -76,7 +76,7 @@ def small(monkeypatch, clip, matcher):
     monkeypatch.setattr(fetch, "fetch", lambda name, progress: clip)
     weights = replace(random_backbone(1), name=methods.BACKBONE)
     monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
-    monkeypatch.setattr(upscaler, "load_matcher", lambda *args, **options: matcher)
+    monkeypatch.setattr(references, "load_matcher", lambda *args, **options: matcher)
 
 
 def call(*words):

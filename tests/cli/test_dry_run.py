@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ldip_jax.media.coding import Coding
 from tests.cli.clips import random_frames, write_folder
 
 
@@ -33,6 +34,21 @@ def test_a_dry_run_tells_what_a_run_takes_and_writes_only_the_report(upscale, tm
     assert made["memory"] <= made["memory_allowed"] == 64 * 2**30
     assert made["seconds"] >= 0.0
     assert "exists already" in upscale(clip, tmp_path / "out", "--dry-run", "--json", report).complaint
+
+
+def test_what_the_encoder_of_a_video_holds_is_planned(upscale, tmp_path, clip, monkeypatch):
+    made = {}
+    monkeypatch.setattr(Coding, "held_bytes", lambda self, pixels, count: 2**30 if count == 5 else 0)
+    for name in ("out", "out.mp4"):
+        report = tmp_path / f"{name}.json"
+        done = upscale(clip, tmp_path / name, "--dry-run", "--memory", "64G", "--json", report)
+        assert done.code == 0, done.err
+        made[name] = json.loads(report.read_text())["memory"]
+    # Programs that are there by then take a few megabytes.
+    assert abs(made["out.mp4"] - made["out"] - 2**30) < 2**27
+    done = upscale(clip, tmp_path / "out.mp4", "--memory", "1536M")
+    assert done.code == 2
+    assert "1024M of these are the encoder's" in done.complaint
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])

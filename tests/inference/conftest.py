@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ldip_jax.inference import references, upscaler
+from ldip_jax.inference import references
 from ldip_jax.inference.model import Model, load_model
 from ldip_jax.inference.programs import Programs
 from tests.inference.stubs import TopLeftMatcher
@@ -39,5 +39,5 @@ def matcher(monkeypatch):
     stub = TopLeftMatcher()
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
     monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
-    monkeypatch.setattr(upscaler, "load_matcher", lambda *args, **kwargs: stub)
+    monkeypatch.setattr(references, "load_matcher", lambda *args, **kwargs: stub)
     return stub

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ldip_jax.inference import upscaler as module
+from ldip_jax.inference import references
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import ReferenceRules
@@ -33,7 +33,7 @@ def images(tmp_path_factory):
     still = Still("still", rng.uniform(0, 1, (*HR, 3)).astype(np.float32))
     made = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "load_matcher", lambda *args, **kwargs: TopLeftMatcher())
+        patch.setattr(references, "load_matcher", lambda *args, **kwargs: TopLeftMatcher())
         for name in ("none", "untrained", "trained"):
             lrrf = "none" if name == "none" else str(folder / f"{name}.safetensors")
             model = load_model(str(folder / "backbone.safetensors"), lrrf, native=True)

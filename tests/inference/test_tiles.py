@@ -250,6 +250,23 @@ def test_restoring_shares_the_memory(model, networks, monkeypatch):
     upscaler.check(100, ())
 
 
+def test_what_an_encoder_holds_is_left_to_it(model, matcher, monkeypatch):
+    monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
+    upscaler = Upscaler(model, (540, 960), (2160, 3840))
+    upscaler.memory = 2**40
+    before = upscaler.memory_plan(100, 2).memory
+    held = 3 * 2**30
+    upscaler.reserve(held)
+    assert upscaler.memory_plan(100, 2).memory == before + held
+    # What fits only without an encoder is refused, with the way out.
+    upscaler.memory = held
+    upscaler.reserve(0)
+    upscaler.check(100, ())
+    upscaler.reserve(held)
+    with pytest.raises(InputError, match=r"3072M of these are the encoder's; a folder of PNG"):
+        upscaler.check(100, ())
+
+
 def task_of(upscaler, monkeypatch):
     tasks = []
     monkeypatch.setattr(
