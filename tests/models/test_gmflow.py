@@ -28,8 +28,9 @@ from ldip_jax.models.networks.gmflow_transformer import (
     sine_position,
     split_windows,
 )
-from ldip_jax.models.trainable import initialise
 from ldip_jax.ops.conv import conv2d
+from ldip_jax.weights.network import parameter_shapes
+from tests.networks import random_like
 from tests.published import published_params
 from tests.scenes import blocks
 
@@ -50,8 +51,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def random_params():
-    image = jnp.zeros((1, 32, 32, 3))
-    return initialise(lambda key: GMFlow().init(key, image, image)["params"], jax.random.key(1))
+    return random_like(parameter_shapes(GMFlow(), *[(1, 32, 32, 3)] * 2), np.random.default_rng(1))
 
 
 @jax.jit

@@ -14,6 +14,7 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks import BACKBONES
 from ldip_jax.models.networks.gmflow import OneWayGMFlow
 from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.training import frozen, setup
 from ldip_jax.training import record_making as records
 from ldip_jax.training.frozen import frozen_networks
@@ -54,7 +55,7 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
     np.testing.assert_array_equal(own.features, other.features)
     params = load_weights(flow).params
     frames = jnp.asarray(clip.lr, jnp.float32) / 255.0
-    expected = np.asarray(jax.jit(SPyNet().apply)({"params": params}, frames[:-1], frames[1:]))
+    expected = np.asarray(quick_jit(SPyNet().apply)({"params": params}, frames[:-1], frames[1:]))
     np.testing.assert_allclose(other.to_next[:2], expected, atol=1e-4)
     assert np.abs(own.to_next[:2] - expected).max() > 0.2
     assert not other.to_next[2].any()
@@ -121,7 +122,7 @@ def test_gmflow_finds_a_shift_between_small_frames(gmflow, rng):
     noise = jax.image.resize(rng.uniform(0, 1, (1, 18, 26, 3)).astype(np.float32), (1, 72, 104, 3), "cubic")
     image = jnp.clip(noise, 0.0, 1.0)
     ref, supp = image[:, 4:68, 4:100], image[:, 6:70, 1:97]
-    found = jax.jit(OneWayGMFlow().apply)({"params": gmflow}, ref, supp)
+    found = quick_jit(OneWayGMFlow().apply)({"params": gmflow}, ref, supp)
     assert found.shape == (1, 64, 96, 2)
     # What is at x in `ref` is at x + (3, -2) in `supp`.
     error = np.abs(np.asarray(found)[0, 8:-8, 8:-8] - [3.0, -2.0])
