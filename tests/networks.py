@@ -63,11 +63,8 @@ def random_backbone(seed: int, network: str = "basicvsr", **config: int) -> Weig
 
 
 def random_export(backbone: Weights, groups: tuple[str, ...] = ("lrrf",)) -> Export:
-    """A full-size LRRF, or head and decoder, with random weights that do something.
-
-    Its detail is carried, as that of the weights that come with the package.
-    """
-    config = {"lrrf": {"feature_scale": 0.5}, "propagation": "carry"} if "lrrf" in groups else {}
+    """A full-size LRRF, or head and decoder, with random weights that do something."""
+    config = {"lrrf": {"feature_scale": 0.5}} if "lrrf" in groups else {}
     shapes = trainable_shapes(groups, config, "test")
     return Export(random_like(shapes, np.random.default_rng(7)), config, backbone.name, backbone.sha256, {})
 

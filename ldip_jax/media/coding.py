@@ -25,13 +25,13 @@ _LARGE, _SHORT_LOOKAHEAD = 2560 * 1440, "rc-lookahead=10"
 # What waits in an encoder at most: frames, and bytes per pixel of each, with 8 bits and with more. Measured
 # by benchmarks/encoder_memory.py.
 _WAITING = {
-    "libx264": (62, 3.9, 6.6),
+    "libx264": (62, 4.4, 6.6),
     "libx264rgb": (62, 5.2, 5.2),
     "libx265": (52, 6.0, 10.2),
-    "libvpx-vp9": (12, 21.0, 21.0),
+    "libvpx-vp9": (12, 22.0, 22.0),
     "libsvtav1": (80, 7.5, 12.5),
-    "prores_ks": (12, 4.0, 4.0),
-    "ffv1": (12, 10.5, 17.0),
+    "prores_ks": (12, 6.0, 6.0),
+    "ffv1": (12, 17.0, 31.5),
 }
 _WAITING_IF_LARGE = {"libx264": 32, "libx264rgb": 32}
 

@@ -24,10 +24,10 @@ def test_detail_gets_to_other_frames_as_asked_and_across_no_cut(upscale, network
         return done.out
 
     assert "cut" not in run("default")
-    assert "cut" not in run("carry", "--propagation", "carry", "--cuts", "none")
+    assert "cut" not in run("hrip", "--propagation", "hrip", "--cuts", "none")
     # What the export says is the default.
-    assert listing(tmp_path / "carry") == listing(tmp_path / "default")
-    said = run("hrip", "--propagation", "hrip", "--cuts", "3")
+    assert listing(tmp_path / "hrip") == listing(tmp_path / "default")
+    said = run("carry", "--propagation", "carry", "--cuts", "3")
     assert re.search(r"with LRRF, \d of its own frames as references, 1 cut, ", said)
     run("both", "--propagation", "both", "--cuts", "none")
     for one, two in (("hrip", "carry"), ("carry", "both"), ("hrip", "both")):

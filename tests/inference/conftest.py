@@ -1,19 +1,12 @@
 """What the tests of inference share."""
 
-from dataclasses import replace
-
 import pytest
 
 from ldip_jax.inference import references
-from ldip_jax.inference.model import Model, load_model
+from ldip_jax.inference.model import load_model
 from ldip_jax.inference.programs import Programs
 from tests.inference.stubs import TopLeftMatcher
 from tests.networks import Networks, write_networks
-
-
-def with_hrip(model: Model) -> Model:
-    """The model, propagating detail as in the paper."""
-    return replace(model, net=model.net.clone(parent=None, name=None, propagation="hrip", hrip_reach=2))
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +17,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 @pytest.fixture(scope="module")
 def model(networks):
-    """A backbone with LRRF, both with random weights; detail is propagated by HRIP."""
-    return with_hrip(load_model(str(networks.backbone), str(networks.trained), native=True))
+    """A backbone with LRRF, both with random weights."""
+    return load_model(str(networks.backbone), str(networks.trained), native=True)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from ldip_jax.weights.catalogue import CATALOGUE
 from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.flow import flow_identity
 from ldip_jax.weights.load import load_weights
-from tests.inference.conftest import with_hrip
 from tests.networks import LR, write_flow
 
 COUNT = 3
@@ -35,7 +34,7 @@ def flow(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(networks, flow):
-    return with_hrip(load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow))
+    return load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow)
 
 
 def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):

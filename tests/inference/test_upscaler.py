@@ -16,7 +16,6 @@ from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.grid import whole_grid
-from tests.inference.conftest import with_hrip
 from tests.inference.stubs import stills
 from tests.networks import HR, LR
 
@@ -28,8 +27,8 @@ def models(networks):
     backbone = str(networks.backbone)
     return {
         "alone": load_model(backbone, "none", native=True),
-        "trained": with_hrip(load_model(backbone, str(networks.trained), native=True)),
-        "untrained": with_hrip(load_model(backbone, str(networks.untrained), native=True)),
+        "trained": load_model(backbone, str(networks.trained), native=True),
+        "untrained": load_model(backbone, str(networks.untrained), native=True),
         "head": load_model(str(networks.wide), str(networks.head), native=False),
     }
 
