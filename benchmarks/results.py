@@ -2,7 +2,7 @@
 
     pip install torch
     python benchmarks/results.py                    # half an hour on two CPU cores: benchmarks/RESULTS.md
-    python benchmarks/results.py --only growth --output /tmp/RESULTS.md
+    python benchmarks/results.py --only growth --output my-results.md
 
 The first part runs `backbone_vs_torch.py` and `training_step.py --torch`: the same weights, inputs and
 threads, alternating. The second makes panning clips and runs `ldip upscale --profile` on them, each in a

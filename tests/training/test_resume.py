@@ -26,11 +26,10 @@ def test_lrrf_training_was_killed_and_resumed(tmp_path):
     networks = write_networks(tmp_path)
     given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False}
     given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
-    command = (
-        "-m tests.training.kill_and_resume --trials 1 --steps 6 --config configs/ldip_basicvsr_x4.py:debug"
-    )
+    flags = [f"--config.{name}={value}" for name, value in given.items()]
+    command = "-m tests.training.kill_and_resume --trials 1 --steps 6"
     done = subprocess.run(
-        [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug", *given],
+        [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug", *flags],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
