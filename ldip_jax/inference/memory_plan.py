@@ -191,6 +191,11 @@ def _layouts(workload: Workload) -> Iterator[TileLayout]:
     yield from (TileLayout(_smallest(recurrence), one, True) for one in detail)
 
 
+def _least_memory(workload: Workload) -> int:
+    """Peak memory of a run with the layout that takes the least."""
+    return min(_peak_memory(workload, layout) for layout in _layouts(workload))
+
+
 def _smallest(tilings: list[Tiling]) -> Tiling:
     return min(tilings, key=lambda tiling: tiling.pixels)
 
@@ -248,7 +253,7 @@ def plan_two(workload: Workload, restoring: Workload, budget: int) -> tuple[Memo
     Raises:
         InputError: see `plan_memory`.
     """
-    least = min(_peak_memory(restoring, layout) for layout in _layouts(restoring))
+    least = _least_memory(restoring)
     half = restoring.base_memory + (budget - restoring.base_memory) // 2
     for allowed in (max(half, least), least):
         restored = plan_memory(restoring, allowed)
@@ -266,14 +271,12 @@ def plan_two(workload: Workload, restoring: Workload, budget: int) -> tuple[Memo
 
 def _advice(workload: Workload, budget: int) -> str:
     """An option that makes the run fit, or ""."""
-    if workload.reserved:
-        alone = replace(workload, reserved=0)
-        if min(_peak_memory(alone, layout) for layout in _layouts(alone)) <= budget:
-            held = show_size(workload.reserved)
-            return f"{held} of these are the encoder's; a folder of PNG or another --codec needs less"
+    if workload.reserved and _least_memory(replace(workload, reserved=0)) <= budget:
+        held = show_size(workload.reserved)
+        return f"{held} of these are the encoder's; a folder of PNG or another --codec needs less"
     if workload.refined:
         backbone_only = replace(workload, net=workload.net.clone(parent=None, name=None, lrrf=None))
-        if min(_peak_memory(backbone_only, layout) for layout in _layouts(backbone_only)) <= budget:
+        if _least_memory(backbone_only) <= budget:
             return "only the backbone (--lrrf none) fits"
     return ""
 

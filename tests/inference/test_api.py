@@ -89,12 +89,12 @@ def test_moments_and_masks_of_references(call, networks, rng):
         "key_stride": 1,
     }
     options |= {"refs": [rng.uniform(0, 1, (*HR, 3))], "cuts": [2], "propagation": "carry"}
-    alone, everywhere = call(frames), call(frames, **options)
+    backbone_only, everywhere = call(frames), call(frames, **options)
     first = call(frames, ref_frames=[1], **options)
-    np.testing.assert_array_equal(first[2:], alone[2:])
-    assert np.abs(first - alone)[:2].max(axis=(1, 2, 3)).min() > 1e-3
-    assert np.abs(everywhere - alone).max(axis=(1, 2, 3)).min() > 1e-3
-    for whole in (np.ones(HR, bool), np.full(HR, 255, np.uint8)):
+    np.testing.assert_array_equal(first[2:], backbone_only[2:])
+    assert np.abs(first - backbone_only)[:2].max(axis=(1, 2, 3)).min() > 1e-3
+    assert np.abs(everywhere - backbone_only).max(axis=(1, 2, 3)).min() > 1e-3
+    for whole in (None, np.ones(HR), np.ones(HR, bool), np.full(HR, 255, np.uint8)):
         np.testing.assert_array_equal(call(frames, ref_masks=[whole], **options), everywhere)
     masked = call(frames, ref_masks=[np.zeros(HR)], **options)
     assert np.abs(masked - everywhere).max() > 1e-3

@@ -59,14 +59,14 @@ def test_a_plan_builds_at_full_size(name, no_weights, monkeypatch):
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert count == (2_098_240 if config.trains == ("lrrf",) else 157_248 + 38_659)
     channels = run.backbone.config["mid_channels"]
-    # The smallest scale has the largest LR crop.
-    batch = abstract_batch(spec, config.data.scale[0], config.batch_size, channels)
     step = partial(train_step, run.net, optimizer, step_options(config))
-    new, metrics = jax.eval_shape(step, state, run.frozen, batch)
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), new) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), state
-    )
-    assert set(metrics) == {"loss", "grad_norm", "skipped"}
+    for scale in {config.data.scale[0], config.data.scale[1]}:
+        batch = abstract_batch(spec, scale, config.batch_size, channels)
+        new, metrics = jax.eval_shape(step, state, run.frozen, batch)
+        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), new) == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), state
+        )
+        assert set(metrics) == {"loss", "grad_norm", "skipped"}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
