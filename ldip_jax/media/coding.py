@@ -15,6 +15,8 @@ from ldip_jax.media.outputs import CONTAINERS
 BitDepth = int | str
 # Below about 50 columns x265 writes beyond its buffers and may abort the process.
 _SMALLEST_H265 = 64
+# If a frame is one column of blocks, x265 uses memory that it has not set: the bytes differ from run to run.
+_SMALLER_BLOCKS = ":ctu=32"
 _SMALLEST_AV1 = 64
 # The coded bytes depend on the number of threads, and must not depend on the machine.
 _THREADS = {"threads": "8"}
@@ -186,6 +188,8 @@ def _lossy(
         note += ", 4:4:4 chroma since the size is odd"
     if encoder == "libx264":
         _shorten_lookahead(height * width, options)
+    if encoder == "libx265" and width == _SMALLEST_H265:
+        options["x265-params"] += _SMALLER_BLOCKS
     lost = _add_metadata_options(encoder, source, options)
     layout = f"yuv{chroma}p" + ("" if bits == 8 else "10le")
     return Coding(encoder, layout, replace(color, bits=bits), options, note, lost)

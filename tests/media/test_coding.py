@@ -42,3 +42,8 @@ def test_x264_looks_at_fewer_large_frames_ahead(lossless):
     assert "rc-lookahead=10" in made["4K"].options["x264-params"]
     each = {name: made[name].held_bytes(h * w, None) / (h * w) for name, (h, w) in SIZES.items()}
     assert each["4K"] < 0.6 * each["HD"]
+
+
+def test_x265_never_codes_a_single_column_of_blocks():
+    block = {width: coding("h265", (48, width)).options["x265-params"].count("ctu=32") for width in (64, 66)}
+    assert block == {64: 1, 66: 0}
