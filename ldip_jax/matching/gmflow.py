@@ -34,7 +34,8 @@ class GMFlowMatcher(DenseMatcher):
         """`params`: GMFlow's; `spynet`: those of SPyNet, which refines the match; None: nothing does."""
         params = jax.device_put(params)
         refiner = Refiner(spynet) if spynet is not None else None
-        super().__init__(gmflow_bidirectional, params, gmflow_size, refiner, (gmflow_features, gmflow_flows))
+        halves = (gmflow_features, gmflow_flows)
+        super().__init__(gmflow_bidirectional, params, gmflow_size, refiner, halves, softens=True)
         self._retrieval = Retrieval(partial(_describe, params))
 
     def likeness(self, pair: Pair) -> float:

@@ -1,4 +1,7 @@
-"""Refines a match by a second look: optical flow between the key-frame and the warped reference."""
+"""Refines a match by a second look: optical flow between the key-frame and the warped reference.
+
+What it finds is then steadied (see `steady`).
+"""
 
 from functools import partial
 from typing import Any, cast
@@ -9,26 +12,25 @@ from jaxtyping import Array, Float
 
 from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.matching.steady import steady_warp
 from ldip_jax.models.carry import refine_warp
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import inside
 
 
-@partial(jax.jit, static_argnums=5)
+@partial(jax.jit, static_argnums=4)
 def _refined(
     params: dict[str, Any],
     anchor: Float[Array, "b H W 3"],
     warped_reference: Float[Array, "b H W 3"],
-    match: Match,
-    reference_size: Float[Array, "2"],
+    warp: Float[Array, "b H W 2"],
     scale: tuple[float, float],
-) -> Match:
+) -> Float[Array, "b H W 2"]:
     def find_flow(a: Array, b: Array) -> Array:
         return cast(Array, SPyNet().apply({"params": params}, a, b))
 
     with jax.default_matmul_precision("highest"):
-        warp = refine_warp(find_flow, anchor, warped_reference, match.warp, scale)
-        return Match(warp, match.confidence * inside(warp, reference_size))
+        return refine_warp(find_flow, anchor, warped_reference, warp, scale)
 
 
 class Refiner:
@@ -43,6 +45,15 @@ class Refiner:
 
     def __call__(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
         """The refined match; `scale`, (H, W) over the size of the video's frames, sets the low-pass."""
+        show = partial(warp_reference, jnp.asarray(pair.reference))
+        anchor = jnp.asarray(pair.anchor, jnp.float32)
+        found = self.second_look(pair, match, scale)
+        warp = steady_warp(show, anchor, found.warp, match.confidence, scale)
+        return Match(warp, match.confidence * inside(warp, pair.reference_size))
+
+    def second_look(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
+        """What the flow network finds, before it is steadied."""
         shown = warp_reference(jnp.asarray(pair.reference), match.warp)
         anchor = jnp.asarray(pair.anchor, jnp.float32)
-        return _refined(self.params, anchor, shown, match, pair.reference_size, scale)
+        warp = _refined(self.params, anchor, shown, match.warp, scale)
+        return Match(warp, match.confidence * inside(warp, pair.reference_size))

@@ -9,7 +9,7 @@ import pytest
 
 from ldip_jax.matching.dense import DenseMatcher, gmflow_size, resize_image
 from ldip_jax.matching.gmflow import gmflow_features, gmflow_flows
-from ldip_jax.matching.matcher import Pair, flow_to_warp, rescale
+from ldip_jax.matching.matcher import Pair, confident_share, flow_to_warp, rescale
 from ldip_jax.models.networks.gmflow import Encoded, GMFlow
 from ldip_jax.ops.warp import bilinear, pixel_grid
 
@@ -175,3 +175,25 @@ def test_gmflow_takes_sizes_that_are_no_multiple_of_32(monkeypatch):
     # Flows are of the same pixels: nothing is moved or scaled.
     np.testing.assert_array_equal(forward, -backward)
     np.testing.assert_array_equal(forward[0, 19, 49], [49.0, 19.0])
+
+
+def moved_by_noise(params, a, b):
+    """Consistent there and back, except in columns whose left neighbours in `b` are darker or lighter."""
+    noise = jnp.abs(jnp.diff(b, axis=2, append=b[:, :, -1:])).max(axis=(1, 3))
+    forward = jnp.broadcast_to(params["flow"], (*a.shape[:3], 2))
+    return forward, -forward + 100.0 * (noise > 0.1)[:, None, :, None]
+
+
+@pytest.mark.parametrize(("noisy", "taken"), [(0, False), (8, False), (40, True)])
+def test_softened_images_are_matched_if_they_match_clearly_more(noisy, taken):
+    size = (32, 80)
+    image = np.full((1, *size, 3), 0.5, np.float32)
+    image[:, :, 1 : 1 + noisy : 2] = 0.7
+    still = Pair(jnp.asarray(image), image)
+    params = {"flow": np.zeros(2, np.float32)}
+
+    def share(softens):
+        matcher = DenseMatcher(moved_by_noise, params, lambda size: size, softens=softens)
+        return confident_share(matcher.coarse(still).confidence)
+
+    assert share(True) > share(False) if taken else share(True) == share(False)

@@ -46,7 +46,7 @@ def test_no_motion_leaves_the_match_as_it_is(rng, silent):
 
 def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
     pair, match = example(rng)
-    refined = Refiner(moving(silent, 2.5, -1.0))(pair, match, (4.0, 4.0))
+    refined = Refiner(moving(silent, 2.5, -1.0)).second_look(pair, match, (4.0, 4.0))
     # W(x + r), not W(x) + r: a step of r in the key-frame is 1.05 r in the reference.
     np.testing.assert_allclose(
         refined.warp[:, 1:, :-3], match.warp[:, 1:, :-3] + jnp.array([[[[2.625, -1.05]]]]), atol=1e-3
