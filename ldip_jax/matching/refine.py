@@ -7,28 +7,37 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.models.carry import refine_warp
-from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.models.carry import correct, low_passed, sample_image
+from ldip_jax.models.networks.spynet import SPyNet, normalise, padded_size
 from ldip_jax.ops.warp import inside
 
 
-@partial(jax.jit, static_argnums=5)
-def _refined(
-    params: dict[str, Any],
+# What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is
+# compiled again for a reference of another size.
+@partial(jax.jit, static_argnums=3)
+def _prepared_pair(
     anchor: Float[Array, "b H W 3"],
-    warped_reference: Float[Array, "b H W 3"],
-    match: Match,
-    reference_size: Float[Array, "2"],
+    reference: Float[Array, "b h w 3"],
+    warp: Float[Array, "b H W 2"],
     scale: tuple[float, float],
-) -> Match:
-    def find_flow(a: Array, b: Array) -> Array:
-        return cast(Array, SPyNet().apply({"params": params}, a, b))
+) -> list[Float[Array, "b y x 3"]]:
+    size = padded_size((anchor.shape[1], anchor.shape[2]))
+    return [normalise(x) for x in low_passed(anchor, partial(sample_image, reference), warp, scale, size)]
 
+
+@partial(jax.jit, static_argnums=2)
+def _flow(
+    params: dict[str, Any], pair: list[Float[Array, "b y x 3"]], size: tuple[int, int]
+) -> Float[Array, "b H W 2"]:
     with jax.default_matmul_precision("highest"):
-        warp = refine_warp(find_flow, anchor, warped_reference, match.warp, scale)
-        return Match(warp, match.confidence * inside(warp, reference_size))
+        return cast(Array, SPyNet().apply({"params": params}, *pair, size, method=SPyNet.between))
+
+
+@jax.jit
+def _corrected(match: Match, flow: Float[Array, "b H W 2"], reference_size: Float[Array, "2"]) -> Match:
+    warp = correct(match.warp, flow)
+    return Match(warp, match.confidence * inside(warp, reference_size))
 
 
 class Refiner:
@@ -42,7 +51,10 @@ class Refiner:
         self.params = jax.device_put(params)
 
     def __call__(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
-        """The refined match; `scale`, (H, W) over the size of the video's frames, sets the low-pass."""
-        shown = warp_reference(jnp.asarray(pair.reference), match.warp)
-        anchor = jnp.asarray(pair.anchor, jnp.float32)
-        return _refined(self.params, anchor, shown, match, pair.reference_size, scale)
+        """The refined match; `scale`, (H, W) over the size of the video's frames, sets the low-pass.
+
+        What `match` holds is read when it is needed, so it may lie on disk.
+        """
+        inputs = (jnp.asarray(x) for x in (pair.anchor, pair.reference, match.warp))
+        flow = _flow(self.params, _prepared_pair(*inputs, scale), pair.size)
+        return _corrected(Match(*map(jnp.asarray, match)), flow, pair.reference_size)

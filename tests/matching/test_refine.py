@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.inference.spill import Holder
 from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.matching.refine import Refiner
@@ -53,6 +56,20 @@ def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
     )
     # Beyond the border the map is continued, not zero.
     np.testing.assert_allclose(refined.warp[0, 5, -1, 0], match.warp[0, 5, -1, 0], atol=1e-3)
+
+
+def test_what_is_on_disk_is_refined_as_what_is_in_memory(rng, silent):
+    pair, match = example(rng)
+    holder = Holder(True)
+    held = Match(*map(holder.hold, match))
+    refine = Refiner(moving(silent, 2.5, -1.0))
+    want = refine(pair, match, (4.0, 4.0))
+    found = refine(replace(pair, reference=holder.hold(pair.reference)), held, (4.0, 4.0))
+    for one, other in zip(want, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # A key-frame's image is held in float16.
+    half = replace(pair, anchor=pair.anchor.astype(np.float16))
+    np.testing.assert_allclose(refine(half, match, (4.0, 4.0)).warp, want.warp, atol=1e-4)
 
 
 def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
