@@ -265,8 +265,8 @@ class Carrier:
         self._without_detail: set[int] = set()
         # By frame: key-frames, and places in these and weights at each of the frame's pixels.
         self._located: dict[int, list[tuple[int, Held, Held]]] = {}
-        # By key-frame and side (1 after it, -1 before it), from its neighbour outwards.
-        self._routes: dict[tuple[int, int], list[Route]] = {}
+        # By key-frame and side (1 after it, -1 before it), from its neighbour outwards: flow and confidence.
+        self._routes: dict[tuple[int, int], list[tuple[Held, Held]]] = {}
 
     def at(self, place: int, tile: Tile | None = None) -> Array | None:
         """The detail at a frame, float32; None if no key-frame of the shot has any."""
@@ -336,6 +336,7 @@ class Carrier:
                 self._window.detail_flow(here, here - side),
                 self._window.detail_flow(here - side, here),
             )
-            last = routes[-1] if routes else identity_route(*towards.shape[1:3])
-            routes.append(extend_route(last, towards, back))
-        return routes[abs(place - key) - 1]
+            last = Route(*map(load, routes[-1])) if routes else identity_route(*towards.shape[1:3])
+            flow, confidence = map(self._window.holder.hold, extend_route(last, towards, back))
+            routes.append((flow, confidence))
+        return Route(*map(load, routes[abs(place - key) - 1]))

@@ -24,10 +24,13 @@ COMPILED, COMPILED_LRRF = 350 * 2**20, 700 * 2**20
 # Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
 FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 48 * 2**20
 # Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
-# backbone. LOOK: matching, refinement and carry of whole images. LRRF, LRRF_TILE: Ref-Fusion or HRIP, of
-# whole frames, and of tiles, which read more of references than they show. WAITING: of each reference.
-# DETAIL: of each key-frame, and of each frame that HRIP passes. IMAGE: of each frame.
-PICTURE, HEAD, LOCATE, LRRF, LRRF_TILE = 48, 380, 190, 1700, 2600
+# backbone. LOCATE: matching, refinement and carry of whole images, but for bands, which take LOCATE_BANDS
+# bytes; measured with bands: at most 54 at 7680x4320 and 71 at 3840x2160. MATCH_BY_FLOW: all of that if the
+# flow network matches, because it compares whole images in both directions. LRRF, LRRF_TILE: Ref-Fusion or
+# HRIP, of whole frames, and of tiles, which read more of references than they show. WAITING: of each
+# reference. DETAIL: of each key-frame, and of each frame that HRIP passes. IMAGE: of each frame.
+PICTURE, HEAD, LRRF, LRRF_TILE = 48, 380, 1700, 2600
+LOCATE, LOCATE_BANDS, MATCH_BY_FLOW = 48, 2**28, 190
 WAITING, DETAIL, IMAGE = 24, 128, 6
 # Halos, in pixels of LR features. The recurrence has no finite reach: what HALO leaves of its error is in
 # docs/performance.md. After it, convolutions reach no further than DETAIL_HALO, and HRIP HRIP_HALO.
@@ -77,6 +80,7 @@ class Workload:
         base_memory: bytes that the process holds before it begins.
         shared_frames: those whose features a window passes on to the next one.
         reserved: bytes that others take, such as an encoder.
+        matches_by_flow: whether the flow network matches references, in whole images.
     """
 
     net: LDIP
@@ -89,6 +93,7 @@ class Workload:
     base_memory: int
     shared_frames: int = 0
     reserved: int = 0
+    matches_by_flow: bool = False
 
     @property
     def refined(self) -> bool:
@@ -119,6 +124,19 @@ def _flow_bytes(workload: Workload) -> int:
     return need
 
 
+def _locate_bytes(workload: Workload) -> int:
+    """Matching a reference, or finding a frame's places in a key-frame."""
+    pixels = _area(workload.hr_size)
+    if workload.matches_by_flow:
+        return MATCH_BY_FLOW * pixels
+    return LOCATE * pixels + min(LOCATE_BANDS, (MATCH_BY_FLOW - LOCATE) * pixels)
+
+
+def _route_bytes(workload: Workload) -> int:
+    """Routes to the key-frames on both sides."""
+    return 12 * _area(workload.lr_size) * 2 * min(workload.window_length, workload.key_stride)
+
+
 def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     """Peak memory of a run."""
     net, n = workload.net, workload.window_length
@@ -132,9 +150,7 @@ def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     detail = (LRRF_TILE if cut else LRRF) if workload.refined else HEAD
     after = max(detail * tile, PICTURE * hr)
     if workload.refined:
-        # Routes to the key-frames on both sides wait in memory.
-        common += 12 * lr * 2 * min(n, workload.key_stride)
-        after = max(after, LOCATE * hr)
+        after = max(after, _locate_bytes(workload))
     features = 4 * net.backbone.mid_channels * lr
     # Features of a frame from two windows, and both together.
     mixed = 3 * features if workload.shared_frames else 0
@@ -144,7 +160,7 @@ def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     flows = 2 * FLOW * lr * n * (2 if net.flow_net is not None else 1)
     held = features * n
     if workload.refined:
-        held += IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * workload.references
+        held += _route_bytes(workload) + IMAGE * hr * n + 2 * DETAIL * hr + WAITING * hr * workload.references
         held += DETAIL * hr * n if workload.runs_hrip else 0
         held += MAX_CACHED_BYTES
     recurrence = 4 * net.backbone.held_channels * lr * n + max(step, _flow_bytes(workload))
@@ -164,6 +180,7 @@ def _peak_disk(workload: Workload, layout: TileLayout) -> int:
     if workload.refined:
         keys = n // workload.key_stride + 2 if workload.runs_hrip else 2
         after = IMAGE * hr * n + DETAIL * hr * keys + (WAITING + 12) * hr * (workload.references + 2)
+        after += _route_bytes(workload)
         if workload.runs_hrip:
             after += 2 * FRAME * hr * n + DETAIL * (hr * layout.detail.pixels // lr) * n
     return flows + features + max(recurrence, after)

@@ -15,6 +15,7 @@ from ldip_jax.inference.reference_images import Still, UsablePart, cropped_part,
 from ldip_jax.inference.screening import UNLIKE, calibrate, rejection_reason
 from ldip_jax.inference.shortlist import CLEAR_SHARE, MatchBudget, RankedStill, rank_stills
 from ldip_jax.matching.calibration import Calibration
+from ldip_jax.matching.dense import DenseMatcher, same_size
 from ldip_jax.matching.density import ReferenceReducer
 from ldip_jax.matching.loading import PrecomputedMatcher, load_matcher
 from ldip_jax.matching.matcher import Match, Matcher, Pair, Ranker, confident_share, rescale
@@ -122,7 +123,8 @@ class WindowFrames:
     Attributes:
         first: place of the window's first frame in the clip.
         frames: LR frames of the window, `1 h w 3` each.
-        backbone_image: from a frame's place in the window to the backbone's image of it, in [0, 1].
+        backbone_image: from a frame's place in the window to the backbone's image of it, in [0, 1], maybe in
+            float16.
         hold: puts an array where it can wait; see `Holder.hold`.
     """
 
@@ -192,6 +194,11 @@ class ReferenceFinder:
         """Whether matches come from a folder, which has them only for the regular key-frames."""
         return isinstance(self._matcher, PrecomputedMatcher)
 
+    @property
+    def matches_by_flow(self) -> bool:
+        """Whether the flow network matches, which compares images at the key-frame's own size."""
+        return isinstance(self._matcher, DenseMatcher) and self._matcher.matching_size is same_size
+
     def check_matches(self, key_frame: int, stills: Iterable[Still]) -> None:
         """Check, before any work, that a folder of matches has the files that this key-frame needs.
 
@@ -229,7 +236,7 @@ class ReferenceFinder:
                 )
 
                 def match(still: Still = still, least: float = min_share) -> Candidate:
-                    return self._match_still(anchor, key_frame, still, scale, least)
+                    return self._match_still(window, anchor, key_frame, still, scale, least)
 
                 choice, reference = self._remembered(key_frame, still.name, match)
                 found.append((choice, None if reference is None else _held(window, reference)))
@@ -296,7 +303,13 @@ class ReferenceFinder:
         return self._matches[key_frame, candidate]
 
     def _match_still(
-        self, anchor: Array, key_frame: int, still: Still, scale: tuple[float, float], min_share: float
+        self,
+        window: WindowFrames,
+        anchor: Array,
+        key_frame: int,
+        still: Still,
+        scale: tuple[float, float],
+        min_share: float,
     ) -> Candidate:
         """Match a still; it is used if it matches at least the share `min_share` of the key-frame."""
         pair = Pair(anchor, still.image[None], key_frame, still.name)
@@ -313,7 +326,8 @@ class ReferenceFinder:
         calibration = None
         if not self.rules.as_given:
             pair, calibration = timed("matching", "calibrate", calibrate)(pair, match, scale)
-        match = part.limit(self._refine(pair, match, scale), pair)
+        pair, match = self._waiting(window, pair, match)
+        match = part.limit(self._refined(pair, match, scale), pair)
         # A threshold of 0 rejects nothing.
         reason = ""
         if self.rules.threshold > 0.0 and not self.rules.as_given:
@@ -321,6 +335,15 @@ class ReferenceFinder:
         share = 0.0 if reason == UNLIKE else share
         choice = ReferenceChoice(still.name, share, not reason, calibration=calibration, reason=reason)
         return choice, None if reason else on_canvas(jnp.asarray(pair.reference), match)
+
+    def _waiting(self, window: WindowFrames, pair: Pair, match: Match) -> tuple[Pair, Match]:
+        """The reference and its match, put where they can wait, if the matcher reads them when needed."""
+        if not isinstance(self._matcher, DenseMatcher):
+            return pair, match
+        return replace(pair, reference=window.hold(pair.reference)), Match(*map(window.hold, match))
+
+    def _refined(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
+        return Match(*map(jnp.asarray, self._refine(pair, match, scale)))
 
     def _match_other_view(self, pair: Pair, still: Still) -> tuple[Pair, Match, UsablePart] | None:
         """The still cropped to the view that the key-frame shows of it, and its match; None: not found."""
@@ -340,7 +363,8 @@ class ReferenceFinder:
         pair = Pair(anchor, window.backbone_image(place), key_frame, _frame_name(index))
         match = self._coarse(pair)
         share = confident_share(match.confidence)
-        match = self._refine(pair, match, scale)
+        pair, match = self._waiting(window, pair, match)
+        match = self._refined(pair, match, scale)
         to_lr = jnp.array([1.0 / scale[1], 1.0 / scale[0]], jnp.float32)
         choice = ReferenceChoice(_frame_name(index), share, used=True, is_self_reference=True)
         return choice, on_canvas(window.frames[place], match._replace(warp=rescale(match.warp, to_lr)))

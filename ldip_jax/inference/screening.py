@@ -41,10 +41,11 @@ def calibrate(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pai
         small = image[0, steps[0] // 2 :: steps[0], steps[1] // 2 :: steps[1]]
         return np.asarray(small).reshape(-1, small.shape[-1])
 
-    shown = warp_reference(jnp.asarray(pair.reference), match.warp)
-    clip, still = (gaussian_blur(jnp.asarray(x, jnp.float32), sigma) for x in (pair.anchor, shown))
+    # One after the other, because the images are large.
+    clip = samples(gaussian_blur(jnp.asarray(pair.anchor, jnp.float32), sigma))
+    still = samples(gaussian_blur(warp_reference(jnp.asarray(pair.reference), match.warp), sigma))
     confidence = samples(match.confidence)[:, 0]
-    found = fit_calibration(samples(still), samples(clip), confidence * (confidence > CONFIDENT))
+    found = fit_calibration(still, clip, confidence * (confidence > CONFIDENT))
     if found is None:
         return pair, None
     return replace(pair, reference=found(np.asarray(pair.reference))), found

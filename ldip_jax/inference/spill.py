@@ -38,6 +38,10 @@ class Spilled:
             made[0, place] = self._spill.read(offset, made.shape[2:], self.dtype)
         return made
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The map, for functions that take any array."""
+        return np.asarray(self.read(), dtype)
+
     def write(self, values: np.ndarray, box: Box | None = None) -> None:
         """Set the map, or a part of it."""
         values = np.asarray(values, self.dtype)

@@ -202,7 +202,7 @@ class WindowFeatures:
         return self._programs.decode(hr, self._frame(place, tile), self.grid_of(tile))
 
     def image(self, place: int) -> Float[Array, "1 H W 3"]:
-        """The backbone's image of a frame, in [0, 1]. It is held in float16, precise enough for matching."""
+        """The backbone's image of a frame, in [0, 1], in float16: precise enough to find places."""
         if place not in self._images:
 
             def make(tile: Tile) -> Array:
@@ -210,7 +210,7 @@ class WindowFeatures:
                 return jnp.clip(made, 0.0, 1.0).astype(jnp.float16)
 
             self._images[place] = self.assemble(make)
-        return load(self._images[place]).astype(jnp.float32)
+        return load(self._images[place])
 
     def assemble(self, make: Callable[[Tile], Array]) -> Held:
         """An HR map, held, from its tiles; `make` gives a tile's part, for all that the tile reads."""

@@ -284,6 +284,7 @@ class Upscaler:
             self._base,
             0 if count is not None and count <= length else 2 * self._overlap(),
             self._reserved,
+            self._finder is not None and self._finder.matches_by_flow,
         )
 
     def describe_tiles(self, stills: int) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.matching.matcher import SIGMA, Match, Pair, confident_share, flow_to_warp
+from ldip_jax.matching.matcher import SIGMA, Match, OnDisk, Pair, confident_share, flow_to_warp
 from ldip_jax.matching.refine import Refiner
 from ldip_jax.models.networks.gmflow import GMFlow, extend, gmflow_size
 from ldip_jax.models.networks.spynet import SPyNet
@@ -154,12 +154,14 @@ class DenseMatcher:
         b = (self._still_cache if known else self._encode_image)(pair.reference, matching, sigma)
         return _match(self._compare, self.params, a, b, pair.reference_size, pair.size, matching)
 
-    def _encode_image(self, image: Array | np.ndarray, matching: tuple[int, int], sigma: float) -> Any:
+    def _encode_image(
+        self, image: Array | np.ndarray | OnDisk, matching: tuple[int, int], sigma: float
+    ) -> Any:
         resized = resize_image(jnp.asarray(image), matching, sigma)
         return resized if self._encode is None else encode_compiled(self._encode, self.params, resized)
 
     def refine(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
-        """The refined match, or `match` itself if there is no refiner."""
+        """The refined match, or `match` itself if there is no refiner; `match` may lie on disk."""
         return self.refiner(pair, match, scale) if self.refiner else match
 
 

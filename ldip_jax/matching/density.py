@@ -19,6 +19,8 @@ from ldip_jax.matching.matcher import Match, Pair, rescale
 STEPS_PER_OCTAVE = 4
 # A median within 5 % of 1 counts as 1, because a measured warp is not more exact than that.
 SLACK = 1.05
+# Differences are taken of this many rows at a time.
+ROWS = 256
 
 
 def median_scale(warp: Float[Array, "b h w 2"], confidence: Float[Array, "b h w 1"]) -> float:
@@ -29,11 +31,15 @@ def median_scale(warp: Float[Array, "b h w 2"], confidence: Float[Array, "b h w 
     """
     # On the host, because the sort for the median takes longer to compile than a network.
     places, confident = np.asarray(warp), np.asarray(confidence)[..., 0] > CONFIDENT
-    along_x = places[:, :-1, 1:] - places[:, :-1, :-1]
-    along_y = places[:, 1:, :-1] - places[:, :-1, :-1]
-    area = np.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
-    confident = confident[:, :-1, :-1] & confident[:, :-1, 1:] & confident[:, 1:, :-1]
-    return float(np.median(np.sqrt(area[confident]))) if confident.any() else 1.0
+    scales = []
+    for row in range(0, places.shape[1] - 1, ROWS):
+        band, known = places[:, row : row + ROWS + 1], confident[:, row : row + ROWS + 1]
+        along_x = band[:, :-1, 1:] - band[:, :-1, :-1]
+        along_y = band[:, 1:, :-1] - band[:, :-1, :-1]
+        area = np.abs(along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0])
+        scales.append(np.sqrt(area[known[:, :-1, :-1] & known[:, :-1, 1:] & known[:, 1:, :-1]]))
+    found = np.concatenate([*scales, np.empty(0, np.float32)])
+    return float(np.median(found, overwrite_input=True)) if found.size else 1.0
 
 
 def reduction_steps(scale: float) -> int:

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 
 from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.matcher import Match
-from ldip_jax.models.carry import BANDWIDTH
-from ldip_jax.ops.blur import gaussian_blur
-from ldip_jax.ops.warp import bilinear
+from ldip_jax.models.carry import BAND_PIXELS, BANDWIDTH, sample_image
+from ldip_jax.ops.bands import sum_bands
+from ldip_jax.ops.blur import blur_reach, gaussian_blur
 
 # Standard deviation, in LR pixels, of the blurred image that is subtracted: STRUCTURE to get structure below
 # the bandwidth, FINE to get fine detail, of which true stills have clearly more than a backbone makes.
@@ -40,12 +40,8 @@ class Evidence(NamedTuple):
     sharpness: float
 
 
-@jax.jit
-def warp_reference(
-    reference: Float[Array, "b h w 3"], warp: Float[Array, "b H W 2"]
-) -> Float[Array, "b H W 3"]:
-    """A reference sampled at the key-frame's pixels, bilinear, float32."""
-    return bilinear(reference.astype(jnp.float32), warp, padding="border")
+warp_reference = jax.jit(sample_image)
+"""A reference sampled at the key-frame's pixels, bilinear, float32."""
 
 
 def measure_evidence(
@@ -62,9 +58,7 @@ def measure_evidence(
         match: its match; only pixels with confidence above 0.5 count.
         scale: (H, W) divided by the size of the input video's frames.
     """
-    likeness, sharpness = _evidence(
-        jnp.asarray(anchor, jnp.float32), warped_reference, match.confidence, scale
-    )
+    likeness, sharpness = _evidence(jnp.asarray(anchor), warped_reference, match.confidence, scale)
     return Evidence(float(likeness), float(sharpness))
 
 
@@ -78,16 +72,17 @@ def _evidence(
     def blur(x: Array, reach: float) -> Array:
         return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
 
-    confident = (confidence > CONFIDENT).astype(jnp.float32)
-    count = jnp.maximum(jnp.sum(confident), 1.0)
+    def measures(anchor: Array, warped_reference: Array, confidence: Array) -> Float[Array, "b r w 6"]:
+        confident = (confidence > CONFIDENT).astype(jnp.float32)
+        lumas = [jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True) for x in (anchor, warped_reference)]
+        low = [blur(luma, BANDWIDTH) for luma in lumas]
+        a, b = (x - blur(x, STRUCTURE) for x in low)
+        fine = [jnp.square(luma - blur(luma, FINE)) for luma in lumas]
+        one = jnp.ones_like(a)
+        return confident * jnp.concatenate([one, a * b, jnp.square(a), jnp.square(b), *fine], axis=-1)
 
-    def mean(x: Array) -> Array:
-        return jnp.sum(confident * x) / count
-
-    lumas = [jnp.mean(x, axis=-1, keepdims=True) for x in (anchor, warped_reference)]
-    low = [blur(luma, BANDWIDTH) for luma in lumas]
-    a, b = (x - blur(x, STRUCTURE) for x in low)
-    power = [mean(jnp.square(x)) + NOISE for x in (a, b)]
-    likeness = mean(a * b) / jnp.sqrt(power[0] * power[1])
-    fine = [mean(jnp.square(luma - blur(luma, FINE))) + NOISE for luma in lumas]
-    return likeness, fine[1] / fine[0]
+    halo = sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, STRUCTURE))
+    count, *sums = sum_bands(measures, (anchor, warped_reference, confidence), BAND_PIXELS, halo)
+    product, *power = (x / jnp.maximum(count, 1.0) for x in sums)
+    a, b, of_anchor, of_reference = (x + NOISE for x in power)
+    return product / jnp.sqrt(a * b), of_reference / of_anchor

@@ -1,7 +1,7 @@
 """The interface of all matchers, from a pair of images to a warp and its confidence; and helpers for it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,19 +45,30 @@ def flow_to_warp(
     return rescale(grid[None] + resize_bilinear(flow, size), reference_size / matching)
 
 
+@runtime_checkable
+class OnDisk(Protocol):
+    """A map that waits on disk; `jnp.asarray` reads it."""
+
+    shape: tuple[int, ...]
+
+    def read(self) -> np.ndarray: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Pair:
     """A key-frame and one reference for it.
 
     Attributes:
-        anchor: the backbone's image of the key-frame, of size (H, W), RGB in [0, 1].
-        reference: RGB in [0, 1], of any size.
+        anchor: the backbone's image of the key-frame, of size (H, W), RGB in [0, 1], maybe in float16.
+        reference: RGB in [0, 1], of any size, maybe in float16; while it is refined, it may be on disk.
         key_frame: index of the key-frame in the clip.
         name: the reference's name, unique within the clip; for a file, its name without the extension.
     """
 
     anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"]
-    reference: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"]
+    reference: Float[Array, "b h w 3"] | Float[np.ndarray, "b h w 3"] | OnDisk
     key_frame: int = 0
     name: str = ""
 

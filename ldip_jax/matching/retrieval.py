@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.matching.dense import ImageCache, resize_image
+from ldip_jax.matching.matcher import OnDisk
 
 # The longer side of the small copies, and what their sides are multiples of.
 LONGER_SIDE, MULTIPLE = 288, 32
@@ -42,7 +43,7 @@ class Retrieval:
     def __call__(
         self,
         frame: Float[Array, "1 h w 3"] | Float[np.ndarray, "1 h w 3"],
-        still: Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"],
+        still: Float[Array, "1 H W 3"] | Float[np.ndarray, "1 H W 3"] | OnDisk,
     ) -> float:
         """The likeness of a still to a frame, at most 1."""
         of_frame, of_still = self._frame_cache(frame), self._still_cache(still)

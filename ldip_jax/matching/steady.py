@@ -10,10 +10,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from ldip_jax.matching.evidence import warp_reference
+from ldip_jax.matching.matcher import Match
 from ldip_jax.models.carry import BANDWIDTH
-from ldip_jax.ops.blur import gaussian_blur
+from ldip_jax.ops.bands import Bands, plan_bands
+from ldip_jax.ops.blur import blur_reach, gaussian_blur
 from ldip_jax.ops.warp import pixel_grid
 
 # Standard deviations, in LR pixels: of the smoothing, step by step; of the local mean that is subtracted
@@ -23,8 +27,14 @@ SMOOTHING, LOCAL_MEAN, COMPARED = (0.5, 1.0, 2.0), 2.0, 1.5
 TOLERATED_INCREASE, SOFTNESS = 0.3, 0.03
 # Mean square of luma that counts as noise, and the weight of a pixel without confidence.
 NOISE, LEAST_WEIGHT = 2e-6, 1e-3
+# Larger frames are steadied in bands of rows.
+BAND_PIXELS = 2**20
+# Of every so many rows and columns, one decides the affine part of the motion.
+STRIDE = 4
 
 Scale = tuple[float, float]
+Terms = Float[Array, "1 h w 3"]
+"""1, x and y of each pixel, in units of the frame's longer side."""
 
 
 def _blur(x: Float[Array, "b h w c"], reach: float, scale: Scale) -> Float[Array, "b h w c"]:
@@ -45,19 +55,30 @@ def _error(
     return _blur(jnp.square(wanted - _structure(shown, scale)), COMPARED, scale) + NOISE
 
 
-@jax.jit
-def _affine(warp: Float[Array, "b h w 2"], weight: Float[Array, "b h w 1"]) -> Float[Array, "b h w 2"]:
-    """The affine warp that fits best. It is not smoothed, because that would bend it at the borders."""
-    h, w = warp.shape[1:3]
-    places = pixel_grid(h, w) / max(h, w) - 0.5
-    terms = jnp.concatenate([jnp.ones((h, w, 1)), places], axis=-1)[None]
+def _terms(grid: Float[Array, "h w 2"], longest: int) -> Terms:
+    return jnp.concatenate([jnp.ones((*grid.shape[:2], 1)), grid / longest - 0.5], axis=-1)[None]
+
+
+@partial(jax.jit, static_argnums=2)
+def _fit_affine(
+    flow: Float[Array, "b h w 2"], weight: Float[Array, "b h w 1"], longest: int
+) -> Float[Array, "b 3 2"]:
+    """The affine flow that fits best, for `_terms`. It is not smoothed: that would bend it at the borders."""
+    terms = _terms(STRIDE * pixel_grid(*flow.shape[1:3]), longest)
     with jax.default_matmul_precision("highest"):
-        weighted = terms * weight
-        normal = jnp.einsum("bhwi,xhwj->bij", weighted, terms) / (h * w)
-        # Less the grid, the numbers are small and the solution exact.
-        grid = pixel_grid(h, w)[None]
-        wanted = jnp.einsum("bhwi,bhwc->bic", weighted, warp - grid) / (h * w)
-        return grid + jnp.einsum("xhwi,bic->bhwc", terms, jnp.linalg.solve(normal, wanted))
+        normal = jnp.einsum("bhwi,xhwj->bij", terms * weight, terms)
+        # Frames of a few rows do not show a slope.
+        normal = normal + 1e-6 * jnp.sum(weight, axis=(1, 2))[:, :, None] * jnp.eye(3)[None]
+        return jnp.linalg.solve(normal, jnp.einsum("bhwi,bhwc->bic", terms * weight, flow))
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _affine_warp(
+    affine: Float[Array, "b 3 2"], first_row: Float[Array, ""], height: int, width: int, longest: int
+) -> Float[Array, "b {height} {width} 2"]:
+    grid = pixel_grid(height, width) + jnp.stack([jnp.zeros(()), first_row])[None, None]
+    with jax.default_matmul_precision("highest"):
+        return grid[None] + jnp.einsum("xhwi,bic->bhwc", _terms(grid, longest), affine)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -78,26 +99,51 @@ def _mixed(steadied: Array, smoothed: Array, found_error: Array, error: Array) -
 
 
 def steady_warp(
-    show: Callable[[Float[Array, "b H W 2"]], Float[Array, "b H W 3"]],
-    anchor: Float[Array, "b H W 3"],
-    warp: Float[Array, "b H W 2"],
-    confidence: Float[Array, "b H W 1"],
+    anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"],
+    reference: Float[Array, "b h w 3"],
+    match: Match,
     scale: Scale,
+    band_pixels: int = BAND_PIXELS,
 ) -> Float[Array, "b H W 2"]:
-    """The warp, smoothed where that does not contradict the images.
+    """A match's warp, smoothed where that does not contradict the images.
 
     Args:
-        show: the reference in [0, 1], sampled at places.
         anchor: the backbone's image of the key-frame, in [0, 1].
-        warp: places (x, y) in pixels of the reference.
-        confidence: of these places, in [0, 1]; the smoothing is weighted by it.
+        reference: in [0, 1].
+        match: its match; the smoothing is weighted by the confidence.
         scale: (H, W) divided by the size of the input video's frames.
+        band_pixels: pixels of a band of rows.
     """
-    wanted = _structure(anchor, scale)
-    weight = confidence + LEAST_WEIGHT
-    affine = _affine(warp, weight)
-    found_error, steadied = _error(wanted, show(warp), scale), warp
-    for reach in SMOOTHING:
-        smoothed = _smoothed(warp, affine, weight, reach, scale)
-        steadied = _mixed(steadied, smoothed, found_error, _error(wanted, show(smoothed), scale))
-    return steadied
+    anchor = jnp.asarray(anchor)
+    height, width = match.warp.shape[1:3]
+    longest = max(height, width)
+    few = (slice(None), slice(None, None, STRIDE), slice(None, None, STRIDE))
+    flow = match.warp[few] - STRIDE * pixel_grid(*match.warp[few].shape[1:3])[None]
+    fitted = _fit_affine(flow, match.confidence[few] + LEAST_WEIGHT, longest)
+
+    def steady(first_row: int, rows: slice) -> Float[Array, "b r W 2"]:
+        warp, weight = match.warp[:, rows], match.confidence[:, rows] + LEAST_WEIGHT
+        wanted = _structure(anchor[:, rows], scale)
+        affine = _affine_warp(fitted, jnp.float32(first_row), warp.shape[1], width, longest)
+        found_error, steadied = _error(wanted, warp_reference(reference, warp), scale), warp
+        for reach in SMOOTHING:
+            smoothed = _smoothed(warp, affine, weight, reach, scale)
+            error = _error(wanted, warp_reference(reference, smoothed), scale)
+            steadied = _mixed(steadied, smoothed, found_error, error)
+        return steadied
+
+    halo = sum(blur_reach(r * scale[0]) for r in (max(SMOOTHING), BANDWIDTH, LOCAL_MEAN, COMPARED))
+    bands = plan_bands(height, width, band_pixels, halo)
+    if bands is None:
+        return steady(0, slice(None))
+    return _join(steady, bands)
+
+
+def _join(steady: Callable[[int, slice], Array], bands: Bands) -> Float[Array, "b H W 2"]:
+    parts, done = [], 0
+    while done < bands.height:
+        first = min(max(done - bands.halo, 0), bands.height - bands.read)
+        end = min(done + bands.rows, bands.height)
+        parts.append(steady(first, slice(first, first + bands.read))[:, done - first : end - first])
+        done = end
+    return jnp.concatenate(parts, axis=1)

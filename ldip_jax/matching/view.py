@@ -149,7 +149,7 @@ def _zooms(frame: tuple[int, int], still: tuple[int, int]) -> Iterator[float]:
 
 def _to_gray(image: Float[np.ndarray, "h w 3"]) -> Image.Image:
     """A grey copy, no larger than the zooms need."""
-    gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1), np.float32))
+    gray = Image.fromarray(np.ascontiguousarray(image.mean(axis=-1, dtype=np.float32), np.float32))
     factor = max(1, int(min(gray.size) / (2 * LONGER_SIDE * WIDEST)))
     return gray.reduce(factor)
 

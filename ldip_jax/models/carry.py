@@ -9,6 +9,7 @@ frames.
 Nothing here has parameters. Flows are (x, y) in pixels of their own maps, in float32.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from einops import rearrange
 from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.networks.backbone import Flows
-from ldip_jax.ops.bands import map_bands
+from ldip_jax.ops.bands import fill_rows, map_bands
 from ldip_jax.ops.blur import blur_reach, gaussian_blur
-from ldip_jax.ops.resize import hr_flow, resize_bilinear
-from ldip_jax.ops.warp import bicubic, bilinear, flow_warp, forward_backward_confidence, inside, pixel_grid
+from ldip_jax.ops.grid import rows_of, sample_bilinear, whole_grid
+from ldip_jax.ops.resize import resize_large
+from ldip_jax.ops.warp import bicubic, bilinear, forward_backward_confidence, inside, pixel_grid, row_places
 
 PROPAGATIONS = ("hrip", "carry", "both")
 """How detail gets from key-frames to the other frames: by HRIP, as in the paper; carried; or carried, then
@@ -39,7 +41,7 @@ PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 8, 0.75, 16
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted.
 LOCAL_MEAN, COMPARED, IMAGE_NOISE, TOLERATED_DIFFERENCE = 1.0, 0.75, 2e-4, 0.3
-# Larger images are compared in bands of rows.
+# Larger images are warped, low-passed and compared in bands of rows.
 BAND_PIXELS = 2**18
 
 
@@ -90,13 +92,38 @@ def extend_route(route: Route, towards: Float[Array, "b h w 2"], back: Float[Arr
 
 def to_hr(route: Route, size: tuple[int, int]) -> tuple[Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
     """A whole frame's route as places (x, y) in HR pixels of the key-frame, and their confidence."""
-    return pixel_grid(*size)[None] + hr_flow(route.flow, size), resize_bilinear(route.confidence, size)
+    return hr_places(route.flow, size), resize_large(route.confidence, size)
+
+
+def hr_places(flow: Float[Array, "b h w 2"], size: tuple[int, int]) -> Float[Array, "b H W 2"]:
+    """The places (x, y) to which an LR flow leads all pixels of an image of HR `size`, in HR pixels."""
+    return _moved(flow, size, lambda places: places)
+
+
+def sample_image(image: Float[Array, "b h w 3"], places: Float[Array, "b H W 2"]) -> Float[Array, "b H W 3"]:
+    """An image at places (x, y) in its pixels, bilinear, in float32 even if it is held in float16."""
+    return bilinear(image, places, "border", jnp.float32)
+
+
+def _moved(
+    flow: Float[Array, "b h w 2"], size: tuple[int, int], map_places: Callable[[Array], Array]
+) -> Float[Array, "b H W 2"]:
+    """`map_places(x + flow(x))` at all pixels x of an image of `size`; the flow is of a smaller one."""
+    lr = (flow.shape[1], flow.shape[2])
+    grid = whole_grid(lr, size)
+    ratio = jnp.array([[[[size[1] / lr[1], size[0] / lr[0]]]]], jnp.float32)
+
+    def band(rows: Int[Array, "r"]) -> Array:
+        moves = sample_bilinear(flow, rows_of(grid, rows)) * ratio
+        return map_places(row_places(rows, size[1])[None] + moves)
+
+    return fill_rows(band, size, BAND_PIXELS)
 
 
 def refine_warp(
     find_flow: Callable[[Array, Array], Array],
     anchor: Float[Array, "b H W 3"],
-    warped: Float[Array, "b H W 3"],
+    show: Callable[[Float[Array, "b r W 2"]], Float[Array, "b r W 3"]],
     warp: Float[Array, "b H W 2"],
     scale: tuple[float, float] | tuple[Float[Array, "b"], Float[Array, "b"]],
     reduce: int = 1,
@@ -104,26 +131,61 @@ def refine_warp(
 ) -> Float[Array, "b H W 2"]:
     """Correct a warp: W'(x) = W(x + r(x)), where r is the flow from an image to the other one, warped to it.
 
-    Above the bandwidth of the input video, an upscaled image shows invented detail. Both images are
-    low-passed first; otherwise the flow locks onto that detail.
+    Only the flow is found in whole images; the rest is computed in bands of rows.
 
     Args:
         find_flow: a flow network: takes two images and returns the flow between them.
         anchor: the image whose pixels are looked for, in [0, 1].
-        warped: the other image, sampled at `warp`.
+        show: from places to the other image there, in [0, 1].
         warp: places (x, y) in pixels of the other image.
         scale: (H, W) divided by the size of the input video's frames; sets the low-pass.
         reduce: the flow is found in images smaller by this factor; the low-pass permits up to scale / 2.
         radius: of the low-pass, if the scales are arrays (see `gaussian_blur`).
     """
+    small = (anchor.shape[1] // reduce, anchor.shape[2] // reduce)
+    return correct(warp, find_flow(*low_passed(anchor, show, warp, scale, small, radius)))
+
+
+def correct(warp: Float[Array, "b H W 2"], flow: Float[Array, "b h w 2"]) -> Float[Array, "b H W 2"]:
+    """W(x + r(x)), from W and the flow r, which may be smaller; see `refine_warp`."""
+    return _moved(flow, (warp.shape[1], warp.shape[2]), lambda places: bilinear(warp, places, "border"))
+
+
+def low_passed(
+    anchor: Float[Array, "b H W 3"],
+    show: Callable[[Float[Array, "b r W 2"]], Float[Array, "b r W 3"]],
+    warp: Float[Array, "b H W 2"],
+    scale: tuple[float, float] | tuple[Float[Array, "b"], Float[Array, "b"]],
+    small: tuple[int, int],
+    radius: int = 0,
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 3"]]:
+    """An image and the other one, warped to it, without what lies above the bandwidth of the input video.
+
+    There, an upscaled image shows invented detail, and the flow would lock onto that.
+
+    Args:
+        small: (h, w) of the result, at most a little more than the size of the anchor.
+        anchor, show, warp, scale, radius: as in `refine_warp`.
+    """
     sigma: Any = (BANDWIDTH * scale[0], BANDWIDTH * scale[1])
-    pair = [gaussian_blur(image, sigma, radius) for image in (anchor, warped)]
-    if reduce > 1:
-        size = (anchor.shape[1], anchor.shape[2])
-        small = (size[0] // reduce, size[1] // reduce)
-        pair = [resize_bilinear(image, small) for image in pair]
-        return flow_warp(warp, hr_flow(find_flow(*pair), size), padding="border")
-    return flow_warp(warp, find_flow(*pair), padding="border")
+    reach = radius or blur_reach(sigma[0])
+    size = (anchor.shape[1], anchor.shape[2])
+    step = size[0] / small[0]
+    grid = whole_grid(size, small)
+
+    def band(rows: Int[Array, "r"]) -> tuple[Array, Array]:
+        # The rows that these are interpolated from, and those that blurring them reads.
+        count = min(size[0], math.ceil(len(rows) * step) + 2 * reach + 3)
+        here = rows_of(grid, rows)
+        first = jnp.clip(here.rows.index[0] - reach - 1, 0, size[0] - count)
+        read = [jax.lax.dynamic_slice_in_dim(x, first, count, axis=1) for x in (anchor, warp)]
+        within = here._replace(rows=here.rows._replace(index=here.rows.index - first))
+        pair = (read[0].astype(jnp.float32), show(read[1]))
+        low, shown = (sample_bilinear(gaussian_blur(x, sigma, radius), within) for x in pair)
+        return low, shown
+
+    pixels = int(BAND_PIXELS / (step * size[1] / small[1]))
+    return fill_rows(band, small, pixels, math.ceil(reach / step))
 
 
 def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
@@ -161,28 +223,57 @@ def relative_sharpness(
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
 
-def agreement(
-    image: Float[Array, "b H W 3"], warped: Float[Array, "b H W 3"], scale: tuple[float, float]
+def texture_difference(
+    image: Float[Array, "b H W 3"], other: Float[Array, "b H W 3"], scale: tuple[float, float]
 ) -> Float[Array, "b H W 1"]:
-    """How well two images agree in texture below the input's bandwidth, in [0, 1]; exposure is ignored.
+    """How much two aligned images differ in texture below the input's bandwidth.
+
+    0: they are equal; about 2: they have nothing in common. Exposure is ignored. A pixel depends on others up to
+    `difference_halo` rows away.
 
     Args:
-        image, warped: the two images, aligned.
+        image, other: in [0, 1].
         scale: (H, W) divided by the size of the input video's frames.
     """
 
     def blur(x: Array, reach: float) -> Array:
         return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
 
-    def compare(image: Array, warped: Array) -> Array:
-        lumas = [blur(jnp.mean(x, axis=-1, keepdims=True), BANDWIDTH) for x in (image, warped)]
-        a, b = (luma - blur(luma, LOCAL_MEAN) for luma in lumas)
-        unlike = blur(jnp.square(a - b), COMPARED)
-        usual = blur(jnp.square(a) + jnp.square(b), COMPARED) / 2.0 + IMAGE_NOISE
-        return jnp.exp(-jnp.square(unlike / usual / TOLERATED_DIFFERENCE))
+    lumas = [blur(jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True), BANDWIDTH) for x in (image, other)]
+    a, b = (luma - blur(luma, LOCAL_MEAN) for luma in lumas)
+    unlike = blur(jnp.square(a - b), COMPARED)
+    return unlike / (blur(jnp.square(a) + jnp.square(b), COMPARED) / 2.0 + IMAGE_NOISE)
 
-    halo = sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, LOCAL_MEAN, COMPARED))
-    return map_bands(compare, (image, warped), BAND_PIXELS, halo)
+
+def difference_halo(scale: tuple[float, float]) -> int:
+    """Rows around a pixel that `texture_difference` reads."""
+    return sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, LOCAL_MEAN, COMPARED))
+
+
+def trust(difference: Float[Array, "*n"], tolerated: Float[Array, "*_"] | float) -> Float[Array, "*n"]:
+    """The trust in an alignment, in [0, 1], by its `texture_difference`."""
+    return jnp.exp(-jnp.square(difference / tolerated))
+
+
+def agreement(
+    image: Float[Array, "b H W 3"],
+    key_image: Float[Array, "b H W 3"],
+    warp: Float[Array, "b H W 2"],
+    scale: tuple[float, float],
+) -> Float[Array, "b H W 1"]:
+    """How well two images agree in texture below the input's bandwidth, in [0, 1]; exposure is ignored.
+
+    Args:
+        image, key_image: the two images, in [0, 1].
+        warp: places (x, y) of the first one's pixels in the second one.
+        scale: (H, W) divided by the size of the input video's frames.
+    """
+
+    def compare(image: Array, warp: Array) -> Array:
+        difference = texture_difference(image, sample_image(key_image, warp), scale)
+        return trust(difference, TOLERATED_DIFFERENCE)
+
+    return map_bands(compare, (image, warp), BAND_PIXELS, difference_halo(scale))
 
 
 def neighbour_weights(

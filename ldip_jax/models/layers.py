@@ -83,6 +83,7 @@ def over_bands(
     halo: int = 0,
     multiple: int = 1,
     scale: int = 1,
+    halos: int = 8,
 ) -> Any:
     """`chain(module, *maps)`, computed band by band; the result equals that of the whole map at once.
 
@@ -97,9 +98,10 @@ def over_bands(
         halo: rows above and below that an output row depends on.
         multiple: bands begin at multiples of this many rows.
         scale: output rows per input row.
+        halos: a band has at least this many times as many rows as its halo.
     """
     height, width = maps[0].shape[1:3]
-    bands = plan_bands(height, width, module.band_pixels, halo, multiple)
+    bands = plan_bands(height, width, module.band_pixels, halo, multiple, halos)
     if bands is None:
         return nn.remat(chain, prevent_cse=False)(module, *maps)
 

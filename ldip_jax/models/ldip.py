@@ -13,6 +13,7 @@
 of crops. `inference/` runs the same methods frame by frame over clips of any length.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -28,8 +29,10 @@ from ldip_jax.models.carry import (
     agreement,
     carry,
     clip_routes,
+    hr_places,
     refine_warp,
     relative_sharpness,
+    sample_image,
     texture,
     to_hr,
     zero_outside,
@@ -40,7 +43,7 @@ from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.backbone import Backbone, Flows, clip_flows, over_time
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import Grid, sample_flow
-from ldip_jax.ops.resize import hr_flow, resize_bilinear
+from ldip_jax.ops.resize import hr_flow, resize_bilinear, resize_large
 from ldip_jax.ops.warp import bicubic, bilinear, pixel_grid
 
 
@@ -168,7 +171,7 @@ class LDIP(nn.Module):
 
         Args:
             frame, key_frame: whole LR frames.
-            image, key_image: the backbone's images of these frames, in [0, 1].
+            image, key_image: the backbone's images of these frames, in [0, 1], maybe in float16.
             route: from the frame to the key-frame.
         """
         size, lr = (image.shape[1], image.shape[2]), (route.flow.shape[1], route.flow.shape[2])
@@ -176,12 +179,16 @@ class LDIP(nn.Module):
         # Some backbones compute flow on smaller frames.
         own, other = (resize_bilinear(texture(x), lr) for x in (frame, key_frame))
         sharp = relative_sharpness(own, bilinear(other, places, padding="border"))
-        warp, confidence = to_hr(route._replace(confidence=route.confidence * sharp), size)
-        warped = bilinear(key_image, warp, padding="border")
+        warp = hr_places(route.flow, size)
         scale = (size[0] / lr[0], size[1] / lr[1])
-        warp = refine_warp(self.backbone.spynet, image, warped, warp, scale, max(1, int(min(scale) / 2)))
-        agreed = agreement(image, bilinear(key_image, warp, padding="border"), scale)
-        return warp, zero_outside(warp, confidence * agreed)
+        reduce = max(1, int(min(scale) / 2))
+        show = partial(sample_image, key_image)
+        warp = refine_warp(self.backbone.spynet, image, show, warp, scale, reduce)
+        # Enlarged only now, so that it is not held while the flow is found.
+        confidence, agreed = jax.lax.optimization_barrier(
+            (route.confidence * sharp, agreement(image, key_image, warp, scale))
+        )
+        return warp, zero_outside(warp, resize_large(confidence, size) * agreed)
 
     def sample_detail(
         self,

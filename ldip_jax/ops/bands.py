@@ -1,8 +1,9 @@
 """Splits a map into bands of rows, so that the memory of a chain of layers does not grow with the frame."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
@@ -40,15 +41,17 @@ class Bands(NamedTuple):
         return jnp.clip(first - self.halo, 0, self.height - self.read), first
 
 
-def plan_bands(height: int, width: int, pixels: int | None, halo: int = 0, multiple: int = 1) -> Bands | None:
+def plan_bands(
+    height: int, width: int, pixels: int | None, halo: int = 0, multiple: int = 1, halos: int = 8
+) -> Bands | None:
     """Bands of about `pixels` pixels, whose rows are a multiple of `multiple`; None if one band is enough.
 
-    A band has at least eight times as many rows as its halo, because halos are computed twice.
+    A band has at least `halos` times as many rows as its halo, because halos are computed twice.
     """
     if pixels is None or height * width <= pixels:
         return None
     units = -(-height // multiple)
-    most = max(pixels // (width * multiple), -(-8 * halo // multiple), 1)
+    most = max(pixels // (width * multiple), -(-halos * halo // multiple), 1)
     count = -(-units // most)
     rows = -(-units // count) * multiple
     if rows + 2 * halo >= height:
@@ -81,6 +84,47 @@ def join_bands(y: Shaped[Array, "n b R W c"], bands: Bands, scale: int = 1) -> S
     return jnp.concatenate([whole[:, :head], whole[:, head + excess :]], axis=1)
 
 
+def fill_bands(one: Callable[[Int[Array, ""]], Any], bands: Bands) -> Any:
+    """Maps of all rows, `b h _ _`, from their bands.
+
+    Bands are written in place: joined afterwards, they would be in memory twice.
+
+    Args:
+        one: from a band's index to its rows of each map, `b rows _ _`.
+    """
+    first = one(jnp.zeros((), jnp.int32))
+    if bands.count == 1:
+        return first
+
+    def allocate(part: Array) -> Array:
+        # From the first band, so that the compiler does not hold a map before it can be filled.
+        shape = (part.shape[0], bands.height, *part.shape[2:])
+        return lax.dynamic_update_slice(jnp.broadcast_to(part[:1, :1, :1, :1], shape), part, (0, 0, 0, 0))
+
+    def write(whole: Any, index: Int[Array, ""]) -> tuple[Any, None]:
+        row = bands.starts(index)[1]
+        written = jax.tree.map(
+            lambda x, part: lax.dynamic_update_slice_in_dim(x, part, row, axis=1), whole, one(index)
+        )
+        return written, None
+
+    return lax.scan(write, jax.tree.map(allocate, first), jnp.arange(1, bands.count))[0]
+
+
+def fill_rows(
+    band: Callable[[Int[Array, "r"]], Any], size: tuple[int, int], pixels: int | None, halo: int = 0
+) -> Any:
+    """Maps of `size` (height, width), from a function that computes some of their rows, band by band.
+
+    Args:
+        band: from the numbers of consecutive rows to these rows of each map, `b r _ _`.
+        pixels: pixels per band; None for whole maps.
+        halo: rows on either side that a band computes besides its own.
+    """
+    bands = plan_bands(*size, pixels, halo) or Bands(size[0], size[0], 0)
+    return fill_bands(lambda index: band(bands.starts(index)[1] + jnp.arange(bands.rows)), bands)
+
+
 def map_bands(
     chain: Callable[..., Float[Array, "b _ w _"]],
     maps: tuple[Shaped[Array, "b h w _"], ...],
@@ -102,4 +146,23 @@ def map_bands(
     def one(index: Int[Array, ""]) -> Array:
         return crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
 
-    return join_bands(lax.map(one, jnp.arange(bands.count)), bands)
+    return fill_bands(one, bands)
+
+
+def sum_bands(
+    chain: Callable[..., Float[Array, "b _ w c"]],
+    maps: tuple[Shaped[Array, "b h w _"], ...],
+    pixels: int | None,
+    halo: int,
+) -> Float[Array, "c"]:
+    """The sum of `chain(*maps)` over all pixels; arguments as for `map_bands`."""
+    height, width = maps[0].shape[1:3]
+    bands = plan_bands(height, width, pixels, halo) or Bands(height, height, 0)
+
+    def one(index: Int[Array, ""]) -> Array:
+        values = crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
+        # The last band may repeat rows of the one before.
+        is_new = bands.starts(index)[1] + jnp.arange(bands.rows) >= index * bands.rows
+        return jnp.sum(jnp.where(is_new[None, :, None, None], values, 0.0), axis=(0, 1, 2))
+
+    return jnp.sum(lax.map(one, jnp.arange(bands.count)), axis=0)

@@ -47,6 +47,24 @@ def whole_grid(size: tuple[int, int], out: tuple[int, int]) -> Grid:
     return Grid(whole_axis(size[0], out[0]), whole_axis(size[1], out[1]))
 
 
+def align_corners_grid(size: tuple[int, int], out: tuple[int, int]) -> Grid:
+    """As `whole_grid`, but the corner pixels' centres stay: place = index (n - 1) / (N - 1)."""
+
+    def axis(n: int, N: int) -> Axis:
+        pixel = (n - 1) / (N - 1) if N > 1 else 0.0
+        place = np.arange(N) * pixel
+        index = np.floor(place + 0.5)
+        offset = jnp.asarray(place - index, jnp.float32)
+        return Axis(jnp.asarray(index, jnp.int32), offset, jnp.asarray(pixel, jnp.float32))
+
+    return Grid(axis(size[0], out[0]), axis(size[1], out[1]))
+
+
+def rows_of(grid: Grid, rows: Int[Array, "r"]) -> Grid:
+    """The grid of some rows of the HR image."""
+    return grid._replace(rows=grid.rows._replace(index=grid.rows.index[rows], offset=grid.rows.offset[rows]))
+
+
 def crop_axis(origin: Float[Array, ""], step: Float[Array, ""], N: int) -> Axis:
     """N HR pixels, `step` LR pixels apart, starting at the LR place `origin`."""
     place = origin + step * jnp.arange(N, dtype=jnp.float32)

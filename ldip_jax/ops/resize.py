@@ -5,10 +5,14 @@ Between sizes, a place x maps to (x + 0.5) W'/W - 0.5 (half-pixel centres) unles
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from ldip_jax.ops.bands import fill_rows
+from ldip_jax.ops.grid import align_corners_grid, rows_of, sample_bilinear, whole_grid
 from ldip_jax.ops.warp import keys_weight
+
+# Pixels per band of rows.
+BAND_PIXELS = 2**18
 
 
 def _to_size(x: Array, size: tuple[int, int]) -> tuple[int, ...]:
@@ -18,6 +22,14 @@ def _to_size(x: Array, size: tuple[int, int]) -> tuple[int, ...]:
 def resize_bilinear(x: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b H W c"]:
     """Half-pixel bilinear, never antialiased; torch `interpolate(mode="bilinear")`."""
     return jax.image.resize(x, _to_size(x, size), "linear", antialias=False)
+
+
+def resize_large(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
+    """`resize_bilinear` for large maps, in bands of rows: what it holds besides the result is small."""
+    if x.shape[1:3] == size:
+        return x
+    grid = whole_grid((x.shape[1], x.shape[2]), size)
+    return fill_rows(lambda rows: sample_bilinear(x, rows_of(grid, rows)), size, BAND_PIXELS)
 
 
 def resize_bicubic(
@@ -53,23 +65,9 @@ def resample_bicubic(
     return jnp.einsum("bXx,byxc->byXc", columns, x, precision=highest)
 
 
-def _align_corners_matrix(n_in: int, n_out: int) -> np.ndarray:
-    place = np.arange(n_out) * ((n_in - 1) / (n_out - 1) if n_out > 1 else 0.0)
-    low = np.minimum(np.floor(place).astype(int), n_in - 1)
-    high = np.minimum(low + 1, n_in - 1)
-    weights = np.zeros((n_out, n_in), np.float32)
-    np.add.at(weights, (np.arange(n_out), low), (1.0 - (place - low)).astype(np.float32))
-    np.add.at(weights, (np.arange(n_out), high), (place - low).astype(np.float32))
-    return weights
-
-
 def resize_align_corners(x: Float[Array, "b h w c"], size: tuple[int, int]) -> Float[Array, "b H W c"]:
     """Bilinear with fixed centres of the corner pixels: place = index (n - 1) / (N - 1)."""
-    rows = jnp.asarray(_align_corners_matrix(x.shape[1], size[0]))
-    columns = jnp.asarray(_align_corners_matrix(x.shape[2], size[1]))
-    highest = jax.lax.Precision.HIGHEST
-    x = jnp.einsum("Yy,bywc->bYwc", rows, x, precision=highest)
-    return jnp.einsum("Xx,byxc->byXc", columns, x, precision=highest)
+    return sample_bilinear(x, align_corners_grid((x.shape[1], x.shape[2]), size))
 
 
 def hr_flow(flow: Float[Array, "b h w 2"], size: tuple[int, int]) -> Float[Array, "b H W 2"]:

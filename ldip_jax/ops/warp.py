@@ -5,6 +5,7 @@ Coordinates are absolute, (x, y), in pixels of the sampled map; pixel centres ar
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,12 @@ from jaxtyping import Array, Float, Int
 
 def pixel_grid(height: int, width: int) -> Float[Array, "{height} {width} 2"]:
     """The (x, y) coordinates of every pixel centre."""
-    x, y = jnp.meshgrid(jnp.arange(width, dtype=jnp.float32), jnp.arange(height, dtype=jnp.float32))
+    return row_places(jnp.arange(height), width)
+
+
+def row_places(rows: Int[Array, "r"], width: int) -> Float[Array, "r {width} 2"]:
+    """The (x, y) coordinates of the pixel centres in some rows."""
+    x, y = jnp.meshgrid(jnp.arange(width, dtype=jnp.float32), rows.astype(jnp.float32))
     return jnp.stack([x, y], axis=-1)
 
 
@@ -48,7 +54,7 @@ def cell(
 
 
 def bilinear(
-    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], padding: str = "zeros"
+    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], padding: str = "zeros", dtype: Any = None
 ) -> Float[Array, "b H W c"]:
     """Bilinear samples of `x`; equals torch `grid_sample(align_corners=True)`.
 
@@ -56,8 +62,10 @@ def bilinear(
         x: maps to sample.
         coords: places in pixels of `x`.
         padding: "zeros": neighbours outside the map count as 0; "border": places are clamped to the map.
+        dtype: type of the samples, in which they are interpolated; by default that of `x`.
     """
     h, w = x.shape[1:3]
+    dtype = dtype or x.dtype
     coords = coords.astype(jnp.float32)
     if padding == "border":
         coords = jnp.clip(coords, 0.0, jnp.array([[[[w - 1, h - 1]]]], jnp.float32))
@@ -70,8 +78,8 @@ def bilinear(
         for dx, wx in ((0, 1.0 - fx), (1, fx)):
             xi, yi = x0 + dx, y0 + dy
             inside = (xi >= 0) & (xi < w) & (yi >= 0) & (yi < h)
-            weight = jnp.where(inside, wx * wy, 0.0).astype(x.dtype)
-            out = out + at(x, xi, yi) * weight[..., None]
+            weight = jnp.where(inside, wx * wy, 0.0).astype(dtype)
+            out = out + at(x, xi, yi).astype(dtype) * weight[..., None]
     return out
 
 

@@ -213,14 +213,17 @@ def refine(
         warp = (warp + 0.5) * size / matching - 0.5
         confidence = bilinear(confidence, lying, padding="border")
         if params is not None:
-            warped = pairs.references.astype(jnp.float32) / 255.0
-            warped = bilinear(warped, to_landscape(jnp.clip(warp, 0.0, size - 1.0)), padding="border")
+            references = pairs.references.astype(jnp.float32) / 255.0
+
+            def show(places: Array) -> Array:
+                return bilinear(references, to_landscape(jnp.clip(places, 0.0, size - 1.0)), "border")
+
             radius = int(np.ceil(4.0 * BANDWIDTH * max_scale))
             scale = pairs.scale[:, 0], pairs.scale[:, 1]
 
             def find_flow(a: Array, b: Array) -> Array:
                 return cast(Array, SPyNet().apply({"params": params}, a, b))
 
-            warp = refine_warp(find_flow, pairs.images, warped, warp, scale, radius=radius)
+            warp = refine_warp(find_flow, pairs.images, show, warp, scale, radius=radius)
         warp, confidence = (_crop_each(x, pairs.corner, hr) for x in (warp, confidence))
         return warp, confidence * jax.vmap(lambda x, n: inside(x[None], n)[0])(warp, pairs.size[:, ::-1])

@@ -17,7 +17,10 @@ from ldip_jax.inference.references import (
     WindowFrames,
     on_canvas,
 )
+from ldip_jax.inference.spill import Holder, Spilled
+from ldip_jax.matching.dense import DenseMatcher
 from ldip_jax.matching.matcher import Match, rescale
+from ldip_jax.matching.refine import Refiner
 
 LR, HR, COUNT, FIRST = (6, 8), (24, 32), 20, 100
 SCALE = (4.0, 4.0)
@@ -183,6 +186,35 @@ def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
     refined = matcher.refine(pair, matcher.coarse(pair), SCALE).warp
     np.testing.assert_allclose(reference.warp, rescale(refined, jnp.array([0.25, 0.25])), atol=1e-6)
     assert matcher.refine_calls[0][1] == SCALE
+
+
+@pytest.mark.parametrize("is_still", [True, False])
+def test_what_waits_for_the_flow_is_on_disk_where_maps_are_spilled(is_still):
+    seen = []
+
+    class Recorder(Refiner):
+        def __call__(self, pair, match, scale):
+            seen.extend([pair.reference, *match])
+            return Match(*map(jnp.asarray, match))
+
+    def no_motion(params, a, b):
+        return jnp.zeros((1, *HR, 2)), jnp.zeros((1, *HR, 2))
+
+    def found(holder):
+        seen.clear()
+        matcher = DenseMatcher(no_motion, {}, lambda size: size, Recorder({}))
+        finder = ReferenceFinder(matcher, as_given(ReferenceRules(0 if is_still else 1)))
+        window = replace(clip(), hold=holder.hold)
+        of_stills = finder.match_stills(window, 0, [still("a")] if is_still else [], SCALE, lambda _: None)
+        references, _ = finder.add_self_references(window, 0, of_stills, SCALE, lambda _: None)
+        return references[0], [isinstance(x, Spilled) for x in seen]
+
+    plain, on_disk = found(Holder(False))
+    assert on_disk == [False] * 3
+    spilled, on_disk = found(Holder(True))
+    assert on_disk == [True] * 3
+    for one, other in zip(plain, spilled, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_a_still_s_places_are_in_its_own_pixels():

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.matching import density
 from ldip_jax.matching.density import ReferenceReducer, median_scale, reduction_steps
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
@@ -29,6 +30,14 @@ def test_scale_is_the_root_of_the_area_whatever_the_rotation():
     assert median_scale(affine(1.7 * turn), ones) == pytest.approx(1.7, rel=1e-4)
     assert median_scale(affine(np.diag([4.0, 1.0])), ones) == pytest.approx(2.0, rel=1e-4)
     assert median_scale(affine(np.diag([-1.0, 1.0])), ones) == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, H - 1])
+def test_scale_does_not_depend_on_how_many_rows_are_taken_at_a_time(rng, monkeypatch, rows):
+    warp, confidence = (jnp.asarray(rng.random((1, H, W, n)), jnp.float32) for n in (2, 1))
+    whole = median_scale(warp, confidence)
+    monkeypatch.setattr(density, "ROWS", rows)
+    assert median_scale(warp, confidence) == whole != 1.0
 
 
 def test_scale_ignores_what_is_not_confident(rng):

@@ -1,9 +1,11 @@
 """Whether a match rests on anything, and whether the reference has anything to give."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.matching import evidence as module
 from ldip_jax.matching.evidence import measure_evidence, warp_reference
 from ldip_jax.matching.matcher import Match
 from ldip_jax.ops.blur import gaussian_blur
@@ -72,3 +74,18 @@ def test_warped_brings_a_reference_to_the_key_frame():
     shift = jnp.array([3.0, -2.0])[None, None, None]
     made = np.asarray(warp_reference(SHARP, pixel_grid(*SIZE)[None] + shift))
     np.testing.assert_allclose(made[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)
+
+
+def test_bands_find_the_evidence_of_the_whole(rng, monkeypatch):
+    size = (400, 32)
+    images = [jnp.asarray(blocks(seed, *size)[None]) for seed in (4, 4)]
+    images[1] = blurred(images[1], 0.7) + 0.02 * jnp.asarray(rng.standard_normal((1, *size, 3)), jnp.float32)
+    confidence = jnp.asarray(rng.random((1, *size, 1)), jnp.float32)
+
+    def measured(pixels):
+        monkeypatch.setattr(module, "BAND_PIXELS", pixels)
+        return jax.jit(lambda *maps: module._evidence.__wrapped__(*maps, SCALE))(*images, confidence)
+
+    whole = measured(2**18)
+    np.testing.assert_allclose(measured(2**10), whole, rtol=1e-4)
+    assert 0.3 < whole[0] < 0.999

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.inference.spill import Holder
 from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.matching.refine import Refiner
@@ -41,7 +44,10 @@ def test_no_motion_leaves_the_match_as_it_is(rng, silent):
     refined = Refiner(silent)(pair, match, (4.0, 4.0))
     np.testing.assert_allclose(refined.warp, match.warp, atol=1e-4)
     inside = (np.round(np.asarray(match.warp)) <= [69, 39]).all(axis=-1, keepdims=True)
-    np.testing.assert_allclose(refined.confidence, 0.8 * inside, atol=1e-6)
+    found = Refiner(silent).second_look(pair, match, (4.0, 4.0))
+    np.testing.assert_allclose(found.confidence, 0.8 * inside, atol=1e-6)
+    # These images have nothing in common.
+    assert refined.confidence.max() < 0.4
 
 
 def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
@@ -55,14 +61,48 @@ def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
     np.testing.assert_allclose(refined.warp[0, 5, -1, 0], match.warp[0, 5, -1, 0], atol=1e-3)
 
 
+def test_what_is_on_disk_is_refined_as_what_is_in_memory(rng, silent):
+    pair, match = example(rng)
+    holder = Holder(True)
+    held = Match(*map(holder.hold, match))
+    refine = Refiner(moving(silent, 2.5, -1.0))
+    want = refine(pair, match, (4.0, 4.0))
+    found = refine(replace(pair, reference=holder.hold(pair.reference)), held, (4.0, 4.0))
+    for one, other in zip(want, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # A key-frame's image is held in float16.
+    half = replace(pair, anchor=pair.anchor.astype(np.float16))
+    looks = [refine.second_look(x, match, (4.0, 4.0)).warp for x in (pair, half)]
+    np.testing.assert_allclose(*looks, atol=1e-4)
+    np.testing.assert_allclose(refine(half, match, (4.0, 4.0)).warp, want.warp, atol=1e-3)
+
+
 def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
     pair, match = example(rng)
     match = Match(match.warp - 5.0, match.confidence)
-    refined = Refiner(moving(silent, 4.0, 0.0))(pair, match, (4.0, 4.0))
+    refined = Refiner(moving(silent, 4.0, 0.0)).second_look(pair, match, (4.0, 4.0))
     place = np.round(np.asarray(refined.warp))
     outside = ((place < 0) | (place > [69, 39])).any(axis=-1)
     assert outside.any()
     np.testing.assert_array_equal(np.asarray(refined.confidence[..., 0]) == 0.0, outside)
+
+
+def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rng, silent):
+    h, w = 64, 96
+    still = blocks(seed=9, height=h, width=w)[None]
+    here = Match(pixel_grid(h, w)[None], jnp.ones((1, h, w, 1)))
+
+    def confidence(anchor):
+        return np.asarray(Refiner(silent)(Pair(anchor, still), here, (4.0, 4.0)).confidence[0, ..., 0])
+
+    changed = still.copy()
+    changed[:, 20:44, 50:80] = blocks(seed=10, height=24, width=30)
+    found = confidence(changed)
+    assert found[:, :30].min() > 0.9
+    assert found[26:38, 58:72].max() < 0.2
+    damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
+    everywhere = confidence(np.clip(still + damage, 0.0, 1.0))
+    assert everywhere.mean() > 0.7
 
 
 @pytest.fixture(scope="session")

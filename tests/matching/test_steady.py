@@ -1,12 +1,11 @@
 """A warp is smoothed where the images permit it, and only there."""
 
-from functools import partial
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ldip_jax.matching.evidence import warp_reference
+from ldip_jax.matching.matcher import Match
 from ldip_jax.matching.steady import steady_warp
 from ldip_jax.ops.warp import pixel_grid
 from tests.scenes import blocks
@@ -21,8 +20,8 @@ def scene():
 
 
 def steadied(anchor, reference, warp):
-    confidence = jnp.ones((1, H, W, 1))
-    return np.asarray(steady_warp(partial(warp_reference, reference), anchor, warp, confidence, SCALE))
+    match = Match(jnp.asarray(warp), jnp.ones((1, H, W, 1)))
+    return np.asarray(steady_warp(anchor, reference, match, SCALE))
 
 
 def error(warp, true):
@@ -53,3 +52,18 @@ def test_an_affine_warp_is_steady(rng, scene, zoom):
     turned = pixel_grid(H, W)[None] @ jnp.array([[zoom, 0.2], [-0.2, zoom]]) + jnp.array([[[[20.0, 3.0]]]])
     anchor = jnp.asarray(rng.random((1, H, W, 3), np.float32))
     np.testing.assert_allclose(steadied(anchor, scene, turned), turned, atol=2e-3)
+
+
+def test_bands_equal_the_whole_frame(rng):
+    h, w = 700, 24
+    anchor, still = (jnp.asarray(rng.random((1, h, w, 3), np.float32)) for _ in range(2))
+    warp = pixel_grid(h, w)[None] * 0.98 + rng.standard_normal((1, h, w, 2), np.float32)
+    match = Match(warp, jnp.asarray(rng.random((1, h, w, 1), np.float32)))
+    whole, banded = (steady_warp(anchor, still, match, (1.0, 1.0), pixels) for pixels in (h * w, 1))
+    np.testing.assert_allclose(banded, whole, atol=2e-3)
+
+
+def test_a_frame_of_few_rows_is_steadied(rng):
+    anchor = jnp.asarray(rng.random((1, 2, 40, 3), np.float32))
+    match = Match(pixel_grid(2, 40)[None] + 1.0, jnp.ones((1, 2, 40, 1)))
+    np.testing.assert_allclose(steady_warp(anchor, anchor, match, SCALE), match.warp, atol=0.02)

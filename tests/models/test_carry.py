@@ -1,5 +1,7 @@
 """Carry: detail goes where the motion leads, whole, and nowhere that the motion does not vouch for."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from ldip_jax.models.carry import (
     neighbour_weights,
     refine_warp,
     relative_sharpness,
+    sample_image,
     texture,
     to_hr,
     zero_outside,
@@ -228,7 +231,8 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
     anchor, other = (jnp.asarray(rng.random((1, *size, 3)), jnp.float32) for _ in range(2))
     warp = start(grid)[None]
     warped = bilinear(other, warp, padding="border")
-    full, half = (refine_warp(find_flow, anchor, warped, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
+    show = partial(sample_image, other)
+    full, half = (refine_warp(find_flow, anchor, show, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
     true = start(grid + motion(grid))
     inner = (slice(4, -4), slice(4, -4))
     np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)

@@ -4,7 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.ops.bands import Bands, crop_band, join_bands, plan_bands, read_band
+from ldip_jax.ops.bands import (
+    Bands,
+    crop_band,
+    fill_rows,
+    join_bands,
+    map_bands,
+    plan_bands,
+    read_band,
+    sum_bands,
+)
 
 
 @pytest.mark.parametrize(("height", "rows", "halo"), [(20, 5, 0), (21, 5, 2), (23, 9, 1), (50, 8, 3)])
@@ -42,3 +51,33 @@ def test_plan():
     assert plan_bands(720, 1280, 2**14, halo=3).rows >= 24
     assert plan_bands(100, 1000, 1000, multiple=8).rows % 8 == 0
     assert plan_bands(20, 1000, 1000, halo=9) is None
+
+
+@pytest.mark.parametrize("height", [32, 33, 47])
+@pytest.mark.parametrize("halo", [0, 2])
+def test_maps_and_sums_do_not_depend_on_bands(rng, height, halo):
+    """A row needs those up to `halo` away; the last band repeats rows of the one before."""
+    maps = jnp.asarray(rng.integers(0, 100, (2, 2, height, 3, 2)), jnp.float32)
+    seen = []
+
+    def chain(x, y):
+        seen.append(x.shape[1])
+        padded = jnp.pad(x, ((0, 0), (halo, halo), (0, 0), (0, 0)))
+        return padded[:, : x.shape[1]] + 2.0 * padded[:, 2 * halo :] - y
+
+    want = chain(*maps)
+    np.testing.assert_array_equal(map_bands(chain, tuple(maps), 16, halo), want)
+    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), 16, halo), want.sum((0, 1, 2)))
+    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), None, halo), want.sum((0, 1, 2)))
+    assert min(seen) < height == max(seen)
+
+
+@pytest.mark.parametrize("pixels", [None, 10, 21])
+def test_rows_fill_maps(pixels):
+    def band(rows):
+        column = rows.astype(jnp.float32)[None, :, None, None]
+        return jnp.repeat(column, 3, axis=2), -column
+
+    rows, minus = fill_rows(band, (11, 3), pixels)
+    np.testing.assert_array_equal(rows[0, :, :, 0], np.repeat(np.arange(11.0)[:, None], 3, axis=1))
+    np.testing.assert_array_equal(minus[0, :, 0, 0], -np.arange(11.0))

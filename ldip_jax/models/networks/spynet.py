@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldip_jax.models.layers import Conv, over_bands
-from ldip_jax.ops.resize import resize_align_corners, resize_bilinear
-from ldip_jax.ops.warp import bilinear, pixel_grid
+from ldip_jax.ops.grid import align_corners_grid, rows_of, sample_bilinear
+from ldip_jax.ops.resize import resize_large
+from ldip_jax.ops.warp import bilinear, row_places
 
 LEVELS = 6
 # Levels with more pixels than this are computed in bands of rows. Each of a level's five convolutions reaches
-# three rows.
-BAND_PIXELS, HALO = 2**18, 15
+# three rows. Bands of wide images have HALOS times as many rows, because each row takes much memory.
+BAND_PIXELS, HALO, HALOS = 2**18, 15, 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,8 +31,14 @@ class BasicModule(nn.Module):
         return Conv(2, kernel=7, name="basic_module_8")(x)
 
 
-def _normalise(x: Array) -> Array:
-    return (x - jnp.array([[[IMAGENET_MEAN]]])) / jnp.array([[[IMAGENET_STD]]])
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size (height, width) at which images are compared: the sides are multiples of 32."""
+    return -(-size[0] // 32) * 32, -(-size[1] // 32) * 32
+
+
+def normalise(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """An image in [0, 1], with the mean and deviation of ImageNet's images removed."""
+    return (image - jnp.array([[[IMAGENET_MEAN]]])) / jnp.array([[[IMAGENET_STD]]])
 
 
 def _pyramid(x: Array) -> list[Array]:
@@ -58,20 +65,28 @@ class SPyNet(nn.Module):
         self, ref: Float[Array, "b h w 3"], supp: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w 2"]:
         """Flow (x, y) in pixels, float32. Images in [0, 1], any size."""
-        h, w = ref.shape[1:3]
-        padded = (-(-h // 32) * 32, -(-w // 32) * 32)
-        ref, supp = (_normalise(resize_bilinear(x.astype(jnp.float32), padded)) for x in (ref, supp))
+        size = (ref.shape[1], ref.shape[2])
+        ref, supp = (resize_large(x.astype(jnp.float32), padded_size(size)) for x in (ref, supp))
+        return self.between(normalise(ref), normalise(supp), size)
+
+    def between(
+        self, ref: Float[Array, "b y x 3"], supp: Float[Array, "b y x 3"], size: tuple[int, int]
+    ) -> Float[Array, "b h w 2"]:
+        """The flow between images of `size` (h, w), from both resized to `padded_size` and normalised."""
+        padded, (h, w) = (ref.shape[1], ref.shape[2]), size
         flow = jnp.zeros((ref.shape[0], padded[0] // 32, padded[1] // 32, 2), jnp.float32)
         for level, (ref_level, supp_level) in enumerate(zip(_pyramid(ref), _pyramid(supp), strict=True)):
             size = (ref_level.shape[1], ref_level.shape[2])
-            if level:
-                flow = 2.0 * resize_align_corners(flow, size)
-            places = jnp.broadcast_to(pixel_grid(*size)[None], flow.shape)
+            grid = align_corners_grid((flow.shape[1], flow.shape[2]), size)
 
-            def chain(module: SPyNet, ref, flow, places, level=level, supp=supp_level):
-                warped = bilinear(supp, places + flow, padding="border")
+            # A frame's places and its enlarged flow exist only band by band.
+            def chain(module: SPyNet, ref, rows, level=level, supp=supp_level, coarse=flow, grid=grid):
+                rows = rows[0, :, 0, 0]
+                flow = 2.0 * sample_bilinear(coarse, rows_of(grid, rows))
+                warped = bilinear(supp, row_places(rows, ref.shape[2])[None] + flow, padding="border")
                 return flow + module.levels[level](jnp.concatenate([ref, warped, flow], axis=-1))
 
-            flow = over_bands(self, chain, (ref_level, flow, places), halo=HALO)
+            rows = jnp.arange(size[0])[None, :, None, None]
+            flow = over_bands(self, chain, (ref_level, rows), halo=HALO, halos=HALOS)
         to_pixels = jnp.array([[[[w / padded[1], h / padded[0]]]]], jnp.float32)
-        return resize_bilinear(flow, (h, w)) * to_pixels
+        return resize_large(flow, (h, w)) * to_pixels
