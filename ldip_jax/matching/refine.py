@@ -28,8 +28,8 @@ from ldip_jax.models.networks.spynet import SPyNet, normalise, padded_size
 from ldip_jax.ops.bands import map_bands
 from ldip_jax.ops.warp import inside
 
-# A damaged key-frame differs everywhere. Places may differ by DAMAGE times what confident ones usually do, whose
-# median is 0.01 to 0.03 on clean clips and 0.1 to 0.2 at CRF 23 and 30; but at most by MOST_TOLERATED.
+# A damaged key-frame differs everywhere. Places may differ by DAMAGE times what confident ones usually do
+# (their median is 0.01 to 0.03 on clean clips, and 0.1 to 0.2 at CRF 23 and 30), at most by MOST_TOLERATED.
 DAMAGE, MOST_TOLERATED = 6.0, 1.2
 
 

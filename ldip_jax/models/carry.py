@@ -228,8 +228,8 @@ def texture_difference(
 ) -> Float[Array, "b H W 1"]:
     """How much two aligned images differ in texture below the input's bandwidth.
 
-    0: they are equal; about 2: they have nothing in common. Exposure is ignored. A pixel depends on others up to
-    `difference_halo` rows away.
+    0: they are equal; about 2: they have nothing in common. Exposure is ignored. A pixel depends on others up
+    to `difference_halo` rows away.
 
     Args:
         image, other: in [0, 1].
