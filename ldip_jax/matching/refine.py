@@ -30,7 +30,7 @@ from ldip_jax.ops.warp import inside
 
 # A damaged key-frame differs everywhere. Places may differ by DAMAGE times what confident ones usually do
 # (their median is 0.01 to 0.03 on clean clips, and 0.1 to 0.2 at CRF 23 and 30), at most by MOST_TOLERATED.
-DAMAGE, MOST_TOLERATED = 6.0, 1.2
+DAMAGE, MOST_TOLERATED = 10.0, 1.6
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is

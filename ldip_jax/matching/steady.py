@@ -27,8 +27,8 @@ SMOOTHING, LOCAL_MEAN, COMPARED = (0.5, 1.0, 2.0), 2.0, 1.5
 TOLERATED_INCREASE, SOFTNESS = 0.3, 0.03
 # Mean square of luma that counts as noise, and the weight of a pixel without confidence.
 NOISE, LEAST_WEIGHT = 2e-6, 1e-3
-# Larger frames are steadied in bands of rows.
-BAND_PIXELS = 2**20
+# Larger frames are steadied in bands of rows, of at least HALOS times as many rows as their halo.
+BAND_PIXELS, HALOS = 2**20, 2
 # Of every so many rows and columns, one decides the affine part of the motion.
 STRIDE = 4
 
@@ -133,7 +133,7 @@ def steady_warp(
         return steadied
 
     halo = sum(blur_reach(r * scale[0]) for r in (max(SMOOTHING), BANDWIDTH, LOCAL_MEAN, COMPARED))
-    bands = plan_bands(height, width, band_pixels, halo)
+    bands = plan_bands(height, width, band_pixels, halo, halos=HALOS)
     if bands is None:
         return steady(0, slice(None))
     return _join(steady, bands)

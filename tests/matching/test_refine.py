@@ -47,7 +47,7 @@ def test_no_motion_leaves_the_match_as_it_is(rng, silent):
     found = Refiner(silent).second_look(pair, match, (4.0, 4.0))
     np.testing.assert_allclose(found.confidence, 0.8 * inside, atol=1e-6)
     # These images have nothing in common.
-    assert refined.confidence.mean() < 0.3
+    assert refined.confidence.mean() < 0.4
 
 
 def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
