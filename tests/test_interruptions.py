@@ -25,7 +25,7 @@ def program():
 def test_a_run_survives_kill_and_sigterm(program, tmp_path):
     command = [sys.executable, "-m", "ldip_jax.cli.start", "upscale", "--lrrf", "none"]
     command += ["--scale", "1", "--backbone", str(write_networks(tmp_path).backbone)]
-    source = program.make_clip(tmp_path / "in.mp4", 120, seed=0)
+    source = program.make_clip(tmp_path / "in.mp4", 120, seed=0, size=(18, 32))
     out = tmp_path / "out" / "b.mp4"
     out.parent.mkdir()
     # Results of one name: files are compared with their names.

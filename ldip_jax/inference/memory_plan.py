@@ -204,8 +204,9 @@ def _layouts(workload: Workload) -> Iterator[TileLayout]:
     recurrence = list(tilings(workload.lr_size, HALO, MULTIPLE, MIN_KEPT))
     detail = list(tilings(workload.lr_size, workload.halo, MULTIPLE, MIN_KEPT))
     # Memory grows with each of the two by itself, so each is as large as it can be beside the smallest other.
-    yield from (TileLayout(one, _smallest(detail), True) for one in recurrence)
-    yield from (TileLayout(_smallest(recurrence), one, True) for one in detail)
+    smallest_recurrence, smallest_detail = _smallest(recurrence), _smallest(detail)
+    yield from (TileLayout(one, smallest_detail, True) for one in recurrence)
+    yield from (TileLayout(smallest_recurrence, one, True) for one in detail)
 
 
 def _least_memory(workload: Workload) -> int:

@@ -43,7 +43,9 @@ def shaken_lrrf(rng, **options):
 
 def shaken(params, rng, scale=0.05):
     """Parameters with noise on every leaf, the silent layers' too."""
-    return jax.tree.map(lambda a: a + scale * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params)
+    noise = lambda shape: np.float32(scale) * rng.standard_normal(shape).astype(np.float32)  # noqa: E731
+    # By NumPy: JAX would compile a program for each shape.
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a) + noise(a.shape)), params)
 
 
 def random_references(rng, lead, size, image=(24, 20)) -> Reference:

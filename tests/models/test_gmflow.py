@@ -3,6 +3,7 @@
 `golden/gmflow.npz` holds a synthetic pair and its flows by the official PyTorch network in float64.
 """
 
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -57,6 +58,18 @@ def random_params():
 @jax.jit
 def run(params, a, b):
     return GMFlow().apply({"params": params}, a, b)
+
+
+@cache
+def attending(group=None):
+    """The transformer, traced and compiled once for each size of features and windows."""
+    transformer = Transformer() if group is None else Transformer(group=group)
+    return jax.jit(transformer.apply, static_argnums=2)
+
+
+def transformer_params(x, windows):
+    shapes = jax.eval_shape(lambda key: Transformer().init(key, x, windows), jax.random.key(0))
+    return {"params": random_like(shapes["params"], np.random.default_rng(2))}
 
 
 def noise(key, *shape):
@@ -168,13 +181,11 @@ def test_position_code_restarts_in_each_window():
 
 
 def test_attention_stays_within_the_window_and_its_region(key):
-    transformer = Transformer()
     x = noise(key, 2, 8, 8, 128)
-    params = jax.jit(transformer.init, static_argnums=2)(key, x, (4, 4))
-    single = jax.tree.map(jnp.zeros_like, params)
+    params, apply = transformer_params(x, (4, 4)), attending()
+    single = jax.tree.map(np.zeros_like, params)
     for i in (0, 1):
         single["params"][f"layers_{i}"] = params["params"][f"layers_{i}"]
-    apply = jax.jit(transformer.apply, static_argnums=2)
     # With all other blocks silent, reach is one window, then one window shifted by half.
     changed = x.at[:, 0, 0].add(1.0)
     moved = np.abs(apply(single, changed, (4, 4)) - apply(single, x, (4, 4))).max(axis=(0, 3))
@@ -186,9 +197,9 @@ def test_attention_stays_within_the_window_and_its_region(key):
 @pytest.mark.parametrize("group", [1, 40])
 def test_groups_of_windows_change_nothing(key, group):
     x = noise(key, 4, 8, 12, 128)
-    params = jax.jit(Transformer().init, static_argnums=2)(key, x, (4, 3))
-    expected = jax.jit(Transformer().apply, static_argnums=2)(params, x, (4, 3))
-    grouped = jax.jit(Transformer(group=group).apply, static_argnums=2)(params, x, (4, 3))
+    params = transformer_params(x, (4, 3))
+    expected = attending()(params, x, (4, 3))
+    grouped = attending(group)(params, x, (4, 3))
     np.testing.assert_allclose(grouped, expected, atol=2e-3)  # of values up to 15
 
 

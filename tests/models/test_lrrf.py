@@ -54,7 +54,7 @@ def test_parameter_counts(key):
 def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
     net, params = narrow_ldip(gate=gate)
-    alone = jax.jit(LDIP(net.backbone).apply)({"params": {"backbone": params["backbone"]}}, frames)
+    alone = program(LDIP(net.backbone))({"params": {"backbone": params["backbone"]}}, frames)
     np.testing.assert_array_equal(run(net, params, frames, keys), alone)
 
 
@@ -104,9 +104,9 @@ def test_without_a_valid_reference_features_stay(rng):
         jax.grad(lambda p, valid: refine(p, hr, references._replace(valid=valid)).sum()),
     )
     grads = gradient(params, references.valid)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
     grads = gradient(params, jnp.zeros((2, 3)))
-    assert all(not leaf.any() for leaf in jax.tree.leaves(grads))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
 def test_empty_slots_do_not_count(rng):
@@ -134,7 +134,8 @@ def test_max_confidence_gate_closes_where_nothing_matches(rng):
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     references = random_references(rng, (1, 2), HR)
     confidence = references.confidence.at[..., :6, :].set(0.0)
-    refined = lrrf.apply({"params": params}, hr, references._replace(confidence=confidence), method="refine")
+    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
+    refined = refine(references._replace(confidence=confidence))
     np.testing.assert_array_equal(refined[..., :6, :], hr[..., :6, :])
     assert (refined[..., 6:, :] != hr[..., 6:, :]).any()
 
@@ -173,7 +174,7 @@ def test_which_gradients_live_when(scene, rng):
 
     def alive(grads):
         """Above rounding: adding one number to all keys shifts all scores alike, but for float32."""
-        size = {"/".join(path): jnp.abs(leaf).max() for path, leaf in flatten_dict(grads).items()}
+        size = {"/".join(path): np.abs(leaf).max() for path, leaf in flatten_dict(grads).items()}
         return {path for path, most in size.items() if most > 1e-5 * max(size.values())}
 
     first = gradient(params["lrrf"])
@@ -183,7 +184,7 @@ def test_which_gradients_live_when(scene, rng):
         for leaf in ("kernel", "bias")
     }
     assert alive(first) == silent
-    stepped = jax.tree.map(lambda p, g: p - 0.1 * jnp.sign(g), params["lrrf"], first)
+    stepped = jax.tree.map(lambda p, g: p - np.float32(0.1) * np.sign(g), params["lrrf"], first)
     every = {"/".join(path) for path in flatten_dict(params["lrrf"])}
     key_biases = {f"ref_fusion/ica_{d}/k/bias" for d in range(2)}
     assert every - alive(gradient(stepped)) == key_biases

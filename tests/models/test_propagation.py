@@ -1,6 +1,6 @@
 """What LDIP does with detail beyond the key-frames, on an LRRF of two parameters."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.warp import pixel_grid
 from tests.models.build import NARROW, random_keys
 from tests.networks import random_backbone
@@ -53,6 +54,12 @@ def scene():
     return features, Flows(flow, flow), frames, keys, Routes(warp, jnp.ones((*warp.shape[:-1], 1)))
 
 
+@cache
+def program(net):
+    """The whole path on a clip, traced and compiled once for all tests that run it."""
+    return quick_jit(net.apply)
+
+
 def restore(net, params, routes, scene):
     features, flows, frames, keys, _ = scene
     return net.apply({"params": params}, features, flows, frames, keys, routes=routes, method=LDIP.restore)
@@ -65,7 +72,7 @@ def test_a_frame_beyond_trains_what_makes_the_detail_and_no_route(params, scene,
     def score(params, routes):
         return jnp.mean(jnp.square(restore(net, params, routes, scene)[:, 3]))
 
-    of_params, of_routes = jax.jit(jax.grad(score, (0, 1)))(params, scene[4])
+    of_params, of_routes = quick_jit(jax.grad(score, (0, 1)))(params, scene[4])
     assert float(jnp.abs(of_params["lrrf"]["amount"]).min()) > 0.0
     # Carried alone, nothing goes through HRIP.
     assert bool(of_params["lrrf"]["share"] != 0.0) == (propagation != "carry")
@@ -77,7 +84,7 @@ def test_carry_brings_the_same_detail_to_all_frames(params, scene):
     features, flows, frames, keys, routes = scene
     still = [jnp.broadcast_to(x[:, :1], x.shape) for x in (features, frames)]
     scene = still[0], flows, still[1], keys, routes
-    run = jax.jit(partial(restore, LDIP(BasicVSR(**NARROW), Dab(), propagation="carry"), scene=scene))
+    run = quick_jit(partial(restore, LDIP(BasicVSR(**NARROW), Dab(), propagation="carry"), scene=scene))
     made = run(params, routes)
     silent = run({**params, "lrrf": {**params["lrrf"], "amount": jnp.zeros((1, 1, 1, 64))}}, routes)
     np.testing.assert_array_equal(made, jnp.broadcast_to(made[:, :1], made.shape))
@@ -95,10 +102,10 @@ def test_a_whole_clip_keeps_its_key_frames_as_they_were_refined(params, scene, p
     # A clip without motion: detail goes only where frames agree.
     frames = jnp.broadcast_to(frames[:, :1], frames.shape)
     silenced = {**params, "lrrf": {**params["lrrf"], "share": jnp.float32(0.0)}}
-    made = jax.jit(LDIP(BasicVSR(**NARROW), Dab(), propagation=propagation).apply)(
-        {"params": silenced}, frames, keys
+    made, expected = (
+        program(LDIP(BasicVSR(**NARROW), Dab(), propagation=name))({"params": silenced}, frames, keys)
+        for name in (propagation, "hrip")
     )
-    expected = jax.jit(LDIP(BasicVSR(**NARROW), Dab()).apply)({"params": silenced}, frames, keys)
     np.testing.assert_allclose(made[:, 0], expected[:, 0], atol=1e-5)
     assert np.abs(made - expected)[:, 1:].max(axis=(2, 3, 4)).min() > 1e-3
 

@@ -1,6 +1,7 @@
 """The routes along which detail is carried, from a clip to a training step."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -82,8 +83,8 @@ def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
     batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, SPEC)], (2, 2)))
     net, params = narrow_ldip()
     net = net.clone(propagation=propagation)
-    silent = restored_images(net, params, batch, propagate=True)
-    backbone = restored_images(net.clone(lrrf=None), params, batch, propagate=False)
+    silent = quick_jit(partial(restored_images, net, propagate=True))(params, batch)
+    backbone = quick_jit(partial(restored_images, net.clone(lrrf=None), propagate=False))(params, batch)
     np.testing.assert_array_equal(silent, backbone)
     trained = {**params, "lrrf": shaken(params["lrrf"], rng)}
 

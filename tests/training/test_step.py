@@ -65,7 +65,7 @@ def images_and_warps(batch):
 
 def moved(before, after):
     flat = jax.tree_util.tree_flatten_with_path(
-        jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
+        jax.tree.map(lambda a, b: np.any(np.asarray(a) != np.asarray(b)), before, after)
     )[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): hit for path, hit in flat}
 
@@ -107,7 +107,7 @@ def test_silent_layers_wake_first_and_the_rest_follows(parts):
     _, _, state, batch, step = parts
     first, metrics = step(state, batch)
     # Weight decay moves kernels too, but the first moment shows what had a gradient.
-    had = moved(jax.tree.map(jnp.zeros_like, state.params), first.opt_state[0].mu)
+    had = moved(jax.tree.map(np.zeros_like, state.params), first.opt_state[0].mu)
     assert {name for name, hit in had.items() if hit} == {
         f"lrrf/{layer}/{leaf}"
         for layer in ("ref_fusion/conv_r", "hrip/backward/conv_last", "hrip/forward/conv_last")
