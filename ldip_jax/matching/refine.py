@@ -10,27 +10,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.matching.steady import STRIDE, steady_warp
 from ldip_jax.models.carry import (
     BAND_PIXELS,
-    TOLERATED_DIFFERENCE,
     correct,
     difference_halo,
     low_passed,
     sample_image,
     texture_difference,
     trust,
+    usual_difference,
 )
 from ldip_jax.models.networks.spynet import SPyNet, normalise, padded_size
 from ldip_jax.ops.bands import map_bands
 from ldip_jax.ops.warp import inside
-
-# A damaged key-frame differs everywhere. Places may differ by DAMAGE times what confident ones usually do
-# (their median is 0.01 to 0.03 on clean clips, and 0.1 to 0.2 at CRF 23 and 30), at most by MOST_TOLERATED.
-DAMAGE, MOST_TOLERATED = 10.0, 1.6
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is
@@ -73,9 +68,7 @@ def _trusted(
         lambda a, b: texture_difference(a, b, scale), (anchor, shown), BAND_PIXELS, difference_halo(scale)
     )
     few = (slice(None), slice(None, None, STRIDE), slice(None, None, STRIDE))
-    confident = jnp.where(match.confidence[few] > CONFIDENT, difference[few], jnp.nan)
-    usual = jnp.nan_to_num(jnp.nanmedian(confident, axis=(1, 2), keepdims=True))
-    trusted = trust(difference, jnp.clip(DAMAGE * usual, TOLERATED_DIFFERENCE, MOST_TOLERATED))
+    trusted = trust(difference, usual_difference(difference[few], match.confidence[few]))
     return Match(match.warp, match.confidence * trusted * inside(match.warp, reference_size))
 
 

@@ -22,7 +22,7 @@ from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.ops.bands import fill_rows, map_bands
 from ldip_jax.ops.blur import blur_reach, gaussian_blur
 from ldip_jax.ops.grid import rows_of, sample_bilinear, whole_grid
-from ldip_jax.ops.resize import resize_large
+from ldip_jax.ops.resize import resize_bilinear, resize_large
 from ldip_jax.ops.warp import bicubic, bilinear, forward_backward_confidence, inside, pixel_grid, row_places
 
 PROPAGATIONS = ("hrip", "carry", "both")
@@ -39,8 +39,11 @@ BANDWIDTH = 0.4
 TEXTURE_REACH, TEXTURE_NOISE = 4.0, 1e-5
 PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 8, 0.75, 16
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
-# variance that counts as noise; and the share of differing texture that is still trusted.
+# variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
+# differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
+# MOST_TOLERATED. They usually do by 0.01 to 0.03 on clean clips, and by 0.1 to 0.2 at CRF 23 and 30.
 LOCAL_MEAN, COMPARED, IMAGE_NOISE, TOLERATED_DIFFERENCE = 1.0, 0.75, 2e-4, 0.3
+DAMAGED_DIFFERENCE, MOST_TOLERATED = 10.0, 1.6
 # Larger images are warped, low-passed and compared in bands of rows.
 BAND_PIXELS = 2**18
 
@@ -250,8 +253,17 @@ def difference_halo(scale: tuple[float, float]) -> int:
     return sum(blur_reach(reach * scale[0]) for reach in (BANDWIDTH, LOCAL_MEAN, COMPARED))
 
 
-def trust(difference: Float[Array, "*n"], tolerated: Float[Array, "*_"] | float) -> Float[Array, "*n"]:
-    """The trust in an alignment, in [0, 1], by its `texture_difference`."""
+def usual_difference(
+    difference: Float[Array, "b h w 1"], confidence: Float[Array, "b h w 1"]
+) -> Float[Array, "b 1 1 1"]:
+    """The median `texture_difference` of the confident pixels; 0 if there are none."""
+    confident = jnp.where(confidence > 0.5, difference, jnp.nan)
+    return jnp.nan_to_num(jnp.nanmedian(confident, axis=(1, 2), keepdims=True))
+
+
+def trust(difference: Float[Array, "b H W 1"], usual: Float[Array, "b 1 1 1"]) -> Float[Array, "b H W 1"]:
+    """The trust in an alignment, in [0, 1], by its `texture_difference` and what that usually is."""
+    tolerated = jnp.clip(DAMAGED_DIFFERENCE * usual, TOLERATED_DIFFERENCE, MOST_TOLERATED)
     return jnp.exp(-jnp.square(difference / tolerated))
 
 
@@ -259,6 +271,7 @@ def agreement(
     image: Float[Array, "b H W 3"],
     key_image: Float[Array, "b H W 3"],
     warp: Float[Array, "b H W 2"],
+    route_confidence: Float[Array, "b h w 1"],
     scale: tuple[float, float],
 ) -> Float[Array, "b H W 1"]:
     """How well two images agree in texture below the input's bandwidth, in [0, 1]; exposure is ignored.
@@ -266,14 +279,16 @@ def agreement(
     Args:
         image, key_image: the two images, in [0, 1].
         warp: places (x, y) of the first one's pixels in the second one.
+        route_confidence: confidence of these places, at LR size.
         scale: (H, W) divided by the size of the input video's frames.
     """
 
     def compare(image: Array, warp: Array) -> Array:
-        difference = texture_difference(image, sample_image(key_image, warp), scale)
-        return trust(difference, TOLERATED_DIFFERENCE)
+        return texture_difference(image, sample_image(key_image, warp), scale)
 
-    return map_bands(compare, (image, warp), BAND_PIXELS, difference_halo(scale))
+    difference = map_bands(compare, (image, warp), BAND_PIXELS, difference_halo(scale))
+    small = resize_bilinear(difference, (route_confidence.shape[1], route_confidence.shape[2]))
+    return trust(difference, usual_difference(small, route_confidence))
 
 
 def neighbour_weights(

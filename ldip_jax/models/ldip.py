@@ -185,9 +185,9 @@ class LDIP(nn.Module):
         show = partial(sample_image, key_image)
         warp = refine_warp(self.backbone.spynet, image, show, warp, scale, reduce)
         # Enlarged only now, so that it is not held while the flow is found.
-        confidence, agreed = jax.lax.optimization_barrier(
-            (route.confidence * sharp, agreement(image, key_image, warp, scale))
-        )
+        confidence = route.confidence * sharp
+        agreed = agreement(image, key_image, warp, confidence, scale)
+        confidence, agreed = jax.lax.optimization_barrier((confidence, agreed))
         return warp, zero_outside(warp, resize_large(confidence, size) * agreed)
 
     def sample_detail(

@@ -11,6 +11,7 @@ from einops import rearrange
 from ldip_jax.models.carry import (
     Route,
     Routes,
+    agreement,
     blend,
     carry,
     clip_routes,
@@ -25,6 +26,7 @@ from ldip_jax.models.carry import (
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.warp import bilinear, pixel_grid
+from tests.scenes import blocks
 
 COUNT, LR, HR = 4, (12, 16), (48, 64)
 
@@ -248,3 +250,23 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
             ]
             > 0.8
         )
+
+
+def test_places_that_differ_are_not_trusted_unless_damage_makes_all_differ(rng):
+    h, w = 64, 96
+    image = blocks(seed=9, height=h, width=w)[None]
+    changed, other = image.copy(), blocks(seed=10, height=h, width=w)[None]
+    changed[:, 20:44, 50:80] = other[:, 20:44, 50:80]
+    damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
+
+    def trusted(other, confidence=1.0):
+        routes = jnp.full((1, h // 4, w // 4, 1), confidence)
+        found = agreement(jnp.asarray(image), jnp.asarray(other), pixel_grid(h, w)[None], routes, (4.0, 4.0))
+        return np.asarray(found)[0, ..., 0]
+
+    assert trusted(changed)[:, :30].min() > 0.99
+    assert trusted(changed)[26:38, 58:72].max() < 0.2
+    assert trusted(image + damage).mean() > 0.6
+    # Without confident places, nobody knows that all of it is damaged.
+    assert trusted(image + damage, 0.2).mean() < 0.5
+    assert trusted(other).mean() < 0.4
