@@ -11,6 +11,12 @@ if metadata.version("jaxlib") == "0.10.2":
     FLAGS["--xla_cpu_use_fusion_emitters"] = "false"
 
 
+def hardly_optimised() -> str:
+    """XLA's flags for a process that trains for only a few steps: its time is that of compiling."""
+    flags = os.environ["XLA_FLAGS"]
+    return flags.replace("--xla_backend_optimization_level=1", "--xla_backend_optimization_level=0")
+
+
 def compile_quickly() -> None:
     """Set XLA's flags for this process and those that it starts; flags that are set already are kept."""
     flags = os.environ.get("XLA_FLAGS", "")

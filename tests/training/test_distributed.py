@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from tests.compilation import hardly_optimised
 from tests.networks import Networks, write_networks
 from tests.training import tiny_run
 
@@ -70,7 +71,7 @@ def begin_train(workdir: Path, networks: Networks, **environment: str) -> subpro
     return subprocess.Popen(
         [sys.executable, "train.py", config, f"--workdir={workdir}", *flags],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, "XLA_FLAGS": hardly_optimised(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

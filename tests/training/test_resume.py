@@ -1,10 +1,12 @@
 """A run that is killed and resumed ends with the same result as one that was never stopped, bit for bit."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.compilation import hardly_optimised
 from tests.networks import write_networks
 from tests.training import tiny_run
 from tests.training.kill_and_resume import Trials, assert_same, train_tiny
@@ -31,6 +33,7 @@ def test_lrrf_training_was_killed_and_resumed(tmp_path):
     done = subprocess.run(
         [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug", *flags],
         cwd=Path(__file__).parents[2],
+        env={**os.environ, "XLA_FLAGS": hardly_optimised()},
         capture_output=True,
         text=True,
         check=False,
