@@ -261,10 +261,18 @@ def usual_difference(
     return jnp.nan_to_num(jnp.nanmedian(confident, axis=(1, 2), keepdims=True))
 
 
-def trust(difference: Float[Array, "b H W 1"], usual: Float[Array, "b 1 1 1"]) -> Float[Array, "b H W 1"]:
-    """The trust in an alignment, in [0, 1], by its `texture_difference` and what that usually is."""
-    tolerated = jnp.clip(DAMAGED_DIFFERENCE * usual, TOLERATED_DIFFERENCE, MOST_TOLERATED)
-    return jnp.exp(-jnp.square(difference / tolerated))
+def trust(
+    difference: Float[Array, "b H W 1"], usual: Float[Array, "b 1 1 1"], tolerated: float
+) -> Float[Array, "b H W 1"]:
+    """The trust in an alignment, in [0, 1].
+
+    Args:
+        difference: its `texture_difference`.
+        usual: what that is for most confident pixels.
+        tolerated: the difference that is still trusted on undamaged images.
+    """
+    limit = jnp.clip(DAMAGED_DIFFERENCE * usual, tolerated, MOST_TOLERATED)
+    return jnp.exp(-jnp.square(difference / limit))
 
 
 def agreement(
@@ -288,7 +296,7 @@ def agreement(
 
     difference = map_bands(compare, (image, warp), BAND_PIXELS, difference_halo(scale))
     small = resize_bilinear(difference, (route_confidence.shape[1], route_confidence.shape[2]))
-    return trust(difference, usual_difference(small, route_confidence))
+    return trust(difference, usual_difference(small, route_confidence), TOLERATED_DIFFERENCE)
 
 
 def neighbour_weights(
