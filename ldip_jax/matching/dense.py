@@ -25,8 +25,8 @@ BidirectionalFlow = Callable[[Params, Array, Array], tuple[Array, Array]]
 # (params, image) -> what the network computes from each image on its own; and from this of both, the flows.
 Encode = Callable[[Params, Array], Any]
 Compare = Callable[[Params, Any, Any], tuple[Array, Array]]
-# Features of this many stills are kept; at GMFlow's largest size, those of each take 9 MB.
-CACHED_STILLS = 12
+# Features of this many stills, sharp or low-passed, are kept; at GMFlow's largest size, each takes 9 MB.
+CACHED_STILLS = 16
 # On a damaged key-frame, networks match more if both images are low-passed: standard deviation, in pixels of
 # the matching size. That match is taken if it is confident of CLEARLY_MORE times as many pixels. On clips
 # compressed at CRF 23 and 30 it was of 1.5 to 7 times as many; on clean ones of 1.23 at most, and less exact.
@@ -129,7 +129,7 @@ class DenseMatcher:
         # A key-frame is matched with all its references in turn; stills come back at the next key-frame.
         self._anchor_cache, self._still_cache = (
             ImageCache(self._encode_image, capacity=2),
-            ImageCache(self._encode_image, 2 * CACHED_STILLS),
+            ImageCache(self._encode_image),
         )
         self._softens = softens
         self.flow = flow
