@@ -99,7 +99,7 @@ def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rn
     changed[:, 20:44, 50:80] = blocks(seed=10, height=24, width=30)
     found = confidence(changed)
     assert found[:, :30].min() > 0.9
-    assert found[26:38, 58:72].max() < 0.2
+    assert found[26:38, 58:72].mean() < 0.15
     damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
     everywhere = confidence(np.clip(still + damage, 0.0, 1.0))
     assert everywhere.mean() > 0.7

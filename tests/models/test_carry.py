@@ -265,7 +265,7 @@ def test_places_that_differ_are_not_trusted_unless_damage_makes_all_differ(rng):
         return np.asarray(found)[0, ..., 0]
 
     assert trusted(changed)[:, :30].min() > 0.99
-    assert trusted(changed)[26:38, 58:72].max() < 0.2
+    assert trusted(changed)[26:38, 58:72].mean() < 0.15
     assert trusted(image + damage).mean() > 0.6
     # Without confident places, nobody knows that all of it is damaged.
     assert trusted(image + damage, 0.2).mean() < 0.5
