@@ -161,7 +161,7 @@ class DenseMatcher:
         return resized if self._encode is None else encode_compiled(self._encode, self.params, resized)
 
     def refine(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
-        """The refined match, or `match` itself if there is no refiner; `match` may lie on disk."""
+        """The refined match, or `match` itself if there is no refiner; `match` may be on disk."""
         return self.refiner(pair, match, scale) if self.refiner else match
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.matcher import Match
-from ldip_jax.models.carry import BAND_PIXELS, BANDWIDTH, sample_image
+from ldip_jax.models.carry import BAND_PIXELS, BANDWIDTH, sample_image, structure
 from ldip_jax.ops.bands import sum_bands
 from ldip_jax.ops.blur import blur_reach, gaussian_blur
 
@@ -75,8 +75,7 @@ def _evidence(
     def measures(anchor: Array, warped_reference: Array, confidence: Array) -> Float[Array, "b r w 6"]:
         confident = (confidence > CONFIDENT).astype(jnp.float32)
         lumas = [jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True) for x in (anchor, warped_reference)]
-        low = [blur(luma, BANDWIDTH) for luma in lumas]
-        a, b = (x - blur(x, STRUCTURE) for x in low)
+        a, b = (structure(x, STRUCTURE, scale) for x in (anchor, warped_reference))
         fine = [jnp.square(luma - blur(luma, FINE)) for luma in lumas]
         one = jnp.ones_like(a)
         return confident * jnp.concatenate([one, a * b, jnp.square(a), jnp.square(b), *fine], axis=-1)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.matching.steady import STRIDE, steady_warp
+from ldip_jax.matching.steady import FEW, steady_warp
 from ldip_jax.models.carry import (
     BAND_PIXELS,
     correct,
@@ -70,8 +70,7 @@ def _trusted(
     difference = map_bands(
         lambda a, b: texture_difference(a, b, scale), (anchor, shown), BAND_PIXELS, difference_halo(scale)
     )
-    few = (slice(None), slice(None, None, STRIDE), slice(None, None, STRIDE))
-    usual = usual_difference(difference[few], match.confidence[few])
+    usual = usual_difference(difference[FEW], match.confidence[FEW])
     trusted = trust(difference, usual, TOLERATED_DIFFERENCE)
     return Match(match.warp, match.confidence * trusted * inside(match.warp, reference_size))
 
@@ -89,7 +88,7 @@ class Refiner:
     def __call__(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
         """The refined match; `scale`, (H, W) over the size of the video's frames, sets the low-pass.
 
-        What `match` holds is read when it is needed, so it may lie on disk.
+        What `match` holds is read when it is needed, so it may be on disk.
         """
         found = self.second_look(pair, match, scale)
         anchor, reference = jnp.asarray(pair.anchor), jnp.asarray(pair.reference)

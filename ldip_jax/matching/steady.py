@@ -5,20 +5,18 @@ is too much for detail of a few pixels. What both images show moves more evenly.
 by step, wherever the smoother warp explains the key-frame nearly as well as the one found.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ldip_jax.matching.evidence import warp_reference
 from ldip_jax.matching.matcher import Match
-from ldip_jax.models.carry import BANDWIDTH
-from ldip_jax.ops.bands import Bands, plan_bands
+from ldip_jax.models.carry import BANDWIDTH, structure
+from ldip_jax.ops.bands import Bands, compute_band, join_bands, plan_bands
 from ldip_jax.ops.blur import blur_reach, gaussian_blur
-from ldip_jax.ops.warp import pixel_grid
+from ldip_jax.ops.warp import pixel_grid, row_places
 
 # Standard deviations, in LR pixels: of the smoothing, step by step; of the local mean that is subtracted
 # before images are compared; and of the window in which they are.
@@ -29,8 +27,9 @@ TOLERATED_INCREASE, SOFTNESS = 0.3, 0.03
 NOISE, LEAST_WEIGHT = 2e-6, 1e-3
 # Larger frames are steadied in bands of rows, of at least HALOS times as many rows as their halo.
 BAND_PIXELS, HALOS = 2**20, 2
-# Of every so many rows and columns, one decides the affine part of the motion.
+# What is the same for a whole frame is found from every STRIDE-th row and column: FEW of its pixels.
 STRIDE = 4
+FEW = (slice(None), slice(None, None, STRIDE), slice(None, None, STRIDE))
 
 Scale = tuple[float, float]
 Terms = Float[Array, "1 h w 3"]
@@ -43,9 +42,7 @@ def _blur(x: Float[Array, "b h w c"], reach: float, scale: Scale) -> Float[Array
 
 @partial(jax.jit, static_argnums=1)
 def _structure(image: Float[Array, "b h w 3"], scale: Scale) -> Float[Array, "b h w 1"]:
-    """What the input video can show of an image, without its local mean."""
-    low = _blur(jnp.mean(image.astype(jnp.float32), axis=-1, keepdims=True), BANDWIDTH, scale)
-    return low - _blur(low, LOCAL_MEAN, scale)
+    return structure(image, LOCAL_MEAN, scale)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -72,11 +69,11 @@ def _fit_affine(
         return jnp.linalg.solve(normal, jnp.einsum("bhwi,bhwc->bic", terms * weight, flow))
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4))
+@partial(jax.jit, static_argnums=(2, 3))
 def _affine_warp(
-    affine: Float[Array, "b 3 2"], first_row: Float[Array, ""], height: int, width: int, longest: int
-) -> Float[Array, "b {height} {width} 2"]:
-    grid = pixel_grid(height, width) + jnp.stack([jnp.zeros(()), first_row])[None, None]
+    affine: Float[Array, "b 3 2"], rows: Int[Array, "r"], width: int, longest: int
+) -> Float[Array, "b r {width} 2"]:
+    grid = row_places(rows, width)
     with jax.default_matmul_precision("highest"):
         return grid[None] + jnp.einsum("xhwi,bic->bhwc", _terms(grid, longest), affine)
 
@@ -99,7 +96,7 @@ def _mixed(steadied: Array, smoothed: Array, found_error: Array, error: Array) -
 
 
 def steady_warp(
-    anchor: Float[Array, "b H W 3"] | Float[np.ndarray, "b H W 3"],
+    anchor: Float[Array, "b H W 3"],
     reference: Float[Array, "b h w 3"],
     match: Match,
     scale: Scale,
@@ -114,17 +111,14 @@ def steady_warp(
         scale: (H, W) divided by the size of the input video's frames.
         band_pixels: pixels of a band of rows.
     """
-    anchor = jnp.asarray(anchor)
     height, width = match.warp.shape[1:3]
     longest = max(height, width)
-    few = (slice(None), slice(None, None, STRIDE), slice(None, None, STRIDE))
-    flow = match.warp[few] - STRIDE * pixel_grid(*match.warp[few].shape[1:3])[None]
-    fitted = _fit_affine(flow, match.confidence[few] + LEAST_WEIGHT, longest)
+    flow = match.warp[FEW] - STRIDE * pixel_grid(*match.warp[FEW].shape[1:3])[None]
+    fitted = _fit_affine(flow, match.confidence[FEW] + LEAST_WEIGHT, longest)
 
-    def steady(first_row: int, rows: slice) -> Float[Array, "b r W 2"]:
-        warp, weight = match.warp[:, rows], match.confidence[:, rows] + LEAST_WEIGHT
-        wanted = _structure(anchor[:, rows], scale)
-        affine = _affine_warp(fitted, jnp.float32(first_row), warp.shape[1], width, longest)
+    def steady(anchor: Array, warp: Array, confidence: Array, rows: Array) -> Float[Array, "b r W 2"]:
+        wanted, weight = _structure(anchor, scale), confidence + LEAST_WEIGHT
+        affine = _affine_warp(fitted, rows[0, :, 0, 0], width, longest)
         found_error, steadied = _error(wanted, warp_reference(reference, warp), scale), warp
         for reach in SMOOTHING:
             smoothed = _smoothed(warp, affine, weight, reach, scale)
@@ -133,17 +127,8 @@ def steady_warp(
         return steadied
 
     halo = sum(blur_reach(r * scale[0]) for r in (max(SMOOTHING), BANDWIDTH, LOCAL_MEAN, COMPARED))
-    bands = plan_bands(height, width, band_pixels, halo, halos=HALOS)
-    if bands is None:
-        return steady(0, slice(None))
-    return _join(steady, bands)
-
-
-def _join(steady: Callable[[int, slice], Array], bands: Bands) -> Float[Array, "b H W 2"]:
-    parts, done = [], 0
-    while done < bands.height:
-        first = min(max(done - bands.halo, 0), bands.height - bands.read)
-        end = min(done + bands.rows, bands.height)
-        parts.append(steady(first, slice(first, first + bands.read))[:, done - first : end - first])
-        done = end
-    return jnp.concatenate(parts, axis=1)
+    bands = plan_bands(height, width, band_pixels, halo, halos=HALOS) or Bands(height, height, 0)
+    maps = anchor, *match, jnp.arange(height)[None, :, None, None]
+    # Not in one program: that would be compiled again for each size of references.
+    parts = [compute_band(steady, maps, bands, index) for index in range(bands.count)]
+    return join_bands(jnp.stack(parts), bands)

@@ -226,6 +226,24 @@ def relative_sharpness(
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
 
+def structure(
+    image: Float[Array, "b H W 3"], local_mean: float, scale: tuple[float, float]
+) -> Float[Array, "b H W 1"]:
+    """An image's luma below the input's bandwidth, without its local mean.
+
+    Args:
+        image: in [0, 1].
+        local_mean: standard deviation of the window of the mean, in LR pixels.
+        scale: (H, W) divided by the size of the input video's frames.
+    """
+
+    def blur(x: Array, reach: float) -> Array:
+        return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
+
+    low = blur(jnp.mean(image.astype(jnp.float32), axis=-1, keepdims=True), BANDWIDTH)
+    return low - blur(low, local_mean)
+
+
 def texture_difference(
     image: Float[Array, "b H W 3"], other: Float[Array, "b H W 3"], scale: tuple[float, float]
 ) -> Float[Array, "b H W 1"]:
@@ -239,13 +257,11 @@ def texture_difference(
         scale: (H, W) divided by the size of the input video's frames.
     """
 
-    def blur(x: Array, reach: float) -> Array:
-        return gaussian_blur(x, (reach * scale[0], reach * scale[1]))
+    def window(x: Array) -> Array:
+        return gaussian_blur(x, (COMPARED * scale[0], COMPARED * scale[1]))
 
-    lumas = [blur(jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True), BANDWIDTH) for x in (image, other)]
-    a, b = (luma - blur(luma, LOCAL_MEAN) for luma in lumas)
-    unlike = blur(jnp.square(a - b), COMPARED)
-    return unlike / (blur(jnp.square(a) + jnp.square(b), COMPARED) / 2.0 + IMAGE_NOISE)
+    a, b = (structure(x, LOCAL_MEAN, scale) for x in (image, other))
+    return window(jnp.square(a - b)) / (window(jnp.square(a) + jnp.square(b)) / 2.0 + IMAGE_NOISE)
 
 
 def difference_halo(scale: tuple[float, float]) -> int:

@@ -125,6 +125,17 @@ def fill_rows(
     return fill_bands(lambda index: band(bands.starts(index)[1] + jnp.arange(bands.rows)), bands)
 
 
+def compute_band(
+    chain: Callable[..., Float[Array, "b _ w _"]],
+    maps: tuple[Shaped[Array, "b h _ _"], ...],
+    bands: Bands,
+    index: Int[Array, ""] | int,
+) -> Float[Array, "b r w _"]:
+    """The rows that band `index` contributes to `chain(*maps)`; see `map_bands`."""
+    index = jnp.asarray(index)
+    return crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
+
+
 def map_bands(
     chain: Callable[..., Float[Array, "b _ w _"]],
     maps: tuple[Shaped[Array, "b h w _"], ...],
@@ -143,10 +154,7 @@ def map_bands(
     if bands is None:
         return chain(*maps)
 
-    def one(index: Int[Array, ""]) -> Array:
-        return crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
-
-    return fill_bands(one, bands)
+    return fill_bands(lambda index: compute_band(chain, maps, bands, index), bands)
 
 
 def sum_bands(
@@ -160,7 +168,7 @@ def sum_bands(
     bands = plan_bands(height, width, pixels, halo) or Bands(height, height, 0)
 
     def one(index: Int[Array, ""]) -> Array:
-        values = crop_band(chain(*(read_band(x, bands, index) for x in maps)), bands, index)
+        values = compute_band(chain, maps, bands, index)
         # The last band may repeat rows of the one before.
         is_new = bands.starts(index)[1] + jnp.arange(bands.rows) >= index * bands.rows
         return jnp.sum(jnp.where(is_new[None, :, None, None], values, 0.0), axis=(0, 1, 2))

@@ -43,7 +43,7 @@ def test_an_edge_of_motion_that_the_images_show_stays(scene):
     found = steadied(anchor, scene, true)
     moved = np.linalg.norm(found - true, axis=-1)[INNER]
     assert np.quantile(moved, 0.9) < 0.2
-    # Smoothed as far as it goes, the edge would be 16 pixels wide and 4 pixels off in its middle.
+    # With full smoothing, the warp would be 4 pixels off on either side of the edge.
     assert np.abs(found - true)[:, 12:-12, W // 2 - 4 : W // 2 + 4].mean() < 1.5
 
 

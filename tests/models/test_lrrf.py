@@ -54,8 +54,8 @@ def test_parameter_counts(key):
 def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
     net, params = narrow_ldip(gate=gate)
-    alone = program(LDIP(net.backbone))({"params": {"backbone": params["backbone"]}}, frames)
-    np.testing.assert_array_equal(run(net, params, frames, keys), alone)
+    only_backbone = program(LDIP(net.backbone))({"params": {"backbone": params["backbone"]}}, frames)
+    np.testing.assert_array_equal(run(net, params, frames, keys), only_backbone)
 
 
 def test_conv_r_changes_key_frames_alone(scene, rng):

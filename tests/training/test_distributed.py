@@ -125,15 +125,15 @@ def survivor(tmp_path_factory) -> Iterator[Future[Survivor]]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
+def one_device(tmp_path_factory) -> Path:
     """Ten steps on one device."""
-    workdir = tmp_path_factory.mktemp("alone")
+    workdir = tmp_path_factory.mktemp("one_device")
     assert tiny_run.run(workdir, 10) == 0
     return workdir
 
 
-def assert_same_losses(workdir: Path, alone: Path) -> None:
-    expected = losses(alone)
+def assert_same_losses(workdir: Path, one_device: Path) -> None:
+    expected = losses(one_device)
     found = losses(workdir)
     assert found.keys() == expected.keys()
     np.testing.assert_allclose([found[step] for step in expected], list(expected.values()), rtol=2e-5)
@@ -141,13 +141,13 @@ def assert_same_losses(workdir: Path, alone: Path) -> None:
 
 # Begun with the first test, so that the others need not wait for it.
 @pytest.mark.usefixtures("survivor")
-def test_eight_devices_train_as_one_and_go_on_where_another_number_stopped(tmp_path, alone):
+def test_eight_devices_train_as_one_and_go_on_where_another_number_stopped(tmp_path, one_device):
     assert tiny_run.run(tmp_path, 4) == 0
     ended(begin(tmp_path, 10, XLA_FLAGS=with_devices(8)))
-    assert_same_losses(tmp_path, alone)
+    assert_same_losses(tmp_path, one_device)
 
 
-def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alone):
+def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, one_device):
     processes = [begin(tmp_path, 10, 0.5, **environment) for environment in two()]
     wait_for_step(tmp_path, 2)
     processes[1].send_signal(signal.SIGTERM)
@@ -159,7 +159,7 @@ def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, alo
     assert 2 <= stopped < 10
     assert f"stopping after step {stopped}" in outputs[0]
     assert tiny_run.run(tmp_path, 10) == 0
-    assert_same_losses(tmp_path, alone)
+    assert_same_losses(tmp_path, one_device)
 
 
 def test_a_loss_on_features_is_the_same_on_one_device_and_two():
@@ -199,11 +199,11 @@ def test_two_processes_of_train_py_validate_and_store_as_one(tmp_path):
     assert (both / "export.safetensors").stat().st_size == (one / "export.safetensors").stat().st_size
 
 
-def test_a_killed_process_ends_the_others_within_a_minute_and_the_run_resumes(survivor, alone):
+def test_a_killed_process_ends_the_others_within_a_minute_and_the_run_resumes(survivor, one_device):
     workdir, code, output, seconds = survivor.result()
     assert seconds < 60
     assert code != 0
     assert output.strip()
     assert 2 <= max(losses(workdir)) < 10
     assert tiny_run.run(workdir, 10) == 0
-    assert_same_losses(workdir, alone)
+    assert_same_losses(workdir, one_device)
