@@ -29,8 +29,12 @@ Compare = Callable[[Params, Any, Any], tuple[Array, Array]]
 CACHED_STILLS = 16
 # On a damaged key-frame, networks match more if both images are low-passed: standard deviation, in pixels of
 # the matching size. That match is taken if it is confident of CLEARLY_MORE times as many pixels. On clips
-# compressed at CRF 23 and 30 it was of 1.5 to 7 times as many; on clean ones of 1.23 at most, and less exact.
+# compressed at CRF 23 and 30 it was mostly of 1.5 to 10 times as many; on clean ones it gains nothing.
 SOFTENED, CLEARLY_MORE = 3.2, 1.3
+# A damaged key-frame lacks fine detail: the band between low-passes of these sigmas, over a coarser band that
+# damage hardly reaches. Divided by that of the still, this ratio was at least 0.84 on five clean clips, and
+# at most 0.74 at CRF 23 and 30.
+FINE_BAND, COARSE_BAND, DAMAGED = (1.0, 2.0), (4.5, 6.4), 0.79
 
 
 @partial(jax.jit, static_argnums=(1, 2))
@@ -41,6 +45,18 @@ def resize_image(
     with jax.default_matmul_precision("highest"):
         resized = jnp.clip(resize_bicubic(image.astype(jnp.float32), size), 0.0, 1.0)
         return gaussian_blur(resized, (sigma, sigma)) if sigma else resized
+
+
+@partial(jax.jit, static_argnums=1)
+def fine_detail(image: Float[Array, "b h w 3"], size: tuple[int, int]) -> Float[Array, ""]:
+    """Standard deviation of the image's fine band over that of its coarse band, at (h, w) = `size`."""
+    luma = jnp.mean(resize_image(image, size), axis=-1, keepdims=True)
+
+    def deviation(band: tuple[float, float]) -> Float[Array, ""]:
+        low, high = (gaussian_blur(luma, (sigma, sigma)) for sigma in reversed(band))
+        return jnp.sqrt(jnp.mean(jnp.square(high - low)))
+
+    return deviation(FINE_BAND) / jnp.maximum(deviation(COARSE_BAND), 1e-6)
 
 
 def image_key(image: Array | np.ndarray) -> Hashable:
@@ -123,7 +139,7 @@ class DenseMatcher:
             matching_size: from the key-frame's (height, width) to the network's.
             refiner: refines the coarse match; None leaves it as it is.
             halves: `flow` in two parts, so that each image is encoded once; None: it has no such parts.
-            softens: whether low-passed images are matched as well; see `coarse`.
+            softens: whether low-passed images of damaged key-frames are matched as well; see `coarse`.
         """
         self._encode, self._compare = halves or (None, flow)
         # A key-frame is matched with all its references in turn; stills come back at the next key-frame.
@@ -131,6 +147,7 @@ class DenseMatcher:
             ImageCache(self._encode_image, capacity=2),
             ImageCache(self._encode_image),
         )
+        self._still_detail_cache = ImageCache(lambda image, size: fine_detail(jnp.asarray(image), size))
         self._softens = softens
         self.flow = flow
         self.params = jax.device_put(params)
@@ -138,13 +155,22 @@ class DenseMatcher:
         self.refiner = refiner
 
     def coarse(self, pair: Pair) -> Match:
-        """The network's match at the key-frame's size; of low-passed images, if these match clearly more."""
+        """The network's match at the key-frame's size.
+
+        If the key-frame is damaged, it is of low-passed images, provided that these match clearly more.
+        """
         sharp = self._match_images(pair, 0.0)
         share = confident_share(sharp.confidence)
-        if not self._softens or share * CLEARLY_MORE >= 1.0:
+        if not self._softens or share * CLEARLY_MORE >= 1.0 or not self._damaged(pair):
             return sharp
         soft = self._match_images(pair, SOFTENED)
         return soft if confident_share(soft.confidence) > CLEARLY_MORE * share else sharp
+
+    def _damaged(self, pair: Pair) -> bool:
+        """Whether the key-frame has clearly less fine detail than the reference."""
+        matching = self.matching_size(pair.size)
+        still = self._still_detail_cache(pair.reference, matching)
+        return bool(fine_detail(jnp.asarray(pair.anchor), matching) < DAMAGED * still)
 
     def _match_images(self, pair: Pair, sigma: float) -> Match:
         matching = self.matching_size(pair.size)

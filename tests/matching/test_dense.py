@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.matching.dense import DenseMatcher, gmflow_size, resize_image
+from ldip_jax.matching.dense import DenseMatcher, fine_detail, gmflow_size, resize_image
 from ldip_jax.matching.gmflow import gmflow_features, gmflow_flows
 from ldip_jax.matching.matcher import Pair, confident_share, flow_to_warp, rescale
 from ldip_jax.models.networks.gmflow import Encoded, GMFlow
@@ -184,16 +184,30 @@ def moved_by_noise(params, a, b):
     return forward, -forward + 100.0 * (noise > 0.1)[:, None, :, None]
 
 
-@pytest.mark.parametrize(("noisy", "taken"), [(0, False), (8, False), (40, True)])
-def test_softened_images_are_matched_if_they_match_clearly_more(noisy, taken):
+@pytest.mark.parametrize(
+    ("noisy", "damaged", "taken"), [(0, True, False), (8, True, False), (40, True, True), (40, False, False)]
+)
+def test_softened_images_of_damaged_key_frames_are_matched_if_they_match_clearly_more(noisy, damaged, taken):
     size = (32, 80)
     image = np.full((1, *size, 3), 0.5, np.float32)
     image[:, :, 1 : 1 + noisy : 2] = 0.7
-    still = Pair(jnp.asarray(image), image)
+    image[:, :, 40:] += 0.2
+    anchor = resize_image(jnp.asarray(image), size, 2.0) if damaged else jnp.asarray(image)
+    pair = Pair(anchor, image)
     params = {"flow": np.zeros(2, np.float32)}
 
     def share(softens):
         matcher = DenseMatcher(moved_by_noise, params, lambda size: size, softens=softens)
-        return confident_share(matcher.coarse(still).confidence)
+        return confident_share(matcher.coarse(pair).confidence)
 
     assert share(True) > share(False) if taken else share(True) == share(False)
+
+
+@pytest.mark.parametrize(("strength", "lower"), [(0.5, False), (2.0, False), (1.0, True)])
+def test_fine_detail_falls_by_damage_and_not_by_contrast(rng, strength, lower):
+    scene = resize_image(jnp.asarray(rng.random((1, 48, 64, 3), np.float32)), (96, 128))
+    image = 0.5 + 0.4 * strength * (scene - 0.5)
+    if lower:
+        image = resize_image(image, (96, 128), 2.0)
+    ratio = float(fine_detail(image, (96, 128)) / fine_detail(scene, (96, 128)))
+    assert ratio < 0.7 if lower else abs(ratio - 1.0) < 0.01
