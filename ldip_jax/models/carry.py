@@ -34,10 +34,11 @@ SIGMA = 0.375
 BANDWIDTH = 0.4
 # For `texture` and `relative_sharpness`: standard deviation of the averaging window, in LR pixels, and the
 # variance that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK
-# before it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
-# sharpness, stands for the whole frame; the share falls with FRAME_POWER.
-TEXTURE_REACH, TEXTURE_NOISE = 4.0, 1e-5
-PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 8, 0.75, 16
+# before it counts as blurred; its share then falls with PLACE_POWER. The share of the whole frame falls with
+# FRAME_POWER. The median of all places stands for the frame; the upper quartile does if it is higher by twice
+# UNEVEN, because then only a part of the frame is blurred.
+TEXTURE_REACH, TEXTURE_NOISE = 4.0, 2e-4
+PLACE_SLACK, PLACE_POWER, FRAME_POWER, UNEVEN = 1.25, 4, 8, 0.15
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
 # differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
@@ -220,8 +221,8 @@ def relative_sharpness(
         other_texture: `texture` of the other frame, at the same places.
     """
     ratio = jnp.min((own_texture + TEXTURE_NOISE) / (other_texture + TEXTURE_NOISE), axis=-1, keepdims=True)
-    # A frame is blurred as a whole if even its sharper places are.
-    whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
+    median, upper = jnp.quantile(ratio, jnp.array([0.5, 0.75]), axis=(1, 2), keepdims=True)
+    whole = median + (upper - median) * jnp.clip((upper - median) / UNEVEN - 1.0, 0.0, 1.0)
     place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
