@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, LayerNorm, over_bands
+from ldip_jax.models.layers import Conv, LayerNorm, over_bands, stacked
 from ldip_jax.models.networks.swin import SwinBlock
 from ldip_jax.ops.warp import nearest, pixel_grid
 
@@ -45,13 +45,7 @@ class HRIPCell(nn.Module):
     def setup(self):
         self.conv_in = Conv(self.features)
         block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
-        pairs = nn.scan(
-            SwinPair,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=self.blocks // 2,
-        )
-        self.swin = pairs(*block)
+        self.swin = stacked(self, SwinPair, self.blocks // 2)(*block)
         self.norm = LayerNorm()
         self.conv_last = Conv(64, zero=True)
 

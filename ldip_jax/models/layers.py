@@ -75,6 +75,36 @@ def pixel_shuffle(x: Float[Array, "b h w c"], r: int = 2) -> Float[Array, "b H W
     return rearrange(x, "b h w (c i j) -> b (h i) (w j) c", i=r, j=r)
 
 
+def _once(owner: nn.Module) -> dict[str, bool]:
+    """Options of a scan that trace its body only once.
+
+    Flax traces it once more, so that the body may make parameters. Scans lie within scans, and each level
+    would double the time, so this is done only where parameters are made.
+    """
+    return {"check_constancy_invariants": owner.is_initializing()}
+
+
+def stacked(owner: nn.Module, layer: type[nn.Module], count: int) -> Any:
+    """A module class: `count` such layers in a row, their parameters stacked on axis 0, as a part of `owner`.
+
+    They are scanned, so that one body is compiled for all of them.
+    """
+    options = {"length": count, **_once(owner)}
+    return nn.scan(layer, variable_axes={"params": 0}, split_rngs={"params": True}, **options)
+
+
+def repeated(owner: nn.Module, body: Callable[..., Any], **options: Any) -> Any:
+    """Lift `body`, a module class or `body(module, carry, inputs)`, to a scan whose steps share parameters.
+
+    Args:
+        owner: the module that makes the scan.
+        body: what is repeated.
+        options: further arguments of `flax.linen.scan`.
+    """
+    options |= _once(owner)
+    return nn.scan(body, variable_broadcast="params", split_rngs={"params": False}, **options)
+
+
 def over_bands(
     module: nn.Module,
     chain: Callable[..., Any],
@@ -110,8 +140,6 @@ def over_bands(
         return carry, jax.tree.map(lambda y: crop_band(y, bands, index, scale), out)
 
     # Reading is inside the remat, so that the maps are kept and not copies of their bands.
-    scan = nn.scan(
-        nn.remat(one, prevent_cse=False), variable_broadcast="params", split_rngs={"params": False}
-    )
+    scan = repeated(module, nn.remat(one, prevent_cse=False))
     _, out = scan(module, None, jnp.arange(bands.count))
     return jax.tree.map(lambda y: join_bands(y, bands, scale), out)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ldip_jax.models.hrip import HRIP
+from ldip_jax.models.layers import repeated
 from ldip_jax.models.ref_align import RefAlign, Reference
 from ldip_jax.models.ref_fusion import FusionState, RefFusion
 
@@ -100,8 +101,7 @@ class LRRF(nn.Module):
             )
 
         def over_references(step, start, *stacks):
-            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
-            return scan(self, start, (jnp.arange(count), *stacks))
+            return repeated(self, step)(self, start, (jnp.arange(count), *stacks))
 
         features = ()
         if self.keep_features:

@@ -1,5 +1,7 @@
 """The arbitrary-scale head: counts, bands, crops, and its place in LDIP."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from ldip_jax.models.arbitrary_scale import (
     init_decoder,
     init_head,
 )
+from ldip_jax.models.trainable import initialise
 from ldip_jax.ops.grid import Axis, Grid, sample_bicubic, whole_grid
 from tests.models.build import shaken
 
@@ -34,46 +37,57 @@ def features():
 
 @pytest.fixture(scope="module")
 def params():
-    return init_head(ArbitraryScale(), jax.random.key(1))
+    return initialise(partial(init_head, ArbitraryScale()), jax.random.key(1))
+
+
+# In one program each: JAX would compile one for each operation.
+@partial(jax.jit, static_argnames="band_pixels")
+def program(params, features, grid, band_pixels):
+    return ArbitraryScale(band_pixels=band_pixels).apply({"params": params}, features, grid)
+
+
+def head(params, features, grid, band_pixels=None):
+    return np.asarray(program(params, features, grid, band_pixels))
+
+
+def grid_of(*sizes):
+    return jax.tree.map(np.asarray, jax.jit(whole_grid, static_argnums=(0, 1))(*sizes))
 
 
 def test_bands_equal_the_whole_frame(features, params):
-    grid = whole_grid((9, 12), (31, 30))
-    whole = ArbitraryScale().apply({"params": params}, features, grid)
+    whole = head(params, features, grid_of((9, 12), (31, 30)))
     assert whole.shape == (2, 31, 30, 64)
     # A band has eight times the rows of its halo, so this needs a tall map.
-    tall = whole_grid((9, 12), (190, 14))
-    run = lambda bands: ArbitraryScale(band_pixels=bands).apply({"params": params}, features, tall)  # noqa: E731
-    np.testing.assert_allclose(run(100), run(None), atol=1e-5)
+    tall = grid_of((9, 12), (190, 14))
+    banded = head(params, features, tall, band_pixels=100)
+    np.testing.assert_allclose(banded, head(params, features, tall), atol=1e-5)
 
 
 def test_a_crop_is_the_whole_away_from_its_edges(features, params):
     """The receptive field is 9 pixels: inside of it a crop's own grid gives the same features."""
-    whole_grid_ = whole_grid((9, 12), (30, 40))
-    head = lambda grid: ArbitraryScale().apply({"params": params}, features, grid)  # noqa: E731
+    grid = grid_of((9, 12), (30, 40))
 
     def part(axis: Axis, start: int, stop: int) -> Axis:
         return Axis(axis.index[start:stop], axis.offset[start:stop], axis.pixel)
 
-    crop = Grid(part(whole_grid_.rows, 3, 28), part(whole_grid_.columns, 8, 36))
-    got, want = head(crop), head(whole_grid_)[:, 3:28, 8:36]
+    crop = Grid(part(grid.rows, 3, 28), part(grid.columns, 8, 36))
+    got, want = head(params, features, crop), head(params, features, grid)[:, 3:28, 8:36]
     np.testing.assert_allclose(got[:, 9:-9, 9:-9], want[:, 9:-9, 9:-9], atol=1e-5)
     assert np.abs(got - want).max() > 1e-3
 
 
 def test_one_scale_is_told_from_another(features, params):
     """Same nearest pixels and offsets, another pixel size: other features; and none where it is left out."""
-    grid = whole_grid((9, 12), (18, 24))
-    wide = Grid(grid.rows, grid.columns._replace(pixel=jnp.float32(0.9)))
-    head = lambda grid: ArbitraryScale().apply({"params": params}, features, grid)  # noqa: E731
-    assert np.abs(head(grid) - head(wide)).max() > 1e-3
+    grid = grid_of((9, 12), (18, 24))
+    wide = Grid(grid.rows, grid.columns._replace(pixel=np.float32(0.9)))
+    assert np.abs(head(params, features, grid) - head(params, features, wide)).max() > 1e-3
 
 
 def test_decoder_stands_on_a_bicubic_base(key, rng):
     frame = jnp.asarray(rng.uniform(0, 1, (1, 6, 8, 3)), jnp.float32)
-    grid = whole_grid((6, 8), (15, 28))
-    params = shaken(init_decoder(ArbitraryScaleDecoder(), key), rng)
+    grid = grid_of((6, 8), (15, 28))
+    params = shaken(initialise(partial(init_decoder, ArbitraryScaleDecoder()), key), rng)
     params["conv_last"] = jax.tree.map(jnp.zeros_like, params["conv_last"])
     hr = jnp.asarray(rng.standard_normal((1, 15, 28, 64)), jnp.float32)
-    got = ArbitraryScaleDecoder().apply({"params": params}, hr, frame, grid)
-    np.testing.assert_allclose(got, sample_bicubic(frame, grid), atol=1e-6)
+    got = jax.jit(ArbitraryScaleDecoder().apply)({"params": params}, hr, frame, grid)
+    np.testing.assert_allclose(got, jax.jit(sample_bicubic)(frame, grid), atol=1e-6)

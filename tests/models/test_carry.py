@@ -24,6 +24,7 @@ from ldip_jax.models.carry import (
     zero_outside,
 )
 from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.warp import bilinear, pixel_grid
 from tests.scenes import blocks
@@ -38,22 +39,31 @@ def moving(x, y, count=COUNT, size=LR):
 
 
 def lr_routes(flows, index):
-    return jax.jit(clip_routes)(flows, jnp.array([index]))
+    return jax.jit(clip_routes)(flows, np.array([index]))
 
 
-def hr_routes(flows, index, size=HR):
+# In one program, and so below: JAX would compile one for each operation.
+@partial(jax.jit, static_argnames="size")
+def in_hr(route, size):
     """Routes without a second look."""
-    route = lr_routes(flows, index)
     lead = route.flow.shape[:3]
     warp, sure = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
     return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, zero_outside(warp, sure))))
+
+
+def hr_routes(flows, index, size=HR):
+    return in_hr(lr_routes(flows, index), size)
+
+
+def shares_of(index, valid, count):
+    return np.asarray(jax.jit(neighbour_weights, static_argnums=2)(index, valid, count))
 
 
 def carried(rng, flows, index):
     """Noise at the key-frames, and what of it reaches every frame."""
     detail = jnp.asarray(rng.standard_normal((1, len(index), *HR, 2)), jnp.float32)
     routes = hr_routes(flows, index)
-    out = jax.jit(carry)(detail, routes, jnp.array([index]), jnp.ones((1, len(index))))
+    out = jax.jit(carry)(detail, routes, np.array([index]), np.ones((1, len(index)), np.float32))
     return np.asarray(detail)[0], np.asarray(out)[0]
 
 
@@ -122,25 +132,25 @@ def test_composed_flow_of_a_smooth_motion_is_right_to_a_small_part_of_a_pixel():
 
 
 def test_shares_are_linear_between_key_frames_and_whole_beyond_them():
-    shares = neighbour_weights(jnp.array([[2, 6]]), jnp.ones((1, 2)), 9)[0]
+    shares = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
     first = [1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0]
     np.testing.assert_allclose(shares, np.stack([first, 1 - np.array(first)], -1), atol=1e-6)
 
 
 def test_empty_slots_never_count_wherever_they_are():
-    alone = neighbour_weights(jnp.array([[2, 6]]), jnp.ones((1, 2)), 9)[0]
-    index, valid = jnp.array([[6, 4, 2, 2, 0]]), jnp.array([[1.0, 0.0, 0.0, 1.0, 0.0]])
-    shares = neighbour_weights(index, valid, 9)[0]
+    alone = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
+    index, valid = np.array([[6, 4, 2, 2, 0]]), np.array([[1.0, 0.0, 0.0, 1.0, 0.0]], np.float32)
+    shares = shares_of(index, valid, 9)[0]
     np.testing.assert_array_equal(shares[:, [3, 0]], alone)
     assert not shares[:, [1, 2, 4]].any()
-    assert not neighbour_weights(index, jnp.zeros((1, 5)), 9).any()
+    assert not shares_of(index, np.zeros((1, 5), np.float32), 9).any()
 
 
 def test_shares_of_any_key_frames(rng):
     count, draws, slots = 12, 50, 4
     index = np.stack([rng.permutation(count)[:slots] for _ in range(draws)])
     valid = (rng.random((draws, slots)) < 0.7).astype(np.float32)
-    shares = np.asarray(neighbour_weights(jnp.asarray(index), jnp.asarray(valid), count))
+    shares = shares_of(index, valid, count)
     assert shares.min() >= 0.0
     np.testing.assert_allclose(
         shares.sum(-1), np.broadcast_to(valid.max(-1, keepdims=True), (draws, count)), atol=1e-6
@@ -155,20 +165,20 @@ def test_shares_of_any_key_frames(rng):
 
 def test_weights_are_by_time_and_trust_and_never_more_than_the_most_trusted(rng):
     shares = rng.random((200, 2)).astype(np.float32)
-    shares = jnp.asarray(np.stack([shares[:, 0], 1 - shares[:, 0]], -1))
-    sure = jnp.asarray(rng.random((200, 2)), jnp.float32)
-    weights = blend(shares, sure)
+    shares = np.stack([shares[:, 0], 1 - shares[:, 0]], -1)
+    sure = rng.random((200, 2)).astype(np.float32)
+    weights = np.asarray(jax.jit(blend)(shares, sure))
     np.testing.assert_allclose(weights.sum(-1), sure.max(-1), rtol=1e-5)
     np.testing.assert_allclose(
         weights[:, 0] * shares[:, 1] * sure[:, 1], weights[:, 1] * shares[:, 0] * sure[:, 0], atol=1e-5
     )
-    np.testing.assert_allclose(blend(shares, jnp.ones_like(sure)), shares, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(blend)(shares, np.ones_like(sure)), shares, atol=1e-6)
 
 
 def test_one_side_stands_in_for_the_other_and_nobody_for_both():
     shares = jnp.array([[0.9, 0.1], [0.9, 0.1], [0.0, 1.0], [0.0, 0.0]])
     sure = jnp.array([[0.0, 0.6], [0.0, 0.0], [1.0, 0.3], [1.0, 1.0]])
-    np.testing.assert_allclose(blend(shares, sure), [[0, 0.6], [0, 0], [0, 0.3], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(jax.jit(blend)(shares, sure), [[0, 0.6], [0, 0], [0, 0.3], [0, 0]], atol=1e-6)
 
 
 def test_gradients_reach_the_detail_that_is_taken_and_never_the_routes(rng):
@@ -180,12 +190,12 @@ def test_gradients_reach_the_detail_that_is_taken_and_never_the_routes(rng):
         return jnp.sum(carry(detail, Routes(warp, sure), index, valid)[:, 1] * probe)
 
     detail = jnp.asarray(rng.standard_normal((1, 3, *HR, 2)), jnp.float32)
-    value, grads = jax.jit(jax.value_and_grad(score, (0, 1, 2)))(detail, *routes)
-    of_detail, *of_routes = grads
-    assert [bool(jnp.any(of_detail[:, slot])) for slot in range(3)] == [True, True, False]
-    assert not any(jnp.any(grad) for grad in of_routes)
+    value, grads = quick_jit(jax.value_and_grad(score, (0, 1, 2)))(detail, *routes)
+    of_detail, *of_routes = map(np.asarray, grads)
+    assert [bool(np.any(of_detail[:, slot])) for slot in range(3)] == [True, True, False]
+    assert not any(np.any(grad) for grad in of_routes)
     # Carrying is linear: the gradient says all.
-    np.testing.assert_allclose(jnp.sum(of_detail * detail), value, rtol=1e-3)
+    np.testing.assert_allclose(np.sum(of_detail * np.asarray(detail)), value, rtol=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [(1.5, 1.5), (2.0, 0.0), (0.0, 2.0)])
@@ -227,13 +237,13 @@ def test_blur_counts_where_it_is(rng):
 
 def test_a_second_look_in_smaller_images_finds_the_same(rng):
     """The network is a stub that knows the motion, in pixels of whatever images it is given."""
-    size, seen = (48, 64), []
+    size = (48, 64)
 
     def motion(places):
         x, y = places[..., 0], places[..., 1]
         return jnp.stack([1.5 * jnp.sin(y / 9.0) + 0.5, 1.2 * jnp.cos(x / 11.0)], -1)
 
-    def find_flow(ref, supp):
+    def find_flow(seen, ref, supp):
         seen.append((ref, supp))
         shrink = jnp.array([size[1] / ref.shape[2], size[0] / ref.shape[1]])[None, None]
         places = (pixel_grid(*ref.shape[1:3]) + 0.5) * shrink - 0.5
@@ -243,12 +253,18 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
         return 0.9 * places + jnp.array([3.0, 2.0])[None, None]
 
     grid = pixel_grid(*size)
-    anchor, other = (jnp.asarray(rng.random((1, *size, 3)), jnp.float32) for _ in range(2))
-    warp = start(grid)[None]
-    warped = bilinear(other, warp, padding="border")
-    show = partial(sample_image, other)
-    full, half = (refine_warp(find_flow, anchor, show, warp, (4.0, 4.0), reduce) for reduce in (1, 2))
-    true = start(grid + motion(grid))
+
+    @jax.jit
+    def look(anchor, other):
+        warp, seen = start(grid)[None], []
+        find, show = partial(find_flow, seen), partial(sample_image, other)
+        refined = [refine_warp(find, anchor, show, warp, (4.0, 4.0), reduce) for reduce in (1, 2)]
+        warped = bilinear(other, warp, padding="border")
+        smooth = gaussian_blur(warped, (1.6, 1.6))
+        return refined, seen, smooth, warp, start(grid + motion(grid))
+
+    anchor, other = (rng.random((1, *size, 3)).astype(np.float32) for _ in range(2))
+    (full, half), seen, smooth, warp, true = jax.tree.map(np.asarray, look(anchor, other))
     inner = (slice(4, -4), slice(4, -4))
     np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)
     np.testing.assert_allclose(half[0][inner], true[inner], atol=0.03)
@@ -257,12 +273,7 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
     for (ref, supp), n in zip(seen, (1, 2), strict=True):
         assert ref.shape == supp.shape == (1, size[0] // n, size[1] // n, 3)
         assert ref.std() < 0.2 * anchor.std()
-        assert (
-            np.corrcoef(supp[0, ..., 1].ravel(), gaussian_blur(warped, (1.6, 1.6))[0, ::n, ::n, 1].ravel())[
-                0, 1
-            ]
-            > 0.8
-        )
+        assert np.corrcoef(supp[0, ..., 1].ravel(), smooth[0, ::n, ::n, 1].ravel())[0, 1] > 0.8
 
 
 def test_places_that_differ_are_not_trusted_unless_damage_makes_all_differ(rng):
@@ -272,10 +283,11 @@ def test_places_that_differ_are_not_trusted_unless_damage_makes_all_differ(rng):
     changed[:, 20:44, 50:80] = other[:, 20:44, 50:80]
     damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
 
+    agreed = jax.jit(partial(agreement, scale=(4.0, 4.0)))
+
     def trusted(other, confidence=1.0):
-        routes = jnp.full((1, h // 4, w // 4, 1), confidence)
-        found = agreement(jnp.asarray(image), jnp.asarray(other), pixel_grid(h, w)[None], routes, (4.0, 4.0))
-        return np.asarray(found)[0, ..., 0]
+        routes = np.full((1, h // 4, w // 4, 1), confidence, np.float32)
+        return np.asarray(agreed(image, other, pixel_grid(h, w)[None], routes))[0, ..., 0]
 
     assert trusted(changed)[:, :30].min() > 0.99
     assert trusted(changed)[26:38, 58:72].mean() < 0.15

@@ -29,6 +29,7 @@ from ldip_jax.models.networks.gmflow_transformer import (
     sine_position,
     split_windows,
 )
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.weights.network import parameter_shapes
 from tests.networks import random_like
@@ -55,16 +56,19 @@ def random_params():
     return random_like(parameter_shapes(GMFlow(), *[(1, 32, 32, 3)] * 2), np.random.default_rng(1))
 
 
-@jax.jit
-def run(params, a, b):
+def flows_of(params, a, b):
     return GMFlow().apply({"params": params}, a, b)
 
 
+# A small frame's program compiles for longer than it runs; a large frame's, or one in float64, does not.
+run, run_long = quick_jit(flows_of), jax.jit(flows_of)
+
+
 @cache
-def attending(group=None):
+def attending(windows, group=None):
     """The transformer, traced and compiled once for each size of features and windows."""
     transformer = Transformer() if group is None else Transformer(group=group)
-    return jax.jit(transformer.apply, static_argnums=2)
+    return quick_jit(lambda params, x: transformer.apply(params, x, windows))
 
 
 def transformer_params(x, windows):
@@ -98,7 +102,7 @@ def test_flows_equal_the_official_network_in_float64(published, golden):
     a, b, expected = golden
     with jax.enable_x64(True):
         params = jax.tree.map(np.float64, published)
-        flows = run(params, a.astype(np.float64), b.astype(np.float64))
+        flows = run_long(params, a.astype(np.float64), b.astype(np.float64))
         np.testing.assert_allclose(np.concatenate(flows), expected, atol=2e-4)
 
 
@@ -112,7 +116,7 @@ def test_swapped_images_swap_the_flows(published, golden):
 
 def test_an_image_matches_itself_in_place(published):
     scene = blocks(seed=0, height=192, width=256)[None]
-    for flow in run(published, scene, scene):
+    for flow in run_long(published, scene, scene):
         assert np.quantile(np.abs(flow), 0.9) < 0.1
 
 
@@ -182,13 +186,13 @@ def test_position_code_restarts_in_each_window():
 
 def test_attention_stays_within_the_window_and_its_region(key):
     x = noise(key, 2, 8, 8, 128)
-    params, apply = transformer_params(x, (4, 4)), attending()
+    params, apply = transformer_params(x, (4, 4)), attending((4, 4))
     single = jax.tree.map(np.zeros_like, params)
     for i in (0, 1):
         single["params"][f"layers_{i}"] = params["params"][f"layers_{i}"]
     # With all other blocks silent, reach is one window, then one window shifted by half.
     changed = x.at[:, 0, 0].add(1.0)
-    moved = np.abs(apply(single, changed, (4, 4)) - apply(single, x, (4, 4))).max(axis=(0, 3))
+    moved = np.abs(apply(single, changed) - apply(single, x)).max(axis=(0, 3))
     assert (moved[:6, :6] > 0).all()
     # Beyond it, and at the opposite border that rolling brings near, only exp(-100) could leak.
     assert moved[6:].max() == moved[:, 6:].max() == 0.0
@@ -198,8 +202,8 @@ def test_attention_stays_within_the_window_and_its_region(key):
 def test_groups_of_windows_change_nothing(key, group):
     x = noise(key, 4, 8, 12, 128)
     params = transformer_params(x, (4, 3))
-    expected = attending()(params, x, (4, 3))
-    grouped = attending(group)(params, x, (4, 3))
+    expected = attending((4, 3))(params, x)
+    grouped = attending((4, 3), group)(params, x)
     np.testing.assert_allclose(grouped, expected, atol=2e-3)  # of values up to 15
 
 

@@ -11,6 +11,7 @@ from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.iart import IART
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.rules import convert
 from tests.models.build import narrow_ldip, random_references
@@ -45,7 +46,7 @@ def alone(programs, window):
 
 def test_frame_by_frame_equals_the_whole_program(programs, frames, alone):
     params = {"params": programs._params["backbone"]}
-    whole = jax.jit(programs.net.backbone.apply)(params, frames[None])[0]
+    whole = quick_jit(programs.net.backbone.apply)(params, frames[None])[0]
     assert np.std(whole) > 0.1
     np.testing.assert_allclose(alone, whole, atol=1e-5)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.conv import conv2d
 from ldip_jax.ops.deform_conv import deform_conv
 
@@ -125,7 +126,7 @@ def test_gradients_are_those_of_finite_differences(rng):
     def loss(*args):
         return jnp.sum(deform_conv(*args, **options(*shape)) * weights.astype(np.float32))
 
-    gradients = jax.jit(jax.grad(loss, argnums=range(4)))(*as_float32(args))
+    gradients = quick_jit(jax.grad(loss, argnums=range(4)))(*as_float32(args))
     for place, gradient in enumerate(gradients):
         way = rng.standard_normal(args[place].shape)
         ends = []
@@ -143,7 +144,7 @@ def test_nothing_pulls_at_a_place_outside():
         return jnp.sum(deform_conv(jnp.ones((1, 3, 3, 1)), offsets, mask, kernel))
 
     offsets = jnp.array([[-1.0, 0.0], [-5.0, 0.0], [-2.5, 1.0]])[None, None]
-    slopes = jax.jit(jax.grad(loss))(offsets)[0, 0]
+    slopes = quick_jit(jax.grad(loss))(offsets)[0, 0]
     np.testing.assert_array_equal(slopes[:2], 0)
     np.testing.assert_array_equal(slopes[2], [1, 0])
 

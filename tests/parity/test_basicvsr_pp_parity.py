@@ -14,6 +14,7 @@ from ldip_jax.inference.model import make_network
 from ldip_jax.inference.programs import Programs
 from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.networks.basicvsr_pp import BasicVSRPlusPlus
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.deform_conv import deform_conv
 from ldip_jax.weights.load import load_weights
 
@@ -67,7 +68,7 @@ def test_deformable_convolution_equals_torch(rng):
         return jnp.sum(jnp.moveaxis(out, -1, 1) * weights.astype(np.float32)), out
 
     inputs = [jnp.asarray(array, jnp.float32) for array in (x, offsets, mask, kernel)]
-    gradients, out = jax.jit(jax.grad(ours, argnums=range(4), has_aux=True))(*inputs)
+    gradients, out = quick_jit(jax.grad(ours, argnums=range(4), has_aux=True))(*inputs)
     np.testing.assert_allclose(out.transpose(0, 3, 1, 2), theirs.detach(), atol=1e-5)
     for gradient, array in zip(gradients, arrays, strict=True):
         np.testing.assert_allclose(gradient, array.grad, atol=2e-4)
@@ -99,7 +100,7 @@ def test_a_scanned_clip_equals_frame_by_frame(x4):
     frames = clip(2, 4, 37, 53)
     window = WindowFeatures(programs, list(frames), lambda _: None)
     one_by_one = np.concatenate(list(backbone_frames(window, range(4), lambda _: None)))
-    whole = jax.jit(BasicVSRPlusPlus(**weights.config).apply)({"params": weights.params}, frames[None])[0]
+    whole = quick_jit(BasicVSRPlusPlus(**weights.config).apply)({"params": weights.params}, frames[None])[0]
     np.testing.assert_allclose(whole, one_by_one, rtol=0, atol=1e-5)
 
 

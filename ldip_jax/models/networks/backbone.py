@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ldip_jax.models.decoder import decode_detail
-from ldip_jax.models.layers import Conv, leaky_relu, over_bands, pixel_shuffle
+from ldip_jax.models.layers import Conv, leaky_relu, over_bands, pixel_shuffle, repeated
 from ldip_jax.ops.resize import resize_bilinear
 
 
@@ -28,14 +28,11 @@ class Branch(NamedTuple):
 
 def over_time(method, reverse: bool = False):
     """Lift `method(module, carry, inputs)` to a scan over axis 1 with shared parameters."""
-    return nn.scan(
-        method,
-        variable_broadcast="params",
-        split_rngs={"params": False},
-        in_axes=1,
-        out_axes=1,
-        reverse=reverse,
-    )
+
+    def scan(module: nn.Module, *arguments):
+        return repeated(module, method, in_axes=1, out_axes=1, reverse=reverse)(module, *arguments)
+
+    return scan
 
 
 class Flows(NamedTuple):

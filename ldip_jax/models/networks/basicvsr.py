@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, leaky_relu
+from ldip_jax.models.layers import Conv, leaky_relu, stacked
 from ldip_jax.models.networks.backbone import Backbone, Branch
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import flow_warp
@@ -35,9 +35,7 @@ class ResidualTrunk(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
         x = leaky_relu(Conv(self.features, name="main_0")(x))
-        stack = nn.scan(
-            ResidualBlock, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.blocks
-        )
+        stack = stacked(self, ResidualBlock, self.blocks)
         return stack(self.features, name="main_2")(x, None)[0]
 
 

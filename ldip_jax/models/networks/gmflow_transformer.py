@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
-from ldip_jax.models.layers import LayerNorm
+from ldip_jax.models.layers import LayerNorm, repeated
 
 
 def split_windows(x: Float[Array, "b h w c"], window: tuple[int, int]) -> Float[Array, "n t c"]:
@@ -140,7 +140,7 @@ class Transformer(nn.Module):
             n for n in range(1, count + 1) if count % n == 0 and (n == 1 or n * tokens <= self.group)
         )
         grouped = partial(rearrange, pattern="(g n) ... -> g n ...", n=per_group)
-        block = nn.scan(Block, variable_broadcast="params", split_rngs={"params": False})
+        block = repeated(self, Block)
         for i in range(BLOCKS):
             if i % 2:
                 x = jnp.roll(x, (-shift[0], -shift[1]), axis=(1, 2))

@@ -12,7 +12,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, LayerNorm, dense, over_bands
+from ldip_jax.models.layers import Conv, LayerNorm, dense, over_bands, stacked
 from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, initial_state
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.models.networks.swin import SwinBlock
@@ -133,9 +133,7 @@ class SwinIRFM(nn.Module):
 
     @nn.compact
     def __call__(self, triple: Float[Array, "b 3 h w c"]) -> Float[Array, "b h w c"]:
-        groups = nn.scan(
-            ResidualGroup, variable_axes={"params": 0}, split_rngs={"params": True}, length=self.groups
-        )
+        groups = stacked(self, ResidualGroup, self.groups)
         block = (self.features, self.blocks, self.heads, self.window, self.mlp_ratio, self.band_pixels)
         x = LayerNorm(name="patch_embed_norm")(rearrange(triple, "b d h w c -> (b d) h w c"))
         x, _ = groups(*block, name="layers")(x, None)

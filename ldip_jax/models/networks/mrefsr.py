@@ -15,7 +15,7 @@ import numpy as np
 from einops import rearrange, repeat
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, leaky_relu, over_bands, pixel_shuffle
+from ldip_jax.models.layers import Conv, leaky_relu, over_bands, pixel_shuffle, stacked
 from ldip_jax.models.networks.backbone import over_time
 from ldip_jax.models.networks.basicvsr import ResidualBlock
 from ldip_jax.models.networks.mrefsr_fusion import SLOPE, DynAgg, MRAPAFusion
@@ -68,10 +68,9 @@ class BandedBlock(nn.Module):
         return over_bands(self, chain, (x,), halo=2), None
 
 
-def residual_blocks(features: int, count: int, band_pixels: int | None) -> nn.Module:
+def residual_blocks(owner: nn.Module, features: int, count: int, band_pixels: int | None) -> nn.Module:
     """Blocks with parameters stacked on a leading axis, scanned: one body is compiled for all."""
-    stack = nn.scan(BandedBlock, variable_axes={"params": 0}, split_rngs={"params": True}, length=count)
-    return stack(features, band_pixels)
+    return stacked(owner, BandedBlock, count)(features, band_pixels)
 
 
 class ContentExtractor(nn.Module):
@@ -83,7 +82,7 @@ class ContentExtractor(nn.Module):
 
     def setup(self):
         self.conv_first = Conv(self.features)
-        self.body = residual_blocks(self.features, self.blocks, self.band_pixels)
+        self.body = residual_blocks(self, self.features, self.blocks, self.band_pixels)
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w {self.features}"]:
         return self.body(leaky_relu(self.conv_first(image)), None)[0]
@@ -114,7 +113,7 @@ class Level(nn.Module):
         self.offset_conv1, self.offset_conv2 = Conv(self.channels), Conv(self.channels)
         self.dyn_agg = DynAgg(self.channels, self.groups)
         self.head = MRAPAFusion(self.features, self.channels, self.band_pixels)
-        self.body = residual_blocks(self.features, self.blocks, self.band_pixels)
+        self.body = residual_blocks(self, self.features, self.blocks, self.band_pixels)
         self.tail_0 = Conv(self.features // 2 if self.last else 4 * self.features)
         if self.last:
             self.tail_2 = Conv(3)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv
+from ldip_jax.models.layers import Conv, repeated
 from ldip_jax.models.networks.gmflow import convex_upsample, instance_norm
 from ldip_jax.ops.resize import resize_align_corners
 from ldip_jax.ops.warp import bilinear, pixel_grid
@@ -288,10 +288,8 @@ class RAFT(nn.Module):
             hidden, change = net.update_block(hidden, context, seen, flow)
             return (hidden, flow + change), None
 
-        repeat = nn.scan(
-            update, variable_broadcast="params", split_rngs={"params": False}, length=self.updates
-        )
-        (hidden, flow), _ = repeat(self, (hidden, jnp.zeros((*a.shape[:-1], 2), jnp.float32)), None)
+        still = jnp.zeros((*a.shape[:-1], 2), jnp.float32)
+        (hidden, flow), _ = repeated(self, update, length=self.updates)(self, (hidden, still), None)
         if not self.small:
             return convex_upsample(flow, self.mask_predictor(hidden))
         return STRIDE * resize_align_corners(flow, (STRIDE * a.shape[1], STRIDE * a.shape[2]))
