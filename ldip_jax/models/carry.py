@@ -34,11 +34,10 @@ SIGMA = 0.375
 BANDWIDTH = 0.4
 # For `texture` and `relative_sharpness`: standard deviation of the averaging window, in LR pixels, and the
 # variance that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK
-# before it counts as blurred; its share then falls with PLACE_POWER. The share of the whole frame falls with
-# FRAME_POWER. The median of all places stands for the frame; the upper quartile does if it is higher by twice
-# UNEVEN, because then only a part of the frame is blurred.
-TEXTURE_REACH, TEXTURE_NOISE = 4.0, 2e-4
-PLACE_SLACK, PLACE_POWER, FRAME_POWER, UNEVEN = 1.25, 4, 8, 0.15
+# before it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
+# sharpness, stands for the whole frame; the share falls with FRAME_POWER.
+TEXTURE_REACH, TEXTURE_NOISE = 4.0, 6e-4
+PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 4
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
 # differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
@@ -193,18 +192,20 @@ def low_passed(
 
 
 def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
-    """Mean squared differences of luma along four directions, near each pixel of an LR frame.
+    """Mean squared second differences of luma along four directions, near each pixel of an LR frame.
 
-    Blur from motion or focus reduces these first; motion blur reduces them along its own direction.
+    Blur from motion or focus reduces these first, and even a little of it does; motion blur reduces them along
+    its own direction.
     """
     luma = jnp.mean(frame.astype(jnp.float32), axis=-1, keepdims=True)
     padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     h, w = luma.shape[1:3]
-    ends = [(0, 1), (1, 0), (1, 1), (1, -1)]
+    directions = [(0, 1), (1, 0), (1, 1), (1, -1)]
     steps = [
         padded[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
-        - padded[:, 1 - dy : 1 - dy + h, 1 - dx : 1 - dx + w]
-        for dy, dx in ends
+        + padded[:, 1 - dy : 1 - dy + h, 1 - dx : 1 - dx + w]
+        - 2.0 * luma
+        for dy, dx in directions
     ]
     return gaussian_blur(jnp.square(jnp.concatenate(steps, axis=-1)), (TEXTURE_REACH, TEXTURE_REACH))
 
@@ -221,8 +222,8 @@ def relative_sharpness(
         other_texture: `texture` of the other frame, at the same places.
     """
     ratio = jnp.min((own_texture + TEXTURE_NOISE) / (other_texture + TEXTURE_NOISE), axis=-1, keepdims=True)
-    median, upper = jnp.quantile(ratio, jnp.array([0.5, 0.75]), axis=(1, 2), keepdims=True)
-    whole = median + (upper - median) * jnp.clip((upper - median) / UNEVEN - 1.0, 0.0, 1.0)
+    # A frame is blurred as a whole if even its sharper places are.
+    whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
     place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
