@@ -194,8 +194,7 @@ def low_passed(
 def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
     """Mean squared second differences of luma along four directions, near each pixel of an LR frame.
 
-    Blur from motion or focus reduces these first, and even a little of it does; motion blur reduces them along
-    its own direction.
+    Even slight blur from motion or focus reduces these; motion blur reduces them along its own direction.
     """
     luma = jnp.mean(frame.astype(jnp.float32), axis=-1, keepdims=True)
     padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
