@@ -28,7 +28,7 @@ from ldip_jax.ops.bands import map_bands
 from ldip_jax.ops.warp import inside
 
 # As in `carry`, but Ref-Fusion looks at what it gets: with half as much, LPIPS gets worse.
-TOLERATED_DIFFERENCE = 0.6
+TOLERATED_DIFFERENCE = 0.8
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is

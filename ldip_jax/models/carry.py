@@ -37,7 +37,7 @@ BANDWIDTH = 0.4
 # before it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
 # sharpness, stands for the whole frame; the share falls with FRAME_POWER.
 TEXTURE_REACH, TEXTURE_NOISE = 4.0, 6e-4
-PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 4
+PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 5
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
 # differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
