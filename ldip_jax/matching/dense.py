@@ -69,16 +69,22 @@ def image_key(image: Array | np.ndarray) -> Hashable:
 class ImageCache:
     """A function of images that is computed once for each image, as long as few others come in between."""
 
-    def __init__(self, function: Callable[..., Any], capacity: int = CACHED_STILLS):
+    def __init__(
+        self, function: Callable[..., Any], capacity: int = CACHED_STILLS, *, only_stills: bool = False
+    ):
         """
         Args:
             function: of an image, and of further hashable arguments.
             capacity: how many results are held, and the images that they belong to.
+            only_stills: hold only those of NumPy arrays. Frames of the clip are JAX arrays, which do not
+                come back.
         """
-        self._function, self._capacity = function, capacity
+        self._function, self._capacity, self._only_stills = function, capacity, only_stills
         self._results: OrderedDict[Hashable, tuple[Any, Any]] = OrderedDict()
 
     def __call__(self, image: Any, *more: Hashable) -> Any:
+        if self._only_stills and not isinstance(image, np.ndarray):
+            return self._function(image, *more)
         key = (image_key(image), *more)
         if key not in self._results:
             self._results[key] = image, self._function(image, *more)
@@ -145,9 +151,11 @@ class DenseMatcher:
         # A key-frame is matched with all its references in turn; stills come back at the next key-frame.
         self._anchor_cache, self._still_cache = (
             ImageCache(self._encode_image, capacity=2),
-            ImageCache(self._encode_image),
+            ImageCache(self._encode_image, only_stills=True),
         )
-        self._still_detail_cache = ImageCache(lambda image, size: fine_detail(jnp.asarray(image), size))
+        self._still_detail_cache = ImageCache(
+            lambda image, size: fine_detail(jnp.asarray(image), size), only_stills=True
+        )
         self._softens = softens
         self.flow = flow
         self.params = jax.device_put(params)
@@ -175,9 +183,7 @@ class DenseMatcher:
     def _match_images(self, pair: Pair, sigma: float) -> Match:
         matching = self.matching_size(pair.size)
         a = self._anchor_cache(pair.anchor, matching, sigma)
-        # Frames of the clip are JAX arrays, which do not come back.
-        known = isinstance(pair.reference, np.ndarray)
-        b = (self._still_cache if known else self._encode_image)(pair.reference, matching, sigma)
+        b = self._still_cache(pair.reference, matching, sigma)
         return _match(self._compare, self.params, a, b, pair.reference_size, pair.size, matching)
 
     def _encode_image(
@@ -187,7 +193,10 @@ class DenseMatcher:
         return resized if self._encode is None else encode_compiled(self._encode, self.params, resized)
 
     def refine(self, pair: Pair, match: Match, scale: tuple[float, float]) -> Match:
-        """The refined match, or `match` itself if there is no refiner; `match` may be on disk."""
+        """The refined match. Without a refiner, `match` is returned unchanged.
+
+        The arrays of `match` may be on disk.
+        """
         return self.refiner(pair, match, scale) if self.refiner else match
 
 

@@ -138,10 +138,10 @@ def test_shares_are_linear_between_key_frames_and_whole_beyond_them():
 
 
 def test_empty_slots_never_count_wherever_they_are():
-    alone = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
+    expected = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
     index, valid = np.array([[6, 4, 2, 2, 0]]), np.array([[1.0, 0.0, 0.0, 1.0, 0.0]], np.float32)
     shares = shares_of(index, valid, 9)[0]
-    np.testing.assert_array_equal(shares[:, [3, 0]], alone)
+    np.testing.assert_array_equal(shares[:, [3, 0]], expected)
     assert not shares[:, [1, 2, 4]].any()
     assert not shares_of(index, np.zeros((1, 5), np.float32), 9).any()
 
