@@ -134,7 +134,9 @@ def _locate_bytes(workload: Workload) -> int:
 
 def _route_bytes(workload: Workload) -> int:
     """Routes to the key-frames on both sides."""
-    return 12 * _area(workload.lr_size) * 2 * min(workload.window_length, workload.key_stride)
+    # Key-frames move by up to the stride, see `sharper_key_frames`.
+    apart = min(workload.window_length, 3 * workload.key_stride)
+    return 12 * _area(workload.lr_size) * 2 * apart
 
 
 def _peak_memory(workload: Workload, layout: TileLayout) -> int:

@@ -19,6 +19,7 @@ from ldip_jax.inference.keyframes import (
     overlapping,
     select_key_frames,
     select_self_references,
+    sharper_key_frames,
     shots,
 )
 from ldip_jax.inference.memory_plan import (
@@ -461,9 +462,11 @@ class Upscaler:
         )
         key_frames = set(self._key_frames(window, stills))
         if stills and not self._finder.precomputed:
+            bound = set(bound_moments(stills, range(window.first, window.first + len(window.frames))))
+            given = (window.frames, window.first, self.cuts)
+            key_frames = bound.union(sharper_key_frames(*given, key_frames - bound, self._key_stride))
             free = [still.image for still in stills if still.moment is None]
-            given = (window.frames, window.first, self.cuts, free, key_frames, self._key_stride)
-            key_frames |= key_frames_by_shot(*given)
+            key_frames |= key_frames_by_shot(*given, free, key_frames, self._key_stride)
         key_frames = {key - window.first for key in key_frames}
         for shot in shots(window.first, len(window.frames), self.cuts):
             span = range(shot.start - window.first, shot.stop - window.first)

@@ -4,8 +4,16 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
+import jax
+import numpy as np
+
+from configs.ldip_basicvsr_x4 import get_config
+from ldip_jax.training.loop import train
+from ldip_jax.training.setup import frozen_backbone
+from ldip_jax.weights.export import load_export
 from tests.compilation import hardly_optimised
 from tests.networks import write_networks
 from tests.training import tiny_run
@@ -40,3 +48,19 @@ def test_lrrf_training_was_killed_and_resumed(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^2 kills in .*, all the same", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path, capsys):
+    """Its first checkpoint, written before modules and config fields were renamed; all weights are 0.
+
+    `propagation` had another default then.
+    """
+    with tarfile.open(Path(__file__).with_name("earlier_run.tar.xz")) as stored:
+        stored.extractall(tmp_path, filter="data")
+    config = get_config("debug")
+    config.propagation = "hrip"
+    assert train(config, tmp_path, export_only=True) == 0
+    assert "step 1: " in capsys.readouterr().out
+    export = load_export(tmp_path / "export.safetensors", backbone=frozen_backbone("seeded", tmp_path))
+    assert export.config["propagation"] == "hrip"
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(export.groups["lrrf"]))
