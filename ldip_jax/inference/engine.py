@@ -6,7 +6,7 @@ carried (`Carrier`), the detail of two key-frames is held. HR features never exi
 and where frames are cut into tiles, for one tile of these.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +56,7 @@ def refined_frames(
     references_of: References,
     key_frames: Sequence[int],
     advance: Advance,
+    shares: Mapping[int, float] | None = None,
 ) -> Iterator[Image]:
     """Images of the frames in `keep`, with LRRF; no detail comes from outside the shot.
 
@@ -64,6 +65,7 @@ def refined_frames(
         keep: the frames to make, within the shot.
         references_of: called once for each key-frame that is needed.
         key_frames: the shot's key-frames, as places in the window, ascending.
+        shares: how much of its detail each key-frame takes, by place; None: all.
     """
     net = programs.net
     reach = net.hrip_reach if net.propagation == "carry" else 0
@@ -83,7 +85,8 @@ def refined_frames(
                 current = {key: features}
                 passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
                 features = list(passes)[-1]
-            return window.in_flight.add(subtract(features, hr))
+            added = subtract(features, hr)
+            return window.in_flight.add(added * shares[key] if shares else added)
 
         made = window.assemble(of)
         advance("fuse")

@@ -12,9 +12,6 @@ from PIL import Image
 # the best regular key-frame.
 THUMBNAIL = 48
 ALIKE, CLOSER = 0.6, 0.6
-# A key-frame gives way to another frame that is sharper by more than DISTANT per frame of distance. Sharpness
-# is compared in BLOCKS x BLOCKS parts of the frames; FINE_NOISE is the variance that counts as noise.
-DISTANT, BLOCKS, FINE_NOISE = 0.02, 8, 6e-4
 
 
 def shots(first: int, count: int, cuts: Collection[int]) -> list[range]:
@@ -64,55 +61,6 @@ def select_key_frames(
                 regular.add(limit)
         chosen |= regular
     return sorted(chosen) or [first + count - 1]
-
-
-def sharper_key_frames(
-    frames: Sequence[Float[np.ndarray, "h w 3"]],
-    first: int,
-    cuts: Collection[int],
-    key_frames: Collection[int],
-    stride: int,
-) -> list[int]:
-    """Key-frames that are blurred by motion, replaced with sharper frames of the same shot.
-
-    A still would make a blurred key-frame sharper than it is. A frame is at most the stride away from the
-    key-frame that it replaces, so it may be the next key-frame.
-
-    Args:
-        frames: the frames of a window, RGB in [0, 1].
-        first: place of the window's first frame in the clip.
-        cuts: places of the first frames of new shots.
-        key_frames: places in the clip, all in the window.
-        stride: frames from one key-frame to the next.
-
-    Returns:
-        Places in the clip, ascending.
-    """
-    chosen = set()
-    for shot in shots(first, len(frames), cuts):
-        fine = {place: _fine_texture(frames[place - first]) for place in shot}
-        for key in (key for key in key_frames if key in shot):
-
-            def merit(place: int, key: int = key, fine: dict = fine) -> float:
-                return _sharper(fine[place], fine[key]) * (1.0 - DISTANT * abs(place - key))
-
-            chosen.add(max(overlapping(shot, range(key - stride, key + stride + 1)), key=merit))
-    return sorted(chosen)
-
-
-def _sharper(fine: Float[np.ndarray, "n n"], other: Float[np.ndarray, "n n"]) -> float:
-    """How many times as much fine texture one frame has; motion alone does not make it more."""
-    in_place = np.median(fine / other)
-    in_order = np.median(np.sort(fine, axis=None) / np.sort(other, axis=None))
-    return float(min(in_place, in_order))
-
-
-def _fine_texture(frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n n"]:
-    """Mean squared second differences of luma in the parts of a frame; even slight blur reduces these."""
-    luma = np.asarray(frame, np.float32).mean(axis=-1)
-    squares = [np.square(np.diff(np.pad(luma, 1, mode="edge"), 2, axis)) for axis in (0, 1)]
-    whole = Image.fromarray(squares[0][:, 1:-1] + squares[1][1:-1])
-    return np.asarray(whole.resize((BLOCKS, BLOCKS), Image.Resampling.BOX), np.float64) + FINE_NOISE
 
 
 def key_frames_for_stills(

@@ -13,6 +13,7 @@ import jax
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference.engine import MAX_CACHED_BYTES
+from ldip_jax.inference.sharpness import REACH
 from ldip_jax.inference.streaming import TileLayout
 from ldip_jax.inference.tiles import Size, Tiling, tilings, whole
 from ldip_jax.memory import SHARE, free_memory, resident, show_size
@@ -134,8 +135,8 @@ def _locate_bytes(workload: Workload) -> int:
 
 def _route_bytes(workload: Workload) -> int:
     """Routes to the key-frames on both sides."""
-    # Key-frames move by up to the stride, see `sharper_key_frames`.
-    apart = min(workload.window_length, 3 * workload.key_stride)
+    # Key-frames move by up to REACH.
+    apart = min(workload.window_length, workload.key_stride + 2 * REACH)
     return 12 * _area(workload.lr_size) * 2 * apart
 
 

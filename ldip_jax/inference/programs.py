@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from ldip_jax.models.carry import Route, blend
 from ldip_jax.models.carry import extend_route as _extend_route
+from ldip_jax.models.carry import times_as_sharp as _times_as_sharp
 from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
 from ldip_jax.ops.resize import resize_bicubic
 from ldip_jax.profiling import timed
@@ -177,6 +178,13 @@ def subtract(refined: Float[Array, "1 H W 64"], hr: Float[Array, "1 H W 64"]) ->
 def extend_route(route: Route, towards: Float[Array, "1 h w 2"], back: Float[Array, "1 h w 2"]) -> Route:
     """See `ldip_jax.models.carry.extend_route`."""
     return _extend_route(route, towards, back)
+
+
+@partial(timed, "carry", "times_as_sharp")
+@jax.jit
+def times_as_sharp(frame: Float[Array, "1 h w 3"], other: Float[Array, "1 h w 3"], route: Route) -> Array:
+    """See `ldip_jax.models.carry.times_as_sharp`."""
+    return _times_as_sharp(frame, other, route)
 
 
 @partial(timed, "carry", "blend_sides")

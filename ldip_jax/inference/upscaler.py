@@ -19,7 +19,6 @@ from ldip_jax.inference.keyframes import (
     overlapping,
     select_key_frames,
     select_self_references,
-    sharper_key_frames,
     shots,
 )
 from ldip_jax.inference.memory_plan import (
@@ -42,6 +41,7 @@ from ldip_jax.inference.references import (
     make_matcher,
 )
 from ldip_jax.inference.selection import WindowReferences
+from ldip_jax.inference.sharpness import NearbySharpness, detail_shares, sharper_key_frames
 from ldip_jax.inference.shortlist import MAX_MATCHED
 from ldip_jax.inference.streaming import (
     OVERLAP,
@@ -461,25 +461,30 @@ class Upscaler:
             stills_only=self._stills_only(len(stills)),
         )
         key_frames = set(self._key_frames(window, stills))
+        spans = shots(window.first, len(window.frames), self.cuts)
+        shares = None
         if stills and not self._finder.precomputed:
+            nearby = NearbySharpness(features.frames, features.detail_flow, window.first)
             bound = set(bound_moments(stills, range(window.first, window.first + len(window.frames))))
-            given = (window.frames, window.first, self.cuts)
-            key_frames = bound.union(sharper_key_frames(*given, key_frames - bound, self._key_stride))
+            key_frames = bound.union(sharper_key_frames(key_frames - bound, spans, self._key_stride, nearby))
             free = [still.image for still in stills if still.moment is None]
-            key_frames |= key_frames_by_shot(*given, free, key_frames, self._key_stride)
-        key_frames = {key - window.first for key in key_frames}
-        for shot in shots(window.first, len(window.frames), self.cuts):
+            given = (window.frames, window.first, self.cuts, free, key_frames, self._key_stride)
+            key_frames |= key_frames_by_shot(*given)
+            if self.model.net.propagation != "hrip":
+                found = detail_shares(key_frames, spans, nearby)
+                shares = {key - window.first: share for key, share in found.items()}
+        for shot in spans:
             span = range(shot.start - window.first, shot.stop - window.first)
             keep = overlapping(span, wanted)
             if not keep:
                 continue
-            shot_key_frames = sorted(key for key in key_frames if key in span)
+            shot_key_frames = sorted(key - window.first for key in key_frames if key in shot)
             if self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames, keep):
                 self.backbone_only_frames += len(keep)
                 yield from backbone_frames(features, keep, advance)
             else:
                 yield from refined_frames(
-                    self._programs, features, span, keep, references.at, shot_key_frames, advance
+                    self._programs, features, span, keep, references.at, shot_key_frames, advance, shares
                 )
 
     def _stills_only(self, stills: int) -> bool:

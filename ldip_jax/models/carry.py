@@ -38,6 +38,8 @@ BANDWIDTH = 0.4
 # sharpness, stands for the whole frame; the share falls with FRAME_POWER.
 TEXTURE_REACH, TEXTURE_NOISE = 4.0, 6e-4
 PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 5
+# For `times_as_sharp`: the least share of their places, and the least number, that both frames must show.
+LEAST_SHARE, LEAST_PLACES = 0.2, 1000
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
 # differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
@@ -225,6 +227,30 @@ def relative_sharpness(
     whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
     place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
+
+
+def times_as_sharp(
+    frame: Float[Array, "b h w 3"], other: Float[Array, "b h w 3"], route: Route
+) -> Float[Array, "b"]:
+    """How many times as sharp as another frame a frame is, in the median of the places that both show.
+
+    Args:
+        frame, other: LR frames.
+        route: from the frame to the other one.
+
+    Returns:
+        The ratio of `texture`; NaN if too few places are shown by both.
+    """
+    size = (route.flow.shape[1], route.flow.shape[2])
+    own, there = (
+        resize_bilinear(jnp.mean(texture(x), axis=-1, keepdims=True), size) + TEXTURE_NOISE
+        for x in (frame, other)
+    )
+    ratio = own / bilinear(there, pixel_grid(*size)[None] + route.flow, padding="border")
+    both = zero_outside(pixel_grid(*size)[None] + route.flow, route.confidence) > 0.5
+    median = jnp.nanmedian(jnp.where(both, ratio, jnp.nan), axis=(1, 2, 3))
+    least = max(LEAST_SHARE * size[0] * size[1], LEAST_PLACES)
+    return jnp.where(jnp.sum(both, axis=(1, 2, 3)) < least, jnp.nan, median)
 
 
 def structure(

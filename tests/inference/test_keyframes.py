@@ -1,6 +1,5 @@
 """Key-frames and the frames that serve them."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,10 +7,8 @@ from ldip_jax.inference.keyframes import (
     key_frames_for_stills,
     select_key_frames,
     select_self_references,
-    sharper_key_frames,
     shots,
 )
-from ldip_jax.ops.blur import gaussian_blur
 from tests.scenes import blocks
 
 
@@ -97,49 +94,6 @@ def test_a_camera_at_rest_has_no_moments(rng):
     """Every frame is as good as the key-frames, but for noise."""
     frames = [FRAMES[0] + 0.02 * rng.standard_normal(FRAMES[0].shape).astype(np.float32) for _ in range(17)]
     assert key_frames_for_stills(frames, [FRAMES[0]], [0, 8, 16], 8) == set()
-
-
-def smooth(image, sigma):
-    """A frame, blurred."""
-    return np.asarray(gaussian_blur(jnp.asarray(image, jnp.float32)[None], (sigma, sigma))[0])
-
-
-def textured_pan():
-    """17 frames of a pan over fine texture of about the same strength everywhere."""
-    wide = smooth(np.random.default_rng(2).random((64, 130, 3), np.float32), 0.8)
-    return [wide[:, 2 * place : 2 * place + 96] for place in range(17)]
-
-
-def with_blur(*places):
-    """The pan, with these frames blurred so that half of the fine texture's energy is left, or less."""
-    return [smooth(frame, 0.5) if place in places else frame for place, frame in enumerate(textured_pan())]
-
-
-def test_a_blurred_key_frame_gives_way_to_the_nearest_sharp_frame():
-    assert sharper_key_frames(with_blur(8), 0, (), [0, 8, 16], 8) in ([0, 7, 16], [0, 9, 16])
-    assert sharper_key_frames(with_blur(7, 8), 0, (), [0, 8, 16], 8) == [0, 9, 16]
-    # The places are those in the clip.
-    assert sharper_key_frames(with_blur(7, 8), 100, (), [100, 108, 116], 8) == [100, 109, 116]
-
-
-def test_a_key_frame_amid_blurred_frames_gives_way_to_the_next_one():
-    assert sharper_key_frames(with_blur(*range(5, 12)), 0, (), [0, 4, 8, 12, 16], 4) == [0, 4, 12, 16]
-
-
-def test_sharp_key_frames_stay_even_if_others_are_blurred_or_the_exposure_changes():
-    assert sharper_key_frames(with_blur(), 0, (), [0, 8, 16], 8) == [0, 8, 16]
-    assert sharper_key_frames(with_blur(1, 7, 9, 15), 0, (), [0, 8, 16], 8) == [0, 8, 16]
-    dimmed = [frame * (1.0 - 0.005 * place) for place, frame in enumerate(textured_pan())]
-    assert sharper_key_frames(dimmed, 0, (), [0, 8, 16], 8) == [0, 8, 16]
-    flat = [np.full((5, 7, 3), 0.5, np.float32)] * 17
-    assert sharper_key_frames(flat, 0, (), [0, 8, 16], 8) == [0, 8, 16]
-
-
-def test_key_frames_do_not_leave_their_shot():
-    """Frame 8 is blurred and begins a shot: the sharper frame 7 belongs to another one."""
-    assert sharper_key_frames(with_blur(8, 9, 10), 0, {8}, [0, 7, 8, 16], 8) == [0, 7, 11, 16]
-    everything_after = with_blur(*range(8, 17))
-    assert sharper_key_frames(everything_after, 0, {8}, [0, 7, 8, 16], 8) == [0, 7, 8, 16]
 
 
 def test_self_references_are_spread_over_distant_frames():
