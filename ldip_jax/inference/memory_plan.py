@@ -13,7 +13,7 @@ import jax
 
 from ldip_jax.errors import InputError
 from ldip_jax.inference.engine import MAX_CACHED_BYTES
-from ldip_jax.inference.sharpness import REACH
+from ldip_jax.inference.keyframe_motion import REACH
 from ldip_jax.inference.streaming import TileLayout
 from ldip_jax.inference.tiles import Size, Tiling, tilings, whole
 from ldip_jax.memory import SHARE, free_memory, resident, show_size

@@ -14,8 +14,8 @@ from ldip_jax.errors import InputError
 from ldip_jax.inference.cuts import watch_cuts
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
 from ldip_jax.inference.in_flight import to_host
+from ldip_jax.inference.keyframe_motion import WindowMotion, adapt_key_frames
 from ldip_jax.inference.keyframes import (
-    key_frames_by_shot,
     overlapping,
     select_key_frames,
     select_self_references,
@@ -41,7 +41,6 @@ from ldip_jax.inference.references import (
     make_matcher,
 )
 from ldip_jax.inference.selection import WindowReferences
-from ldip_jax.inference.sharpness import NearbySharpness, detail_shares, sharper_key_frames
 from ldip_jax.inference.shortlist import MAX_MATCHED
 from ldip_jax.inference.streaming import (
     OVERLAP,
@@ -461,19 +460,16 @@ class Upscaler:
             stills_only=self._stills_only(len(stills)),
         )
         key_frames = set(self._key_frames(window, stills))
-        spans = shots(window.first, len(window.frames), self.cuts)
         shares = None
         if stills and not self._finder.precomputed:
-            nearby = NearbySharpness(features.frames, features.detail_flow, window.first)
+            motion = WindowMotion(features.frames, features.detail_flow, window.first, self.cuts)
             bound = set(bound_moments(stills, range(window.first, window.first + len(window.frames))))
-            key_frames = bound.union(sharper_key_frames(key_frames - bound, spans, self._key_stride, nearby))
             free = [still.image for still in stills if still.moment is None]
-            given = (window.frames, window.first, self.cuts, free, key_frames, self._key_stride)
-            key_frames |= key_frames_by_shot(*given)
-            if self.model.net.propagation != "hrip":
-                found = detail_shares(key_frames, spans, nearby)
-                shares = {key - window.first: share for key, share in found.items()}
-        for shot in spans:
+            carried = self.model.net.propagation != "hrip"
+            key_frames, shares = adapt_key_frames(
+                motion, key_frames, bound, free, self._key_stride, carried=carried
+            )
+        for shot in shots(window.first, len(window.frames), self.cuts):
             span = range(shot.start - window.first, shot.stop - window.first)
             keep = overlapping(span, wanted)
             if not keep:

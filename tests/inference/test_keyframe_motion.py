@@ -4,13 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ldip_jax.inference.sharpness import (
+from ldip_jax.inference.keyframe_motion import (
     DISTANT,
     EVEN,
     REACH,
     NearbySharpness,
+    WindowMotion,
     blur,
     detail_shares,
+    key_frames_between,
     sharper_key_frames,
 )
 from ldip_jax.ops.blur import gaussian_blur
@@ -43,7 +45,7 @@ class Pan:
 
 
 def compare(pan, first=0):
-    return NearbySharpness(pan.frames, pan.detail_flow, first)
+    return NearbySharpness(WindowMotion(pan.frames, pan.detail_flow, first))
 
 
 def moved(pan, key_frames, stride, spans=WHOLE, first=0):
@@ -119,3 +121,26 @@ def test_the_share_falls_with_blur_where_no_frame_nearby_is_much_sharper():
     sharpness = {2: ratio, 3: 1.0, 4: 1.0, 5: 1.0, 6: ratio}
     assert sharper_key_frames([4], WHOLE, 8, lambda *_: sharpness) == [4]
     assert 0.8 < detail_shares([4], WHOLE, lambda *_: sharpness)[4] == (EVEN / ratio) ** 5 < 0.9
+
+
+class Hidden(Pan):
+    """A pan where half of the pixels of one frame, and of no other, are hidden in the frames beside it."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.hidden = hidden
+
+    def detail_flow(self, here, there):
+        flow = super().detail_flow(here, there)
+        return flow.at[:, :20].add(50.0) if self.hidden in (here, there) and here < there else flow
+
+
+def test_far_key_frames_get_another_one_between_them_if_detail_does_not_reach():
+    def between(pan, keys, cuts=()):
+        return key_frames_between(WindowMotion(pan.frames, pan.detail_flow, 0, cuts), keys)
+
+    assert between(Pan(), [0, 12]) == set()
+    assert between(Hidden(6), [0, 12]) == {6}
+    assert between(Hidden(6), [2, 10]) == set(), "they are not far apart"
+    assert between(Hidden(6), [0, 7, 8, 12], {8}) == set()
+    assert between(Hidden(6), [0, 12], {8}) == set(), "no shot has two of them"
