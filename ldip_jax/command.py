@@ -268,8 +268,8 @@ def add_reference_flags(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         default=8,
         help="every N-th frame is a key-frame, as are both ends of every shot and the frames most similar to"
-        " the stills; with stills, sharper frames nearby take the place of blurred ones; references are matched"
-        " with key-frames (default: %(default)s)",
+        " the stills; with stills, sharper frames nearby take the place of blurred ones; references are"
+        " matched with key-frames (default: %(default)s)",
     )
     add(
         "--self-refs",
