@@ -86,7 +86,7 @@ def refined_frames(
                 passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
                 features = list(passes)[-1]
             added = subtract(features, hr)
-            return window.in_flight.add(added * shares[key] if shares else added)
+            return window.in_flight.add(added if shares is None else added * shares[key])
 
         made = window.assemble(of)
         advance("fuse")

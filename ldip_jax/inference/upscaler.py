@@ -475,12 +475,13 @@ class Upscaler:
             if not keep:
                 continue
             shot_key_frames = sorted(key - window.first for key in key_frames if key in shot)
+            taken = None if shares is None else {key: shares[window.first + key] for key in shot_key_frames}
             if self._stills_only(len(stills)) and not references.uses_any_still(shot_key_frames, keep):
                 self.backbone_only_frames += len(keep)
                 yield from backbone_frames(features, keep, advance)
             else:
                 yield from refined_frames(
-                    self._programs, features, span, keep, references.at, shot_key_frames, advance, shares
+                    self._programs, features, span, keep, references.at, shot_key_frames, advance, taken
                 )
 
     def _stills_only(self, stills: int) -> bool:
