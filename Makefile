@@ -19,9 +19,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	@echo "Running the tests"
-# One process more than there are cores, because some tests wait for others.
-	@$(BIN)/python -m pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses=4 --dist=loadfile \
-	  --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 install: $(VENV)/.installed
 	@echo "Ready: $(BIN)/ldip --help"

@@ -2,7 +2,6 @@
 
 import os
 from importlib import metadata
-from pathlib import PurePath
 
 # Without LLVM's optimisations ("0"), compiling would be quicker still, but networks would take twice as long.
 FLAGS = {"--xla_backend_optimization_level": "1"}
@@ -11,22 +10,6 @@ FLAGS = {"--xla_backend_optimization_level": "1"}
 # for the version of jaxlib with which they were tested.
 if metadata.version("jaxlib") == "0.10.2":
     FLAGS |= {"--xla_cpu_use_fusion_emitters": "false", "--xla_cpu_parallel_codegen_split_count": "1"}
-
-
-# What runs real or large networks, for longer than it compiles.
-LONG_RUNNING = {
-    "tests/golden",
-    "tests/matching/test_gmflow_matcher.py",
-    "tests/models/test_gmflow.py",
-    "tests/inference/test_tiles.py",
-    "tests/parity",
-    "tests/test_memory.py",
-}
-
-
-def runs_long(path: PurePath) -> bool:
-    """Whether a file of tests, relative to the repository, is in LONG_RUNNING."""
-    return any(place.as_posix() in LONG_RUNNING for place in (path, *path.parents))
 
 
 def hardly_optimised() -> str:

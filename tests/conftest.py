@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.runtime import configure
-from tests.compilation import compile_quickly, runs_long
+from tests.compilation import compile_quickly
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,16 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tracing makes objects by the million, most of which stay: looking for garbage takes a fifth of its time.
     gc.set_threshold(50_000, 10, 10)
     jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def optimise_little(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Most tests compile for longer than they run: XLA leaves out what it can, in their processes too."""
-    with pytest.MonkeyPatch.context() as patch:
-        little = not runs_long(request.path.relative_to(ROOT))
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(little)))
-        jax.config.update("jax_disable_most_optimizations", little)
-        yield
 
 
 @pytest.fixture(autouse=True)
