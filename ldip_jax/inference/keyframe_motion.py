@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,13 +38,13 @@ class WindowMotion(NamedTuple):
     """The frames of a window, and the flow between them.
 
     Attributes:
-        frames: LR frames, each `1 h w 3`, in [0, 1].
+        frames: LR frames, in [0, 1].
         flow: between neighbours.
         first: place of the window's first frame in the clip.
         cuts: places in the clip of the first frames of new shots.
     """
 
-    frames: Sequence[Any]
+    frames: Sequence[Float[np.ndarray, "h w 3"]]
     flow: Flow
     first: int
     cuts: Collection[int] = ()
@@ -90,8 +90,7 @@ def adapt_key_frames(
     """
     spans, nearby = window.spans(), NearbySharpness(window)
     chosen = {*bound, *sharper_key_frames(set(key_frames) - set(bound), spans, stride, nearby)}
-    frames = [np.asarray(frame)[0] for frame in window.frames]
-    chosen |= key_frames_by_shot(frames, window.first, window.cuts, images, chosen, stride)
+    chosen |= key_frames_by_shot(window.frames, window.first, window.cuts, images, chosen, stride)
     if not carried:
         return chosen, None
     chosen |= key_frames_between(window, chosen)
@@ -115,13 +114,15 @@ class NearbySharpness:
 
     def _outwards(self, place: int, frames: range) -> dict[int, float]:
         """The same for consecutive frames on one side, from the nearest one outwards."""
-        found, first = {}, self._window.first
+        found, this_frame = {}, self._on_device(place)
         for frame, route in zip(frames, self._window.routes(place, frames), strict=True):
-            pair = self._window.frames[frame - first], self._window.frames[place - first]
-            ratio = float(times_as_sharp(*pair, route)[0])
+            ratio = float(times_as_sharp(self._on_device(frame), this_frame, route)[0])
             if not math.isnan(ratio):
                 found[frame] = ratio
         return found
+
+    def _on_device(self, place: int) -> Float[Array, "1 h w 3"]:
+        return jnp.asarray(self._window.frames[place - self._window.first])[None]
 
 
 def sharper_key_frames(

@@ -462,7 +462,7 @@ class Upscaler:
         key_frames = set(self._key_frames(window, stills))
         shares = None
         if stills and not self._finder.precomputed:
-            motion = WindowMotion(features.frames, features.detail_flow, window.first, self.cuts)
+            motion = WindowMotion(window.frames, features.detail_flow, window.first, self.cuts)
             bound = set(bound_moments(stills, range(window.first, window.first + len(window.frames))))
             free = [still.image for still in stills if still.moment is None]
             carried = self.model.net.propagation != "hrip"

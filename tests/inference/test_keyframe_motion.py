@@ -44,8 +44,12 @@ class Pan:
         return jnp.broadcast_to(flow, (1, 40, 60, 2))
 
 
+def window(pan, first=0, cuts=()):
+    return WindowMotion([np.asarray(frame)[0] for frame in pan.frames], pan.detail_flow, first, cuts)
+
+
 def compare(pan, first=0):
-    return NearbySharpness(WindowMotion(pan.frames, pan.detail_flow, first))
+    return NearbySharpness(window(pan, first))
 
 
 def moved(pan, key_frames, stride, spans=WHOLE, first=0):
@@ -137,7 +141,7 @@ class Hidden(Pan):
 
 def test_far_key_frames_get_another_one_between_them_if_detail_does_not_reach():
     def between(pan, keys, cuts=()):
-        return key_frames_between(WindowMotion(pan.frames, pan.detail_flow, 0, cuts), keys)
+        return key_frames_between(window(pan, cuts=cuts), keys)
 
     assert between(Pan(), [0, 12]) == set()
     assert between(Hidden(6), [0, 12]) == {6}
