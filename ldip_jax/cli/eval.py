@@ -158,6 +158,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="compress each LR clip, as a whole, before frames are selected",
     )
     add(
+        "--hr-refs",
+        type=at_least(1),
+        metavar="N",
+        help="how many references in HR table5 and near use (default: 2); they are spread evenly over the"
+        " frames before and after those that are upscaled",
+    )
+    add(
         "--ref-alter",
         type=_alteration,
         action="append",

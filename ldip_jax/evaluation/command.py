@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ldip_jax.data.alterations import Alteration
     from ldip_jax.data.codecs import Codec
     from ldip_jax.evaluation.datasets import ClipSource
-    from ldip_jax.evaluation.protocols import Protocol
+    from ldip_jax.evaluation.protocols import Protocol, Variant
     from ldip_jax.evaluation.runner import EvaluationConfig
     from ldip_jax.evaluation.variant_upscalers import NetworkChoice
     from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
@@ -146,6 +146,7 @@ def _evaluation_config(
 ) -> "EvaluationConfig":
     from ldip_jax.evaluation.datasets import DATASETS
     from ldip_jax.evaluation.metrics import CONVENTIONS, try_lpips
+    from ldip_jax.evaluation.protocols import PROTOCOLS
     from ldip_jax.evaluation.runner import EvaluationConfig
 
     if networks.mrefsr is not None:
@@ -167,11 +168,15 @@ def _evaluation_config(
         protocol.sizes((1024, 1024), scale)
     variants = tuple(v for v in protocol.variants if not args.columns or v.name in args.columns)
     alterations = tuple(args.ref_alter or ())
-    if alterations and all(variant.references == "own" for variant in variants):
-        raise InputError(
-            f"--ref-alter {alterations[0].text}: no column of {protocol.name} that is run has references in"
-            " HR; take a protocol such as near, or another column"
-        )
+    for flag in (f"--ref-alter {a.text}" for a in alterations):
+        _check_references(flag, protocol, variants)
+    if args.hr_refs is not None:
+        _check_references(f"--hr-refs {args.hr_refs}", protocol, variants)
+        if not protocol.any_references:
+            known = ", ".join(p.name for p in PROTOCOLS.values() if p.any_references)
+            raise InputError(
+                f"--hr-refs {args.hr_refs}: {protocol.name} has its own number; choose one of {known}"
+            )
     return EvaluationConfig(
         dataset=dataset,
         protocol=protocol,
@@ -179,23 +184,39 @@ def _evaluation_config(
         variants=variants,
         convention=convention,
         networks=networks,
-        output=args.output or default_output(dataset.name, protocol.name, args.input_codec, alterations),
+        output=args.output
+        or default_output(dataset.name, protocol.name, args.input_codec, alterations, args.hr_refs),
         lpips=None if args.no_lpips else try_lpips(_notify),
         temporal=args.temporal,
         size_multiple=args.multiple,
         lr_dir=args.lr_dir,
         codec=args.input_codec,
+        references=args.hr_refs,
         alterations=alterations,
         report_clip=args.report_clip,
         shard=args.shard,
     )
 
 
+def _check_references(flag: str, protocol: "Protocol", variants: Sequence["Variant"]) -> None:
+    """Refuse a flag about references in HR if none of the columns that are run has any."""
+    if all(variant.references == "own" for variant in variants):
+        raise InputError(
+            f"{flag}: no column of {protocol.name} that is run has references in HR; take a protocol such as"
+            " near, or another column"
+        )
+
+
 def default_output(
-    dataset: str, protocol: str, codec: "Codec | None", alterations: Sequence["Alteration"]
+    dataset: str,
+    protocol: str,
+    codec: "Codec | None",
+    alterations: Sequence["Alteration"],
+    references: int | None = None,
 ) -> Path:
     """The default folder of results; it differs for each alteration of clips and references."""
-    altered = [*([str(codec)] if codec else []), *(alteration.text for alteration in alterations)]
+    altered = [*([f"{references}-refs"] if references else []), *([str(codec)] if codec else [])]
+    altered += [alteration.text for alteration in alterations]
     return Path("results") / "-".join([dataset, protocol, *(text.replace(":", "-") for text in altered)])
 
 
@@ -245,6 +266,8 @@ def _settings(config: "EvaluationConfig", clips: int, notes: Sequence[str]) -> d
         settings["LR frames"] = str(config.lr_dir)
     if config.codec:
         settings["input"] = f"LR clips coded as {config.codec}" + _X264 * (config.codec.kind == "h264")
+    if config.references is not None:
+        settings["references in HR"] = str(config.references)
     if config.alterations:
         settings["references altered"] = ", ".join(a.text for a in config.alterations)
     if config.size_multiple > 1:

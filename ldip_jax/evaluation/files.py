@@ -49,6 +49,7 @@ def as_json(results: Results, settings: dict[str, str]) -> dict[str, Any]:
         "settings": settings,
         "convention": config.convention,
         "input_codec": str(config.codec) if config.codec else None,
+        "hr_refs": config.references,
         "ref_alter": [alteration.text for alteration in config.alterations],
         "scales": scales,
         "failures": results.outcome.failures,

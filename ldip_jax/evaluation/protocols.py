@@ -1,7 +1,7 @@
 """What is run on a data set: how LR frames are made, at which scales, with which references."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -96,6 +96,22 @@ def pan(count: int) -> FrameSelection:
     return _select(range(count), scored, tuple(references))
 
 
+def with_references(selection: FrameSelection, count: int) -> FrameSelection:
+    """The same frames with `count` references, from its first reference to its last.
+
+    They are spread evenly over the frames that are not upscaled; a single one is the first of these.
+
+    Raises:
+        InputError: there are too few such frames.
+    """
+    first, last = selection.references[0], selection.references[-1]
+    free = [frame for frame in range(first, last + 1) if frame not in selection.inputs]
+    if count > len(free):
+        raise InputError(f"its {len(free)} frames that are not upscaled are too few for {count} references")
+    places = np.linspace(0, len(free) - 1, count)
+    return replace(selection, references=tuple(free[round(place)] for place in places))
+
+
 Scale = tuple[float, float]
 """(rows, columns): HR size divided by LR size."""
 
@@ -157,6 +173,7 @@ class Protocol:
         select_frames: the frames, by the clip's length; None: all frames are upscaled, and all or only the
             middle one are scored, as the data set says.
         variants: what is compared.
+        any_references: whether it can be run with any number of references, see `with_references`.
     """
 
     name: str
@@ -168,6 +185,7 @@ class Protocol:
     convention: str | None = None
     select_frames: Callable[[int], FrameSelection] | None = None
     variants: tuple[Variant, ...] = (BACKBONE, SELF)
+    any_references: bool = False
 
     def baseline_variants(self, title: str) -> tuple[Variant, ...]:
         """Columns of MRefSR, called `title`, and of linear transfer, for each set of references in HR."""
@@ -176,15 +194,19 @@ class Protocol:
         baselines += [Variant(f"{title}, 2", "mrefsr", "ends")] if "ends" in requested else []
         return (TRANSFER, *baselines) if baselines else ()
 
-    def frames(self, dataset: Dataset, count: int) -> FrameSelection:
+    def frames(self, dataset: Dataset, count: int, references: int | None = None) -> FrameSelection:
         """Which frames of a clip of `count` frames are upscaled, scored, and used as references.
+
+        Args:
+            references: how many references, only if `any_references`; None: as the protocol says.
 
         Raises:
             InputError: the clip is too short.
         """
         if count < 1:
             raise InputError("it has no frames")
-        return (self.select_frames or (middle if dataset.middle_only else whole))(count)
+        selection = (self.select_frames or (middle if dataset.middle_only else whole))(count)
+        return selection if references is None else with_references(selection, references)
 
     def sizes(self, hr: tuple[int, int], scale: Scale) -> tuple[tuple[int, int], tuple[int, int]]:
         """(height, width) of the HR frames as they are scored, and of the LR frames.
@@ -252,6 +274,7 @@ PROTOCOLS = {
             size="fit",
             select_frames=by_fractions,
             variants=TABLE5,
+            any_references=True,
         ),
         Protocol(
             "near",
@@ -259,6 +282,7 @@ PROTOCOLS = {
             size="fit",
             select_frames=near,
             variants=TABLE5,
+            any_references=True,
         ),
         Protocol(
             "figure6",

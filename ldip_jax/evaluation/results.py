@@ -76,7 +76,8 @@ class Results:
         return self._results.get((scale, variant, clip))
 
     def published(self, scale: Scale) -> Sequence[Figure]:
-        """Published figures to compare with; none if clips were compressed or references altered."""
-        if self.config.codec is not None or self.config.alterations:
+        """Published figures to compare with; none for other input or other references than theirs."""
+        config = self.config
+        if config.codec is not None or config.alterations or config.references is not None:
             return []
         return published(self.config.dataset.name, self.config.protocol.name, scale)

@@ -129,6 +129,7 @@ class EvaluationConfig:
             sizes share compiled programs.
         lr_dir: a folder with LR clips of the same names, used instead of LR frames made from ground truth.
         codec: compresses whole LR clips before the protocol selects frames of them.
+        references: how many references in HR; None: as the protocol says.
         alterations: what is done to references in HR, in this order.
         report_clip: the clip that the report shows; None: the first one.
         shard: this process's number, and the number n of processes: each does every n-th clip.
@@ -146,6 +147,7 @@ class EvaluationConfig:
     size_multiple: int = 1
     lr_dir: Path | None = None
     codec: Codec | None = None
+    references: int | None = None
     alterations: tuple[Alteration, ...] = ()
     report_clip: str | None = None
     shard: tuple[int, int] = (0, 1)
@@ -237,6 +239,9 @@ class Evaluation:
         hr, lr = self.config.protocol.sizes(size, scale)
         return ClipFrames(clip, hr, lr, self.config.protocol.degradation, self.config.codec)
 
+    def _select_frames(self, footage: ClipFrames) -> FrameSelection:
+        return self.config.protocol.frames(self.config.dataset, footage.count, self.config.references)
+
     def open_report_clip(self) -> Clip | None:
         """The clip that the report shows."""
         return next((clip for source, clip in self._clips if source.name == self.report_clip), None)
@@ -273,6 +278,8 @@ class Evaluation:
         # Added only if set, so that results from before these settings existed stay valid.
         if config.codec is not None:
             facts["input codec"] = str(config.codec)
+        if config.references is not None and variant.references != "own":
+            facts["references in HR"] = config.references
         if config.alterations and variant.references != "own":
             facts["references altered"] = [alteration.text for alteration in config.alterations]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -296,7 +303,7 @@ class Evaluation:
         fingerprint = self._fingerprint(footage, clip, source, variant)
         if self._stored_result(path, fingerprint) is not None:
             return
-        selection = self.config.protocol.frames(self.config.dataset, footage.count)
+        selection = self._select_frames(footage)
         stills = self._reference_images(scale, source, footage, selection, variant)
         model = self._models.model(variant, native=native)
         upscaler = self._models.upscaler(variant, footage.lr_size, footage.hr_size)
@@ -380,7 +387,7 @@ class Evaluation:
                 raise InputError("its references must come from another clip, but there is no other")
             source, clip = next(entry for entry in self._clips if entry[0].name == other_clip)
             footage = self.footage(clip, scale)
-            selection = self.config.protocol.frames(self.config.dataset, footage.count)
+            selection = self._select_frames(footage)
         frames = selection.references
         if variant.references == "ends":
             frames = (frames[0], frames[-1])

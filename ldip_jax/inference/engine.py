@@ -7,17 +7,18 @@ and where frames are cut into tiles, for one tile of these.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count, islice
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.programs import Programs, add, blend_sides, extend_route, subtract
+from ldip_jax.inference.programs import Programs, add, blend_sides, routes_outwards, subtract
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
 from ldip_jax.inference.tile_crops import detail_crop, reference_crop
 from ldip_jax.inference.tiles import Tile
-from ldip_jax.models.carry import Route, identity_route
+from ldip_jax.models.carry import Route
 from ldip_jax.models.ref_align import Reference
 
 Features = Float[Array, "1 H W 64"]
@@ -268,8 +269,9 @@ class Carrier:
         self._without_detail: set[int] = set()
         # By frame: key-frames, and places in these and weights at each of the frame's pixels.
         self._located: dict[int, list[tuple[int, Held, Held]]] = {}
-        # By key-frame and side (1 after it, -1 before it), from its neighbour outwards: flow and confidence.
-        self._routes: dict[tuple[int, int], list[tuple[Held, Held]]] = {}
+        # By key-frame and side (1 after it, -1 before it), from its neighbour outwards: the routes that are
+        # still to come, and flow and confidence of those that are known.
+        self._routes: dict[tuple[int, int], tuple[Iterator[Route], list[tuple[Held, Held]]]] = {}
 
     def at(self, place: int, tile: Tile | None = None) -> Array | None:
         """The detail at a frame, float32; None if no key-frame of the shot has any."""
@@ -332,14 +334,11 @@ class Carrier:
     def _route(self, place: int, key: int) -> Route:
         """The route from a frame to a key-frame, at LR size."""
         side = 1 if place > key else -1
-        routes = self._routes.setdefault((key, side), [])
-        while len(routes) < abs(place - key):
-            here = key + side * (len(routes) + 1)
-            towards, back = (
-                self._window.detail_flow(here, here - side),
-                self._window.detail_flow(here - side, here),
-            )
-            last = Route(*map(load, routes[-1])) if routes else identity_route(*towards.shape[1:3])
-            flow, confidence = map(self._window.holder.hold, extend_route(last, towards, back))
-            routes.append((flow, confidence))
-        return Route(*map(load, routes[abs(place - key) - 1]))
+        if (key, side) not in self._routes:
+            outwards = routes_outwards(key, count(key + side, side), self._window.detail_flow)
+            self._routes[key, side] = (outwards, [])
+        outwards, known = self._routes[key, side]
+        for route in islice(outwards, max(0, abs(place - key) - len(known))):
+            flow, confidence = map(self._window.holder.hold, route)
+            known.append((flow, confidence))
+        return Route(*map(load, known[abs(place - key) - 1]))

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.inference.keyframes import key_frames_by_shot, overlapping, shots
-from ldip_jax.inference.programs import extend_route, times_as_sharp
-from ldip_jax.models.carry import Route, identity_route
+from ldip_jax.inference.programs import Flow, routes_outwards, sharpness, times_as_sharp
+from ldip_jax.models.carry import Route
 
 # A frame is blurred if frames before and after it, at most REACH away, are sharper by more than the factor
 # EVEN. If sharpness only rises or falls, the camera comes near or moves away. A blurred key-frame gives way
@@ -28,8 +28,6 @@ REACH, EVEN, DISTANT, SHARE_POWER = 4, 1.03, 0.03, 5
 # Key-frames further apart than FAR get another one between them, unless at least REACHED of the frame there
 # can take detail from either.
 FAR, REACHED = 8, 0.88
-Flow = Callable[[int, int], Array]
-"""From two neighbours' places in a window to the LR flow from one to the other, `1 h w 2`."""
 Nearby = Callable[[int, range], dict[int, float]]
 """From a frame and its shot to how many times as sharp as it the frames around it are; itself included."""
 
@@ -39,7 +37,7 @@ class WindowMotion(NamedTuple):
 
     Attributes:
         frames: LR frames, in [0, 1].
-        flow: between neighbours.
+        flow: between neighbours, by their places in the window.
         first: place of the window's first frame in the clip.
         cuts: places in the clip of the first frames of new shots.
     """
@@ -54,17 +52,8 @@ class WindowMotion(NamedTuple):
         return shots(self.first, len(self.frames), self.cuts)
 
     def routes(self, key: int, frames: range) -> Iterator[Route]:
-        """The LR routes to a frame from consecutive ones on one side of it, from its neighbour outwards.
-
-        Args:
-            key, frames: places in the clip.
-        """
-        route, last = None, key - self.first
-        for here in (frame - self.first for frame in frames):
-            towards, back = self.flow(here, last), self.flow(last, here)
-            route = extend_route(route or identity_route(*towards.shape[1:3]), towards, back)
-            last = here
-            yield route
+        """See `routes_outwards`; `key` and `frames` are places in the clip."""
+        return routes_outwards(key - self.first, (frame - self.first for frame in frames), self.flow)
 
 
 def adapt_key_frames(
@@ -103,6 +92,7 @@ class NearbySharpness:
     def __init__(self, window: WindowMotion):
         self._window = window
         self._known: dict[int, dict[int, float]] = {}
+        self._sharpness: dict[int, Float[Array, "1 h w 1"]] = {}
 
     def __call__(self, place: int, shot: range) -> dict[int, float]:
         """How many times as sharp as a frame those up to REACH frames away are, where that can be said."""
@@ -114,15 +104,18 @@ class NearbySharpness:
 
     def _outwards(self, place: int, frames: range) -> dict[int, float]:
         """The same for consecutive frames on one side, from the nearest one outwards."""
-        found, this_frame = {}, self._on_device(place)
+        found = {}
         for frame, route in zip(frames, self._window.routes(place, frames), strict=True):
-            ratio = float(times_as_sharp(self._on_device(frame), this_frame, route)[0])
+            ratio = float(times_as_sharp(self._of(frame), self._of(place), route)[0])
             if not math.isnan(ratio):
                 found[frame] = ratio
         return found
 
-    def _on_device(self, place: int) -> Float[Array, "1 h w 3"]:
-        return jnp.asarray(self._window.frames[place - self._window.first])[None]
+    def _of(self, place: int) -> Float[Array, "1 h w 1"]:
+        if place not in self._sharpness:
+            frame = self._window.frames[place - self._window.first]
+            self._sharpness[place] = sharpness(jnp.asarray(frame)[None])
+        return self._sharpness[place]
 
 
 def sharper_key_frames(

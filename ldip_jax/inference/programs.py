@@ -3,7 +3,7 @@
 None depends on the number of frames, key-frames or references, so a clip of any length reuses them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.carry import Route, blend
+from ldip_jax.models.carry import Route, blend, identity_route
 from ldip_jax.models.carry import extend_route as _extend_route
+from ldip_jax.models.carry import sharpness as _sharpness
 from ldip_jax.models.carry import times_as_sharp as _times_as_sharp
 from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
 from ldip_jax.ops.resize import resize_bicubic
@@ -21,6 +22,8 @@ from ldip_jax.profiling import timed
 # There are 17 programs for each network; those of a few networks are kept.
 _CACHED_PROGRAMS = 128
 HEAD = ("as_head", "as_decoder")
+Flow = Callable[[int, int], Float[Array, "1 h w 2"]]
+"""From the places of two neighbouring frames to the LR flow from one to the other."""
 
 
 def _flow(net, ref, supp):
@@ -180,11 +183,28 @@ def extend_route(route: Route, towards: Float[Array, "1 h w 2"], back: Float[Arr
     return _extend_route(route, towards, back)
 
 
+def routes_outwards(key_frame: int, frames: Iterable[int], flow: Flow) -> Iterator[Route]:
+    """The LR routes to a frame from consecutive ones on one side of it, from its neighbour outwards."""
+    route, last = None, key_frame
+    for frame in frames:
+        towards, back = flow(frame, last), flow(last, frame)
+        route = extend_route(route or identity_route(*towards.shape[1:3]), towards, back)
+        last = frame
+        yield route
+
+
+@partial(timed, "carry", "sharpness")
+@jax.jit
+def sharpness(frame: Float[Array, "1 h w 3"]) -> Float[Array, "1 h w 1"]:
+    """See `ldip_jax.models.carry.sharpness`."""
+    return _sharpness(frame)
+
+
 @partial(timed, "carry", "times_as_sharp")
 @jax.jit
-def times_as_sharp(frame: Float[Array, "1 h w 3"], other: Float[Array, "1 h w 3"], route: Route) -> Array:
+def times_as_sharp(own: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"], route: Route) -> Array:
     """See `ldip_jax.models.carry.times_as_sharp`."""
-    return _times_as_sharp(frame, other, route)
+    return _times_as_sharp(own, other, route)
 
 
 @partial(timed, "carry", "blend_sides")

@@ -229,24 +229,26 @@ def relative_sharpness(
     return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
 
+def sharpness(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
+    """How sharp an LR frame is, place by place, for `times_as_sharp`: its `texture` in all directions."""
+    size = (frame.shape[1], frame.shape[2])
+    return resize_bilinear(jnp.mean(texture(frame), axis=-1, keepdims=True), size) + TEXTURE_NOISE
+
+
 def times_as_sharp(
-    frame: Float[Array, "b h w 3"], other: Float[Array, "b h w 3"], route: Route
+    own: Float[Array, "b h w 1"], other: Float[Array, "b h w 1"], route: Route
 ) -> Float[Array, "b"]:
     """How many times as sharp as another frame a frame is, in the median of the places that both show.
 
     Args:
-        frame, other: LR frames.
+        own, other: `sharpness` of the frame and of the other one.
         route: from the frame to the other one.
 
     Returns:
-        The ratio of `texture`; NaN if too few places are shown by both.
+        The ratio; NaN if too few places are shown by both.
     """
     size = (route.flow.shape[1], route.flow.shape[2])
-    own, there = (
-        resize_bilinear(jnp.mean(texture(x), axis=-1, keepdims=True), size) + TEXTURE_NOISE
-        for x in (frame, other)
-    )
-    ratio = own / bilinear(there, pixel_grid(*size)[None] + route.flow, padding="border")
+    ratio = own / bilinear(other, pixel_grid(*size)[None] + route.flow, padding="border")
     both = zero_outside(pixel_grid(*size)[None] + route.flow, route.confidence) > 0.5
     median = jnp.nanmedian(jnp.where(both, ratio, jnp.nan), axis=(1, 2, 3))
     least = max(LEAST_SHARE * size[0] * size[1], LEAST_PLACES)

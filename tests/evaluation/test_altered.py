@@ -77,6 +77,24 @@ def test_references_are_altered_in_order_and_nothing_else_is(evaluate, calls, ne
         np.testing.assert_array_equal(still.image, as_float(blur(exposure(frame, 1.5), 2.0)))
 
 
+def test_another_number_of_references(evaluate, calls, networks):
+    words = ("--protocol", "table5", "--checkpoint", networks.trained, "--clips", "one")
+    assert evaluate(*words, "--columns", "full", "--hr-refs", "1").code == 0
+    assert [still.name for still in calls[-1].stills] == ["one-00000000"]
+    # The frames 2 to 6 are upscaled.
+    assert evaluate(*words, "--columns", "full", "--hr-refs", "3").code == 0
+    assert [still.name for still in calls[-1].stills] == ["one-00000000", "one-00000001", "one-00000007"]
+    assert results()["hr_refs"] == 3
+    assert results()["scales"][0]["published"] == []
+    assert "references in HR" in Path("out/results.md").read_text()
+    done = len(calls)
+    assert evaluate(*words, "--columns", "full", "--hr-refs", "3").code == 0
+    assert len(calls) == done
+    result = evaluate(*words, "--columns", "full", "--hr-refs", "4")
+    assert result.code == 2
+    assert "one is skipped: its 3 frames that are not upscaled are too few for 4 references" in result.err
+
+
 def test_what_was_done_stands_in_all_files(evaluate, calls, networks):
     words = ("--protocol", "table5", "--checkpoint", networks.trained)
     assert evaluate(*words, "--input-codec", "h264:23.0", "--ref-alter", "white:1.10,1,0.85").code == 0
@@ -119,6 +137,7 @@ def test_each_setting_has_a_folder_of_its_own_by_default():
     assert names[0] == "vid4-near"
     assert names[4] == "vid4-near-h264-23-white-1.1,1,0.85-mirror"
     assert len(set(names)) == 6
+    assert default_output("vid4", "near", None, [], 5).name == "vid4-near-5-refs"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +150,12 @@ def test_each_setting_has_a_folder_of_its_own_by_default():
         (
             ["--ref-alter", "mirror"],
             "--ref-alter mirror: no column of bi-x4 that is run has references",
+        ),
+        (["--hr-refs", "1"], "--hr-refs 1: no column of bi-x4 that is run has references"),
+        (["--hr-refs", "0", "--protocol", "near"], "argument --hr-refs: "),
+        (
+            ["--hr-refs", "3", "--protocol", "figure6"],
+            "--hr-refs 3: figure6 has its own number; choose one of table5, near",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.evaluation import protocols
+from ldip_jax.evaluation.datasets import DATASETS
 from ldip_jax.evaluation.runner import mean_outputs
 
 
@@ -36,6 +37,28 @@ def test_a_pan_has_five_references_which_are_put_in_but_not_scored():
     assert case.references == (0, 10, 20, 30, 40)
     assert case.inputs == tuple(range(41))
     assert set(case.scored) == set(range(41)) - set(case.references)
+
+
+@pytest.mark.parametrize("protocol", ["table5", "near"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
+def test_any_number_of_references_spread_around_the_frames(protocol, count):
+    protocol = protocols.PROTOCOLS[protocol]
+    usual = protocol.frames(DATASETS["video_folder"], 50)
+    case = protocol.frames(DATASETS["video_folder"], 50, count)
+    assert (case.inputs, case.scored, case.outputs) == (usual.inputs, usual.scored, usual.outputs)
+    assert len(set(case.references)) == count
+    assert not set(case.references) & set(case.inputs)
+    assert case.references == tuple(sorted(case.references))
+    assert case.references[0] == usual.references[0]
+    assert case.references[-1] == usual.references[-1 if count > 1 else 0]
+    assert count != 2 or case == usual
+    before = sum(frame < case.inputs[0] for frame in case.references)
+    assert abs(2 * before - count) <= 1
+
+
+def test_more_references_than_frames_are_refused():
+    with pytest.raises(InputError, match=r"^its 19 frames that are not upscaled are too few for 20 ref"):
+        protocols.with_references(protocols.by_fractions(50), 20)
 
 
 def test_the_middle_of_seven_frames():
