@@ -202,9 +202,9 @@ def sharpness(frame: Float[Array, "1 h w 3"]) -> Float[Array, "1 h w 1"]:
 
 @partial(timed, "carry", "times_as_sharp")
 @jax.jit
-def times_as_sharp(own: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"], route: Route) -> Array:
+def times_as_sharp(this: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"], route: Route) -> Array:
     """See `ldip_jax.models.carry.times_as_sharp`."""
-    return _times_as_sharp(own, other, route)
+    return _times_as_sharp(this, other, route)
 
 
 @partial(timed, "carry", "blend_sides")

@@ -236,19 +236,19 @@ def sharpness(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
 
 
 def times_as_sharp(
-    own: Float[Array, "b h w 1"], other: Float[Array, "b h w 1"], route: Route
+    this: Float[Array, "b h w 1"], other: Float[Array, "b h w 1"], route: Route
 ) -> Float[Array, "b"]:
     """How many times as sharp as another frame a frame is, in the median of the places that both show.
 
     Args:
-        own, other: `sharpness` of the frame and of the other one.
+        this, other: `sharpness` of the frame and of the other one.
         route: from the frame to the other one.
 
     Returns:
         The ratio; NaN if too few places are shown by both.
     """
     size = (route.flow.shape[1], route.flow.shape[2])
-    ratio = own / bilinear(other, pixel_grid(*size)[None] + route.flow, padding="border")
+    ratio = this / bilinear(other, pixel_grid(*size)[None] + route.flow, padding="border")
     both = zero_outside(pixel_grid(*size)[None] + route.flow, route.confidence) > 0.5
     median = jnp.nanmedian(jnp.where(both, ratio, jnp.nan), axis=(1, 2, 3))
     least = max(LEAST_SHARE * size[0] * size[1], LEAST_PLACES)
