@@ -8,7 +8,7 @@ import pytest
 from ldip_jax.inference.spill import Holder
 from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.matching.refine import Refiner
+from ldip_jax.matching.refine import DAMAGED, RAISED, UNDAMAGED, Refiner, raise_confidence
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import bilinear, pixel_grid
 from tests.published import published_params
@@ -103,6 +103,20 @@ def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rn
     damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
     everywhere = confidence(np.clip(still + damage, 0.0, 1.0))
     assert everywhere.mean() > 0.7
+
+
+def test_confidence_is_raised_only_on_damaged_images(rng):
+    confidence = rng.uniform(0.05, 0.95, (3, 8, 10, 1)).astype(np.float32)
+    confidence[:, 0] = [[0.0], [1.0]] * 5
+    usual = jnp.array([UNDAMAGED, (UNDAMAGED + DAMAGED) / 2, 2 * DAMAGED]).reshape(3, 1, 1, 1)
+    found = np.asarray(raise_confidence(jnp.asarray(confidence), usual))
+    np.testing.assert_array_equal(found[0], confidence[0])
+    before, after = confidence[1:, 1:], found[1:, 1:]
+    odds = after / (1 - after) / (before / (1 - before))
+    for share, raised in zip((0.5, 1.0), odds, strict=True):
+        np.testing.assert_allclose(raised, 1.0 + share * RAISED, rtol=1e-3)
+    # What cannot be seen stays without detail, and what is certain stays certain.
+    np.testing.assert_array_equal(found[:, 0], confidence[:, 0])
 
 
 @pytest.fixture(scope="session")
