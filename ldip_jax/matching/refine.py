@@ -29,10 +29,11 @@ from ldip_jax.ops.warp import inside
 
 # As in `carry`, but Ref-Fusion looks at what it gets: with half as much, LPIPS gets worse.
 TOLERATED_DIFFERENCE = 0.8
-# Damage lowers all confidence, even where the warp is right. From the first to the second of these usual
-# differences, the odds of each confidence are raised, at most by the factor 1 + RAISED. Key-frames usually
-# differ from their stills by at most 0.03 on clean clips, and by 0.15 to 0.35 at CRF 30.
-UNDAMAGED, DAMAGED, RAISED = 0.04, 0.1, 2.0
+# Damage lowers all confidence, even where the warp is right. Between the second and the third of these usual
+# differences, the odds of each confidence are raised by the factor 1 + RAISED; below the first and above the
+# last, they are kept. Key-frames usually differ from their stills by at most 0.03 on clean clips, by 0.15 to
+# 0.35 at CRF 30, and by 2 from images of something else.
+DAMAGED, RAISED = (0.04, 0.1, 0.8, 1.2), 2.0
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is
@@ -82,13 +83,13 @@ def _trusted(
 def raise_confidence(
     confidence: Float[Array, "b H W 1"], usual: Float[Array, "b 1 1 1"]
 ) -> Float[Array, "b H W 1"]:
-    """Confidence, raised where damage lowers all of it; that of undamaged images is kept.
+    """Confidence, raised where damage lowers all of it; that of undamaged or different images is kept.
 
     Args:
         confidence: in [0, 1]; 0 and 1 do not change.
         usual: `usual_difference` of the images.
     """
-    raised = RAISED * jnp.clip((usual - UNDAMAGED) / (DAMAGED - UNDAMAGED), 0.0, 1.0)
+    raised = jnp.interp(usual, jnp.array(DAMAGED), jnp.array([0.0, RAISED, RAISED, 0.0]))
     return confidence * (1.0 + raised) / (1.0 + raised * confidence)
 
 

@@ -8,7 +8,7 @@ import pytest
 from ldip_jax.inference.spill import Holder
 from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.matching.refine import DAMAGED, RAISED, UNDAMAGED, Refiner, raise_confidence
+from ldip_jax.matching.refine import DAMAGED, RAISED, Refiner, raise_confidence
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import bilinear, pixel_grid
 from tests.published import published_params
@@ -34,16 +34,20 @@ def zoomed(h, w, zoom):
     return zoom * pixel_grid(h, w)[None]
 
 
-def example(rng, h=32, w=64):
-    images = Pair(rng.random((1, h, w, 3), np.float32), rng.random((1, 40, 70, 3), np.float32))
-    return images, Match(zoomed(h, w, 1.05), jnp.full((1, h, w, 1), 0.8))
+# Of nearly all images, so that programs are compiled once.
+H, W = 64, 96
+
+
+def example(rng):
+    images = Pair(*(rng.random((1, H, W, 3), np.float32) for _ in range(2)))
+    return images, Match(zoomed(H, W, 1.05), jnp.full((1, H, W, 1), 0.8))
 
 
 def test_no_motion_leaves_the_match_as_it_is(rng, silent):
     pair, match = example(rng)
     refined = Refiner(silent)(pair, match, (4.0, 4.0))
     np.testing.assert_allclose(refined.warp, match.warp, atol=1e-4)
-    inside = (np.round(np.asarray(match.warp)) <= [69, 39]).all(axis=-1, keepdims=True)
+    inside = (np.round(np.asarray(match.warp)) <= [W - 1, H - 1]).all(axis=-1, keepdims=True)
     found = Refiner(silent).second_look(pair, match, (4.0, 4.0))
     np.testing.assert_allclose(found.confidence, 0.8 * inside, atol=1e-6)
     # These images have nothing in common.
@@ -82,15 +86,14 @@ def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
     match = Match(match.warp - 5.0, match.confidence)
     refined = Refiner(moving(silent, 4.0, 0.0)).second_look(pair, match, (4.0, 4.0))
     place = np.round(np.asarray(refined.warp))
-    outside = ((place < 0) | (place > [69, 39])).any(axis=-1)
+    outside = ((place < 0) | (place > [W - 1, H - 1])).any(axis=-1)
     assert outside.any()
     np.testing.assert_array_equal(np.asarray(refined.confidence[..., 0]) == 0.0, outside)
 
 
 def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rng, silent):
-    h, w = 64, 96
-    still = blocks(seed=9, height=h, width=w)[None]
-    here = Match(pixel_grid(h, w)[None], jnp.ones((1, h, w, 1)))
+    still = blocks(seed=9, height=H, width=W)[None]
+    here = Match(pixel_grid(H, W)[None], jnp.ones((1, H, W, 1)))
 
     def confidence(anchor):
         return np.asarray(Refiner(silent)(Pair(anchor, still), here, (4.0, 4.0)).confidence[0, ..., 0])
@@ -100,20 +103,21 @@ def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rn
     found = confidence(changed)
     assert found[:, :30].min() > 0.9
     assert found[26:38, 58:72].mean() < 0.15
-    damage = 0.15 * rng.standard_normal((1, h // 4, w // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
+    damage = 0.15 * rng.standard_normal((1, H // 4, W // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
     everywhere = confidence(np.clip(still + damage, 0.0, 1.0))
     assert everywhere.mean() > 0.7
 
 
 def test_confidence_is_raised_only_on_damaged_images(rng):
-    confidence = rng.uniform(0.05, 0.95, (3, 8, 10, 1)).astype(np.float32)
+    usual = np.array([0.0, DAMAGED[0], DAMAGED[3], 2.0, (DAMAGED[0] + DAMAGED[1]) / 2, *DAMAGED[1:3]])
+    confidence = rng.uniform(0.05, 0.95, (len(usual), 8, 10, 1)).astype(np.float32)
     confidence[:, 0] = [[0.0], [1.0]] * 5
-    usual = jnp.array([UNDAMAGED, (UNDAMAGED + DAMAGED) / 2, 2 * DAMAGED]).reshape(3, 1, 1, 1)
-    found = np.asarray(raise_confidence(jnp.asarray(confidence), usual))
-    np.testing.assert_array_equal(found[0], confidence[0])
-    before, after = confidence[1:, 1:], found[1:, 1:]
+    damage = jnp.asarray(usual, jnp.float32)[:, None, None, None]
+    found = np.asarray(raise_confidence(jnp.asarray(confidence), damage))
+    np.testing.assert_array_equal(found[:4], confidence[:4])
+    before, after = confidence[4:, 1:], found[4:, 1:]
     odds = after / (1 - after) / (before / (1 - before))
-    for share, raised in zip((0.5, 1.0), odds, strict=True):
+    for share, raised in zip((0.5, 1.0, 1.0), odds, strict=True):
         np.testing.assert_allclose(raised, 1.0 + share * RAISED, rtol=1e-3)
     # What cannot be seen stays without detail, and what is certain stays certain.
     np.testing.assert_array_equal(found[:, 0], confidence[:, 0])
