@@ -31,9 +31,9 @@ from ldip_jax.ops.warp import inside
 TOLERATED_DIFFERENCE = 0.8
 # Damage lowers all confidence, even where the warp is right. Between the second and the third of these usual
 # differences, the odds of each confidence are raised by the factor 1 + RAISED; below the first and above the
-# last, they are kept. Key-frames usually differ from their stills by at most 0.03 on clean clips, by 0.15 to
+# last, they are kept. Key-frames usually differ from their stills by at most 0.05 on clean clips, by 0.15 to
 # 0.35 at CRF 30, and by 2 from images of something else.
-DAMAGED, RAISED = (0.04, 0.1, 0.8, 1.2), 2.0
+DAMAGED, RAISED = (0.08, 0.15, 0.8, 1.2), 2.0
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is
