@@ -106,12 +106,12 @@ class NearbySharpness:
         """The same for consecutive frames on one side, from the nearest one outwards."""
         found = {}
         for frame, route in zip(frames, self._window.routes(place, frames), strict=True):
-            ratio = float(times_as_sharp(self._of(frame), self._of(place), route)[0])
+            ratio = float(times_as_sharp(self._sharpness_at(frame), self._sharpness_at(place), route)[0])
             if not math.isnan(ratio):
                 found[frame] = ratio
         return found
 
-    def _of(self, place: int) -> Float[Array, "1 h w 1"]:
+    def _sharpness_at(self, place: int) -> Float[Array, "1 h w 1"]:
         if place not in self._sharpness:
             frame = self._window.frames[place - self._window.first]
             self._sharpness[place] = sharpness(jnp.asarray(frame)[None])

@@ -231,8 +231,7 @@ def relative_sharpness(
 
 def sharpness(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
     """How sharp an LR frame is, place by place, for `times_as_sharp`: its `texture` in all directions."""
-    size = (frame.shape[1], frame.shape[2])
-    return resize_bilinear(jnp.mean(texture(frame), axis=-1, keepdims=True), size) + TEXTURE_NOISE
+    return jnp.mean(texture(frame), axis=-1, keepdims=True)
 
 
 def times_as_sharp(
@@ -248,6 +247,8 @@ def times_as_sharp(
         The ratio; NaN if too few places are shown by both.
     """
     size = (route.flow.shape[1], route.flow.shape[2])
+    # Some backbones compute flow on smaller frames.
+    this, other = (resize_bilinear(x, size) + TEXTURE_NOISE for x in (this, other))
     ratio = this / bilinear(other, pixel_grid(*size)[None] + route.flow, padding="border")
     both = zero_outside(pixel_grid(*size)[None] + route.flow, route.confidence) > 0.5
     median = jnp.nanmedian(jnp.where(both, ratio, jnp.nan), axis=(1, 2, 3))

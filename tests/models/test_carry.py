@@ -15,11 +15,14 @@ from ldip_jax.models.carry import (
     blend,
     carry,
     clip_routes,
+    identity_route,
     neighbour_weights,
     refine_warp,
     relative_sharpness,
     sample_image,
+    sharpness,
     texture,
+    times_as_sharp,
     to_hr,
     zero_outside,
 )
@@ -206,6 +209,22 @@ def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
     np.testing.assert_array_equal(relative_sharpness(sharp, sharp), 1.0)
     assert relative_sharpness(soft, sharp).max() < 0.01
     np.testing.assert_array_equal(relative_sharpness(sharp, soft), 1.0)
+
+
+@pytest.mark.parametrize("flow_size", [(40, 64), (80, 128)])
+def test_a_sharp_frame_is_many_times_as_sharp_as_a_blurred_one(flow_size):
+    """Also where flow is of smaller frames."""
+    frame = jnp.asarray(blocks(4, 80, 128))[None]
+    blurred = gaussian_blur(frame, (1.5, 1.5))
+    sharp, soft = map(sharpness, (frame, blurred))
+    route = identity_route(*flow_size)
+    ratio = float(times_as_sharp(sharp, soft, route)[0])
+    assert ratio > 1.5
+    np.testing.assert_allclose(times_as_sharp(soft, sharp, route), [1.0 / ratio], rtol=0.1)
+    np.testing.assert_allclose(times_as_sharp(sharp, sharp, route), [1.0], rtol=1e-5)
+    # Nothing can be said of frames that show different places.
+    nowhere = route._replace(confidence=jnp.zeros_like(route.confidence))
+    assert np.isnan(times_as_sharp(sharp, soft, nowhere)).all()
 
 
 def test_frames_without_texture_are_not_blurred(rng):
