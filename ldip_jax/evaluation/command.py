@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ldip_jax.data.alterations import Alteration
     from ldip_jax.data.codecs import Codec
     from ldip_jax.evaluation.datasets import ClipSource
-    from ldip_jax.evaluation.protocols import Protocol, Variant
+    from ldip_jax.evaluation.protocols import Protocol
     from ldip_jax.evaluation.runner import EvaluationConfig
     from ldip_jax.evaluation.variant_upscalers import NetworkChoice
     from ldip_jax.inference.mrefsr_model import MRefSRModel as MRefSRModel
@@ -168,15 +168,16 @@ def _evaluation_config(
         protocol.sizes((1024, 1024), scale)
     variants = tuple(v for v in protocol.variants if not args.columns or v.name in args.columns)
     alterations = tuple(args.ref_alter or ())
-    for flag in (f"--ref-alter {a.text}" for a in alterations):
-        _check_references(flag, protocol, variants)
-    if args.hr_refs is not None:
-        _check_references(f"--hr-refs {args.hr_refs}", protocol, variants)
-        if not protocol.any_references:
-            known = ", ".join(p.name for p in PROTOCOLS.values() if p.any_references)
-            raise InputError(
-                f"--hr-refs {args.hr_refs}: {protocol.name} has its own number; choose one of {known}"
-            )
+    flags = [f"--ref-alter {alteration.text}" for alteration in alterations]
+    flags += [] if args.hr_refs is None else [f"--hr-refs {args.hr_refs}"]
+    if flags and all(variant.references == "own" for variant in variants):
+        raise InputError(
+            f"{flags[0]}: no column of {protocol.name} that is run has references in HR; take a protocol such"
+            " as near, or another column"
+        )
+    if args.hr_refs is not None and not protocol.any_references:
+        known = ", ".join(p.name for p in PROTOCOLS.values() if p.any_references)
+        raise InputError(f"{flags[-1]}: {protocol.name} has its own number; choose one of {known}")
     return EvaluationConfig(
         dataset=dataset,
         protocol=protocol,
@@ -196,15 +197,6 @@ def _evaluation_config(
         report_clip=args.report_clip,
         shard=args.shard,
     )
-
-
-def _check_references(flag: str, protocol: "Protocol", variants: Sequence["Variant"]) -> None:
-    """Refuse a flag about references in HR if none of the columns that are run has any."""
-    if all(variant.references == "own" for variant in variants):
-        raise InputError(
-            f"{flag}: no column of {protocol.name} that is run has references in HR; take a protocol such as"
-            " near, or another column"
-        )
 
 
 def default_output(

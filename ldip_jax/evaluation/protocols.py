@@ -1,6 +1,6 @@
 """What is run on a data set: how LR frames are made, at which scales, with which references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -89,11 +89,16 @@ def pan(count: int) -> FrameSelection:
     Raises:
         InputError: the clip is too short.
     """
-    references = [round(place) for place in np.linspace(0, count - 1, PAN_REFERENCES)]
+    references = _spread(range(count), PAN_REFERENCES)
     scored = [frame for frame in range(count) if frame not in references]
     if len(set(references)) < PAN_REFERENCES or not scored:
         raise InputError(f"{count} frames are too few for this protocol; it needs {PAN_REFERENCES + 1}")
-    return _select(range(count), scored, tuple(references))
+    return _select(range(count), scored, references)
+
+
+def _spread(frames: Sequence[int], count: int) -> tuple[int, ...]:
+    """`count` of these frames, evenly spread from the first to the last; a single one is the first."""
+    return tuple(frames[round(place)] for place in np.linspace(0, len(frames) - 1, count))
 
 
 def with_references(selection: FrameSelection, count: int) -> FrameSelection:
@@ -108,8 +113,7 @@ def with_references(selection: FrameSelection, count: int) -> FrameSelection:
     free = [frame for frame in range(first, last + 1) if frame not in selection.inputs]
     if count > len(free):
         raise InputError(f"its {len(free)} frames that are not upscaled are too few for {count} references")
-    places = np.linspace(0, len(free) - 1, count)
-    return replace(selection, references=tuple(free[round(place)] for place in places))
+    return replace(selection, references=_spread(free, count))
 
 
 Scale = tuple[float, float]

@@ -92,30 +92,35 @@ class NearbySharpness:
     def __init__(self, window: WindowMotion):
         self._window = window
         self._known: dict[int, dict[int, float]] = {}
-        self._sharpness: dict[int, Float[Array, "1 h w 1"]] = {}
 
     def __call__(self, place: int, shot: range) -> dict[int, float]:
         """How many times as sharp as a frame those up to REACH frames away are, where that can be said."""
         if place not in self._known:
             before = overlapping(shot, range(place - REACH, place))[::-1]
             after = overlapping(shot, range(place + 1, place + REACH + 1))
-            self._known[place] = {place: 1.0} | self._outwards(place, before) | self._outwards(place, after)
+            this = self._sharpness(place)
+            self._known[place] = {
+                place: 1.0,
+                **self._outwards(place, this, before),
+                **self._outwards(place, this, after),
+            }
         return self._known[place]
 
-    def _outwards(self, place: int, frames: range) -> dict[int, float]:
-        """The same for consecutive frames on one side, from the nearest one outwards."""
+    def _outwards(self, place: int, this: Float[Array, "1 h w 1"], frames: range) -> dict[int, float]:
+        """The same for consecutive frames on one side, from the nearest one outwards.
+
+        Args:
+            this: the sharpness of the frame at `place`.
+        """
         found = {}
         for frame, route in zip(frames, self._window.routes(place, frames), strict=True):
-            ratio = float(times_as_sharp(self._sharpness_at(frame), self._sharpness_at(place), route)[0])
+            ratio = float(times_as_sharp(self._sharpness(frame), this, route)[0])
             if not math.isnan(ratio):
                 found[frame] = ratio
         return found
 
-    def _sharpness_at(self, place: int) -> Float[Array, "1 h w 1"]:
-        if place not in self._sharpness:
-            frame = self._window.frames[place - self._window.first]
-            self._sharpness[place] = sharpness(jnp.asarray(frame)[None])
-        return self._sharpness[place]
+    def _sharpness(self, place: int) -> Float[Array, "1 h w 1"]:
+        return sharpness(jnp.asarray(self._window.frames[place - self._window.first])[None])
 
 
 def sharper_key_frames(
