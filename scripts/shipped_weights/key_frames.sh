@@ -21,6 +21,7 @@
 #   RUN        the run's folder in WORK                             (run)
 #   INIT       an export to start from (the shipped x4 weights); empty: fusion_start=transfer
 #   STEPS RATE LAST_RATE                                            (1500, 1.5e-4, 2e-6)
+#   CONFIG     the config; `ldip_basicvsr_x4:cross` is plain cross attention  (ldip_basicvsr_x4)
 #   ONLY       "records": only make the records
 #
 # You can add more records to a run that was stopped, also with other COMPRESSED, JPEG, NOISE, JITTER and SEED: they are
@@ -42,7 +43,7 @@ INIT=${INIT-$PWD/ldip_jax/weights/shipped/basicvsr-reds4-x4.safetensors}
 python() { "${PYTHON:-.venv/bin/python}" "$@"; }
 ldip() { python -u -m ldip_jax.cli.main "$@"; }
 
-config=ldip_basicvsr_x4
+config=${CONFIG:-ldip_basicvsr_x4}
 # A few frames around the key-frames, for the backbone; references up to 35 frames away.
 samples=(--config.data.frames=36 --config.data.clip="${FRAMES:-9}" --config.data.key_frames="${KEYS:-3}"
   --config.data.references="${REFERENCES:-3}" --config.data.augment=False --config.data.workers=0)
