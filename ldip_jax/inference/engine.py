@@ -299,12 +299,12 @@ class Carrier:
     ) -> list[tuple[int, Held, Held]]:
         """The places of a frame's pixels in the key-frames on both sides, and their weights."""
         window, hold = self._window, self._window.holder.hold
-        this_frame = window.frames[place], window.image(place)
+        this_frame, speed = (window.frames[place], window.image(place)), window.speed(place)
         warps, confidences = {}, {}
         for key in sides:
             route = self._route(place, key)
             warp, confidences[key] = self._programs.locate(
-                *this_frame, window.frames[key], window.image(key), route
+                *this_frame, window.frames[key], window.image(key), route, (speed, window.speed(key))
             )
             warps[key] = hold(window.in_flight.add(warp))
         shares = dict.fromkeys(sides, 1.0)

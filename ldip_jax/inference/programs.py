@@ -13,9 +13,10 @@ from jaxtyping import Array, Float
 
 from ldip_jax.models.carry import Route, blend, identity_route
 from ldip_jax.models.carry import extend_route as _extend_route
-from ldip_jax.models.carry import sharpness as _sharpness
-from ldip_jax.models.carry import times_as_sharp as _times_as_sharp
 from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
+from ldip_jax.models.sharpness import sharpness as _sharpness
+from ldip_jax.models.sharpness import speed as _speed
+from ldip_jax.models.sharpness import times_as_sharp as _times_as_sharp
 from ldip_jax.ops.resize import resize_bicubic
 from ldip_jax.profiling import timed
 
@@ -108,7 +109,8 @@ class Programs:
         fuse: (layer, query, state) -> query after the layer; donates the given query.
         finish: (HR features, query, highest confidence, validity) -> refined HR features.
         propagate: (reverse, current, previous, LR flow, grid or None) -> refined HR features of a frame.
-        locate: (frame, image, key-frame, its image, route) -> places in the key-frame, their confidence.
+        locate: (frame, image, key-frame, its image, route, speeds of both) -> places in the key-frame, their
+            confidence.
         sample_detail: (detail, places, weight) -> the detail at a frame's pixels.
     """
 
@@ -196,15 +198,22 @@ def routes_outwards(key_frame: int, frames: Iterable[int], flow: Flow) -> Iterat
 @partial(timed, "carry", "sharpness")
 @jax.jit
 def sharpness(frame: Float[Array, "1 h w 3"]) -> Float[Array, "1 h w 1"]:
-    """See `ldip_jax.models.carry.sharpness`."""
+    """See `ldip_jax.models.sharpness.sharpness`."""
     return _sharpness(frame)
 
 
 @partial(timed, "carry", "times_as_sharp")
 @jax.jit
 def times_as_sharp(this: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"], route: Route) -> Array:
-    """See `ldip_jax.models.carry.times_as_sharp`."""
+    """See `ldip_jax.models.sharpness.times_as_sharp`."""
     return _times_as_sharp(this, other, route)
+
+
+@partial(timed, "carry", "speed")
+@jax.jit
+def speed(flows: list[Float[Array, "1 h w 2"]]) -> Float[Array, "1 h w 1"]:
+    """See `ldip_jax.models.sharpness.speed`."""
+    return _speed(flows)
 
 
 @partial(timed, "carry", "blend_sides")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.inference.in_flight import InFlight
-from ldip_jax.inference.programs import Programs
+from ldip_jax.inference.programs import Programs, speed
 from ldip_jax.inference.spill import Held, Holder, crop, load
 from ldip_jax.inference.tiles import Size, Tile, Tiling, scaled_box, scaled_read, whole
 from ldip_jax.ops.grid import Axis, Grid
@@ -182,6 +182,11 @@ class WindowFeatures:
             made = self._programs.detail_flow(self.frames[here], self.frames[there])
             self._detail_flows[here, there] = self.holder.hold(made)
         return crop(self._detail_flows[here, there], (tile or self._whole).read)
+
+    def speed(self, place: int) -> Float[Array, "1 h w 1"]:
+        """How fast the places of a frame move, in LR pixels per frame."""
+        neighbours = (there for there in (place - 1, place + 1) if 0 <= there < len(self.frames))
+        return speed([self.detail_flow(place, there) for there in neighbours])
 
     def hr(self, place: int, tile: Tile | None = None) -> Float[Array, "1 H W 64"]:
         """A frame's HR features before LRRF."""

@@ -32,14 +32,6 @@ HRIP."""
 SIGMA = 0.375
 # Standard deviation of the low-pass before a second look, in LR pixels.
 BANDWIDTH = 0.4
-# For `texture` and `relative_sharpness`: standard deviation of the averaging window, in LR pixels, and the
-# variance that counts as noise. A place may have less texture than the other frame by the factor PLACE_SLACK
-# before it counts as blurred; its share then falls with PLACE_POWER. The place at FRAME_QUANTILE, in order of
-# sharpness, stands for the whole frame; the share falls with FRAME_POWER.
-TEXTURE_REACH, TEXTURE_NOISE = 4.0, 6e-4
-PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 5
-# For `times_as_sharp`: the least share of their places, and the least number, that both frames must show.
-LEAST_SHARE, LEAST_PLACES = 0.2, 1000
 # For `agreement`: standard deviations, in LR pixels, of the local mean and of the comparison's window; the
 # variance that counts as noise; and the share of differing texture that is still trusted. Damaged images
 # differ everywhere: places may differ by DAMAGED_DIFFERENCE times what confident ones usually do, up to
@@ -191,69 +183,6 @@ def low_passed(
 
     pixels = int(BAND_PIXELS / (step * size[1] / small[1]))
     return fill_rows(band, small, pixels, math.ceil(reach / step))
-
-
-def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
-    """Mean squared second differences of luma along four directions, near each pixel of an LR frame.
-
-    Even slight blur from motion or focus reduces these; motion blur reduces them along its own direction.
-    """
-    luma = jnp.mean(frame.astype(jnp.float32), axis=-1, keepdims=True)
-    padded = jnp.pad(luma, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    h, w = luma.shape[1:3]
-    directions = [(0, 1), (1, 0), (1, 1), (1, -1)]
-    steps = [
-        padded[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
-        + padded[:, 1 - dy : 1 - dy + h, 1 - dx : 1 - dx + w]
-        - 2.0 * luma
-        for dy, dx in directions
-    ]
-    return gaussian_blur(jnp.square(jnp.concatenate(steps, axis=-1)), (TEXTURE_REACH, TEXTURE_REACH))
-
-
-def relative_sharpness(
-    own_texture: Float[Array, "b h w 4"], other_texture: Float[Array, "b h w 4"]
-) -> Float[Array, "b h w 1"]:
-    """How much of another frame's detail a frame can show, in [0, 1]; the more blurred it is, the less.
-
-    Detail lies above the input's bandwidth. Blur that halves the texture below it leaves almost no detail.
-
-    Args:
-        own_texture: `texture` of the frame.
-        other_texture: `texture` of the other frame, at the same places.
-    """
-    ratio = jnp.min((own_texture + TEXTURE_NOISE) / (other_texture + TEXTURE_NOISE), axis=-1, keepdims=True)
-    # A frame is blurred as a whole if even its sharper places are.
-    whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
-    place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
-    return place * jnp.minimum(1.0, whole) ** FRAME_POWER
-
-
-def sharpness(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
-    """How sharp an LR frame is, place by place, for `times_as_sharp`: its `texture` in all directions."""
-    return jnp.mean(texture(frame), axis=-1, keepdims=True)
-
-
-def times_as_sharp(
-    this: Float[Array, "b h w 1"], other: Float[Array, "b h w 1"], route: Route
-) -> Float[Array, "b"]:
-    """How many times as sharp as another frame a frame is, in the median of the places that both show.
-
-    Args:
-        this, other: `sharpness` of the frame and of the other one.
-        route: from the frame to the other one.
-
-    Returns:
-        The ratio; NaN if too few places are shown by both.
-    """
-    size = (route.flow.shape[1], route.flow.shape[2])
-    # Some backbones compute flow on smaller frames.
-    this, other = (resize_bilinear(x, size) + TEXTURE_NOISE for x in (this, other))
-    ratio = this / bilinear(other, pixel_grid(*size)[None] + route.flow, padding="border")
-    both = zero_outside(pixel_grid(*size)[None] + route.flow, route.confidence) > 0.5
-    median = jnp.nanmedian(jnp.where(both, ratio, jnp.nan), axis=(1, 2, 3))
-    least = max(LEAST_SHARE * size[0] * size[1], LEAST_PLACES)
-    return jnp.where(jnp.sum(both, axis=(1, 2, 3)) < least, jnp.nan, median)
 
 
 def structure(

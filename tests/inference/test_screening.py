@@ -15,7 +15,7 @@ from ldip_jax.inference.references import (
     read_choice,
 )
 from ldip_jax.inference.screening import BLURRED, UNLIKE, calibrate, rejection_reason
-from ldip_jax.matching.calibration import Calibration
+from ldip_jax.matching.calibration import CLIPPED, Calibration
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.warp import pixel_grid
@@ -80,6 +80,18 @@ def test_an_altered_still_is_brought_back(how):
     assert choice.note.startswith("calibrated: exposure ")
     error = np.abs(image_of(reference) - SCENE).mean()
     assert error < 0.2 * np.abs(ALTERED[how] - SCENE).mean()
+
+
+def test_highlights_that_a_brighter_still_has_lost_are_not_used():
+    (reference,), choice = find(1.6 * SCENE)
+    lost = (1.6 * SCENE).max(axis=-1) >= CLIPPED
+    assert 0.02 < lost.mean() < 0.5
+    assert choice.calibration is not None
+    np.testing.assert_array_equal(np.asarray(reference.confidence)[0, ..., 0], ~lost)
+    # White that the clip shows as white is kept.
+    (reference,), choice = find(np.where(lost[..., None], 1.0, SCENE))
+    assert choice.calibration is None
+    np.testing.assert_array_equal(reference.confidence, 1.0)
 
 
 def test_stills_as_given_are_left_alone():

@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from einops import rearrange
 
 from ldip_jax.models.carry import (
@@ -15,14 +14,9 @@ from ldip_jax.models.carry import (
     blend,
     carry,
     clip_routes,
-    identity_route,
     neighbour_weights,
     refine_warp,
-    relative_sharpness,
     sample_image,
-    sharpness,
-    texture,
-    times_as_sharp,
     to_hr,
     zero_outside,
 )
@@ -199,54 +193,6 @@ def test_gradients_reach_the_detail_that_is_taken_and_never_the_routes(rng):
     assert not any(np.any(grad) for grad in of_routes)
     # Carrying is linear: the gradient says all.
     np.testing.assert_allclose(np.sum(of_detail * np.asarray(detail)), value, rtol=1e-3)
-
-
-@pytest.mark.parametrize("sigma", [(1.5, 1.5), (2.0, 0.0), (0.0, 2.0)])
-def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
-    frame = jnp.asarray(rng.random((1, 32, 40, 3)), jnp.float32)
-    blurred = gaussian_blur(frame, sigma)
-    sharp, soft = texture(frame), texture(blurred)
-    np.testing.assert_array_equal(relative_sharpness(sharp, sharp), 1.0)
-    assert relative_sharpness(soft, sharp).max() < 0.01
-    np.testing.assert_array_equal(relative_sharpness(sharp, soft), 1.0)
-
-
-@pytest.mark.parametrize("flow_size", [(40, 64), (80, 128)])
-def test_a_sharp_frame_is_many_times_as_sharp_as_a_blurred_one(flow_size):
-    """Also where flow is of smaller frames."""
-    frame = jnp.asarray(blocks(4, 80, 128))[None]
-    blurred = gaussian_blur(frame, (1.5, 1.5))
-    sharp, soft = map(sharpness, (frame, blurred))
-    route = identity_route(*flow_size)
-    ratio = float(times_as_sharp(sharp, soft, route)[0])
-    assert ratio > 1.5
-    np.testing.assert_allclose(times_as_sharp(soft, sharp, route), [1.0 / ratio], rtol=0.1)
-    np.testing.assert_allclose(times_as_sharp(sharp, sharp, route), [1.0], rtol=1e-5)
-    # Nothing can be said of frames that show different places.
-    nowhere = route._replace(confidence=jnp.zeros_like(route.confidence))
-    assert np.isnan(times_as_sharp(sharp, soft, nowhere)).all()
-
-
-def test_frames_without_texture_are_not_blurred(rng):
-    noise = jnp.asarray(rng.standard_normal((2, 1, 32, 40, 3)), jnp.float32)
-    flat, other = texture(0.4 + 3e-4 * noise[0]), texture(0.7 + 3e-4 * noise[1])
-    np.testing.assert_allclose(relative_sharpness(flat, other), 1.0, atol=0.05)
-
-
-@pytest.mark.parametrize(("sigma", "share"), [(0.4, (0.1, 0.5)), (0.5, (0.0, 0.1)), (0.6, (0.0, 0.02))])
-def test_even_slight_blur_counts(rng, sigma, share):
-    """Of an image whose texture is as strong as that of photographs; `sigma` is in LR pixels."""
-    scene = gaussian_blur(jnp.asarray(rng.random((1, 64, 160, 3)), jnp.float32), (0.7, 0.7))
-    found = relative_sharpness(texture(gaussian_blur(scene, (sigma, sigma))), texture(scene))
-    assert share[0] <= found.mean() <= share[1]
-
-
-def test_blur_counts_where_it_is(rng):
-    frame = jnp.asarray(rng.random((1, 32, 80, 3)), jnp.float32)
-    half = frame.at[:, :, 40:].set(gaussian_blur(frame, (1.5, 1.5))[:, :, 40:])
-    share = relative_sharpness(texture(half), texture(frame))[0, ..., 0]
-    assert share[:, :20].min() > 0.99
-    assert share[:, 60:].max() < 0.01
 
 
 def test_a_second_look_in_smaller_images_finds_the_same(rng):
