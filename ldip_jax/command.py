@@ -215,9 +215,9 @@ def add_memory_flag(group: argparse._ArgumentGroup) -> None:
         "--memory",
         type=memory_size,
         metavar="SIZE",
-        help="memory to keep to, such as 1500M or 8G: on a CPU that of the whole process, on a GPU that of"
-        " the device. Large frames are cut into tiles, and what waits is kept in a temporary file (in TMPDIR)"
-        " (default: three quarters of what is free)",
+        help="limit of memory, such as 1500M or 8G: on a CPU for the whole process, on a GPU for the"
+        " device. Large frames are cut into tiles, and intermediate results are kept in a temporary file in"
+        " TMPDIR (default: three quarters of what is free)",
     )
 
 
@@ -275,7 +275,7 @@ def add_reference_flags(group: argparse._ArgumentGroup) -> None:
         "--self-refs",
         type=at_least(0),
         metavar="N",
-        help="references per key-frame: slots without a still are filled with distant frames of the clip;"
+        help="references per key-frame: places without a still are filled with distant frames of the clip;"
         " 0: only stills (default: 5 frames of the clip if no still matches, else only stills)",
     )
     add(

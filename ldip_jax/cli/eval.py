@@ -93,11 +93,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add(
         "--protocol",
         metavar="NAME",
-        help="what is scored (default: bd-x4 for udm10, else bi-x4)",
+        help="what is upscaled and scored; see --list-protocols (default: bd-x4 for udm10, else bi-x4)",
     )
     add("--list-protocols", action=_List, nargs=0, help="list the protocols and their columns")
-    add("--clips", nargs="+", metavar="NAME", help="some of the clips (default: all)")
-    add("--output", type=Path, metavar="DIR", help="default: results/DATASET-PROTOCOL")
+    add("--clips", nargs="+", metavar="NAME", help="score only these clips (default: all)")
+    add(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the results (default: results/DATASET-PROTOCOL)",
+    )
     add(
         "--scale",
         type=_scale,
@@ -111,17 +116,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add(
         "--backbone",
         metavar="NAME|FILE",
-        help="default: that of --config, or basicvsr-reds4",
+        help="the network that upscales (default: that of --config, or basicvsr-reds4)",
     )
     add(
         "--checkpoint",
         default="default",
         metavar="RUN|FILE|NAME|default|none",
-        help="LRRF weights: a training run's folder, an export, the name of shipped ones, those of the"
-        " backbone, or none (default: %(default)s)",
+        help="LRRF weights: a training run's folder, an export, or the name of shipped ones. default: those"
+        " shipped for the backbone; none: only the backbone (default: %(default)s)",
     )
     add("--cross", metavar="RUN|FILE", help='weights without ICA, for the column "w/o ICA"')
-    add("--matcher", metavar="gmflow|flow|DIR", help="default: that of --config, or gmflow")
+    add(
+        "--matcher",
+        metavar="gmflow|flow|DIR",
+        help="how references are matched (default: as --config says, or gmflow)",
+    )
     add_reference_flags(model)
     add(
         "--propagation",
@@ -139,18 +148,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--columns",
         nargs="+",
         metavar="NAME",
-        help="some of the protocol's columns, such as backbone full; gains are over backbone",
+        help="run only these columns of the protocol, such as backbone full; gains are over backbone",
     )
     add(
         "--measure",
         metavar="NAME",
         help="basicsr-y, basicsr-rgb, rgb-crop4, y-crop4 or float-y (default: that of the protocol)",
     )
-    add("--temporal", action="store_true", help="also tOF: how well motion is kept")
-    add("--no-lpips", action="store_true", help="leave LPIPS out")
+    add("--temporal", action="store_true", help="also compute tOF: how well motion is kept")
+    add("--no-lpips", action="store_true", help="do not compute LPIPS")
     work = parser.add_argument_group("work")
     add = work.add_argument
-    add("--lr-dir", type=Path, metavar="DIR", help="use these LR clips, of the same names")
+    add("--lr-dir", type=Path, metavar="DIR", help="a folder of LR clips to use, with the same names")
     add(
         "--input-codec",
         type=_codec,
@@ -161,8 +170,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--hr-refs",
         type=at_least(1),
         metavar="N",
-        help="how many references in HR table5 and near use (default: 2); they are spread evenly over the"
-        " frames before and after those that are upscaled",
+        help="how many references in HR the protocols table5 and near use (default: 2); they are spread"
+        " evenly over the frames before and after those that are upscaled",
     )
     add(
         "--ref-alter",
@@ -184,8 +193,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=parse_shard,
         default=(0, 1),
         metavar="I/N|auto",
-        help="score every N-th clip from the I-th; auto: as given by srun, or by COORDINATOR, NUM_PROCESSES"
-        " and PROCESS_ID. All processes share one --output",
+        help="score every N-th clip from the I-th, counted from 0. auto: I and N from srun, or COORDINATOR,"
+        " NUM_PROCESSES and PROCESS_ID. All processes share one --output",
     )
     add_memory_flag(work)
     add("--report-clip", metavar="NAME", help="the clip that report.html shows (default: the first)")

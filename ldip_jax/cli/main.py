@@ -12,7 +12,7 @@ from ldip_jax.command import file_or_folder, run_guarded
 COMMANDS = ("upscale", "studio", "compare", "info", "weights", "demo", "eval", "train", "prepare", "records")
 
 _EPILOG = """\
-exit codes: 0 success, 1 internal error, 2 invalid input, 130 interrupted (143: by SIGTERM)
+exit codes: 0 success, 1 internal error, 2 invalid input, 130 interrupted by Ctrl-C, 143 by SIGTERM
 """
 
 

@@ -13,6 +13,7 @@ Check the clips of a data set and pack them for training. The same command resum
   ldip prepare reds --source REDS --output DATA
 """
 
+_OUTPUT = "folder for the packed data set; give it to `ldip train` as config.data.data_dir"
 _DATASETS = {
     "reds": "REDS: 1280x720, 100 frames a clip; splits train, reds4 (the four test clips) and val (30 clips)",
     "vimeo90k": "Vimeo-90K septuplets: 448x256, 7 frames a clip; splits train and test",
@@ -35,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         command = datasets.add_parser(name, help=summary, description=f"Pack {summary}.")
         add = command.add_argument
         add("--source", metavar="DIR", type=Path, required=True, help="the folder of the clips")
-        add("--output", metavar="DIR", type=Path, required=True, help="the later config.data.data_dir")
+        add("--output", metavar="DIR", type=Path, required=True, help=_OUTPUT)
         add("--overwrite", action="store_true", help="replace what was prepared there before")
         command.set_defaults(run=run, dataset=name, shots=None, heldout=None, reduce=1.0)
         if name == "video_folder":

@@ -13,6 +13,9 @@ that the same command resumes what was interrupted.
 """
 
 
+_OUTPUT = "folder for the records; give it to `ldip train` as config.data.records"
+
+
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command to `ldip`."""
     parser = subparsers.add_parser(
@@ -23,9 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_config_flag(parser)
     add = parser.add_argument
-    add("--output", type=Path, metavar="DIR", required=True, help="the later config.data.records")
+    add("--output", type=Path, metavar="DIR", required=True, help=_OUTPUT)
     add("--count", type=int, metavar="N", required=True, help="the number of records in all")
-    add("--split", metavar="NAME", default="train", help="of the data set (default: %(default)s)")
+    add("--split", metavar="NAME", default="train", help="split of the data set (default: %(default)s)")
     add(
         "--part",
         metavar="I/N",

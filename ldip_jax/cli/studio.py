@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add(
         "--port",
         type=_port,
-        help=f"of the page; 0: any that is free (default: {PORT}, or any if it is taken)",
+        help=f"port of the page; 0: any free one (default: {PORT}, or any free one if it is taken)",
     )
     add("--no-browser", action="store_true", help="only print the page's address")
     add(

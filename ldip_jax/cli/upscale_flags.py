@@ -56,7 +56,7 @@ def add_clip(parser: argparse.ArgumentParser) -> None:
         " 1 for backbones that only restore (default: 4)",
     )
     size.add_argument(
-        "--size", type=_size, metavar="WIDTHxHEIGHT", help="of OUT; each side 1 to 8 times that of IN"
+        "--size", type=_size, metavar="WIDTHxHEIGHT", help="size of OUT; each side 1 to 8 times that of IN"
     )
 
 
@@ -68,7 +68,7 @@ def add_part(group: argparse._ArgumentGroup) -> None:
         type=_moment,
         metavar="MOMENT",
         help="begin with this frame, counted from 0, or at this time, MM:SS.S or HH:MM:SS.S. Sound and"
-        " subtitles are cut accordingly; moments of reference images are still those of the whole clip",
+        " subtitles are cut accordingly; moments of reference images remain those of the whole clip",
     )
     end = group.add_mutually_exclusive_group()
     end.add_argument("--end", type=_moment, metavar="MOMENT", help="end before this frame or time")
@@ -77,23 +77,23 @@ def add_part(group: argparse._ArgumentGroup) -> None:
         "--preview",
         type=at_least(1),
         metavar="N",
-        help="only N frames from across the clip, as PNG files in the folder OUT or on the page of --report"
-        " (then without OUT), and which references matched there",
+        help="make only N frames from across the clip, as PNG files in the folder OUT or on the page of"
+        " --report (then without OUT), and report which references matched there",
     )
     add(
         "--matches",
         type=file_or_folder,
         metavar="DIR",
-        help="only match the stills with frames from across the clip, without OUT. Says which parts no still"
-        " matches and which still to add; DIR gets pictures, coloured where a still matches, and"
+        help="only match the stills with frames from across the clip, without OUT, and report which parts no"
+        " still matches and from where one would help; DIR gets pictures, coloured where a still matches, and"
         " matches.json",
     )
     add(
         "--on-error",
         choices=("stop", "skip", "hold"),
         default="stop",
-        help="at a damaged frame, or one of another size. stop: what comes before it goes to OUT.partial, and"
-        " the exit code is 2; skip: it is left out; hold: the frame before it takes its place"
+        help="what to do at a damaged frame, or one of another size. stop: write what comes before it to"
+        " OUT.partial, and end with exit code 2; skip: leave it out; hold: repeat the frame before it"
         " (default: %(default)s)",
     )
 
@@ -104,8 +104,8 @@ def add_run(group: argparse._ArgumentGroup) -> None:
     add(
         "--resume",
         action="store_true",
-        help="continue a run that was interrupted, from its folder .OUT.ldip; begin if there is none, and do"
-        " nothing if OUT is complete",
+        help="continue an interrupted run from its folder .OUT.ldip; start from the beginning if there is"
+        " none, and do nothing if OUT is complete",
     )
     add(
         "--output-dir",
@@ -117,17 +117,17 @@ def add_run(group: argparse._ArgumentGroup) -> None:
     add(
         "--format",
         choices=("mp4", "m4v", "mov", "mkv", "png"),
-        help="of the files in --output-dir; png: a folder for each clip (default: as IN, or mkv)",
+        help="format of the files in --output-dir; png: a folder for each clip (default: as IN, or mkv)",
     )
     add(
         "--shard",
         type=parse_shard,
         metavar="I/N|auto",
-        help="with --output-dir: begin with every N-th clip from the I-th, counted from 0; auto: as srun, a"
-        " job array, or COORDINATOR, NUM_PROCESSES and PROCESS_ID say. Then do what other processes have"
-        " left. Implies --resume",
+        help="with --output-dir: upscale every N-th clip from the I-th, counted from 0, then those that other"
+        " processes have left. auto: I and N from srun, a job array, or COORDINATOR, NUM_PROCESSES and"
+        " PROCESS_ID. Implies --resume",
     )
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--quiet", action="store_true", help="print only errors")
     add(
         "--verbose",
         action="store_true",
@@ -138,7 +138,7 @@ def add_run(group: argparse._ArgumentGroup) -> None:
         "--log-json",
         type=file_or_folder,
         metavar="FILE",
-        help="also append what is reported, and progress, to FILE: a JSON object a line",
+        help="also append what is reported, and progress, to FILE: one JSON object per line",
     )
 
 
@@ -166,8 +166,8 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         action="extend",
         nargs="+",
         default=[],
-        help="images of the same size as reference images; white marks what is used of these, black what is"
-        " left out. IMAGE is the file of a --ref, or its name without the extension",
+        help="masks for reference images, of the same size; white marks what is used, black what is left out."
+        " IMAGE is the file of a --ref, or its name without the extension",
     )
     add(
         "--backbone",
@@ -180,8 +180,8 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         "--restore",
         metavar="NAME|FILE",
         help="first restore the frames at the same size with this network, such as"
-        " basicvsrpp-ntire-decompress1 for compressed clips or basicvsrpp-denoise for noisy ones (default: do"
-        " not)",
+        " basicvsrpp-ntire-decompress1 for compressed clips or basicvsrpp-denoise for noisy ones (default:"
+        " none)",
     )
     add(
         "--lrrf",
@@ -196,7 +196,8 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         "--matcher",
         metavar="gmflow|flow|DIR",
         default="gmflow",
-        help="how references are matched. gmflow; flow: faster, for small motion; DIR: precomputed matches,"
+        help="how references are matched. gmflow: by GMFlow; flow: faster, for small motion; DIR: your own"
+        " matches,"
         " one KEYFRAME_STILL.npz for each pair, such as 00000008_photo.npz; the clip's own frames are then"
         " not used as references (default: %(default)s)",
     )
@@ -231,23 +232,23 @@ def add_output(parser: argparse._ArgumentGroup) -> None:
         type=_bit_depth,
         choices=("auto", 8, 16),
         default="auto",
-        help="of PNG; for video, 16 gives 10 bits. auto: 8, but 10 for video where IN has more than 8"
-        " (default: %(default)s)",
+        help="bits per channel of PNG; for video, 16 gives 10 bits. auto: 8, but 10 for video if IN has"
+        " more than 8 (default: %(default)s)",
     )
     add(
         "--codec",
         choices=("h264", "h265", "vp9", "av1", "prores", "ffv1"),
         default="h264",
-        help="of video. h264, h265: any file; vp9, av1: .mp4, .m4v, .mkv; prores, always of 10 bits: .mov,"
-        " .mkv; ffv1, as --lossless: .mkv (default: %(default)s)",
+        help="codec of video. h264, h265: any file; vp9, av1: .mp4, .m4v, .mkv; prores, always with 10"
+        " bits: .mov, .mkv; ffv1, as --lossless: .mkv (default: %(default)s)",
     )
     quality = parser.add_mutually_exclusive_group()
     quality.add_argument(
         "--crf",
         type=at_least(0),
         metavar="N",
-        help="quality of video, 0 (best) to 51 (smallest), 63 for vp9 and av1; prores and ffv1 have none"
-        " (default: 18, or 24)",
+        help="quality of video: from 0 (best) to 51 (smallest file), or to 63 for vp9 and av1; prores and"
+        " ffv1 have none (default: 18, or 24 for vp9 and av1)",
     )
     quality.add_argument(
         "--lossless",

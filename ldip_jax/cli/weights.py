@@ -14,17 +14,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("weights", help="list, fetch, inspect and convert weights")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser(
-        "list", help="list the names that can be fetched, and what is fetched already"
+        "list", help="list the names that can be fetched, and say what has been fetched"
     )
     listing.set_defaults(run=_list)
     info = actions.add_parser("info", help="show what a file holds, or the weights of a name")
-    info.add_argument("what", metavar="NAME|FILE")
+    info.add_argument("what", metavar="NAME|FILE", help="a name of `ldip weights list`, or a file")
     info.set_defaults(run=_info)
     fetch = actions.add_parser("fetch", help="fetch weights by name")
-    fetch.add_argument("names", metavar="NAME", nargs="+")
+    fetch.add_argument("names", metavar="NAME", nargs="+", help="a name of `ldip weights list`")
     fetch.set_defaults(run=_fetch)
     convert = actions.add_parser("convert", help="convert an official checkpoint to a .safetensors file")
-    convert.add_argument("file", metavar="FILE", help="a checkpoint file, or a name")
+    convert.add_argument("file", metavar="FILE", help="a checkpoint, or a name of `ldip weights list`")
     convert.add_argument("output", metavar="OUT", type=Path, help="the .safetensors file")
     convert.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
     convert.set_defaults(run=_convert)

@@ -46,7 +46,7 @@ class Upscaler:
         (2, 64, 80, 3)
 
     Attributes:
-        choices: of the last call: what was decided on each candidate reference, by key-frame.
+        choices: what the last call decided on each candidate reference, by key-frame.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Upscaler:
             count: frames of the clip.
             frame_size: (height, width) of its frames.
             refs, ref_frames, ref_masks: see `ldip_jax.upscale`.
-            kept: upscaled frames that are kept in memory.
+            kept: how many upscaled frames are kept in memory.
 
         Raises:
             InputError: see `ldip_jax.upscale`.
@@ -232,9 +232,9 @@ def upscale(
             None: the one that LRRF was trained for.
         cuts: first frames of new shots, counted from 0; "auto" to detect them; "none" for a single shot.
             Detail never crosses a cut.
-        memory: memory to keep to, such as "8G", or bytes: on a CPU that of the whole process without the
-            frames of the result, on a GPU that of the device. Large frames are then cut into tiles, and what
-            waits is kept in a temporary file. None: three quarters of what is free.
+        memory: limit of memory, such as "8G", or bytes: on a CPU for the whole process without the frames of
+            the result, on a GPU for the device. Large frames are then cut into tiles, and intermediate
+            results are kept in a temporary file. None: three quarters of what is free.
         restore: a network that restores the frames first, at the same size: name or file of its weights, such
             as "basicvsrpp-ntire-decompress1" for compressed clips. None: the frames are used as they are.
 

@@ -26,7 +26,7 @@ def load_pretrained(
     scale: float = 4.0,
     flow: str | Path | None = None,
 ) -> tuple[LDIP, dict[str, Any]]:
-    """LDIP and its parameters.
+    """Load LDIP and its parameters.
 
     `jax.jit(model.apply)({"params": params}, frames, keys)` runs it over a batch of short clips in one
     program; other methods of `LDIP` run its stages: `features`, `images`, `refine`, `spread`, `decode`.
@@ -71,7 +71,7 @@ def match_references(
     ref_threshold: float = 0.05,
     refs_as_given: bool = False,
 ) -> KeyFrames:
-    """Match reference images with the key-frames of one short clip: Ref-Align's inputs.
+    """Match reference images with the key-frames of one short clip, as an input of `LDIP`.
 
     Args:
         model, params: see `load_pretrained`.

@@ -13,10 +13,10 @@ from ldip_jax.inference.spill import Held, Holder, crop, load
 from ldip_jax.inference.tiles import Size, Tile, Tiling, scaled_box, scaled_read, whole
 from ldip_jax.ops.grid import Axis, Grid
 
-# BUDGET: bytes that a window may hold between the passes, in memory or on disk. OVERLAP, MOST: fewest and
-# most frames that windows share on either side. LONGEST: most frames of a window, unless they share more than
-# a third of that. These do not depend on the machine's memory, so that a clip is cut into the same windows
-# everywhere.
+# BUDGET: bytes that a window may hold between the passes, in memory or on disk. OVERLAP, MAX_OVERLAP: fewest
+# and most frames that windows share on either side. MAX_LENGTH: most frames of a window, unless they share
+# more than a third of that. These do not depend on the machine's memory, so that a clip is cut into the same
+# windows everywhere.
 BUDGET = 4 * 2**30
 OVERLAP, MAX_OVERLAP = 6, 240
 MAX_LENGTH = 240
