@@ -333,7 +333,7 @@ def test_help_says_every_flag_of_the_contract_with_its_default(ldip):
         "--cuts auto|none|FRAME,...": "auto",
         "--bit-depth {auto,8,16}": "auto",
         "--codec {h264,h265,vp9,av1,prores,ffv1}": "h264",
-        "--crf": "18, or 24",
+        "--crf": "18, or 24 for vp9 and av1",
         "--lossless": None,
         "--overwrite": None,
         "--report FILE.html": None,
