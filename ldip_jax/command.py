@@ -339,4 +339,4 @@ def check_method_flags(args: argparse.Namespace) -> None:
     """
     for name in ("mrefsr", "extractor", "vgg"):
         if args.method != "mrefsr" and getattr(args, name) is not None:
-            raise InputError(f"--{name} {getattr(args, name)}: is for --method mrefsr; add that")
+            raise InputError(f"--{name} {getattr(args, name)}: is for --method mrefsr; add that flag")

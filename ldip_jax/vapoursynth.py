@@ -92,7 +92,7 @@ def _array(frame: Any) -> np.ndarray:
     with frame:
         image = np.stack([np.asarray(frame[plane]) for plane in range(3)], axis=-1)
     if not np.isfinite(image).all():
-        raise InputError("clip: a frame holds values that are not finite; mend its source")
+        raise InputError("clip: a frame holds values that are not finite; correct its source")
     return np.clip(image, 0.0, 1.0)
 
 

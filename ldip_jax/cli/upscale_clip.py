@@ -108,7 +108,7 @@ def _open_output(
     """
     if out == PIPE:
         if args.crf is not None or args.lossless or args.codec != "h264":
-            raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave it out")
+            raise InputError("--codec, --crf and --lossless: frames are piped as they are; leave these out")
         deep = args.bit_depth == 16 or (args.bit_depth == "auto" and clip.color.bits > 8)
         return PipeWriter(height, width, clip, high_depth=deep)
     return open_writer(
@@ -295,7 +295,7 @@ class _ClipRun:
             seconds=round(seconds, 3),
         )
         if self._samples is not None and self._samples.empty:
-            self._reporter.note(f"{self._samples.path}: left out, since an earlier run has made all frames")
+            self._reporter.note(f"{self._samples.path}: left out, because an earlier run has made all frames")
         elif self._samples is not None and isinstance(upscaler, Upscaler):
             self._samples.write(upscaler, self._stills, clip, seconds, self._notes)
             self._reporter.result(f"{self._samples.path}: report")

@@ -197,8 +197,8 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         metavar="gmflow|flow|DIR",
         default="gmflow",
         help="how references are matched. gmflow: by GMFlow; flow: faster, for small motion; DIR: your own"
-        " matches, one KEYFRAME_STILL.npz for each pair, such as 00000008_photo.npz; the clip's own frames are"
-        " then not used as references (default: %(default)s)",
+        " matches, one KEYFRAME_STILL.npz for each pair, such as 00000008_photo.npz; the clip's own frames"
+        " are then not used as references (default: %(default)s)",
     )
     add(
         "--flow",

@@ -85,7 +85,7 @@ def _check(args: argparse.Namespace, out: Path) -> None:
     if args.method != "ldip":
         raise InputError("--matches: is for LDIP; leave --method out")
     if args.matcher not in ("gmflow", "flow"):
-        raise InputError(f"--matches: --matcher {args.matcher} has matches already; take gmflow")
+        raise InputError(f"--matches: --matcher {args.matcher} has matches already; use gmflow")
     if args.cuts != "auto":
         raise InputError("--matches: detects cuts itself; leave --cuts out")
 

@@ -80,9 +80,9 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
     """
     out: Path | None = args.output
     if out is not None and output_kind(out) != "folder":
-        raise InputError(f"{out}: a preview is a folder of PNG files, or a page by --report; name a folder")
+        raise InputError(f"{out}: a preview is a folder of PNG files, or a page of --report; name a folder")
     if args.matcher not in ("gmflow", "flow"):
-        raise InputError(f"--preview: --matcher {args.matcher} has matches for whole clips only; take gmflow")
+        raise InputError(f"--preview: --matcher {args.matcher} has matches only for whole clips; use gmflow")
     if not isinstance(args.cuts, str):
         raise InputError("--preview: detects cuts around each frame; give --cuts auto or none")
     began = time.perf_counter()

@@ -44,7 +44,7 @@ def check_report_file(
     if output.resolve() in (place, *place.parents):
         raise InputError(f"{path}: is the output or inside it; choose another place")
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"{path}: a {what} is {article} {suffixes[0]} file; name it so")
+        raise InputError(f"{path}: a {what} is {article} {suffixes[0]} file; give it that extension")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; choose another name for the {what}")
     if path.exists() and not overwrite:

@@ -172,7 +172,7 @@ def _evaluation_config(
     flags += [] if args.hr_refs is None else [f"--hr-refs {args.hr_refs}"]
     if flags and all(variant.references == "own" for variant in variants):
         raise InputError(
-            f"{flags[0]}: no column of {protocol.name} that is run has references in HR; take a protocol such"
+            f"{flags[0]}: no column of {protocol.name} that is run has references in HR; choose a protocol such"
             " as near, or another column"
         )
     if args.hr_refs is not None and not protocol.any_references:

@@ -55,7 +55,7 @@ class Checkpoints:
     ):
         """See `open_checkpoints`."""
         if keep_last < 1:
-            raise InputError(f"{keep_last} checkpoints to keep: one at least is needed to resume from")
+            raise InputError(f"{keep_last} checkpoints to keep: at least one is needed to resume from")
         # Through JSON, because stored configs are read from JSON.
         self._config, self._frozen = json.loads(json.dumps(config)), dict(frozen)
         self._keep_last = keep_last
@@ -140,7 +140,7 @@ class Checkpoints:
         if damaged:
             step, reason = next(iter(damaged.items()))
             raise InputError(
-                f"{self._folder}: no checkpoint can be read ({step}: {reason}); bring an intact one back, or"
+                f"{self._folder}: no checkpoint can be read ({step}: {reason}); restore an intact one, or"
                 " give another --workdir to start again"
             )
         return None

@@ -178,7 +178,7 @@ def check_config(config: TrainingConfig) -> None:
         raise InputError(f"config.warmup_steps={config.warmup_steps}: less than {config.steps} is needed")
     if config.feature_loss and "as_head" not in config.trains:
         raise InputError(
-            f"config.feature_loss={config.feature_loss}: is for training as_head; set it to 0 without"
+            f"config.feature_loss={config.feature_loss}: is only for training as_head; set it to 0 otherwise"
         )
     if config.method == "mrefsr":
         _check_mrefsr(config)

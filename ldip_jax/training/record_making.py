@@ -46,7 +46,7 @@ def check_record(file: Path, run: Run) -> dict[str, str]:
     if found["flow_sha256"] != current["flow_sha256"]:
         raise InputError(
             f"{file}: made with the optical flow {found['flow']}, not {current['flow']}; prepare records with"
-            " this config.flow, or set it as it was"
+            " this config.flow, or set it to that of the records"
         )
     return found
 
