@@ -172,8 +172,8 @@ def _evaluation_config(
     flags += [] if args.hr_refs is None else [f"--hr-refs {args.hr_refs}"]
     if flags and all(variant.references == "own" for variant in variants):
         raise InputError(
-            f"{flags[0]}: no column of {protocol.name} that is run has references in HR; choose a protocol such"
-            " as near, or another column"
+            f"{flags[0]}: no column of {protocol.name} that is run has references in HR; choose a protocol"
+            " such as near, or another column"
         )
     if args.hr_refs is not None and not protocol.any_references:
         known = ", ".join(p.name for p in PROTOCOLS.values() if p.any_references)
