@@ -1,4 +1,4 @@
-"""Clips in files, and what lies in folders."""
+"""Clips in folders: written, read back and listed."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.networks import LR
 
 
 def random_frames(rng: np.random.Generator, count: int, size: tuple[int, int] = LR) -> list[np.ndarray]:
-    """Frames of 8 bits that all differ."""
+    """8-bit frames that all differ."""
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
 
 
@@ -24,12 +24,12 @@ def write_folder(folder: Path, frames: list[np.ndarray], name: str = "shot_{:02d
 
 
 def read_folder(folder: Path) -> np.ndarray:
-    """Its images in name order, `t h w 3`."""
+    """A folder's images in order of name, `t h w 3`."""
     return np.stack([read_image(path)[0] for path in sorted(folder.iterdir())])
 
 
 def listing(folder: Path) -> dict[str, str]:
-    """Everything below a folder, hidden files too, with its content."""
+    """Everything below a folder, including hidden files, with hashes of the contents."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""What the tests of the command line share."""
+"""Fixtures shared by the tests of the command line."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from tests.networks import Networks, write_networks
 
 
 class Result(NamedTuple):
-    """What a command gave: its exit code, and what it printed."""
+    """The outcome of a command: its exit code and what it printed."""
 
     code: int
     out: str
@@ -19,7 +19,7 @@ class Result(NamedTuple):
 
     @property
     def complaint(self) -> str:
-        """The one line that says what is wrong, which is the last."""
+        """The line that says what is wrong: one line only, and the last."""
         lines = self.err.splitlines()
         assert "Traceback" not in self.err
         assert [line for line in lines if line.startswith("ldip")] == lines[-1:]
@@ -34,8 +34,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 @pytest.fixture
 def ldip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs `ldip` with these words in this process."""
-    # What the command sets for its process must not stay.
+    """Runs `ldip` with the given arguments in this process."""
+    # Environment variables that the command sets must not outlive the test.
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
     def run(*words: object) -> Result:
@@ -51,7 +51,7 @@ def ldip(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def upscale(ldip: Callable[..., Result], networks: Networks) -> Callable[..., Result]:
-    """Runs `ldip upscale` on the random backbone, alone unless the words say otherwise."""
+    """Runs `ldip upscale` with the random backbone, and without LRRF unless it is given."""
 
     def run(*words: object) -> Result:
         backbone = () if "--backbone" in words else ("--backbone", networks.backbone)

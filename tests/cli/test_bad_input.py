@@ -1,4 +1,4 @@
-"""What a user gets wrong: one line that names it, exit code 2, and nothing written."""
+"""Invalid input: one line that names the problem, exit code 2, and nothing written."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def clip(tmp_path, rng):
 
 @pytest.fixture
 def refused(upscale, tmp_path):
-    """Runs `ldip upscale`, which must refuse; the line that says why."""
+    """Runs `ldip upscale`, which must fail, and returns the line that says why."""
 
     def run(*words):
         before = listing(tmp_path)
@@ -47,7 +47,7 @@ def refused(upscale, tmp_path):
 
 @pytest.fixture
 def unread(monkeypatch):
-    """Weights must not be read: what is wrong is found out before they are fetched."""
+    """Fails if weights are loaded: errors must be found before weights are fetched."""
 
     def load(*args, **kwargs):
         raise AssertionError("loaded")
@@ -55,7 +55,7 @@ def unread(monkeypatch):
     monkeypatch.setattr("ldip_jax.inference.model.load_weights", load)
 
 
-def test_inputs_that_are_not_there_or_nothing(refused, unread, tmp_path):
+def test_inputs_that_are_missing_empty_or_not_clips(refused, unread, tmp_path):
     out = tmp_path / "out"
     assert (
         refused(tmp_path / "none.mp4", out) == f"{tmp_path}/none.mp4: no such file or folder; check the name"
@@ -124,18 +124,18 @@ def test_references_that_cannot_be_read(refused, unread, tmp_path, clip):
         assert refused(clip, out, "--ref", path).startswith(f"{path}: ")
     first, second = clip / "shot_00.png", tmp_path / "shot_00.png"
     shutil.copy(first, second)
-    said = refused(clip, out, "--ref", first, second)
-    assert said.startswith(f"{second}: there is another reference named shot_00")
+    message = refused(clip, out, "--ref", first, second)
+    assert message.startswith(f"{second}: there is another reference named shot_00")
 
 
-def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
+def test_invalid_outputs(refused, unread, tmp_path, clip):
     (tmp_path / "file").write_text("x")
     video = make_video(tmp_path / "a.mp4", moving(np.random.default_rng(0), 2, *LR))
     photo = clip / "shot_00.png"
     full = tmp_path / "full"
     full.mkdir()
     (full / "letter.txt").write_text("dear")
-    for out, words, said in [
+    for out, words, message in [
         (tmp_path / "file", (), "is a file, but a folder is needed"),
         (tmp_path / "file" / "below", (), "cannot be written (Not a directory)"),
         (tmp_path / "file" / "b.mp4", (), "cannot be written (Not a directory)"),
@@ -150,34 +150,34 @@ def test_outputs_that_cannot_be(refused, unread, tmp_path, clip):
         (tmp_path / "b.mp4", ("--lossless", "--bit-depth", 16), "lossless video of 16 bits needs .mkv"),
         ("/proc/nowhere/out", (), "cannot be written"),
     ]:
-        assert said in refused(clip, out, *words), (out, words)
+        assert message in refused(clip, out, *words), (out, words)
     assert refused(video, video, "--overwrite").startswith(f"{video}: is also an input")
     astray = [tmp_path / "astray", tmp_path / "astray.mp4"]
-    for path, said in zip(
+    for path, message in zip(
         astray, ("is a file, but a folder is needed", "is not a regular file"), strict=True
     ):
         path.symlink_to("nowhere")
-        assert said in refused(clip, path, "--overwrite")
+        assert message in refused(clip, path, "--overwrite")
     link = tmp_path / "link.mp4"
     link.symlink_to(video)
     assert refused(video, link, "--overwrite").startswith(f"{link}: is also an input")
-    # With --overwrite, images of such names would go.
+    # --overwrite would replace images with such names.
     stills = tmp_path / "stills"
     stills.mkdir()
     shutil.copy(photo, stills / "00000000.png")
-    said = refused(clip, stills, "--overwrite", "--ref", stills / "00000000.png")
-    assert said.startswith(f"{stills}: holds the input 00000000.png")
+    message = refused(clip, stills, "--overwrite", "--ref", stills / "00000000.png")
+    assert message.startswith(f"{stills}: holds the input 00000000.png")
 
 
 @pytest.mark.parametrize(
     ("flag", "suffix", "what"),
     [("--report", ".html", "a report is an .html file"), ("--profile", ".json", "a profile is a .json file")],
 )
-def test_reports_and_profiles_that_cannot_be(refused, unread, tmp_path, clip, flag, suffix, what):
+def test_invalid_paths_of_reports_and_profiles(refused, unread, tmp_path, clip, flag, suffix, what):
     out, page = tmp_path / "out", tmp_path / f"page{suffix}"
     page.write_text("mine")
     (tmp_path / f"folder{suffix}").mkdir()
-    for report, said in [
+    for report, message in [
         (page, "exists already; add --overwrite"),
         (tmp_path / "page.txt", what),
         (tmp_path / f"folder{suffix}", "is a folder"),
@@ -187,7 +187,7 @@ def test_reports_and_profiles_that_cannot_be(refused, unread, tmp_path, clip, fl
     ]:
         complaint = refused(clip, out, flag, report)
         assert complaint.startswith(f"{report}: ")
-        assert said in complaint
+        assert message in complaint
     same = tmp_path / f"same{suffix}"
     assert "is the output or inside it" in refused(clip, same, flag, same)
 
@@ -224,7 +224,7 @@ def test_reports_and_profiles_that_cannot_be(refused, unread, tmp_path, clip, fl
         ("--ref",),
     ],
 )
-def test_flags_that_make_no_sense(upscale, unread, tmp_path, clip, words):
+def test_invalid_flags(upscale, unread, tmp_path, clip, words):
     before = listing(tmp_path)
     done = upscale(clip, tmp_path / "out", *words)
     assert done.code == 2
@@ -235,7 +235,7 @@ def test_flags_that_make_no_sense(upscale, unread, tmp_path, clip, words):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--scale", "0"), "scale 0: it must be between 1 and 8"),
         (("--scale", "0.5"), "scale 0.5: it must be between 1 and 8"),
@@ -250,12 +250,12 @@ def test_flags_that_make_no_sense(upscale, unread, tmp_path, clip, words):
         (("--lrrf", "nowhere.safetensors"), "nowhere.safetensors: no such file of LRRF weights"),
     ],
 )
-def test_numbers_and_names_out_of_range(refused, unread, tmp_path, clip, words, said):
-    assert refused(clip, tmp_path / "out", *words).startswith(said)
+def test_invalid_numbers_and_names(refused, unread, tmp_path, clip, words, message):
+    assert refused(clip, tmp_path / "out", *words).startswith(message)
 
 
 class Evil:
-    """A pickle of this would make a file."""
+    """Unpickling this would create a folder."""
 
     def __init__(self, path):
         self.path = path
@@ -265,7 +265,7 @@ class Evil:
 
 
 def pickles(folder, target):
-    """The pickle as it is, as an old PyTorch file, and as a zip of today."""
+    """The pickle by itself, as an old PyTorch file, and in a zip archive as in current ones."""
     content = {"params": {"conv_hr.weight": Evil(target)}}
     for name, dump in (
         ("plain.pth", pickle.dumps(content)),
@@ -280,7 +280,7 @@ def pickles(folder, target):
 
 
 @pytest.mark.parametrize("flag", ["--backbone", "--lrrf"])
-def test_a_checkpoint_that_runs_code_is_refused_and_does_not(refused, tmp_path, clip, flag):
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(refused, tmp_path, clip, flag):
     target = tmp_path / "pwned"
     for path in pickles(tmp_path, target):
         assert refused(clip, tmp_path / "out", flag, path).startswith(f"{path}: ")
@@ -288,7 +288,7 @@ def test_a_checkpoint_that_runs_code_is_refused_and_does_not(refused, tmp_path, 
 
 
 @pytest.mark.parametrize("flag", ["--backbone", "--lrrf"])
-def test_checkpoints_that_are_damaged_or_none(refused, networks, tmp_path, clip, flag):
+def test_files_that_are_damaged_or_not_checkpoints(refused, networks, tmp_path, clip, flag):
     whole = (networks.backbone if flag == "--backbone" else networks.trained).read_bytes()
     cut, text, empty, folder = (tmp_path / name for name in ("cut.safetensors", "a.txt", "b.pth", "folder"))
     cut.write_bytes(whole[: len(whole) // 2])
@@ -299,13 +299,13 @@ def test_checkpoints_that_are_damaged_or_none(refused, networks, tmp_path, clip,
         assert refused(clip, tmp_path / "out", flag, path).startswith(f"{path}: ")
 
 
-def test_checkpoints_of_something_else(refused, networks, tmp_path, clip):
+def test_checkpoints_of_the_wrong_kind(refused, networks, tmp_path, clip):
     out = tmp_path / "out"
     assert "give it as --lrrf" in refused(clip, out, "--backbone", networks.trained)
     assert "not an LRRF export" in refused(clip, out, "--lrrf", networks.backbone)
-    said = refused(clip, out, "--lrrf", networks.trained, "--backbone", networks.other)
-    assert said.startswith(f"{networks.trained}: made for the backbone")
-    assert "give the matching --backbone" in said
+    message = refused(clip, out, "--lrrf", networks.trained, "--backbone", networks.other)
+    assert message.startswith(f"{networks.trained}: made for the backbone")
+    assert "give the matching --backbone" in message
     for name in ("gmflow", "cityCC0", "lpips-alex"):
         assert refused(clip, out, "--backbone", name).startswith(f"{name}: ")
     assert "basicvsr-reds4" in refused(clip, out, "--backbone", "basicvsr-red4")
@@ -314,7 +314,7 @@ def test_checkpoints_of_something_else(refused, networks, tmp_path, clip):
     assert refused(clip, out, "--backbone", unknown).startswith(f"{unknown}: holds weights of an unknown")
 
 
-def test_a_checkpoint_with_a_number_that_is_none(refused, networks, tmp_path, clip):
+def test_a_checkpoint_with_a_nan(refused, networks, tmp_path, clip):
     weights = load_weights(networks.backbone)
     flat = {name: np.array(leaf) for name, leaf in flatten(weights.params).items()}
     flat["conv_hr/bias"][3] = np.nan
@@ -322,12 +322,12 @@ def test_a_checkpoint_with_a_number_that_is_none(refused, networks, tmp_path, cl
         metadata = {key: text for key, text in file.metadata().items() if key != CHECKSUM}
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(safetensors.numpy.save(flat, metadata))
-    said = refused(clip, tmp_path / "out", "--backbone", broken)
-    assert said.startswith(f"{broken}")
-    assert "conv_hr/bias" in said
+    message = refused(clip, tmp_path / "out", "--backbone", broken)
+    assert message.startswith(f"{broken}")
+    assert "conv_hr/bias" in message
 
 
-def test_matches_that_are_missing_or_unfit(refused, networks, tmp_path, clip, monkeypatch):
+def test_matches_that_are_missing_or_invalid(refused, networks, tmp_path, clip, monkeypatch):
     folder = tmp_path / "matches"
     folder.mkdir()
     words = ("--lrrf", networks.trained, "--matcher", folder, "--ref", clip / "shot_00.png")
@@ -335,7 +335,7 @@ def test_matches_that_are_missing_or_unfit(refused, networks, tmp_path, clip, mo
     confidence = np.ones(HR, np.float32)
     np.savez(first, warp=np.zeros((*HR, 2), np.float32), confidence=confidence)
     with monkeypatch.context() as patch:
-        # All files are looked for before the first frame is.
+        # Missing files are found before the first frame is processed.
         patch.setattr(streaming.WindowFeatures, "__init__", None)
         assert refused(clip, tmp_path / "out", *words).startswith(f"{last}: no such file")
     np.savez(last, warp=np.zeros((*LR, 2), np.float32), confidence=confidence)
@@ -360,7 +360,7 @@ def test_a_full_disk(refused, tmp_path, clip, monkeypatch, out):
     assert calls
 
 
-def test_a_full_disk_keeps_what_was_there(upscale, tmp_path, clip, monkeypatch):
+def test_a_full_disk_leaves_existing_outputs_untouched(upscale, tmp_path, clip, monkeypatch):
     for out in ("out", "b.mp4"):
         assert upscale(clip, tmp_path / out).code == 0
     before = listing(tmp_path)
@@ -379,7 +379,7 @@ def test_a_full_disk_keeps_what_was_there(upscale, tmp_path, clip, monkeypatch):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")]
 )
-def test_too_little_memory(refused, tmp_path, clip, monkeypatch, error):
+def test_out_of_memory(refused, tmp_path, clip, monkeypatch, error):
     def fail(*args):
         raise error
 
@@ -387,7 +387,7 @@ def test_too_little_memory(refused, tmp_path, clip, monkeypatch, error):
     assert refused(clip, tmp_path / "out").startswith("out of memory; ")
 
 
-def test_a_fault_of_the_program_leaves_nothing_either(upscale, tmp_path, clip, monkeypatch):
+def test_an_internal_error_leaves_nothing_behind(upscale, tmp_path, clip, monkeypatch):
     before = listing(tmp_path)
 
     def fail(*args):

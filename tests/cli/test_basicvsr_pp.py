@@ -1,4 +1,4 @@
-"""BasicVSR++ from a user's file: inspected, converted, and run; where it upscales and where it restores."""
+"""BasicVSR++ from a user's file: inspected, converted and run, both for upscaling and for restoring."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ PARAMETERS = {
 
 
 def official(folder, **options):
-    """A file as mmagic writes it; it also contains what does not belong to a network of ours."""
+    """A file as mmagic writes it, which also contains entries that our networks do not have."""
     arrays = {f"generator.{name}": array for name, array in as_mmagic(basicvsr_pp_arrays(**options)).items()}
     arrays |= {"step_counter": np.zeros(1, np.int64), "data_preprocessor.mean": np.zeros(3, np.float32)}
     return write_pth(folder / "net.pth", arrays, wrap="state_dict")
@@ -35,7 +35,7 @@ def restorer(tmp_path_factory):
     return official(tmp_path_factory.mktemp("restorer"), same_size=True)
 
 
-def test_what_a_file_holds_is_told(ldip, checkpoint):
+def test_the_content_of_a_file_is_reported(ldip, checkpoint):
     done = ldip("weights", "info", checkpoint)
     assert done.code == 0
     for part in (
@@ -57,14 +57,14 @@ def test_what_a_file_holds_is_told(ldip, checkpoint):
 
 
 @pytest.mark.parametrize(("name", "count"), PARAMETERS.items(), ids=PARAMETERS)
-def test_the_official_files_are_known_before_they_are_fetched(ldip, name, count):
+def test_official_files_are_described_before_they_are_fetched(ldip, name, count):
     done = ldip("info", "--backbone", name)
     assert done.code == 0
     assert f"{name} (basicvsrpp), not fetched yet" in done.out
     assert f"{count:,}" in done.out
 
 
-def test_without_network_the_official_file_is_asked_for(ldip, monkeypatch):
+def test_without_network_the_user_is_asked_for_the_official_file(ldip, monkeypatch):
     def unreachable(*args, **more):
         raise DownloadError("no network")
 
@@ -75,7 +75,7 @@ def test_without_network_the_official_file_is_asked_for(ldip, monkeypatch):
     assert "its sha256 begins with db622b2f" in done.complaint
 
 
-def test_a_clip_is_upscaled_the_same_by_the_converted_file(upscale, ldip, checkpoint, tmp_path, rng):
+def test_a_converted_file_upscales_a_clip_identically(upscale, ldip, checkpoint, tmp_path, rng):
     frames = random_frames(rng, 4)
     clip = write_folder(tmp_path / "in", frames)
     done = upscale(clip, tmp_path / "out", "--bit-depth", 16, "--backbone", checkpoint)
@@ -88,8 +88,8 @@ def test_a_clip_is_upscaled_the_same_by_the_converted_file(upscale, ldip, checkp
     assert np.abs(read_folder(tmp_path / "out") * 65535.0 - expected * 65535.0).max() < 0.51
 
 
-def test_a_network_that_restores_gives_back_the_size_it_gets(upscale, restorer, tmp_path, rng):
-    """Sides that are not multiples of 4 are continued by their last pixels, and cut off again."""
+def test_a_restoring_network_keeps_the_size(upscale, restorer, tmp_path, rng):
+    """Sides that are not multiples of 4 are padded with their last pixels, and cropped again."""
     height, width = LR[0] - 1, LR[1]
     frames = random_frames(rng, 3, (height, width))
     clip = write_folder(tmp_path / "in", frames)
@@ -104,7 +104,7 @@ def test_a_network_that_restores_gives_back_the_size_it_gets(upscale, restorer, 
 
 
 def test_frames_are_restored_first(upscale, restorer, checkpoint, tmp_path, rng):
-    """The same as two runs, whose intermediate frames are kept as floats."""
+    """The result is that of two runs with floating-point frames in between."""
     frames = random_frames(rng, 4)
     clip = write_folder(tmp_path / "in", frames)
     options = ("--backbone", checkpoint, "--restore", restorer, "--bit-depth", 16)
@@ -130,7 +130,7 @@ def test_frames_are_restored_first(upscale, restorer, checkpoint, tmp_path, rng)
         ("missing.pth", "neither a file nor a name of weights"),
     ],
 )
-def test_what_does_not_restore_is_refused(upscale, network, reason, tmp_path, rng):
+def test_networks_that_do_not_restore_are_refused(upscale, network, reason, tmp_path, rng):
     clip = write_folder(tmp_path / "in", random_frames(rng, 2))
     done = upscale(clip, tmp_path / "out", "--restore", network)
     assert done.code == 2

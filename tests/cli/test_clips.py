@@ -1,4 +1,4 @@
-"""`ldip upscale` for parts of a clip, for several clips, for damaged ones, and for pipes."""
+"""`ldip upscale` on parts of clips, several clips, damaged clips and pipes."""
 
 import errno
 import json
@@ -58,11 +58,11 @@ def test_a_part_of_a_clip(upscale, video, tmp_path, words, first, stop):
     assert (stop - first) / 25 - 0.05 < times[-1] < (stop - first) / 25 + 0.05 * (stop == COUNT)
     given = {data: seconds for seconds, data in packets(video, "audio")}
     for seconds, data in packets(tmp_path / "b.mp4", "audio"):
-        # Pictures and sound stay together.
+        # Pictures and sound stay in sync.
         assert abs(given[data] - seconds - first / 25) < 0.002
 
 
-def test_a_part_that_is_not_there(upscale, video, images, tmp_path):
+def test_invalid_parts_of_a_clip(upscale, video, images, tmp_path):
     out = tmp_path / "out"
     assert "has only 12 frames" in upscale(video, out, "--start", 12).complaint
     assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).complaint
@@ -102,14 +102,14 @@ def test_several_clips_into_a_folder(upscale, video, images, tmp_path, rng):
     assert done.out.splitlines()[-1] == f"{out}: 4 of 5 clips are done, 1 failed"
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert {event["clip"] for event in events if event["event"] == "failure"} == {f"{folder}/broken.mp4"}
-    # All at once again: nothing is made twice.
+    # With --resume, finished clips are not made again.
     before = listing(out)
     again = upscale(video, images, folder / "c.mov", "--output-dir", out, "--resume", "--quiet")
     assert (again.code, again.out, again.err) == (0, "", "")
     assert listing(out) == before
 
 
-def test_processes_share_clips_and_take_over_those_of_a_dead_one(upscale, tmp_path, rng):
+def test_processes_share_clips_and_take_over_from_a_dead_one(upscale, tmp_path, rng):
     sources = [write_folder(tmp_path / f"clip{number}", random_frames(rng, 2)) for number in range(4)]
     out = tmp_path / "out"
     out.mkdir()
@@ -127,7 +127,7 @@ def test_processes_share_clips_and_take_over_those_of_a_dead_one(upscale, tmp_pa
 
 
 def with_queues(monkeypatch, queue):
-    """Let so many frames wait, whatever the memory."""
+    """Queue up to this many frames, whatever the memory."""
     plan = memory_plan.plan_memory
     monkeypatch.setattr(
         upscaler, "plan_memory", lambda *args: replace(plan(*args), read_ahead=queue, write_behind=queue)
@@ -135,10 +135,8 @@ def with_queues(monkeypatch, queue):
 
 
 @pytest.mark.parametrize("name", ["b.mkv", "out"])
-def test_reading_and_writing_beside_the_computation_change_nothing(
-    upscale, video, tmp_path, monkeypatch, name
-):
-    queues, made = [], []
+def test_reading_ahead_and_writing_behind_change_nothing(upscale, video, tmp_path, monkeypatch, name):
+    queues, outputs = [], []
     behind = WriteBehind
     monkeypatch.setattr(upscale_clip, "WriteBehind", lambda most: queues.append(most) or behind(most))
     for queue in (0, 1, 7):
@@ -146,16 +144,14 @@ def test_reading_and_writing_beside_the_computation_change_nothing(
         folder = tmp_path / str(queue)
         folder.mkdir()
         assert upscale(video, folder / name).code == 0
-        made.append(listing(folder))
+        outputs.append(listing(folder))
     assert queues == [0, 1, 7]
-    assert made[0] == made[1] == made[2]
-    assert made[0]
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert outputs[0]
 
 
 @pytest.mark.parametrize("queue", [0, 3])
-def test_a_full_disk_is_said_in_one_line_whichever_thread_meets_it(
-    upscale, images, tmp_path, monkeypatch, queue
-):
+def test_a_full_disk_is_reported_in_one_line_from_any_thread(upscale, images, tmp_path, monkeypatch, queue):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -168,7 +164,7 @@ def test_a_full_disk_is_said_in_one_line_whichever_thread_meets_it(
     assert names(tmp_path) == ["in"]
 
 
-def test_what_does_not_go_together(upscale, video, images, tmp_path):
+def test_incompatible_arguments(upscale, video, images, tmp_path):
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     (mixed / "a.mp4").write_bytes(video.read_bytes())
@@ -187,14 +183,14 @@ def test_what_does_not_go_together(upscale, video, images, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_in_and_out_may_stand_among_options(upscale, images, tmp_path):
+def test_in_and_out_may_come_between_options(upscale, images, tmp_path):
     assert upscale("--scale", 2, images, "--bit-depth", 16, tmp_path / "out").code == 0
     assert read_folder(tmp_path / "out").shape == (COUNT, 2 * LR[0], 2 * LR[1], 3)
 
 
 @pytest.fixture
 def damaged(tmp_path, rng):
-    """A clip of JPEG frames, of which one in the middle is damaged."""
+    """A clip of PNG frames, one of which is damaged in the middle."""
     source = make_video(tmp_path / "whole.mov", moving(rng, COUNT, *LR), codec="png", layout="rgb24")
     path = tmp_path / "damaged.mov"
     data = source.read_bytes()
@@ -205,7 +201,7 @@ def damaged(tmp_path, rng):
     return path
 
 
-def test_a_damaged_frame_stops_the_clip_or_is_passed_over(upscale, damaged, tmp_path):
+def test_a_damaged_frame_stops_the_clip_unless_it_is_skipped_or_replaced(upscale, damaged, tmp_path):
     done = upscale(damaged, tmp_path / "stop.mkv")
     assert done.code == 2
     assert "at frame 7; " in done.complaint
@@ -249,14 +245,14 @@ def test_pipes_carry_y4m(networks, video, tmp_path):
     assert b"pipe YUV4MPEG2 into it" in bad.stderr
 
 
-def test_quiet_says_nothing_and_colours_are_guessed_silently(upscale, video, tmp_path):
+def test_quiet_prints_nothing_and_guessed_colours_are_noted_only_if_verbose(upscale, video, tmp_path):
     done = upscale(video, tmp_path / "b.mp4", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert "is assumed from its size" not in upscale(video, tmp_path / "c.mp4").err
     assert "is assumed from its size" in upscale(video, tmp_path / "d.mp4", "--verbose").err
 
 
-def test_matches_are_shown_without_making_frames(upscale, networks, images, tmp_path, rng):
+def test_matches_are_shown_without_writing_frames(upscale, networks, images, tmp_path, rng):
     out, still = tmp_path / "matches", tmp_path / "photo.png"
     Image.fromarray(rng.integers(0, 256, (38, 46, 3), dtype=np.uint8)).save(still)
     words = ("--lrrf", networks.trained, "--matcher", "flow", "--ref", still)
@@ -277,7 +273,7 @@ def test_matches_are_shown_without_making_frames(upscale, networks, images, tmp_
     assert "photo is used nowhere (nothing in common" in done.out
 
 
-def test_matches_need_stills_and_nothing_else(upscale, networks, images, tmp_path):
+def test_matches_need_stills_and_lrrf_and_allow_no_other_output(upscale, networks, images, tmp_path):
     out = tmp_path / "matches"
     assert "give some with --ref" in upscale(images, "--matches", out).complaint
     assert "makes nothing else" in upscale(images, tmp_path / "o", "--matches", out).complaint

@@ -1,4 +1,4 @@
-"""`ldip compare` as it is called: table, JSON file, and what it says to bad input."""
+"""`ldip compare` from the command line: table, JSON file, and errors for invalid input."""
 
 import argparse
 import json
@@ -71,7 +71,7 @@ def test_equal_clips_give_valid_json(rng, tmp_path, capsys):
     assert "means that value or more" in capsys.readouterr().out
 
 
-def test_tiny_frames_have_no_ssim_and_say_so(rng, tmp_path, capsys):
+def test_tiny_frames_have_no_ssim_and_a_note_says_so(rng, tmp_path, capsys):
     a, b = write_clip(tmp_path / "a", frames(rng, 1, 8, 8)), write_clip(tmp_path / "b", frames(rng, 1, 8, 8))
     assert call(a, b, "--json", tmp_path / "scores.json") == 0
     result = json.loads((tmp_path / "scores.json").read_text())
@@ -80,7 +80,7 @@ def test_tiny_frames_have_no_ssim_and_say_so(rng, tmp_path, capsys):
     assert "under 11 pixels" in capsys.readouterr().out
 
 
-def test_lpips_is_computed_with_weights_that_are_fetched_once_the_clips_fit(
+def test_lpips_is_computed_with_weights_that_are_fetched_only_for_comparable_clips(
     rng, tmp_path, monkeypatch, capsys
 ):
     a, b = (write_clip(tmp_path / name, frames(rng, 2, 31, 40)) for name in "ab")
@@ -114,7 +114,7 @@ def test_without_weights_lpips_is_null_and_one_line_says_why(rng, tmp_path, monk
     assert capsys.readouterr().err == "LPIPS is left out: lpips-alex: cannot be fetched (no network)\n"
 
 
-def test_clips_that_differ_write_nothing(rng, tmp_path):
+def test_clips_of_different_size_or_length_are_refused(rng, tmp_path):
     a = write_clip(tmp_path / "a", frames(rng, 2))
     for name, other in (("size", frames(rng, 2, 32, 20)), ("length", frames(rng, 3))):
         b = write_clip(tmp_path / name, other)
@@ -126,7 +126,7 @@ def test_clips_that_differ_write_nothing(rng, tmp_path):
     assert not (tmp_path / "scores.json").exists()
 
 
-def test_a_json_file_that_cannot_be_written_is_refused_before_the_work(rng, tmp_path, capsys):
+def test_a_json_file_that_cannot_be_written_is_refused_before_any_work(rng, tmp_path, capsys):
     a = write_clip(tmp_path / "a", frames(rng, 1))
     precious = tmp_path / "clip.mp4"
     precious.write_bytes(b"video")

@@ -1,4 +1,4 @@
-"""`ldip demo` as it is called, on a small synthetic clip with a narrow backbone: rows, files, refusals."""
+"""`ldip demo` from the command line, on a small synthetic clip with a narrow backbone."""
 
 import argparse
 import re
@@ -31,7 +31,7 @@ TABLE = re.compile(r"^(\S.*?) {2,}(-?[\d.]+) +(-?[\d.]+) +(.+)$", re.MULTILINE)
 
 
 class Everywhere:
-    """Matches each pixel with the same place of the reference, surely; counts what it is asked."""
+    """Matches each pixel with the same place in the reference, with full confidence; records its calls."""
 
     def __init__(self):
         self.asked = []
@@ -64,7 +64,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch, clip, matcher):
-    """The demonstration on 4 frames of 80x48, all of it made here, as if no weights of LRRF were shipped."""
+    """The demo on 4 synthetic frames of 80x48, as if no LRRF weights were shipped."""
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: None)
     monkeypatch.setattr(material, "FIRST", 6)
@@ -100,7 +100,7 @@ def table(text):
 
 
 def slider(report):
-    """The methods among which a reader of the report chooses."""
+    """The methods that a reader of the report can choose from."""
     left = re.search(r'<select id="left-method".*?</select>', report, re.DOTALL)[0]
     return re.findall(r"<option[^>]*>([^<]*)</option>", left)
 
@@ -128,7 +128,7 @@ def test_without_weights_ldip_is_called_untrained_and_not_computed(tmp_path, cap
 
 
 @pytest.mark.usefixtures("small")
-def test_what_it_says_first_is_what_it_will_do(capsys):
+def test_what_will_be_done_is_printed_first(capsys):
     call("--lrrf", "none")
     first, rest = capsys.readouterr().out.split("PSNR Y", 1)
     for words in ("4 frames", "20x12", "80x48", "minute", "81 MB of downloads", "Licence: CC0", "Apache-2.0"):
@@ -138,7 +138,7 @@ def test_what_it_says_first_is_what_it_will_do(capsys):
 
 
 @pytest.mark.usefixtures("small")
-def test_the_files_hold_what_was_worked_on(tmp_path, clip):
+def test_inputs_and_results_are_written_to_the_folder(tmp_path, clip):
     call("--output", "out")
     folder = tmp_path / "out"
     numbers = [f"{index:08d}.png" for index in range(FRAMES)]
@@ -162,7 +162,7 @@ def test_the_files_hold_what_was_worked_on(tmp_path, clip):
 
 
 @pytest.mark.usefixtures("small")
-def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsys, matcher, networks):
+def test_with_shipped_weights_every_row_is_computed(monkeypatch, tmp_path, capsys, matcher, networks):
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: networks.trained)
     # Images of random networks have nothing in common with stills.
@@ -174,7 +174,7 @@ def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsy
     assert len({row[:2] for row in rows.values()}) == len(rows)
     assert "untrained" not in text
     assert "gmflow" in text.split("PSNR Y")[0]
-    # Both key-frames look at each still once, though two rows use the nearest two.
+    # Each key-frame is matched once with each still, although two rows use the nearest two.
     assert len(matcher.asked) == len(set(matcher.asked)) == KEYS * 5
     report = (tmp_path / "demo" / "report.html").read_text()
     assert "untrained" not in report
@@ -186,7 +186,7 @@ def test_with_weights_shipped_every_row_is_computed(monkeypatch, tmp_path, capsy
 
 
 @pytest.mark.usefixtures("small")
-def test_the_row_without_stills_has_weights_of_its_own(monkeypatch, capsys, networks):
+def test_the_row_without_stills_has_its_own_weights(monkeypatch, capsys, networks):
     kinds = {"x4": networks.trained, "x4-self": networks.untrained}
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: kinds.get(kind))
@@ -256,7 +256,7 @@ def test_places_that_cannot_hold_a_folder_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt, InputError("x"), OSError(28, "No space left on device")]
 )
-def test_what_ends_early_leaves_nothing_and_changes_nothing(tmp_path, error):
+def test_a_demo_that_ends_early_leaves_the_folder_unchanged(tmp_path, error):
     folder = tmp_path / "demo"
 
     def end_early():
@@ -275,7 +275,7 @@ def test_what_ends_early_leaves_nothing_and_changes_nothing(tmp_path, error):
 
 
 @pytest.mark.usefixtures("small")
-def test_interrupted_while_it_computes_nothing_is_written(monkeypatch, tmp_path):
+def test_an_interrupted_computation_writes_nothing(monkeypatch, tmp_path):
     def interrupted(*args):
         raise KeyboardInterrupt
 
@@ -297,7 +297,7 @@ def test_without_network_nothing_is_written(monkeypatch, tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
-def test_stills_are_of_the_same_shot_and_none_is_scored():
+def test_stills_are_from_the_same_shot_and_are_not_scored():
     scored = range(material.FIRST, material.FIRST + material.COUNT)
     stills = material.still_frames()
     assert len(stills) == max(methods.STILLS) == 5
@@ -319,6 +319,6 @@ def test_the_parser_is_built_without_jax():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_an_empty_folder_is_taken(tmp_path):
+def test_an_empty_folder_is_accepted(tmp_path):
     (tmp_path / "demo").mkdir()
     check_folder(tmp_path / "demo")

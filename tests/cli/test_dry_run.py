@@ -1,4 +1,4 @@
-"""`ldip upscale --memory` and `--dry-run`: what is said before the work, and that nothing is written."""
+"""`ldip upscale --memory` and `--dry-run`: what is reported first, and that nothing is written."""
 
 import json
 
@@ -14,7 +14,7 @@ def clip(tmp_path, rng):
     return write_folder(tmp_path / "in", random_frames(rng, 5))
 
 
-def test_a_dry_run_tells_what_a_run_takes_and_writes_only_the_report(upscale, tmp_path, clip):
+def test_a_dry_run_reports_what_a_run_needs_and_writes_only_the_report(upscale, tmp_path, clip):
     report = tmp_path / "plan.json"
     before = sorted(tmp_path.iterdir())
     done = upscale(clip, tmp_path / "out", "--dry-run", "--memory", "64G", "--json", report)
@@ -37,7 +37,7 @@ def test_a_dry_run_tells_what_a_run_takes_and_writes_only_the_report(upscale, tm
     assert "exists already" in upscale(clip, tmp_path / "out", "--dry-run", "--json", report).complaint
 
 
-def test_what_the_encoder_of_a_video_holds_is_planned(upscale, tmp_path, clip, monkeypatch):
+def test_the_memory_of_the_video_encoder_is_planned(upscale, tmp_path, clip, monkeypatch):
     made = {}
     # This process holds the programs of other tests.
     monkeypatch.setattr(memory_plan, "resident", lambda: 300 * 2**20)
@@ -54,14 +54,14 @@ def test_what_the_encoder_of_a_video_holds_is_planned(upscale, tmp_path, clip, m
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
-def test_what_cannot_fit_is_said_at_once(upscale, tmp_path, clip, words):
+def test_too_little_memory_is_reported_at_once(upscale, tmp_path, clip, words):
     done = upscale(clip, tmp_path / "out", "--memory", "64M", *words)
     assert done.code == 2
     assert done.complaint.startswith("ldip: memory 64M: frames of 10x8 need at least ")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_size_and_its_report_are_checked(upscale, tmp_path, clip):
+def test_an_invalid_size_or_a_report_without_a_dry_run_is_refused(upscale, tmp_path, clip):
     assert upscale(clip, tmp_path / "out", "--memory", "lots").code == 2
     done = upscale(clip, tmp_path / "out", "--json", tmp_path / "plan.json")
     assert done.code == 2

@@ -1,4 +1,4 @@
-"""A checkpoint of IART that a user brings: reported, converted, and run by `ldip upscale`."""
+"""An IART checkpoint from a user: described, converted, and run by `ldip upscale`."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tests.weights.forge import write_pth
 from tests.weights.narrow import IART, iart_arrays
 
 
-def test_a_file_of_iart_all_the_way(ldip, tmp_path, rng):
+def test_an_iart_checkpoint_is_described_converted_and_run(ldip, tmp_path, rng):
     path = write_pth(tmp_path / "IART_REDS_BI_N6.pth", iart_arrays(), wrap="params")
     reported = ldip("weights", "info", path)
     assert reported.code == 0

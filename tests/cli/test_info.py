@@ -1,4 +1,4 @@
-"""`ldip info`: boxes with their parameter counts, and what is installed."""
+"""`ldip info`: components with their parameter counts, and what is installed."""
 
 import re
 
@@ -14,7 +14,7 @@ def counts(text):
     }
 
 
-def test_boxes_are_counted_without_fetching_anything(ldip, monkeypatch):
+def test_parameters_are_counted_without_fetching_anything(ldip, monkeypatch):
     def fetch(*args, **kwargs):
         raise AssertionError("fetched")
 
@@ -37,7 +37,7 @@ def test_boxes_are_counted_without_fetching_anything(ldip, monkeypatch):
     assert "basicvsr-reds4 (basicvsr), not fetched yet" in done.out
 
 
-def test_a_file_is_counted_as_it_is(ldip, networks):
+def test_the_parameters_of_a_file_are_counted(ldip, networks):
     done = ldip("info", "--backbone", networks.backbone)
     assert (done.code, done.err) == (0, "")
     found = counts(done.out)
@@ -57,13 +57,13 @@ def test_a_file_is_counted_as_it_is(ldip, networks):
 
 
 @pytest.mark.parametrize("name", ["gmflow", "cityCC0", "nothing.pth"])
-def test_what_is_no_backbone(ldip, name):
+def test_names_that_are_not_backbones(ldip, name):
     done = ldip("info", "--backbone", name)
     assert (done.code, done.out) == (2, "")
     assert done.complaint.startswith(f"ldip: {name}: ")
 
 
-def test_an_export_is_no_backbone(ldip, networks):
+def test_an_export_is_not_a_backbone(ldip, networks):
     done = ldip("info", "--backbone", networks.trained)
     assert done.code == 2
     assert done.complaint.startswith(f"ldip: {networks.trained}: ")

@@ -1,4 +1,4 @@
-"""The `ldip` command: exit codes, and nothing but one line whatever ends it."""
+"""The `ldip` command: exit codes, and a single line whatever ends it."""
 
 import errno
 import importlib.util
@@ -34,7 +34,7 @@ def ending(ldip, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (InputError("a.png: is not an image"), 2, "ldip: a.png: is not an image"),
         (KeyboardInterrupt(), 130, "ldip: interrupted"),
@@ -42,21 +42,21 @@ def ending(ldip, monkeypatch):
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."), 2, "ldip: out of memory; "),
     ],
 )
-def test_exit_codes(ending, error, code, said):
+def test_exit_codes(ending, error, code, message):
     done = ending(error)
     assert done.code == code
     assert done.out == "a line of output\n"
-    assert done.complaint.startswith(said)
+    assert done.complaint.startswith(message)
 
 
-def test_a_bug_is_no_fault_of_the_user(ending):
-    """Python then prints the traceback, which a report needs, and exits with 1."""
+def test_a_bug_is_not_reported_as_invalid_input(ending):
+    """Python prints the traceback, which a bug report needs, and exits with 1."""
     with pytest.raises(KeyError):
         ending(KeyError("bug"))
 
 
 @pytest.mark.parametrize("error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda'")])
-def test_a_device_that_is_not_there(ending, monkeypatch, error):
+def test_a_missing_device(ending, monkeypatch, error):
     import jax
 
     def none():
@@ -84,8 +84,8 @@ def test_no_home_folder(ldip, monkeypatch):
     assert done.complaint == "ldip: LDIP_CACHE=~no such user/x: there is no such user; give a full path"
 
 
-def test_names_that_are_no_text_can_be_printed(tmp_path):
-    """A subprocess, since the streams of this one take anything."""
+def test_names_that_are_not_valid_text_can_be_printed(tmp_path):
+    """In a subprocess, because the streams of this process accept anything."""
     name = os.fsencode(tmp_path) + b"/\xff\xfe.mp4"
     done = subprocess.run(
         [sys.executable, "-m", "ldip_jax.cli.main", "upscale", name, "out"],
@@ -111,7 +111,7 @@ sys.exit(main(["info"]))
 """
 
 
-def test_a_reader_that_has_seen_enough():
+def test_a_reader_that_closes_the_pipe_early():
     with subprocess.Popen(
         [sys.executable, "-c", STUB], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -131,7 +131,7 @@ def test_standard_output_on_a_full_disk():
     assert done.stderr == "ldip: cannot write: no space left on the disk\n"
 
 
-def test_a_full_disk_names_its_file(ending, monkeypatch):
+def test_the_error_of_a_full_disk_names_the_file(ending, monkeypatch):
     monkeypatch.setattr("ldip_jax.command._print_no_more", lambda: None)
     done = ending(OSError(errno.ENOSPC, "No space left on device", "/cache/file"))
     assert done.code == 2
@@ -144,11 +144,11 @@ def test_an_ignored_hang_up_stays_ignored(ldip, monkeypatch):
     """As under nohup."""
     seen = {}
 
-    def look(args):
+    def record(args):
         seen.update({number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)})
         return 0
 
-    monkeypatch.setattr(info, "run", look)
+    monkeypatch.setattr(info, "run", record)
     kept = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -215,7 +215,7 @@ def test_signals_give_the_exit_codes_of_shells(ldip, monkeypatch, name, code, lo
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt:
-            # As imports do, which are interrupted.
+            # As interrupted imports do.
             if lost:
                 raise ImportError("something is partially initialized") from None
             raise

@@ -45,7 +45,7 @@ def test_a_clip_is_upscaled_with_stills(ldip, files, scene):
         (("--extractor", "a.pth"), "--extractor a.pth: is for --method mrefsr"),
     ],
 )
-def test_what_is_missing_is_named_in_one_line(ldip, scene, words, message):
+def test_missing_and_unsupported_arguments_are_named_in_one_line(ldip, scene, words, message):
     done = ldip("upscale", scene / "frames", scene / "out", *words)
     assert done.code == 2
     assert message in done.err

@@ -38,7 +38,7 @@ def video(tmp_path, rng):
 
 @pytest.fixture
 def refused(upscale, networks, clip, tmp_path):
-    """Runs `ldip upscale`, which must refuse; the line that says why."""
+    """Runs `ldip upscale`, which must fail, and returns the line that says why."""
 
     def run(*words, given=clip):
         done = upscale(given, tmp_path / "out", "--lrrf", networks.trained, *words)
@@ -63,12 +63,12 @@ def refused(upscale, networks, clip, tmp_path):
         ("@37", "@37", None),
     ],
 )
-def test_words(text, path, moment):
+def test_reference_arguments_are_parsed(text, path, moment):
     named = parse_reference(text)
     assert (named.text, named.path, named.moment) == (text, Path(path), moment)
 
 
-def test_a_file_of_that_name_is_the_file(tmp_path, photo):
+def test_an_argument_that_names_an_existing_file_has_no_moment(tmp_path, photo):
     path = tmp_path / "photo.png@37"
     path.write_bytes(photo.read_bytes())
     assert parse_reference(str(path)).moment is None
@@ -78,12 +78,12 @@ def test_a_file_of_that_name_is_the_file(tmp_path, photo):
 @pytest.mark.parametrize(
     "tail", ["", "x", "-1", "1.5", "12:60", "1:60:00", "1:2:3:4", "12:", ":12", "1e3", "\N{SUPERSCRIPT TWO}"]
 )
-def test_what_is_no_moment_is_refused(photo, tail):
+def test_invalid_moments_are_refused(photo, tail):
     with pytest.raises(argparse.ArgumentTypeError, match="neither a frame"):
         parse_reference(f"{photo}@{tail}")
 
 
-def test_times_are_those_of_the_frames_shown(video):
+def test_a_time_means_the_frame_that_is_shown_then(video):
     with open_clip(video) as clip:
         for seconds, frame in ((Fraction(0), 0), (Fraction(1, 30), 0), (Fraction(34, 1000), 1)):
             assert frame_of(ReferenceArgument("a", Path("a"), seconds), clip) == frame
@@ -106,7 +106,7 @@ def test_times_of_a_variable_frame_rate(video):
             frame_of(ReferenceArgument("a", Path("a"), Fraction(2)), clip)
 
 
-def test_moments_that_cannot_be(refused, photo, video):
+def test_moments_that_the_clip_does_not_have_are_refused(refused, photo, video):
     assert f"{photo}@7: that moment is not in the clip" in refused("--ref", f"{photo}@7")
     assert "its 7 frames are counted from 0" in refused("--ref", f"{photo}@7")
     assert f"{photo}@00:00.1: images have no times" in refused("--ref", f"{photo}@00:00.1")
@@ -119,7 +119,9 @@ def reported(done):
     return dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
 
 
-def test_a_moment_is_a_key_frame_and_its_still_serves_its_shot(upscale, networks, clip, photo, tmp_path):
+def test_a_moment_becomes_a_key_frame_and_its_still_is_used_in_its_shot(
+    upscale, networks, clip, photo, tmp_path
+):
     other = tmp_path / "other.png"
     other.write_bytes(photo.read_bytes())
     words = ("--lrrf", networks.trained, "--verbose", "--cuts", 4, *LRRF)
@@ -135,7 +137,7 @@ def test_a_moment_is_a_key_frame_and_its_still_serves_its_shot(upscale, networks
     }
 
 
-def test_words_of_masks():
+def test_mask_arguments_are_parsed():
     named = [parse_reference(text) for text in ("stills/a.png@3", "b=c.png", "d.png")]
     for word, expected in {
         "stills/a.png=m.png": ("a", "m.png"),
@@ -151,12 +153,12 @@ def test_words_of_masks():
             split_masks(named, [word])
 
 
-def test_masks_that_cannot_be(refused, photo, tmp_path):
+def test_invalid_masks_are_refused(refused, photo, tmp_path):
     small, words = tmp_path / "small.png", tmp_path / "words.png"
     Image.new("L", (HR[1] - 1, HR[0]), 255).save(small)
     words.write_text("no image")
-    said = refused("--ref", photo, "--ref-mask", f"{photo}={small}")
-    assert f"{small}: is 39x32, but photo is 40x32; a mask is as large as its still" in said
+    message = refused("--ref", photo, "--ref-mask", f"{photo}={small}")
+    assert f"{small}: is 39x32, but photo is 40x32; a mask is as large as its still" in message
     assert f"{words}: " in refused("--ref", photo, "--ref-mask", f"photo={words}")
     assert "none.png: no such file" in refused("--ref", photo, "--ref-mask", "photo=none.png")
     assert "is not IMAGE=MASK" in refused("--ref", photo, "--ref-mask", small)

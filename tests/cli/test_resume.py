@@ -1,4 +1,4 @@
-"""Interrupted runs of `ldip upscale`: what stays, what `--resume` makes of it, and when it refuses."""
+"""Interrupted runs of `ldip upscale`: what is kept, how `--resume` continues, and when it refuses."""
 
 import json
 
@@ -11,13 +11,13 @@ from tests.cli.clips import listing, random_frames, write_folder
 from tests.media.make import interrupt_moves, make_video, moving
 from tests.networks import LR
 
-# Three windows: they share 2 frames on either side.
+# Three windows, which share 2 frames on either side.
 COUNT = 12
 
 
 @pytest.fixture(autouse=True)
 def short_windows():
-    # Not the test's own monkeypatch, which tests undo.
+    # Not the `monkeypatch` fixture, which tests undo.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inference, "window_length", lambda *args, **kwargs: 7)
         patch.setattr(inference.Upscaler, "_overlap", lambda self: 2)
@@ -31,7 +31,7 @@ def video(tmp_path, rng):
 
 @pytest.fixture
 def stop_at(monkeypatch):
-    """Interrupts the run at a frame that is written."""
+    """Interrupts the run when it writes the given frame."""
     write = writing.Writer.write
 
     def prepare(frame):
@@ -49,7 +49,7 @@ def stop_at(monkeypatch):
 
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "out"])
 @pytest.mark.parametrize("frame", [6, 11])
-def test_a_resumed_run_gives_the_bytes_of_one_that_was_not_interrupted(
+def test_a_resumed_run_writes_the_same_bytes_as_an_uninterrupted_one(
     upscale, video, tmp_path, stop_at, monkeypatch, name, frame
 ):
     (tmp_path / "whole").mkdir()
@@ -101,7 +101,7 @@ def images(tmp_path, rng):
         ((), "input"),
     ],
 )
-def test_a_run_with_anything_else_does_not_resume(
+def test_a_run_with_other_settings_or_input_is_not_resumed(
     upscale, networks, images, tmp_path, stop_at, monkeypatch, words, what
 ):
     out = tmp_path / "out"
@@ -117,7 +117,7 @@ def test_a_run_with_anything_else_does_not_resume(
     assert not out.exists()
 
 
-def test_without_resume_a_run_begins_again(upscale, images, tmp_path, stop_at, monkeypatch):
+def test_without_resume_a_run_starts_over(upscale, images, tmp_path, stop_at, monkeypatch):
     out = tmp_path / "out"
     folder = interrupted(upscale, images, out, stop_at, monkeypatch)
     done = upscale(images, out)
@@ -127,7 +127,7 @@ def test_without_resume_a_run_begins_again(upscale, images, tmp_path, stop_at, m
     assert len(list(out.iterdir())) == COUNT
 
 
-def test_steps_whose_files_are_damaged_are_made_again(upscale, images, tmp_path, stop_at, monkeypatch):
+def test_steps_whose_files_are_damaged_are_repeated(upscale, images, tmp_path, stop_at, monkeypatch):
     whole, out = tmp_path / "whole.mp4", tmp_path / "b.mp4"
     assert upscale(images, whole).code == 0
     folder = interrupted(upscale, images, out, stop_at, monkeypatch)
@@ -135,7 +135,7 @@ def test_steps_whose_files_are_damaged_are_made_again(upscale, images, tmp_path,
     assert len(steps) > 1
     kept = sorted(folder.glob("*.pictures"))[-1]
     kept.write_bytes(kept.read_bytes()[:-1] + b"?")
-    # As a process that dies while it writes leaves it.
+    # As left by a process that dies while writing.
     with open(folder / "steps.jsonl", "a") as file:
         file.write('{"first": 1')
     done = upscale(images, out, "--resume")
@@ -144,7 +144,7 @@ def test_steps_whose_files_are_damaged_are_made_again(upscale, images, tmp_path,
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_an_output_that_another_process_makes_is_left_to_it(upscale, images, tmp_path):
+def test_an_output_that_another_process_is_making_is_left_to_it(upscale, images, tmp_path):
     out = tmp_path / "out"
     folder = RunFolder(out)
     folder.open({}, resume=False, count_intact=len)
@@ -155,7 +155,9 @@ def test_an_output_that_another_process_makes_is_left_to_it(upscale, images, tmp
     assert upscale(images, out).code == 0
 
 
-def test_a_run_that_dies_while_the_output_moves_to_its_place(upscale, images, tmp_path, monkeypatch):
+def test_a_run_that_is_interrupted_while_its_output_is_moved_into_place(
+    upscale, images, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     out.mkdir()
     interrupt_moves(monkeypatch, out, after=COUNT // 2)
@@ -184,5 +186,5 @@ def test_a_resumed_report_shows_all_frames_and_references(
     assert done.code == 0
     assert [line for line in done.err.splitlines() if line.startswith("key-frame")] == keys
     assert listing(tmp_path / "out") == listing(tmp_path / "whole")
-    # But for the time that it took.
+    # Except for the time taken.
     assert abs(len((tmp_path / "page.html").read_text()) - len(page)) < 100

@@ -1,4 +1,4 @@
-"""`ldip upscale` as it is called: what comes out, under which names, and what is said."""
+"""`ldip upscale` from the command line: what is written, under which names, and what is reported."""
 
 import json
 import re
@@ -24,7 +24,7 @@ SUMMARY = re.compile(
     r"(?P<out>.*): (?P<count>\d+) frames?, 10x8 to (?P<size>\d+x\d+), (?P<how>.*),"
     r" [\d.]+ s \([\d.]+ s a frame\)\n"
 )
-# Stills of noise on random networks are used as they are.
+# Stills are noise and networks are random, so stills must be used as given.
 LRRF = ("--matcher", "flow", "--key-stride", 4, "--exclude", 1, "--self-refs", 2, "--refs-as-given")
 
 
@@ -49,7 +49,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_gives_the_frames_of_the_network_under_the_same_names(
+def test_a_folder_gives_the_output_of_the_network_under_the_same_names(
     upscale, networks, clip, frames, tmp_path
 ):
     done = upscale(clip, tmp_path / "out", "--bit-depth", 16)
@@ -68,7 +68,7 @@ def test_a_folder_gives_the_frames_of_the_network_under_the_same_names(
     assert np.abs(read_folder(tmp_path / "out") * 65535.0 - expected * 65535.0).max() < 0.51
 
 
-def test_png_of_8_bits_is_rounded(upscale, clip, tmp_path):
+def test_8_bit_png_is_rounded(upscale, clip, tmp_path):
     assert upscale(clip, tmp_path / "fine", "--bit-depth", 16).code == 0
     assert upscale(clip, tmp_path / "plain").code == 0
     fine, plain = read_folder(tmp_path / "fine"), read_folder(tmp_path / "plain")
@@ -89,7 +89,7 @@ def test_a_video_keeps_its_rate_sound_and_colours(upscale, tmp_path, rng):
         assert out.fps == into.fps == Fraction(30000, 1001)
         assert (out.color.matrix, out.color.full_range) == (into.color.matrix, into.color.full_range)
         small = np.stack([np.stack(f)[::4, ::4] for f in out.frames()])
-        # In order: each frame is likest to its own.
+        # The order is kept: each frame is closest to its own input.
         given = np.stack(list(into.frames()))
         for index, frame in enumerate(small):
             assert np.argmin([np.abs(frame - other).mean() for other in given]) == index
@@ -109,7 +109,7 @@ def test_a_video_into_a_folder_and_back(upscale, tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv"])
-def test_lossless_video_holds_the_png_s_values(upscale, clip, tmp_path, name):
+def test_lossless_video_has_the_values_of_the_png_files(upscale, clip, tmp_path, name):
     assert upscale(clip, tmp_path / "out").code == 0
     assert upscale(clip, tmp_path / name, "--lossless").code == 0
     with open_clip(tmp_path / name) as video:
@@ -117,7 +117,7 @@ def test_lossless_video_holds_the_png_s_values(upscale, clip, tmp_path, name):
 
 
 def test_a_clip_with_hidden_frames(upscale, tmp_path, rng):
-    """Frames of VP8 that are never shown: how many the others are is known only after decoding."""
+    """VP8 has frames that are never shown: the number of the others is known only after decoding."""
     source = make_video(
         tmp_path / "a.webm", moving(rng, 12, *LR), codec="libvpx", options={"crf": "10", "b": "1M"}
     )
@@ -169,7 +169,7 @@ def test_one_image_gives_one_image(upscale, clip, tmp_path):
     assert names(tmp_path / "out") == ["shot_02.png"]
 
 
-def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, still):
+def test_running_only_the_backbone_is_reported_unless_requested(upscale, clip, tmp_path, still):
     done = upscale(clip, tmp_path / "a", "--lrrf", "default", "--ref", still)
     assert done.code == 0
     assert "only the backbone runs" in done.err
@@ -180,7 +180,7 @@ def test_the_backbone_alone_is_said_unless_asked_for(upscale, clip, tmp_path, st
 
 
 @pytest.mark.parametrize("lrrf", ["default", "shipped"])
-def test_where_no_still_matches_the_shipped_weights_leave_the_clip_to_the_backbone(
+def test_with_shipped_weights_only_the_backbone_runs_where_no_still_matches(
     upscale, networks, clip, tmp_path, still, monkeypatch, lrrf
 ):
     shipped = replace(read_export(networks.trained), provenance={"use": "with stills"})
@@ -190,31 +190,35 @@ def test_where_no_still_matches_the_shipped_weights_leave_the_clip_to_the_backbo
     for key in (0, 4):
         matches(tmp_path, key, "photo", 0.0)
     words = ("--lrrf", lrrf, "--ref", still, "--matcher", tmp_path, "--key-stride", 4)
-    done = upscale(clip, tmp_path / "spared", *words)
+    done = upscale(clip, tmp_path / "unmatched", *words)
     assert done.code == 0
     assert "5 of 5 frames lie in shots where no still matches: only the backbone made these" in done.err
     assert "random1 only, 0 of 1 stills used" in done.out
-    assert upscale(clip, tmp_path / "alone").code == 0
-    assert listing(tmp_path / "spared") == listing(tmp_path / "alone")
+    assert upscale(clip, tmp_path / "backbone").code == 0
+    assert listing(tmp_path / "unmatched") == listing(tmp_path / "backbone")
 
 
-def test_an_untrained_lrrf_gives_the_backbone_s_files_bit_for_bit(upscale, networks, clip, tmp_path, still):
-    assert upscale(clip, tmp_path / "alone", "--bit-depth", 16).code == 0
+def test_an_untrained_lrrf_writes_the_files_of_the_backbone_bit_for_bit(
+    upscale, networks, clip, tmp_path, still
+):
+    assert upscale(clip, tmp_path / "backbone", "--bit-depth", 16).code == 0
     words = ("--bit-depth", 16, "--lrrf", networks.untrained, "--ref", still, "--verbose", *LRRF)
-    done = upscale(clip, tmp_path / "quiet", *words)
+    done = upscale(clip, tmp_path / "untrained", *words)
     assert done.code == 0
-    assert listing(tmp_path / "quiet") == listing(tmp_path / "alone")
+    assert listing(tmp_path / "untrained") == listing(tmp_path / "backbone")
     assert "with LRRF, 1 of 1 stills used" in done.out
 
 
-def test_a_trained_lrrf_changes_every_frame_and_tells_what_it_used(upscale, networks, clip, tmp_path, still):
-    assert upscale(clip, tmp_path / "alone").code == 0
+def test_a_trained_lrrf_changes_every_frame_and_reports_the_references_used(
+    upscale, networks, clip, tmp_path, still
+):
+    assert upscale(clip, tmp_path / "backbone").code == 0
     page = tmp_path / "page.html"
     profile = tmp_path / "profile.json"
     words = ("--lrrf", networks.trained, "--ref", still, "--verbose", "--report", page, *LRRF)
     done = upscale(clip, tmp_path / "refined", *words, "--profile", profile)
     assert done.code == 0
-    difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "alone"))
+    difference = np.abs(read_folder(tmp_path / "refined") - read_folder(tmp_path / "backbone"))
     assert difference.max(axis=(1, 2, 3)).min() > 2 / 255
     reported = dict(re.findall(r"^key-frame (\d+): (.*)$", done.err, re.MULTILINE))
     assert list(map(int, reported)) == select_key_frames(0, 5, 4, ends=True) == [0, 4]
@@ -240,7 +244,7 @@ def matches(folder, key, name, confidence):
     np.savez(folder / f"{key:08d}_{name}.npz", warp=warp, confidence=full)
 
 
-def test_matches_made_elsewhere_and_the_threshold(upscale, networks, clip, tmp_path, still):
+def test_precomputed_matches_and_the_threshold(upscale, networks, clip, tmp_path, still):
     useless = tmp_path / "useless.png"
     useless.write_bytes(still.read_bytes())
     folder = tmp_path / "matches"
@@ -263,7 +267,7 @@ def test_matches_made_elsewhere_and_the_threshold(upscale, networks, clip, tmp_p
     assert listing(tmp_path / "kept") != listing(tmp_path / "both")
 
 
-def test_an_existing_output_is_kept_unless_told_otherwise(upscale, clip, tmp_path):
+def test_an_existing_output_is_kept_by_default(upscale, clip, tmp_path):
     out, page = tmp_path / "out", tmp_path / "page.html"
     assert upscale(clip, out, "--report", page).code == 0
     before = listing(tmp_path)
@@ -276,7 +280,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(upscale, clip, tmp_pat
     assert listing(tmp_path)["page.html"] != before["page.html"]
 
 
-def test_missing_folders_of_the_output_are_made(upscale, clip, tmp_path):
+def test_missing_folders_of_the_output_are_created(upscale, clip, tmp_path):
     assert upscale(clip, tmp_path / "new" / "deep" / "out").code == 0
     assert names(tmp_path / "new" / "deep" / "out") == names(clip)
 
@@ -284,7 +288,7 @@ def test_missing_folders_of_the_output_are_made(upscale, clip, tmp_path):
 @pytest.mark.parametrize(
     ("mode", "note"), [("RGBA", "alpha dropped"), ("L", "grey to RGB"), ("CMYK", "CMYK to RGB")]
 )
-def test_images_of_other_kinds_are_converted_and_said_so(upscale, tmp_path, rng, mode, note):
+def test_images_of_other_modes_are_converted_with_a_note(upscale, tmp_path, rng, mode, note):
     folder = tmp_path / "in"
     folder.mkdir()
     channels = {"L": ()}.get(mode, (4,))
@@ -298,7 +302,7 @@ def test_images_of_other_kinds_are_converted_and_said_so(upscale, tmp_path, rng,
     assert names(tmp_path / "out") == ["0.png", "1.png"]
 
 
-def test_a_converted_reference_is_said_so(upscale, clip, tmp_path, rng):
+def test_a_converted_reference_is_noted(upscale, clip, tmp_path, rng):
     grey = tmp_path / "grey.png"
     Image.fromarray(rng.integers(0, 256, (20, 30), dtype=np.uint8)).save(grey)
     done = upscale(clip, tmp_path / "out", "--ref", grey)
@@ -306,13 +310,13 @@ def test_a_converted_reference_is_said_so(upscale, clip, tmp_path, rng):
     assert f"{grey}: grey to RGB" in done.err
 
 
-def test_bit_depth_16_makes_video_of_10_bits(upscale, clip, tmp_path):
+def test_bit_depth_16_gives_10_bit_video(upscale, clip, tmp_path):
     assert upscale(clip, tmp_path / "b.mp4", "--bit-depth", 16).code == 0
     with av.open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
 
 
-def test_help_says_every_flag_of_the_contract_with_its_default(ldip):
+def test_help_has_every_flag_of_the_contract_with_its_default(ldip):
     done = ldip("upscale", "--help")
     assert done.code == 0
     text = " ".join(done.out.split())

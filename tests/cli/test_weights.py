@@ -1,4 +1,4 @@
-"""`ldip weights` as it is called: list, info, fetch, convert; what it prints, writes and refuses."""
+"""`ldip weights` from the command line: list, info, fetch and convert."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from tests.weights.narrow import as_mmagic, basicvsr_arrays
 
 
 class Touches:
-    """Pickles as a command."""
+    """Pickles to a shell command."""
 
     def __reduce__(self):
         return os.system, ("touch ran",)
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def clip(monkeypatch):
-    """A file of the catalogue that lies in the cache already; pip cannot be reached."""
+    """A file of the catalogue that is in the cache already; pip cannot download anything."""
 
     def unreachable(archive, folder):
         raise DownloadError("no network")
@@ -56,7 +56,7 @@ def refused(result, *hints):
     return result.complaint
 
 
-def test_list_shows_what_there_is_with_licences(ldip, clip):
+def test_list_shows_the_catalogue_with_licences(ldip, clip):
     result = ldip("weights", "list")
     assert result.code == 0
     lines = result.out.splitlines()
@@ -67,7 +67,7 @@ def test_list_shows_what_there_is_with_licences(ldip, clip):
     assert str(cache_dir()) in result.out
 
 
-def test_what_is_shipped_is_listed_and_told_of_by_name(ldip):
+def test_shipped_weights_are_listed_and_described_by_name(ldip):
     lines = ldip("weights", "list").out.splitlines()
     row = next(line for line in lines if line.startswith("basicvsr-reds4-x4 "))
     assert row.split(maxsplit=5)[1:] == ["lrrf", "4.2", "MB", "shipped", "lrrf, for --lrrf, with stills"]
@@ -76,7 +76,7 @@ def test_what_is_shipped_is_listed_and_told_of_by_name(ldip):
     assert "lrrf      2,098,240 parameters" in reported
 
 
-def test_list_works_without_a_cache_and_beside_a_damaged_file(ldip, clip):
+def test_list_works_without_a_cache_and_with_a_damaged_file(ldip, clip):
     clip.write_bytes(b"damaged")
     assert "fetched " not in ldip("weights", "list").out
     clip.unlink()
@@ -85,7 +85,7 @@ def test_list_works_without_a_cache_and_beside_a_damaged_file(ldip, clip):
     assert not cache_dir().exists()
 
 
-def test_fetch_prints_where_it_is(ldip, clip):
+def test_fetch_prints_the_path(ldip, clip):
     result = ldip("weights", "fetch", "cityCC0")
     assert result.code == 0
     assert result.out == f"cityCC0: {clip}\n"
@@ -98,7 +98,7 @@ def test_shipped_weights_need_no_fetching(ldip, clip):
     assert result.out.endswith("basicvsr-reds4-x4.safetensors (comes with this package)\n")
 
 
-def test_fetch_without_network_says_what_to_bring_and_where_to(ldip, clip):
+def test_fetch_without_network_says_which_file_to_put_where(ldip, clip):
     archive = CATALOGUE["gmflow"].source
     result = ldip("weights", "fetch", "gmflow")
     refused(result, "no network", archive.file, archive.sha256, cache_dir() / "archives")
@@ -135,7 +135,7 @@ def test_info_of_a_checkpoint(ldip, checkpoint):
         assert part in result.out
 
 
-def test_info_of_what_is_no_network(ldip, clip):
+def test_info_of_a_clip(ldip, clip):
     result = ldip("weights", "info", "bigbuckbunny")
     assert result.code == 0
     entry = CATALOGUE["bigbuckbunny"]
@@ -172,7 +172,7 @@ def test_convert_and_use(ldip, checkpoint, tmp_path):
     assert load_weights(again).sha256 == original.sha256
 
 
-def test_convert_replaces_only_when_told(ldip, checkpoint, tmp_path):
+def test_convert_replaces_only_with_overwrite(ldip, checkpoint, tmp_path):
     output = tmp_path / "net.safetensors"
     output.write_bytes(b"mine")
     refused(ldip("weights", "convert", checkpoint, output), output, "--overwrite")
