@@ -4,7 +4,7 @@ import numpy as np
 
 
 class Coordinates:
-    """Frames whose red is x, green y and blue the frame's number; counts what is decoded."""
+    """Frames whose red is x, green y and blue the frame's number; records which ones are decoded."""
 
     def __init__(self, size=(24, 36), count=30, name="ramp"):
         self.size, self.count, self.name = size, count, name
@@ -17,7 +17,7 @@ class Coordinates:
 
 
 def sample_bilinear(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Values of `h w c` at places (x, y), borders held; float64."""
+    """Values of `h w c` at places (x, y), clamped to the borders; float64."""
     h, w = image.shape[:2]
     x, y = np.moveaxis(np.clip(places, 0, (w - 1, h - 1)), -1, 0)
     x0, y0 = np.minimum(x.astype(int), w - 2), np.minimum(y.astype(int), h - 2)
@@ -29,5 +29,5 @@ def sample_bilinear(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """At most 60 dB: bytes are no better than that."""
+    """PSNR, limited to 60 dB because bytes are no more precise than that."""
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(np.float64) - b) ** 2), 0.065)))

@@ -7,7 +7,7 @@ from ldip_jax.data.records import Record
 
 
 def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) -> Record:
-    """Noise as frames. References are the key-frames moved by a few pixels, warps say by how much."""
+    """Frames of noise. References are key-frames moved by a few pixels; warps say by how much."""
     h, w = size
     H, W = round(h * scale), round(w * scale)
     hr = rng.integers(0, 256, (frames, H, W, 3), np.uint8)
@@ -36,5 +36,5 @@ def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) ->
 
 
 def pictures_of(record: Record):
-    """What opens any of its references, as an image of another clip."""
+    """A function that draws one of the record's references, as if it were an image of another clip."""
     return lambda rng: record.references[int(rng.integers(len(record.references)))]

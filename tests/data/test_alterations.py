@@ -1,4 +1,4 @@
-"""Alterations of single images, by their arithmetic."""
+"""Alterations of single images, checked by arithmetic."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ from ldip_jax.errors import InputError
 def test_tones(rng):
     image = rng.integers(0, 256, (5, 7, 3), np.uint8)
     values = image / 255
-    for altered, right in [
+    for altered, expected in [
         (alterations.exposure(image, 0.8), values * 0.8),
         (alterations.exposure(image, 1.5), values * 1.5),
         (alterations.gamma(image, 1.3), values**1.3),
         (alterations.white(image, (1.1, 1.0, 0.85)), values * (1.1, 1.0, 0.85)),
     ]:
         assert altered.dtype == np.uint8
-        np.testing.assert_allclose(altered / 255, np.clip(right, 0, 1), atol=0.51 / 255)
+        np.testing.assert_allclose(altered / 255, np.clip(expected, 0, 1), atol=0.51 / 255)
     np.testing.assert_array_equal(alterations.gamma(image, 1.0), image)
 
 
@@ -29,7 +29,7 @@ def test_blur_spreads_a_point_by_its_sigma_and_keeps_its_light():
     blurred = alterations.blur(image, 3.0)[..., 0].astype(float)
     x = np.arange(41) - 20
     profile = blurred.sum(axis=0)
-    # The square has a variance of 2 of its own.
+    # The square itself has a variance of 2.
     np.testing.assert_allclose((profile * x**2).sum() / profile.sum(), 9 + 2, rtol=0.1)
     np.testing.assert_allclose(blurred.sum(), image[..., 0].sum(), rtol=0.05)
 
@@ -45,7 +45,7 @@ def test_noise_has_its_sigma_and_comes_from_the_generator():
 
 def test_each_alteration_by_name(rng):
     image = rng.integers(0, 256, (5, 7, 3), np.uint8)
-    for text, right in {
+    for text, expected in {
         "exposure:0.8": alterations.exposure(image, 0.8),
         "gamma:1.3": alterations.gamma(image, 1.3),
         "white:1.1,1,0.85": alterations.white(image, (1.1, 1.0, 0.85)),
@@ -59,7 +59,7 @@ def test_each_alteration_by_name(rng):
     }.items():
         alteration = parse_alteration(text)
         assert alteration.text == text
-        np.testing.assert_array_equal(alteration(image, np.random.default_rng(1)), right, err_msg=text)
+        np.testing.assert_array_equal(alteration(image, np.random.default_rng(1)), expected, err_msg=text)
     assert parse_alteration("exposure:0.80").text == "exposure:0.8"
 
 
@@ -70,7 +70,7 @@ def test_each_alteration_by_name(rng):
         *("jpeg:0", "jpeg:60.5", "mirror:1", "plain:red", "noise:loud"),
     ],
 )
-def test_no_such_alteration(text):
+def test_invalid_alterations_are_refused(text):
     with pytest.raises(InputError, match=r"choose|takes") as error:
         parse_alteration(text)
     assert repr(text) in str(error.value)

@@ -1,4 +1,4 @@
-"""Moves over stills: they stay on the still, move, and frames show what the poses say."""
+"""Camera moves over stills: they move, stay on the still, and frames show what the poses say."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("still", [(150, 220), (60, 90), (47, 67)])
-def test_moves_stay_on_the_still_and_are_as_sharp_as_pixels_allow(still):
+def test_moves_stay_on_the_still_and_never_magnify_it(still):
     size, steps = (40, 60), []
     for seed in range(40):
         poses = draw_camera_move(np.random.default_rng(seed), still, size, 12)
@@ -46,7 +46,7 @@ def test_frames_correspond(folder):
     assert psnr(warped, here[shows]) > psnr(far[shows], here[shows]) + 6
 
 
-def test_every_image_and_move_comes_up_and_all_differ(folder):
+def test_every_image_and_move_is_used_and_all_differ(folder):
     clips = CameraMoveClips(folder, (40, 60), 2, moves=3)
     assert clips.names == ["b.png", "deep/a.png"]
     assert len(clips) == 6
@@ -55,7 +55,7 @@ def test_every_image_and_move_comes_up_and_all_differ(folder):
     np.testing.assert_array_equal(again, clips[5].frame(1))
 
 
-def test_folders_that_cannot_serve_are_refused(folder, tmp_path):
+def test_unusable_folders_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"b\.png: 220x150 is too small for a camera of 220x150"):
         CameraMoveClips(folder, (150, 220))
     with pytest.raises(InputError, match="no such folder"):

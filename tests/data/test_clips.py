@@ -1,4 +1,4 @@
-"""Drawing training samples: what is drawn how often, and that all parts of a sample belong together."""
+"""Drawing training samples: how often each choice occurs, and that the parts of a sample agree."""
 
 from collections import Counter
 
@@ -21,7 +21,7 @@ def samples(count, spec, clip=None):
 
 
 def share(values):
-    """How often each value comes up."""
+    """The share of each value."""
     total = Counter(values)
     return {value: times / sum(total.values()) for value, times in sorted(total.items())}
 
@@ -69,7 +69,7 @@ def test_sub_clips_begin_anywhere_and_time_runs_both_ways():
     drawn = choices(1000, SamplingSpec(context_frames=6, target_frames=4), 8)
     shown = [c.numbers[c.first : c.first + 4] for c in drawn]
     np.testing.assert_allclose(share(int(n[1] > n[0]) for n in shown)[1], 0.5, atol=0.05)
-    # Three places of C_ref, three of C_gt in it.
+    # C_ref has three possible starts, and C_gt has three within it.
     starts = share(int(n.min()) for n in shown)
     np.testing.assert_allclose(list(starts.values()), np.array([1, 2, 3, 2, 1]) / 9, atol=0.05)
 
@@ -99,7 +99,7 @@ def test_sub_clip_is_consecutive_and_only_frames_in_use_are_decoded():
         assert needed == set(range(len(sample.hr)))
 
 
-def test_every_orientation_comes_up_and_all_frames_share_it():
+def test_every_orientation_occurs_and_all_frames_share_it():
     seen = Counter()
     for sample in samples(160, SamplingSpec(context_frames=4, target_frames=1, max_key_frames=1)):
         red, green, _ = np.moveaxis(sample.hr, -1, 0).astype(int)
@@ -112,7 +112,7 @@ def test_every_orientation_comes_up_and_all_frames_share_it():
     assert min(seen.values()) > 5
 
 
-def test_nothing_moves_without_augmentation():
+def test_frames_keep_their_orientation_without_augmentation():
     for sample in samples(10, SamplingSpec(augment=False)):
         assert sample.hr[0, 0, 0, :2].tolist() == [0, 0]
         assert sample.hr[0, -1, -1, :2].tolist() == [11, 7]
@@ -143,12 +143,12 @@ def test_lr_of_a_crop_is_the_crop_of_the_lr():
     sample = draw_sample(
         SamplingSpec(augment=False), SyntheticClips((96, 128), 12)[0], np.random.default_rng(1)
     )
-    # Four LR pixels from the crop's edge the mirrored borders no longer tell.
+    # The mirrored borders have no effect four LR pixels from the crop's edge.
     crop = imresize(sample.hr[0, 16:80, 32:112], 0.25)
     np.testing.assert_array_equal(crop[4:-4, 4:-4], sample.lr[0, 4:20, 8:28][4:-4, 4:-4])
 
 
-def test_frames_that_the_scale_does_not_divide_are_cut_at_random_places():
+def test_frames_that_the_scale_does_not_divide_are_cropped_at_random():
     corners = {
         tuple(s.hr[0, :, :, :2].reshape(-1, 2).min(axis=0))
         for s in samples(
@@ -159,7 +159,7 @@ def test_frames_that_the_scale_does_not_divide_are_cut_at_random_places():
 
 
 @pytest.mark.parametrize("turn", range(8))
-def test_views_turn_pixels_and_places_alike(turn, rng):
+def test_oriented_crops_turn_pixels_and_places_alike(turn, rng):
     view = OrientedCrop(3, 5, 16, 20, bool(turn & 4), bool(turn & 2), bool(turn & 1))
     frame = Coordinates((24, 36)).frame(0).astype(np.float64)
     seen = view.pixels(frame)
@@ -217,7 +217,7 @@ def test_a_key_frame_matches_itself_everywhere():
     assert not sample.confidence[0, ~filled].any()
 
 
-def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
+def test_short_clips_are_used_whole_or_refused_by_name():
     sample = draw_sample(SamplingSpec(), Coordinates(SMALL, count=12), np.random.default_rng(0))
     assert sample.first == 0
     with pytest.raises(InputError, match=r"brief: has 11 frames, fewer than the 12"):
@@ -240,7 +240,7 @@ def test_short_clips_serve_as_a_whole_or_are_refused_by_name():
         {"scale": (4.0, 9.0)},
     ],
 )
-def test_plans_that_make_no_sense_are_refused(wrong):
+def test_invalid_sampling_specs_are_refused(wrong):
     with pytest.raises(InputError, match="choose"):
         SamplingSpec(**wrong)
 

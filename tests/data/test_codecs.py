@@ -1,4 +1,4 @@
-"""The round trip through codecs: what comes back, and that it gets worse as it is asked to."""
+"""Round trips through codecs: what comes back, and that quality falls as requested."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def test_the_last_column_and_row_of_an_odd_size_are_no_worse_than_others():
     assert min(edges) > psnr(np.stack(clip), np.stack(result)) - 3
 
 
-def test_colours_come_back_as_they_were():
-    """A flat colour survives to a step or two: matrix and range are the same both ways."""
+def test_colours_survive_the_round_trip():
+    """A flat colour changes by a few levels at most: matrix and range are the same both ways."""
     for colour in ([200, 40, 30], [20, 180, 60], [30, 50, 220]):
         clip = [np.broadcast_to(np.array(colour, np.uint8), (32, 32, 3))] * 2
         assert np.abs(coded(clip, 10.0)[1].astype(int) - clip[1]).max() <= 3
 
 
-def test_a_higher_rate_factor_is_worse_and_the_same_one_the_same():
+def test_a_higher_rate_factor_is_worse_and_coding_is_repeatable():
     clip = np.stack(frames())
     quality = [psnr(clip, np.stack(coded(clip, crf))) for crf in (15.0, 23.0, 35.0)]
     assert quality[0] > quality[1] + 1 > quality[2] + 2
@@ -64,12 +64,12 @@ def test_jpeg_gets_worse_with_lower_quality():
     assert jpeg(frame[:47, :63], 60).shape == (47, 63, 3)
 
 
-def test_frames_come_out_while_others_go_in():
-    """Clips of any length: not all of one is held."""
+def test_frames_come_out_before_all_have_gone_in():
+    """Clips can have any length, because they are never held as a whole."""
     clip = frames((16, 16), 2) * 60
-    asked = []
-    first = next(h264((asked.append(number) or frame for number, frame in enumerate(clip)), 23.0))
-    assert len(asked) < 80
+    read = []
+    first = next(h264((read.append(number) or frame for number, frame in enumerate(clip)), 23.0))
+    assert len(read) < 80
     np.testing.assert_array_equal(first, coded(clip, 23.0)[0])
 
 
@@ -81,7 +81,7 @@ def test_codecs_by_name():
 
 
 @pytest.mark.parametrize("text", ["h265:23", "h264", "h264:", "h264:52", "h264:nan", "jpeg:0", "jpeg:7.5"])
-def test_no_codec_of_that_name_or_setting(text):
+def test_invalid_codecs_and_settings_are_refused(text):
     with pytest.raises(InputError, match=r"no such codec|takes a") as error:
         parse_codec(text)
     assert repr(text) in str(error.value)

@@ -1,4 +1,4 @@
-"""Numbers of key-frames and references of batches: few sizes, and the paper's frequencies."""
+"""Numbers of key-frames and references in batches: few sizes, with the paper's frequencies."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ldip_jax.data.crop_spec import draw_counts
 @pytest.mark.parametrize(
     ("keys", "references"), [((1, 3), (1, 5)), ((1, 1), (2, 2)), ((1, 4), (3, 4)), ((2, 3), (1, 1))]
 )
-def test_every_number_is_as_frequent_as_any_other_in_two_sizes(keys, references):
+def test_all_numbers_are_equally_frequent_in_at_most_two_sizes(keys, references):
     rng = np.random.default_rng(0)
     sizes, counts = set(), np.zeros((2, 8))
     for _ in range(4000):

@@ -46,7 +46,7 @@ def find(haystack, needle):
     raise AssertionError("not found")
 
 
-def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
+def test_lr_features_flows_and_gt_are_cropped_at_the_same_place(record):
     for sample in draws(record, SPEC, 6):
         f, y, x = find(record.lr, sample.lr)
         np.testing.assert_array_equal(sample.hr, record.hr[f : f + 3, 4 * y : 4 * y + 32, 4 * x : 4 * x + 32])
@@ -59,7 +59,7 @@ def test_lr_features_flows_and_gt_are_cut_at_one_place(record):
         np.testing.assert_allclose(sample.step, 0.25)
 
 
-def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(record, monkeypatch):
+def test_an_undegraded_reference_equals_the_key_frame_under_its_warp(record, monkeypatch):
     monkeypatch.setattr("ldip_jax.data.crops.degrade", lambda image, warp, down, up: (image, warp))
     seen = 0
     for sample in draws(record, SPEC, 20):
@@ -75,7 +75,7 @@ def test_an_undegraded_reference_shows_under_its_warp_what_the_key_frame_shows(r
 
 
 def test_a_degraded_reference_keeps_its_content_in_place(rng):
-    """A ramp stays a ramp at whatever size: its value under the warp is that of the place."""
+    """A ramp stays a ramp at any size: its value under the warp is that of the place."""
     record = made_up(rng, size=(24, 24))
     ramp = np.broadcast_to((np.arange(96) * 2 + 20)[None, :, None], (96, 96, 3)).astype(np.uint8)
     record = record._replace(references=np.stack([ramp] * len(record.references)))
@@ -108,7 +108,7 @@ def test_numbers_of_key_frames_and_references_are_uniform_and_masked(record):
         assert (np.isin(sample.key_frames[sample.key_valid > 0], (1, 3))).all()
 
 
-def test_what_has_been_drawn_is_used_as_a_whole(record):
+def test_cut_sample_uses_all_key_frames_and_references(record):
     candidates = record.candidates.copy()
     candidates[1, 2] = -1
     record = record._replace(candidates=candidates)
@@ -121,8 +121,8 @@ def test_what_has_been_drawn_is_used_as_a_whole(record):
         assert filled == {1: 3, 3: 2}
 
 
-def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
-    """Of three records two are of one clip: the third gives the images."""
+def test_distractors_are_images_of_another_clip(record, tmp_path):
+    """Two of three records are of the same clip: the third provides the images."""
     files = [tmp_path / f"{n}.safetensors" for n in range(3)]
     for file, clip, value in zip(files, ("a", "a", "b"), (10, 10, 200), strict=True):
         plain = np.full_like(record.references, value)
@@ -132,14 +132,14 @@ def test_useless_references_of_a_record_are_of_another_clip(record, tmp_path):
     for seed in range(30):
         sample = make(files[0], np.random.default_rng(seed))
         values |= set(np.unique(sample.images[sample.valid > 0][:, 0, 0]).tolist())
-    # Black ones, those that are its own moved or blurred, and the other clip's.
+    # Black images, the record's own ones moved or blurred, and those of the other clip.
     assert values == {0, 10, 200}
     values = {int(make._unrelated_image(files[2], np.random.default_rng(seed))[0, 0, 0]) for seed in range(9)}
     assert values == {10}
 
 
 def test_scales_of_references_follow_the_paper(record):
-    """s1 ~ U[1, 4], s2 ~ U[1, s1]: the side left is s2 / s1 of the window."""
+    """s1 ~ U[1, 4], s2 ~ U[1, s1]: the remaining side is s2 / s1 of the window."""
     spec = replace(SPEC, reference_side=32, window_jitter=0)
     sizes = [
         s.sizes[k, n, 0] / 32
@@ -155,7 +155,7 @@ def test_scales_of_references_follow_the_paper(record):
     )
 
 
-def test_references_as_at_inference_have_lr_size(record):
+def test_self_references_have_lr_size(record):
     spec = replace(SPEC, reference_side=40, self_references=1.0)
     sizes = {
         tuple(s.sizes[k, n])
@@ -165,31 +165,31 @@ def test_references_as_at_inference_have_lr_size(record):
     assert sizes == {(10, 10)}
 
 
-def test_sharp_references_stay_as_they_are(record):
+def test_sharp_references_keep_their_size(record):
     spec = replace(SPEC, reference_side=40, sharp_references=0.5, self_references=0.2)
     sizes = [
         int(s.sizes[k, n, 0])
         for s in draws(record, spec, 200)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
-    # A window of 40 whole, at a quarter, or anything between; a fifth of the samples has quarters alone.
+    # A window of 40 in full, at a quarter, or in between; a fifth of the samples have only quarters.
     assert abs(np.mean(np.array(sizes) == 40) - 0.8 * 0.5) < 0.06
     assert abs(np.mean(np.array(sizes) == 10) - (0.2 + 0.8 * 0.2)) < 0.06
 
 
-def test_a_sample_is_without_stills_as_a_whole(record):
-    """At inference a clip has stills or it has none: its key-frames are alike in that."""
+def test_either_all_key_frames_of_a_sample_have_stills_or_none(record):
+    """At inference a clip either has stills or has none, which holds for all its key-frames."""
     spec = replace(
         SPEC, reference_side=40, max_key_frames=2, max_references=3, min_references=3, self_references=0.3
     )
     several = [s for s in draws(record, spec, 200) if s.key_valid.sum() == 2]
     quarters = np.array([(s.sizes[..., 0] == 10).all(axis=1) for s in several])
-    # By chance alone, three of three: less than one in thirty.
+    # All three of three by chance: less than one in thirty.
     assert abs(np.mean(quarters.all(axis=1)) - 0.3) < 0.1
     assert np.mean(quarters[:, 0] != quarters[:, 1]) < 0.1
 
 
-def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record):
+def test_distractors_have_low_confidence_unless_they_are_only_blurred(rng, record):
     other = made_up(rng)
     spec = replace(SPEC, distractors=1.0)
     confidences = [
@@ -197,8 +197,8 @@ def test_distractors_are_trusted_little_unless_they_are_only_blurred(rng, record
         for s in draws(record, spec, 60, other)
         for k, n in zip(*np.nonzero(s.valid), strict=True)
     ]
-    unsure = np.mean([c <= 0.05 for c in confidences])
-    assert 0.6 < unsure < 0.9
+    low = np.mean([c <= 0.05 for c in confidences])
+    assert 0.6 < low < 0.9
     assert all(c <= 0.05 or c == 1.0 for c in confidences)
 
 
@@ -210,13 +210,13 @@ def test_the_same_seed_gives_the_same_sample(record):
 
 
 @pytest.mark.parametrize(("confidence", "tries"), [(1.0, 1), (0.0, 4)])
-def test_a_place_is_judged_by_the_references_that_are_there(rng, monkeypatch, confidence, tries):
-    """A lone one of six slots: taken where it is first tried if that matches, else tried again."""
+def test_a_place_is_judged_by_the_existing_references(rng, monkeypatch, confidence, tries):
+    """One reference in six slots: the first place is taken if it matches, else others are tried."""
     record = made_up(rng, size=(24, 28), keys=(1,), candidates=6)
     candidates = np.array([[-1, -1, -1, 4, -1, -1]], np.int32)
-    sure = np.zeros_like(record.confidence)
-    sure[0, 3] = confidence
-    record = record._replace(candidates=candidates, confidence=sure)
+    confidences = np.zeros_like(record.confidence)
+    confidences[0, 3] = confidence
+    record = record._replace(candidates=candidates, confidence=confidences)
     tried = []
     monkeypatch.setattr("ldip_jax.data.crops.CropBox", lambda *box: tried.append(box) or CropBox(*box))
     for seed in range(5):
@@ -226,7 +226,7 @@ def test_a_place_is_judged_by_the_references_that_are_there(rng, monkeypatch, co
 
 
 @pytest.mark.parametrize("scale", [1.5, 2.3, 3.7, 4.5])
-def test_sides_of_any_scale(rng, scale):
+def test_sides_of_crops_at_any_scale(rng, scale):
     assert CropSpec(hr_side=0, lr_side=64).sides(scale)[0] % 32 == 0
     assert 64 * scale - 32 < CropSpec(hr_side=0, lr_side=64).sides(scale)[0] <= 64 * scale
     hr, lr = CropSpec(hr_side=256).sides(scale)
@@ -272,7 +272,7 @@ def test_a_spec_that_does_not_fit_is_named(rng, record, tmp_path, spec, message)
         RecordCropper.from_files([path], spec)(path, rng)
 
 
-def test_records_of_several_scales_share_out_batches_of_one(rng, record, tmp_path):
+def test_records_of_several_scales_give_batches_of_one_scale(rng, record, tmp_path):
     half = record._replace(lr=record.lr[:, ::2, ::2], features=record.features[:, ::2, ::2])
     files = []
     for i, kind in enumerate((record, record, half)):

@@ -1,4 +1,4 @@
-"""Damaged LR clips and jittered references: what changes, what stays, and that it repeats."""
+"""Damaged LR clips and jittered references: what changes, what stays, and that it is repeatable."""
 
 from dataclasses import replace
 
@@ -32,13 +32,13 @@ def assert_same_but(a, b, *fields):
             np.testing.assert_array_equal(x, y, err_msg=name)
 
 
-def test_plans_do_the_same_as_those_without_damage_by_default():
+def test_nothing_is_damaged_by_default():
     spec = sampling_spec(base().data)
     assert (spec.input, spec.jitter) == (InputDamageConfig(), ReferenceJitterConfig())
     assert not InputDamageConfig().active
     rng = np.random.default_rng(3)
     draw_sample(SPEC, SyntheticClips((72, 100), 12)[0], rng)
-    # So many numbers are drawn as ever: what comes after is the same, too.
+    # As many random numbers are drawn as without damage, so those that follow are the same.
     assert rng.integers(2**31) == 1_028_754_829
     assert (sample(SPEC).damage, sample(SPEC).references) == ("", None)
 
@@ -63,7 +63,7 @@ def test_quality_falls_with_the_rate_factor():
     assert quality[0] > quality[1] + 1 > quality[2] + 2
 
 
-def test_all_of_a_clip_is_encoded_whatever_is_used_of_it():
+def test_the_whole_clip_is_encoded_whatever_part_is_used():
     clip = Coordinates((24, 36), count=8)
     spec = SamplingSpec(context_frames=8, target_frames=2, max_key_frames=1, max_references=0, augment=False)
     draw_sample(spec, clip, np.random.default_rng(0))
@@ -86,7 +86,7 @@ def test_shares_and_ranges_are_those_of_the_config():
     assert len({d.preset for d in drawn}) == 5
 
 
-def test_references_are_jittered_and_nothing_else_is():
+def test_only_references_are_jittered():
     spec = replace(SPEC, jitter=ReferenceJitterConfig(share=1.0))
     changed = 0
     for seed in range(4):
@@ -123,15 +123,15 @@ def test_the_share_of_jittered_references():
         (lambda: ReferenceJitterConfig(blur=-1.0), "reference_jitter.blur=-1.0"),
     ],
 )
-def test_numbers_that_make_no_sense(make, field):
+def test_invalid_settings_are_refused(make, field):
     with pytest.raises(InputError) as error:
         make()
     assert field in str(error.value)
     assert "choose" in str(error.value) or "needed" in str(error.value)
 
 
-def test_own_frames_are_the_lr_frames_of_a_damaged_clip(rng):
-    """What a reference at LR size shows under its warp is the damaged frame, at the same place."""
+def test_self_references_are_the_lr_frames_of_a_damaged_clip(rng):
+    """Under its warp, a reference at LR size shows the damaged frame at the same place."""
     record = made_up(rng, size=(24, 28))
     y, x = np.mgrid[:24, :28]
     low = np.stack([x * 8, y * 8, x * 0 + 77], axis=-1).astype(np.uint8)
@@ -154,7 +154,7 @@ def test_own_frames_are_the_lr_frames_of_a_damaged_clip(rng):
         for k, n in zip(*np.nonzero(drawn.valid), strict=True):
             h, w = drawn.sizes[k, n]
             assert (drawn.images[k, n, :h, :w, 2] == 77).all()
-            # Both show the same part of the clip, so that places in it move on alike.
+            # Both show the same part of the clip, so places in it advance alike.
             np.testing.assert_allclose(np.diff(drawn.warps[k, n], axis=0), np.diff(plain.warps[k, n], axis=0))
             corner = drawn.images[k, n, 0, 0, :2] / 8
             places = drawn.warps[k, n] + corner

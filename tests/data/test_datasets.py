@@ -1,4 +1,4 @@
-"""From a config to clips, and the clips that may not be trained on."""
+"""From a config to clips, and clips that must not be trained on."""
 
 import json
 
@@ -24,10 +24,10 @@ def listing(tmp_path):
     return str(file)
 
 
-def test_plans_come_from_the_config():
+def test_the_sampling_spec_comes_from_the_config():
     spec = sampling_spec(config(scale=(1.5, 4.5), frames=8, clip=4, augment=False))
     assert (spec.context_frames, spec.target_frames, spec.scale, spec.augment) == (8, 4, (1.5, 4.5), False)
-    # Out of records, crops draw how many there are: it must not be drawn twice.
+    # For records, the numbers are drawn with the crops, and must not be drawn here as well.
     for seed in range(20):
         choice = choose_frames(sampling_spec(config(), for_records=True), np.random.default_rng(seed), 24)
         assert choice.references.shape == (3, 5)

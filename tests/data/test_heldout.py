@@ -51,7 +51,7 @@ def fingerprint_of(source):
 
 
 @pytest.mark.parametrize("name", ["Vid4/walk", "vid4/GT/Walk", "old/vid4/walk.mp4@0-99", "Vid4/walk/truth"])
-def test_a_name_counts_in_its_data_set(name):
+def test_a_name_is_held_out_in_its_data_set(name):
     assert held_out_reason(name, WALK, "") == "a test set"
     place, _, rest = name.partition("/")
     assert held_out_reason(rest, WALK, "", place) == "a test set"
@@ -60,7 +60,7 @@ def test_a_name_counts_in_its_data_set(name):
 @pytest.mark.parametrize(
     "name", ["holiday/walk.mp4", "walk", "walk/Vid4x", "Vid4/sidewalk", "Vid4/walk@home"]
 )
-def test_the_same_name_elsewhere_does_not(name):
+def test_the_same_name_elsewhere_is_not_held_out(name):
     assert held_out_reason(name, WALK, "") is None
 
 
@@ -71,7 +71,7 @@ def test_entries_of_old_lists_and_clips_of_old_data_are_recognised_by_name(name)
 
 
 @pytest.mark.parametrize("name", ["walking", "walk2", "sidewalk/001", "a walk.mp4", "walk@home.mp4"])
-def test_other_names_are_not(name):
+def test_other_names_are_not_recognised(name):
     for heldout, known in ((OLD, None), (OLD, ""), (WALK, None)):
         assert held_out_reason(name, heldout, known) is None
     # A folder above the source is not part of the clip's name.
@@ -111,7 +111,7 @@ def test_a_video_in_parts_has_the_fingerprints_of_its_frames(tmp_path):
         layout="bgr0",
     )
     shots = tmp_path / "shots.json"
-    # The last one begins before the one in front of it.
+    # The last shot is out of order.
     shots.write_text(json.dumps({"a.mkv": [[1, 3], [6, 11], [0, 1]]}))
     clips = find_clips(tmp_path / "clips", lambda: None, shots)["train"]
     assert [clip.name for clip in clips] == ["a.mkv@1-3", "a.mkv@6-11", "a.mkv@0-1"]
@@ -169,7 +169,7 @@ def test_without_a_file_the_list_of_the_package_is_used(source, tmp_path, monkey
     assert [entry.name for entry in read_heldout("configs/heldout.json")] == ["park"]
 
 
-def test_a_missing_list_is_an_error_with_the_way_out(source, tmp_path):
+def test_a_missing_list_is_an_error_with_a_way_out(source, tmp_path):
     with pytest.raises(
         InputError, match=r"none\.json: the list .* cannot be read .*--heldout none"
     ) as caught:
@@ -212,7 +212,7 @@ def test_the_list_of_the_package_has_data_sets_and_distinct_fingerprints():
 
 
 def test_the_earlier_name_of_the_command_still_works(tmp_path):
-    for words, said in (
+    for words, message in (
         (
             ["video_folder"],
             "ldip prepare video_folder: error: the following arguments",
@@ -231,4 +231,4 @@ def test_the_earlier_name_of_the_command_still_works(tmp_path):
             check=False,
         )
         assert done.returncode == 2
-        assert said in done.stderr
+        assert message in done.stderr

@@ -39,7 +39,7 @@ def seen():
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):
-    """What the command sets for its process must not stay."""
+    """Environment variables that the command sets must not outlive the test."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
@@ -91,7 +91,7 @@ def test_reduced_frames_are_means_over_areas(source, tmp_path):
         prepare("video_folder", source, tmp_path / "out", reduce=0.1)
 
 
-def test_interrupted_it_goes_on_where_it_was(source, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_continues_where_it_stopped(source, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builders, "_SHARD_BYTES", 1)
     encode, done = prepared.encode_image, []
 
@@ -123,7 +123,7 @@ def test_interrupted_it_goes_on_where_it_was(source, tmp_path, monkeypatch, caps
     assert [path.name for path in clips.folder.parent.iterdir()] == ["1.0.0"]
 
 
-def test_prepared_again_only_when_the_files_are_others(source, tmp_path, capsys):
+def test_data_is_prepared_again_only_if_files_changed(source, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["prepare", "video_folder", "--source", str(source), "--output", str(out)]
     assert main(command) == 0
@@ -205,7 +205,7 @@ def test_reds_in_full_has_270_clips(tmp_path):
         find_reds(tmp_path, seen)
 
 
-def test_what_is_wrong_with_reds_is_named(reds):
+def test_errors_in_reds_are_named(reds):
     (reds / "train_sharp" / "005" / "00000001.png").unlink()
     shutil.rmtree(reds / "val_sharp" / "001")
     (reds / "train_sharp" / "007" / "00000000.png").write_bytes(encode_png(picture(0, (8, 8))))
@@ -242,7 +242,7 @@ def test_vimeo90k_follows_its_lists(tmp_path):
         find_vimeo90k(root, seen)
 
 
-def test_vid4_and_udm10_are_whole_or_refused(tmp_path):
+def test_vid4_and_udm10_are_complete_or_refused(tmp_path):
     for name, count in {"calendar": 41, "city": 34, "foliage": 49, "walk": 47}.items():
         write_images(tmp_path / "Vid4" / "GT" / name, [f"{n:08d}.png" for n in range(count)], (2, 2))
     assert [clip.count for clip in find_vid4(tmp_path / "Vid4", seen)["test"]] == [41, 34, 49, 47]
@@ -308,7 +308,7 @@ def test_damaged_records_are_named(source, tmp_path):
         PreparedClips("video_folder", tmp_path / "out")[0].frame(0)
 
 
-def test_missing_data_and_splits_are_refused_with_the_way_out(source, tmp_path):
+def test_missing_data_and_splits_are_refused_with_a_way_out(source, tmp_path):
     with pytest.raises(InputError, match=r"prepare reds --source DIR --output "):
         PreparedClips("reds", tmp_path)
     prepare("video_folder", source, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Records as files."""
+"""Saving and loading records."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from ldip_jax.errors import InputError
 from tests.data.record import made_up, pictures_of
 
 
-def test_a_record_comes_back_as_it_was(rng, tmp_path):
+def test_a_saved_record_is_loaded_unchanged(rng, tmp_path):
     record = made_up(rng)
     path = tmp_path / "a.safetensors"
     save_record(path, record, {"clip": "a", "matcher": "gmflow"})
@@ -23,7 +23,7 @@ def test_a_record_comes_back_as_it_was(rng, tmp_path):
     assert record_files(tmp_path) == [path]
 
 
-def test_what_is_no_record_is_named(rng, tmp_path):
+def test_files_that_are_not_records_are_named(rng, tmp_path):
     path = tmp_path / "a.safetensors"
     save_record(path, made_up(rng), {})
     data = path.read_bytes()

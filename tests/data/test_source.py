@@ -1,4 +1,4 @@
-"""Streams of samples: order, shares of processes, taking up again, workers, errors."""
+"""Streams of samples: order, shares of processes, resuming, workers, errors."""
 
 from functools import partial
 from itertools import chain
@@ -31,12 +31,12 @@ def take(stream, batches):
         return [next(stream) for _ in range(batches)]
 
 
-def test_an_epoch_has_every_item_once_in_an_order_of_its_own():
+def test_each_epoch_has_every_item_once_in_its_own_order():
     samples = [*chain(*take(stream(), 14))]
     epochs = [[name for name, _ in samples[7 * i : 7 * i + 7]] for i in range(8)]
     assert all(sorted(epoch) == ITEMS for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 6
-    # No two epochs draw the same of an item.
+    # No two epochs draw the same from an item.
     assert len(set(samples)) == len(samples)
 
 
@@ -46,41 +46,41 @@ def test_same_seed_same_batches():
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_processes_share_out_what_one_would_have(count):
-    alone = take(stream(), 6)
+def test_processes_share_the_batches_that_one_would_have(count):
+    single = take(stream(), 6)
     shares = [take(stream(process=(index, count)), 6) for index in range(count)]
-    for batch, *parts in zip(alone, *shares, strict=True):
+    for batch, *parts in zip(single, *shares, strict=True):
         assert all(len(part) == 4 // count for part in parts)
         assert sorted(batch) == sorted(chain(*parts))
 
 
-def test_taken_up_again_in_the_middle_of_an_epoch():
+def test_a_stream_resumes_in_the_middle_of_an_epoch():
     whole = take(stream(), 8)
     first = stream()
     assert [next(first) for _ in range(3)] == whole[:3]
     assert first.state == {"next_index": 12}
     first.close()
     assert take(stream(**first.state), 5) == whole[3:]
-    # By other numbers of processes too.
+    # Also with another number of processes.
     shares = [take(stream(process=(index, 2), **first.state), 5) for index in range(2)]
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole[3:]]
     first.seek(4)
     assert take(first, 2) == whole[1:3]
 
 
-def test_faults_come_as_they_are_and_impossible_batches_are_refused():
+def test_errors_are_raised_unchanged_and_impossible_batches_are_refused():
     with (
-        stream(["broken"]) as faulty,
+        stream(["broken"]) as broken,
         pytest.raises(InputError, match=r"^broken: cannot be read"),
     ):
-        next(faulty)
+        next(broken)
     with pytest.raises(InputError, match="batch_size 4: 3 processes"):
         stream(process=(0, 3))
     with pytest.raises(InputError, match="nothing to train on"):
         stream([])
 
 
-def test_workers_change_nothing_and_hand_faults_on():
+def test_workers_change_nothing_and_pass_errors_on():
     items = [*ITEMS, "broken"]
     with stream(items, workers=1) as elsewhere, stream(items) as here:
         for _ in range(2):
@@ -92,7 +92,7 @@ def test_workers_change_nothing_and_hand_faults_on():
                 break
             assert next(elsewhere) == batch
         else:
-            pytest.fail("an epoch without the item that is broken")
+            pytest.fail("an epoch without the broken item")
 
 
 def test_clip_samples_of_synthetic_scenes():

@@ -28,7 +28,7 @@ def test_frames_show_the_picture_where_the_pose_says(zoom):
     frame = LayeredClip("ramp", SIZE, [layer]).frame(0)
     places = layer.to_picture(0, grid(SIZE))
     np.testing.assert_allclose(frame[..., :2], places, atol=1.0)
-    # Rounding down shifts both ramps alike, a wrong place one up and one down.
+    # Rounding down shifts both ramps alike; a wrong place shifts one up and one down.
     falling = LayeredClip("falling", SIZE, [Layer(255 - ramp, None, layer_poses)]).frame(0)
     rising = frame[..., :2].astype(float).mean(axis=(0, 1))
     middle = (rising + 255 - falling[..., :2].astype(float).mean(axis=(0, 1))) / 2
@@ -36,7 +36,7 @@ def test_frames_show_the_picture_where_the_pose_says(zoom):
     np.testing.assert_allclose(corners(SIZE, layer_poses)[0, 3], places[-1, -1], atol=1e-9)
 
 
-def test_places_go_there_and_back():
+def test_places_map_there_and_back():
     clip = SyntheticClips(SIZE, 9)[4]
     there, shows = clip.correspond(1, 7, grid(SIZE))
     back, again = clip.correspond(7, 1, there)
@@ -45,7 +45,7 @@ def test_places_go_there_and_back():
     assert again[shows].all()
 
 
-def test_what_is_covered_does_not_show():
+def test_covered_places_do_not_show():
     background = Layer(np.full((40, 56, 3), 50, np.uint8), None, np.stack([still_pose()] * 2))
     # A square of 8 pixels at x = 10, then at x = 30.
     square = Layer(
@@ -74,7 +74,7 @@ def test_denser_pictures_do_not_alias():
     assert np.abs(clip.frame(0)[2:-2, 2:-2].astype(float) - 127.5).max() < 30
 
 
-def test_things_move_against_the_background():
+def test_objects_move_against_the_background():
     clip = SyntheticClips((64, 96), 12)[0]
     there, _ = clip.correspond(0, 11, grid(clip.size))
     assert len(np.unique(np.rint(there - grid(clip.size)), axis=0)) > 3
@@ -100,6 +100,6 @@ def test_same_seed_same_scene():
     assert len(clips) == 2
 
 
-def test_sizes_that_cannot_be_are_refused():
+def test_sizes_that_are_too_small_are_refused():
     with pytest.raises(InputError, match="8x40"):
         SyntheticClips((40, 8))

@@ -1,4 +1,4 @@
-"""What the tests of evaluations share: random networks, and two clips as ground truth."""
+"""Fixtures shared by the tests of evaluations: random networks, and two clips as ground truth."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,7 @@ COUNT = 8
 
 
 class Result(NamedTuple):
-    """What `ldip eval` gave."""
+    """The outcome of `ldip eval`."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 
 def write_clip(folder: Path, seed: int, count: int = COUNT) -> Path:
-    """Frames of a picture that goes by, two pixels a frame."""
+    """Frames of a picture that moves past by two pixels a frame."""
     folder.mkdir(parents=True)
     picture = np.round(blocks(seed, HR[0], HR[1] + 2 * count, 40) * 255).astype(np.uint8)
     for index in range(count):
@@ -58,7 +58,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, networks: Networks, clips: Path
 ) -> Callable[..., Result]:
-    """Runs `ldip eval` on the two clips with the random networks, unless the words say otherwise."""
+    """Runs `ldip eval` on the two clips with the random networks, unless others are given."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
     def run(*words: object) -> Result:
@@ -85,8 +85,8 @@ def evaluate(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """In place of networks: everything is read, LR frames give the scores. What was called for, in order."""
-    made = []
+    """Replaces networks: everything is read, and LR frames give the scores. The calls in order."""
+    calls = []
 
     def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):
         low = [frame.mean() for frame in lr_frames]
@@ -97,8 +97,8 @@ def calls(monkeypatch):
             frames.append(FrameScore(frame, replace(score, tof=None)))
             if on_frame is not None:
                 on_frame(frame, as_float(truth))
-        made.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
+        calls.append(SimpleNamespace(title=title, low=low, stills=stills, upscaler=upscaler))
         return ScoredClip(frames=frames, seconds=1.0)
 
     monkeypatch.setattr(runner, "score_clip", stand_in)
-    return made
+    return calls

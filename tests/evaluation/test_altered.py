@@ -1,4 +1,4 @@
-"""Clips out of codecs and altered references: what is put in, what it is scored against, what is reported."""
+"""Coded clips and altered references: what goes in, what it is scored against, what is reported."""
 
 import json
 from pathlib import Path
@@ -37,13 +37,13 @@ def test_the_whole_clip_is_encoded_before_frames_are_selected(evaluate, calls, c
     assert calls[0].low != [frame.mean() for frame in h264(low(clips)[2:7], 23.0)]
 
 
-def test_the_mirror_image_is_of_the_coded_clip(evaluate, calls, clips):
+def test_the_coded_clip_is_what_is_mirrored(evaluate, calls, clips):
     assert evaluate("--protocol", "bi-x4-mirror", "--input-codec", "h264:23").code == 0
     coded = [frame.mean() for frame in h264(low(clips), 23.0)]
     assert calls[0].low == [*coded, *reversed(coded)]
 
 
-def test_own_lr_clips_are_encoded_too(evaluate, calls, clips, tmp_path):
+def test_lr_clips_from_the_user_are_encoded_too(evaluate, calls, clips, tmp_path):
     for name in ("one", "two"):
         (tmp_path / "lr" / name).mkdir(parents=True)
         for number, frame in enumerate(low(clips)):
@@ -62,7 +62,7 @@ def test_scores_are_against_the_clean_ground_truth(evaluate, clips):
     assert column["clips"][0]["average"] == pytest.approx(expected.named(ALWAYS), abs=1e-4)
 
 
-def test_references_are_altered_in_order_and_nothing_else_is(evaluate, calls, networks, clips):
+def test_only_references_are_altered_and_in_order(evaluate, calls, networks, clips):
     words = ("--protocol", "table5", "--checkpoint", networks.trained, "--clips", "one")
     assert evaluate(*words, "--output", "plain").code == 0
     alter = ("--ref-alter", "exposure:1.5", "--ref-alter", "blur:2")
@@ -81,7 +81,7 @@ def test_another_number_of_references(evaluate, calls, networks):
     words = ("--protocol", "table5", "--checkpoint", networks.trained, "--clips", "one")
     assert evaluate(*words, "--columns", "full", "--hr-refs", "1").code == 0
     assert [still.name for still in calls[-1].stills] == ["one-00000000"]
-    # The frames 2 to 6 are upscaled.
+    # Frames 2 to 6 are upscaled.
     assert evaluate(*words, "--columns", "full", "--hr-refs", "3").code == 0
     assert [still.name for still in calls[-1].stills] == ["one-00000000", "one-00000001", "one-00000007"]
     assert results()["hr_refs"] == 3
@@ -95,7 +95,7 @@ def test_another_number_of_references(evaluate, calls, networks):
     assert "one is skipped: its 3 frames that are not upscaled are too few for 4 references" in result.err
 
 
-def test_what_was_done_stands_in_all_files(evaluate, calls, networks):
+def test_settings_are_named_in_all_files(evaluate, calls, networks):
     words = ("--protocol", "table5", "--checkpoint", networks.trained)
     assert evaluate(*words, "--input-codec", "h264:23.0", "--ref-alter", "white:1.10,1,0.85").code == 0
     found = results()
@@ -104,16 +104,16 @@ def test_what_was_done_stands_in_all_files(evaluate, calls, networks):
     for text in (Path("out/results.md").read_text(), Path("out/report.html").read_text()):
         assert "h264:23 (libx264, preset medium, GOP 250, yuv420p, 25 frames per second)" in text
         assert "white:1.1,1,0.85" in text
-    # What was published is of clean clips and true references.
+    # Published figures are for clean clips and unaltered references.
     assert found["scales"][0]["published"] == []
 
 
-def test_results_of_other_settings_are_not_taken_for_these(evaluate, calls, networks):
+def test_results_of_other_settings_are_not_reused(evaluate, calls, networks):
     words = ("--protocol", "table5", "--checkpoint", networks.trained, "--columns", "backbone", "full")
     assert evaluate(*words).code == 0
     assert results()["input_codec"] is None
     done = len(calls)
-    # References are the business of the columns that are given some.
+    # References matter only to the columns that use them.
     assert evaluate(*words, "--ref-alter", "mirror").code == 0
     assert [call.title for call in calls[done:]] == ["one, x4, full", "two, x4, full"]
     done = len(calls)
@@ -121,13 +121,13 @@ def test_results_of_other_settings_are_not_taken_for_these(evaluate, calls, netw
     assert len(calls) == done + 4
     assert evaluate(*words, "--ref-alter", "mirror", "--input-codec", "h264:23").code == 0
     assert len(calls) == done + 4
-    # Another process with other settings does not fill up what is missing.
+    # A process with other settings does not fill in missing results.
     result = evaluate(*words, "--input-codec", "h264:24", "--shard", "0/2")
     assert "results are missing yet" in result.out
     assert {clip["name"] for clip in results()["scales"][0]["columns"][0]["clips"]} == {"one"}
 
 
-def test_each_setting_has_a_folder_of_its_own_by_default():
+def test_each_setting_has_its_own_folder_by_default():
     altered = [parse_alteration("white:1.1,1,0.85"), parse_alteration("mirror")]
     names = [
         default_output("vid4", "near", codec, alterations).name
@@ -141,7 +141,7 @@ def test_each_setting_has_a_folder_of_its_own_by_default():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--input-codec", "h265:23"], "'h265:23': no such codec; choose h264:CRF"),
         (["--input-codec", "h264:99"], "'h264:99': h264 takes a rate factor from 0 to 51"),
@@ -159,8 +159,8 @@ def test_each_setting_has_a_folder_of_its_own_by_default():
         ),
     ],
 )
-def test_bad_settings_are_one_line_and_exit_code_2(evaluate, words, said):
+def test_bad_settings_give_one_line_and_exit_code_2(evaluate, words, message):
     result = evaluate(*words)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert result.err.splitlines()[-1].startswith(("ldip: ", "ldip eval: error: "))

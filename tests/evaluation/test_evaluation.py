@@ -1,4 +1,4 @@
-"""`ldip eval` from end to end: numbers, resumption, shards, and what it says to bad input."""
+"""`ldip eval` from end to end: numbers, resumption, shards, and errors for invalid input."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def results(folder="out"):
 
 
 def columns(folder="out"):
-    """Column -> clip -> what was scored; seconds left out."""
+    """Column -> clip -> results, without seconds."""
     (scale,) = results(folder)["scales"]
     return {
         column["name"]: {clip.pop("name"): {**clip, "seconds": None} for clip in column["clips"]}
@@ -69,23 +69,23 @@ def test_table_5_from_a_config_and_a_training_run(evaluate, networks, clips, tmp
         means = [clip["average"]["psnr_y"] for clip in column["clips"]]
         assert column["average"]["psnr_y"] == pytest.approx(np.mean(means))
 
-    backbone, full, alone = (scale["columns"][i]["clips"][0] for i in range(3))
+    backbone, full, without = (scale["columns"][i]["clips"][0] for i in range(3))
     # The backbone's numbers are those of the Python API on the same frames.
     truth = [np.asarray(Image.open(clips / "one" / f"{i:08d}.png")) for i in range(2, 7)]
     low = np.stack([bi(frame, LR) for frame in truth])
     frames = ldip_jax.upscale(low, backbone=networks.backbone, lrrf="none")
     expected = average(score_frames(frames, [x / np.float32(255) for x in truth]))
     assert backbone["average"] == pytest.approx(expected.named(ALWAYS))
-    # References make a difference, and only the column that is given any uses them.
+    # References make a difference, and only the column that has some uses them.
     assert full["stills"] == ["one-00000000", "one-00000007"]
     used = [choice for choices in full["references"].values() for choice in choices if choice["used"]]
     assert {choice["name"] for choice in used if not choice["own"]} == set(full["stills"])
-    assert alone["stills"] == []
-    assert [column["key_frames"] for column in (backbone, full, alone)] == [[], [2, 6], [2, 6]]
+    assert without["stills"] == []
+    assert [column["key_frames"] for column in (backbone, full, without)] == [[], [2, 6], [2, 6]]
     gain = full["average"]["psnr_y"] - backbone["average"]["psnr_y"]
     assert full["gain"]["mean"] == pytest.approx(gain)
     assert [row["frames"] for row in full["gain"]["reach"]] == [2, 2, 1]
-    assert full["average"]["psnr_y"] != alone["average"]["psnr_y"] != backbone["average"]["psnr_y"]
+    assert full["average"]["psnr_y"] != without["average"]["psnr_y"] != backbone["average"]["psnr_y"]
 
     rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
     assert len(rows) == 3 * (2 * (5 + 1) + 1)
@@ -104,7 +104,7 @@ def test_table_5_from_a_config_and_a_training_run(evaluate, networks, clips, tmp
     read_image(next(Path("out/samples").glob("*/row.png")))
 
 
-def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkeypatch):
+def test_an_evaluation_continues_where_it_stopped_and_repeats_nothing(evaluate, calls, monkeypatch):
     whole = runner.score_clip
 
     def interrupted(*args, **more):
@@ -121,7 +121,7 @@ def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkey
     assert evaluate().code == 0
     assert [call.title for call in calls] == ["one, x4, backbone", "two, x4, backbone"]
     first = Path("out/results.csv").read_text()
-    # A result that was cut short is done again, and so is everything under another setting.
+    # A truncated result is computed again, and so is everything with another setting.
     next(Path("out/units").glob("*two*")).write_text('{"fingerprint"')
     assert evaluate().code == 0
     assert [call.title for call in calls[2:]] == ["two, x4, backbone"]
@@ -131,12 +131,12 @@ def test_goes_on_where_it_stopped_and_does_nothing_twice(evaluate, calls, monkey
     assert "psnr_float-y" in Path("out/results.csv").read_text().splitlines()[0]
 
 
-def test_processes_share_the_clips_out_by_themselves(evaluate, networks, clips):
-    assert evaluate("--output", "alone").code == 0
+def test_processes_share_the_clips_automatically(evaluate, networks, clips):
+    assert evaluate("--output", "single").code == 0
     command = [sys.executable, "eval.py", "--dataset", "video_folder", "--data-dir", clips, "--shard", "auto"]
     command += ["--backbone", networks.backbone, "--checkpoint", "none", "--no-lpips"]
     command += ["--output", Path("out").absolute()]
-    # Nobody answers at the coordinator's port: evaluation needs no exchange.
+    # Nothing listens on the coordinator's port: processes that evaluate do not communicate.
     member = {"COORDINATOR": "127.0.0.1:1", "NUM_PROCESSES": "2"}
     processes = [
         subprocess.Popen(
@@ -149,31 +149,31 @@ def test_processes_share_the_clips_out_by_themselves(evaluate, networks, clips):
         )
         for index in range(2)
     ]
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    assert ["one, x4, backbone: " in text for text in said] == [True, False]
-    assert ["two, x4, backbone: " in text for text in said] == [False, True]
+    outputs = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert ["one, x4, backbone: " in text for text in outputs] == [True, False]
+    assert ["two, x4, backbone: " in text for text in outputs] == [False, True]
     assert evaluate().code == 0
-    assert columns("out") == columns("alone")
+    assert columns("out") == columns("single")
 
 
 @pytest.mark.parametrize(
     ("visible", "seen"), [("4,5,6", "5"), ("GPU-a", "GPU-a"), (None, None)], ids=["several", "one", "unset"]
 )
-def test_each_process_takes_a_gpu_of_its_own(evaluate, calls, monkeypatch, visible, seen):
+def test_each_process_takes_its_own_gpu(evaluate, calls, monkeypatch, visible, seen):
     monkeypatch.setenv("COORDINATOR", "127.0.0.1:1")
     monkeypatch.setenv("NUM_PROCESSES", "5")
     monkeypatch.setenv("PROCESS_ID", "4")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    # There are two clips, none of which is this process's.
+    # Neither of the two clips falls to this process.
     assert evaluate("--shard", "auto").code == 2
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
     assert not calls
 
 
-def test_shards_make_together_what_one_process_makes(evaluate, calls):
+def test_shards_together_give_the_results_of_one_process(evaluate, calls):
     assert evaluate("--output", "whole").code == 0
     first = evaluate("--shard", "1/2")
     assert first.code == 0
@@ -186,7 +186,7 @@ def test_shards_make_together_what_one_process_makes(evaluate, calls):
     assert len(calls) == 4
 
 
-def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate, calls, clips, tmp_path):
+def test_damaged_clips_are_named_and_skipped_and_the_others_are_scored(evaluate, calls, clips, tmp_path):
     folder = shutil.copytree(clips, tmp_path / "clips")
     damaged = folder / "one" / "00000003.png"
     damaged.write_bytes(damaged.read_bytes()[:-100])
@@ -198,7 +198,7 @@ def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate,
     assert "00000003.png" in results()["failures"]["one"]
     assert list(columns()["backbone"]) == ["two"]
     assert f"one is skipped: {damaged}" in result.err
-    # Mended, it is all that is left to do.
+    # Once repaired, the clip is the only one left to score.
     shutil.copy(clips / "one" / "00000003.png", damaged)
     shutil.rmtree(folder / "odd")
     assert evaluate("--data-dir", folder).code == 0
@@ -206,7 +206,7 @@ def test_a_damaged_clip_is_named_and_skipped_and_the_others_are_scored(evaluate,
     assert [call.title for call in calls] == ["two, x4, backbone", "one, x4, backbone"]
 
 
-def test_references_of_another_clip_by_the_usual_threshold_and_by_none(evaluate, calls, networks):
+def test_references_from_another_clip_with_the_usual_threshold_and_without(evaluate, calls, networks):
     assert evaluate("--protocol", "unrelated", "--checkpoint", networks.trained).code == 0
     given = {call.title: (call.stills, call.upscaler) for call in calls}
     thresholds = {"w/o ref": 0.05, "unrelated": 0.05, "unrelated-0": 0.0}
@@ -219,7 +219,7 @@ def test_references_of_another_clip_by_the_usual_threshold_and_by_none(evaluate,
     assert not given["one, x4, backbone"][1].model.refined
 
 
-def test_stills_are_calibrated_unless_they_are_to_be_as_given(evaluate, calls, networks):
+def test_stills_are_calibrated_unless_used_as_given(evaluate, calls, networks):
     for flags, as_given in (((), False), (("--refs-as-given",), True)):
         calls.clear()
         result = evaluate("--protocol", "table5", "--checkpoint", networks.trained, *flags)
@@ -229,7 +229,7 @@ def test_stills_are_calibrated_unless_they_are_to_be_as_given(evaluate, calls, n
         assert ("; stills as they are given" in result.out) is as_given
 
 
-def test_five_references_and_the_two_at_the_ends(evaluate, calls, networks):
+def test_figure_6_has_five_references_or_the_two_at_the_ends(evaluate, calls, networks):
     assert evaluate("--protocol", "figure6", "--checkpoint", networks.trained, "--scale", "2.5").code == 0
     given = {call.title: [still.name for still in call.stills] for call in calls}
     assert given["one, x2.5, full"] == [f"one-{frame:08d}" for frame in (0, 2, 4, 5, 7)]
@@ -237,14 +237,14 @@ def test_five_references_and_the_two_at_the_ends(evaluate, calls, networks):
     assert given["one, x2.5, w/o ref"] == given["one, x2.5, backbone"] == []
 
 
-def test_the_memory_to_keep_to(evaluate, calls, networks):
+def test_the_memory_limit_is_passed_on(evaluate, calls, networks):
     words = ("--protocol", "table5", "--columns", "backbone", "full", "--checkpoint", networks.trained)
     assert evaluate("--memory", "1.5G", *words).code == 0
     assert len(calls) == 4
     assert {call.upscaler.memory for call in calls} == {3 * 2**29}
 
 
-def test_too_little_memory_is_said_with_what_is_needed(evaluate):
+def test_too_little_memory_is_reported_with_what_is_needed(evaluate):
     result = evaluate("--memory", "64M")
     assert result.code == 2
     assert result.err.count("memory 64M: frames of ") == 2
@@ -252,13 +252,13 @@ def test_too_little_memory_is_said_with_what_is_needed(evaluate):
     assert "give a size, such as 1500M or 8G" in evaluate("--memory", "lots").err
 
 
-def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
+def test_lr_frames_from_a_folder(evaluate, calls, clips, tmp_path):
     folder = tmp_path / "lr"
     for name in ("one", "two"):
         (folder / name).mkdir(parents=True)
         for path in sorted((clips / name).iterdir()):
             Image.fromarray(bi(np.asarray(Image.open(path)), LR)).save(folder / name / path.name)
-    assert evaluate("--output", "made").code == 0
+    assert evaluate("--output", "reduced").code == 0
     assert evaluate("--lr-dir", folder).code == 0
     assert [call.low for call in calls[:2]] == [call.low for call in calls[2:]]
     (folder / "one" / "00000007.png").unlink()
@@ -267,7 +267,7 @@ def test_lr_frames_of_ones_own(evaluate, calls, clips, tmp_path):
     assert results()["failures"]["one"].endswith(f"has {COUNT - 1} frames, the ground truth {COUNT}")
 
 
-def test_clips_of_other_sizes_are_cut_and_any_scale_has_its_lr_size(evaluate, calls, tmp_path):
+def test_clips_of_other_sizes_are_cropped_and_any_scale_has_its_lr_size(evaluate, calls, tmp_path):
     folder = tmp_path / "clips"
     write_clip(folder / "one", 1)
     for path in (folder / "one").iterdir():
@@ -295,7 +295,7 @@ def test_any_scale_is_compared_with_bicubic_interpolation(evaluate, clips):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--protocol", "table6"], "no such protocol; there are bi-x4"),
         (["--columns", "full"], "bi-x4 has backbone, ldip"),
@@ -322,17 +322,17 @@ def test_any_scale_is_compared_with_bicubic_interpolation(evaluate, clips):
         (["--protocol", "near"], "8 frames are too few for this protocol; it needs 32"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(evaluate, words, said):
+def test_bad_input_gives_one_line_and_exit_code_2(evaluate, words, message):
     result = evaluate(*words)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert result.err.splitlines()[-1].startswith(("ldip: ", "ldip eval: error: "))
     assert not Path("out/results.json").exists()
 
 
 def test_files_that_are_not_configs(evaluate, tmp_path):
     config = tmp_path / "config.py"
-    for text, said in (
+    for text, message in (
         ("x = 1", "AttributeError: "),
         ("def get_config(", "SyntaxError: "),
         ("import no_such_module", "needs no_such_module"),
@@ -340,10 +340,10 @@ def test_files_that_are_not_configs(evaluate, tmp_path):
         config.write_text(text)
         result = evaluate("--config", config)
         assert result.code == 2
-        assert said in result.err
+        assert message in result.err
 
 
-def test_an_output_folder_of_something_else_is_left_alone(evaluate):
+def test_an_output_folder_with_other_content_is_left_untouched(evaluate):
     Path("out").mkdir()
     Path("out/precious.txt").write_text("mine")
     result = evaluate()

@@ -1,4 +1,4 @@
-"""Which frames are put in, scored and given as references."""
+"""Which frames are upscaled, scored and used as references."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ldip_jax.evaluation.datasets import DATASETS
 from ldip_jax.evaluation.runner import mean_outputs
 
 
-def test_a_hundred_frames_by_fractions_are_table_5():
+def test_fractions_of_a_hundred_frames_give_table_5():
     case = protocols.by_fractions(100)
     assert case.inputs == case.scored == tuple(range(20, 81))
     assert case.references == (0, 99)
@@ -18,7 +18,7 @@ def test_a_hundred_frames_by_fractions_are_table_5():
 
 
 @pytest.mark.parametrize("count", [8, 9, 13, 41, 240])
-def test_references_are_never_put_in(count):
+def test_references_are_never_upscaled(count):
     case = protocols.by_fractions(count)
     assert not set(case.inputs) & set(case.references)
     assert case.references[0] == 0
@@ -32,7 +32,7 @@ def test_near_references_are_ten_frames_away():
     assert protocols.near(32).references == (0, 31)
 
 
-def test_a_pan_has_five_references_which_are_put_in_but_not_scored():
+def test_a_pan_has_five_references_that_are_upscaled_but_not_scored():
     case = protocols.pan(41)
     assert case.references == (0, 10, 20, 30, 40)
     assert case.inputs == tuple(range(41))
@@ -41,7 +41,7 @@ def test_a_pan_has_five_references_which_are_put_in_but_not_scored():
 
 @pytest.mark.parametrize("protocol", ["table5", "near"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
-def test_any_number_of_references_spread_around_the_frames(protocol, count):
+def test_any_number_of_references_is_spread_around_the_frames(protocol, count):
     protocol = protocols.PROTOCOLS[protocol]
     usual = protocol.frames(DATASETS["video_folder"], 50)
     case = protocol.frames(DATASETS["video_folder"], 50, count)
@@ -76,21 +76,21 @@ def test_the_middle_of_seven_frames():
     [(protocols.by_fractions, 7), (protocols.near, 31), (protocols.pan, 5)],
     ids=["by_fractions", "near", "pan"],
 )
-def test_short_clips_are_refused_up_to_the_length_that_the_message_names(case, most):
+def test_clips_shorter_than_the_message_says_are_refused(case, most):
     for count in (1, 2, most):
         with pytest.raises(InputError, match=f"{count} frames are too few .* needs {most + 1}"):
             case(count)
     assert case(most + 1).scored
 
 
-def test_results_are_combined_and_no_more_are_made_than_needed():
-    made = []
+def test_outputs_are_averaged_and_no_more_are_computed_than_needed():
+    computed = []
 
     def images():
         for index in range(20):
-            made.append(index)
+            computed.append(index)
             yield np.full((1, 1, 3), index, np.float32)
 
     assert [float(x.max()) for x in mean_outputs([(3, 10)], images())] == [6.5]
-    assert made == list(range(11))
+    assert computed == list(range(11))
     assert [float(x.max()) for x in mean_outputs([(0,), (2,)], images())] == [0.0, 2.0]

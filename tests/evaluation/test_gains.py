@@ -17,11 +17,11 @@ def results(gains, first=0, keys=None, clip="one"):
     if keys is None:
         keys = [frame for place, frame in enumerate(frames) if place % STRIDE == 0 or frame == frames[-1]]
 
-    def made(values, keys):
+    def result(values, keys):
         rows = [FrameScore(f, ClipScore(psnr_y=v, psnr_rgb=0.0)) for f, v in zip(frames, values, strict=True)]
         return ClipResult(clip=clip, variant="full", frames=rows, inputs=list(frames), key_frames=keys)
 
-    return made((backbone + gains).tolist(), keys), made(backbone.tolist(), [])
+    return result((backbone + gains).tolist(), keys), result(backbone.tolist(), [])
 
 
 def gains_of(*pairs):
@@ -52,7 +52,7 @@ def test_frames_of_several_clips_count_once_each():
 
 def test_pulsing_is_the_deviation_over_phases_of_the_key_stride():
     wave = np.array([2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-    # What a clip gains throughout is not pulsing, and where it starts does not matter.
+    # A constant gain is not pulsing, and the first frame number does not matter.
     clips = [results(np.tile(wave, 3) + offset, clip=str(offset), first=offset) for offset in (3, 10)]
     found = gains_of(*clips)
     assert found.pulsing == pytest.approx(np.std(wave))
@@ -64,7 +64,7 @@ def test_pulsing_is_the_deviation_over_phases_of_the_key_stride():
     assert drift.pulsing == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_worst_frame_and_those_that_lose():
+def test_the_worst_frame_and_the_number_of_worse_frames():
     found = gains_of(
         results([1.0, -0.04, -0.06, -0.3, 0.0], first=7, clip="a"), results([0.5, -0.2], clip="b")
     )
@@ -73,7 +73,7 @@ def test_the_worst_frame_and_those_that_lose():
     assert found.worse_frames == 3
 
 
-def test_what_cannot_be_told_is_none():
+def test_undefined_measures_are_none():
     loss = gains_of(results([-0.5, -0.1, -0.1, -0.2, -0.3]))
     assert loss.pulsing > 0
     assert loss.relative_pulsing is None

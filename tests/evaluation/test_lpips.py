@@ -1,4 +1,4 @@
-"""LPIPS against another implementation of it in PyTorch, and its published weights' values."""
+"""LPIPS against another implementation in PyTorch, and its values with the published weights."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from tests.networks import random_like
 from tests.published import published_params
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-# Of `pair()`, by the PyTorch version below with the published weights.
+# For `pair()`, from the PyTorch version below with the published weights.
 VALUES = {"alex": 0.029742, "vgg": 0.111863}
 
 
@@ -25,7 +25,7 @@ def published(request):
 
 
 def pair(h=64, w=64):
-    """Smooth structure, and the same blurred and noisy."""
+    """A smooth structure, and the same with blur and noise."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     a = 0.5 + 0.45 * np.sin(x[..., None] / [3, 5, 7] + (y * y)[..., None] / [90, 400, 77])
@@ -70,7 +70,7 @@ def by_torch(params, net, a, b):
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_equals_the_pytorch_version_on_a_size_that_nothing_divides(net):
+def test_equals_the_pytorch_version_at_an_odd_size(net):
     params = random_like(LPIPS_WEIGHTS.skeleton({"net": net}), np.random.default_rng(2))
     a, b = pair(35, 45)
     assert float(lpips(params, a, b, net)) == pytest.approx(by_torch(params, net, a, b), rel=1e-4)
@@ -84,7 +84,7 @@ def test_published_weights_give_the_published_distance(published):
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_the_smallest_side_is_the_smallest_of_which_something_is_left(net):
+def test_the_smallest_side_leaves_one_pixel_at_the_deepest_layer(net):
     def deepest(side):
         network = {"alex": AlexNet, "vgg": VGG16}[net]()
         maps = jax.eval_shape(
@@ -97,7 +97,7 @@ def test_the_smallest_side_is_the_smallest_of_which_something_is_left(net):
         assert deepest(MIN_SIDE[net] - 1) >= 1
 
 
-def test_linear_layers_alone_are_named(tmp_path):
+def test_a_file_with_only_linear_layers_is_refused(tmp_path):
     path = tmp_path / "alex.safetensors"
     path.write_bytes(safetensors.numpy.save({"lin0.model.1.weight": np.zeros((1, 64, 1, 1), np.float32)}))
     with pytest.raises(InputError, match="LPIPS without its features"):

@@ -1,4 +1,4 @@
-"""The named conventions against scikit-image's numbers."""
+"""The conventions by name against scikit-image's numbers."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 
 from ldip_jax.evaluation.metrics import CONVENTIONS, psnr_and_ssim
 
-# Of `pair()`, by scikit-image on images that were cropped before: rgb2ycbcr, peak_signal_noise_ratio, and
+# For `pair()`, from scikit-image on images cropped beforehand: rgb2ycbcr, peak_signal_noise_ratio, and
 # structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255).
 EXPECTED = {
     "basicsr-y": (26.72949, 0.990027),
@@ -19,7 +19,7 @@ EXPECTED = {
 
 
 def pair():
-    """Off the grid of 8 bits, out of [0, 1] here and there, and worse along the border."""
+    """Images between the levels of 8 bits, in places outside [0, 1], and worse along the border."""
     y, x = np.mgrid[0:48, 0:70].astype(np.float64)
     a = 0.5 + 0.6 * np.sin(x[..., None] / [3, 5, 7] + (y * y)[..., None] / [90, 400, 77])
     b = a + 0.02 * np.cos(x * y / 7)[..., None] * [1.0, 0.5, 2.0]
@@ -39,7 +39,7 @@ def test_every_convention_is_checked_and_no_two_agree():
     assert len({psnr for psnr, _ in EXPECTED.values()}) == len(EXPECTED)
 
 
-def test_what_is_too_small_has_no_ssim():
+def test_images_that_are_too_small_have_no_ssim():
     a = np.zeros((18, 30, 3), np.float32)
     b = a + np.float32(1 / 255)
     psnr, ssim = psnr_and_ssim("rgb-crop4", a, b)
@@ -50,7 +50,7 @@ def test_what_is_too_small_has_no_ssim():
         psnr_and_ssim("y-crop4", a[:8], b[:8])
 
 
-def test_values_that_round_to_the_same_level_differ_where_nothing_is_rounded():
+def test_values_that_round_to_the_same_level_differ_only_without_rounding():
     a = np.full((16, 16, 3), 100 / 255, np.float32)
     b = a + np.float32(0.4 / 255)
     assert math.isinf(psnr_and_ssim("basicsr-y", a, b)[0])

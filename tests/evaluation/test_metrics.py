@@ -55,7 +55,7 @@ def smooth_scene(rng, h, w):
 
 
 def pairs(h=83, w=111):
-    """Name -> two images: plain, and where float32 is easily wrong."""
+    """Name -> two images: ordinary ones, and those for which float32 easily goes wrong."""
     rng = np.random.default_rng(7)
     scene = smooth_scene(rng, h, w)
     noise = rng.normal(0, 1, scene.shape).astype(np.float32)
@@ -95,7 +95,7 @@ def test_large_frames_keep_four_decimals():
     assert abs(float(ssim(a, b, "y")) - expected_ssim(a, b, "y")) < 2e-6
 
 
-def test_a_value_worked_out_by_hand():
+def test_values_calculated_by_hand():
     # Every channel one level apart: MSE 1 in RGB; luma (65.481 + 128.553 + 24.966) / 255 = 219/255 apart.
     a = np.full((16, 16, 3), 100 / 255, np.float32)
     b = np.full((16, 16, 3), 101 / 255, np.float32)
@@ -146,7 +146,7 @@ def test_eleven_pixels_are_enough_for_ssim():
 
 def test_impossible_requests_are_refused():
     a = np.zeros((16, 16, 3), np.float32)
-    # Whichever check comes first: the annotations' where they are enforced, else the function's own.
+    # Whichever check comes first: that of the annotations if they are enforced, else the function's own.
     with pytest.raises((ValueError, TypeCheckError), match=r"different shapes|h w 3"):
         psnr(a, a[:, :15])
     with pytest.raises(ValueError, match="border of 8"):

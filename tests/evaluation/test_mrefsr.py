@@ -1,4 +1,4 @@
-"""`ldip eval --method mrefsr`: its column and that of linear transfer beside LDIP's."""
+"""`ldip eval --method mrefsr`: its column and that of linear transfer, next to LDIP's."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def files(tmp_path_factory):
     return write_mrefsr(tmp_path_factory.mktemp("mrefsr"))
 
 
-def test_its_columns_stand_beside_the_others(evaluate, files, tmp_path):
+def test_its_columns_are_next_to_the_others(evaluate, files, tmp_path):
     done = evaluate("--protocol", "table5", *mrefsr_flags(files), "--clips", "one")
     assert done.code == 0, done.err
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -46,7 +46,7 @@ def test_each_set_of_references_has_a_column():
         (("--protocol", "table5", "--vgg", "a.pth"), "--vgg a.pth: is for --method mrefsr"),
     ],
 )
-def test_what_is_missing_is_named_in_one_line(evaluate, words, message):
+def test_missing_and_unsupported_arguments_are_named(evaluate, words, message):
     done = evaluate(*words)
     assert done.code == 2
     assert message in done.err
@@ -58,10 +58,10 @@ def test_a_protocol_without_references_is_refused(evaluate, files):
     assert "bi-x4 has no references in HR" in done.err
 
 
-def test_linear_transfer_finds_the_detail_that_references_hold(rng):
+def test_linear_transfer_recovers_the_detail_of_references(rng):
     image, truth = rng.random((2, 8, 9, 3)).astype(np.float32)
-    sure = np.ones((8, 9), np.float32)
-    half = image + 2 * (truth - image)
-    np.testing.assert_allclose(transfer(image, truth, [(half, sure)]), truth, atol=1e-5)
-    np.testing.assert_array_equal(transfer(image, truth, [(half, 0 * sure)]), image)
+    confidence = np.ones((8, 9), np.float32)
+    reference = image + 2 * (truth - image)
+    np.testing.assert_allclose(transfer(image, truth, [(reference, confidence)]), truth, atol=1e-5)
+    np.testing.assert_array_equal(transfer(image, truth, [(reference, 0 * confidence)]), image)
     np.testing.assert_array_equal(transfer(image, truth, []), image)

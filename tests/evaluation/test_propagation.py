@@ -1,4 +1,4 @@
-"""Columns by how they propagate, and what the files, the report and the benchmark tell of gains."""
+"""Columns by how they propagate, and gains in the files, the report and the benchmark."""
 
 import csv
 import importlib.util
@@ -16,7 +16,7 @@ from ldip_jax.evaluation.scores import ClipScore
 from ldip_jax.media.color import as_float
 from ldip_jax.weights.export import read_export, save_export
 
-# By column, of frames 2 to 6, the first and the last of which are key-frames.
+# By column, for frames 2 to 6, of which the first and the last are key-frames.
 GAINS = {
     "backbone": [0.0] * 5,
     "full": [2.0, 1.0, 0.5, 1.5, 2.0],
@@ -27,15 +27,15 @@ GAINS = {
 
 @pytest.fixture(scope="module")
 def load_once():
-    """Weights are read and checked once for all runs of this file."""
+    """Reads and checks weights only once for all tests of this file."""
     load = cache(variant_upscalers.load_model)
     return lambda *names, native, progress: load(*names, native=native)
 
 
 @pytest.fixture
 def calls(monkeypatch, load_once):
-    """In place of networks: known gains over 30 dB. What was called for, in order."""
-    made = []
+    """Replaces networks: gains over 30 dB are known. The calls in order."""
+    calls = []
 
     def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):
         column = title.split(", x4, ")[1]
@@ -47,13 +47,13 @@ def calls(monkeypatch, load_once):
             frames.append(FrameScore(frame, replace(score, psnr_y=30.0 + gain)))
             if on_frame is not None:
                 on_frame(frame, as_float(truth))
-        made.append(SimpleNamespace(title=title, stills=stills, upscaler=upscaler))
+        calls.append(SimpleNamespace(title=title, stills=stills, upscaler=upscaler))
         key_frames = [selection.scored[0], selection.scored[-1]] if upscaler.model.refined else []
         return ScoredClip(frames=frames, key_frames=key_frames, seconds=1.0)
 
     monkeypatch.setattr(runner, "score_clip", stand_in)
     monkeypatch.setattr(variant_upscalers, "load_model", load_once)
-    return made
+    return calls
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def table5(evaluate, networks):
 
 
 def done(calls, clip="one"):
-    """The columns that were run on a clip since the last time, with their propagation."""
+    """The columns that were run on a clip since the last check, with their propagation."""
     found = {
         call.title.removeprefix(f"{clip}, x4, "): call.upscaler.propagation
         for call in calls
@@ -82,12 +82,12 @@ def gains():
     return {column["name"]: column["gain"] for column in scale["columns"]}
 
 
-def test_the_papers_propagation_stands_beside_another_one(table5, calls):
+def test_the_papers_propagation_is_a_column_next_to_another_one(table5, calls):
     assert table5("--propagation", "carry").code == 0
     stills = {call.title: [still.name for still in call.stills] for call in calls}
     assert stills["one, x4, full, hrip"] == stills["one, x4, full"] == ["one-00000000", "one-00000007"]
     assert done(calls) == {"backbone": None, "full": "carry", "full, hrip": "hrip", "w/o ref": "carry"}
-    # Another propagation, and what it changes alone is done again.
+    # With another propagation, only the columns that it changes are run again.
     assert table5("--propagation", "both").code == 0
     assert done(calls) == {"full": "both", "w/o ref": "both"}
     result = table5("--propagation", "hrip")
@@ -95,12 +95,12 @@ def test_the_papers_propagation_stands_beside_another_one(table5, calls):
     assert done(calls) == {"full": "hrip", "w/o ref": "hrip"}
     assert result.out.count("Left out because other columns propagate detail in this way: full, hrip.") == 1
     assert list(gains()) == ["backbone", "full", "w/o ref"]
-    # The weights were trained so: saying it or not is the same.
+    # The weights were trained with it, so it is also the default.
     assert table5().code == 0
     assert done(calls) == {}
 
 
-def test_weights_that_propagate_in_another_way_are_asked(evaluate, networks, calls):
+def test_the_default_propagation_is_that_of_the_weights(evaluate, networks, calls):
     export = read_export(networks.trained)
     config = {**export.config, "propagation": "carry", "hrip_reach": 0}
     save_export("carried.safetensors", replace(export, config=config))
@@ -111,7 +111,7 @@ def test_weights_that_propagate_in_another_way_are_asked(evaluate, networks, cal
     assert reported == {"backbone": None, "full": "carry", "full, hrip": "hrip", "w/o ref": "carry"}
 
 
-def test_a_column_that_repeats_another_is_no_evaluation(table5, calls):
+def test_a_column_that_repeats_another_is_refused(table5, calls):
     result = table5("--columns", "full, hrip")
     assert result.code == 2
     assert result.err.splitlines()[-1].startswith(
@@ -120,7 +120,7 @@ def test_a_column_that_repeats_another_is_no_evaluation(table5, calls):
     assert not calls
 
 
-def test_files_and_report_tell_gains(table5, calls):
+def test_files_and_report_have_gains(table5, calls):
     result = table5("--propagation", "carry", "--temporal")
     assert result.code == 0
     found = gains()
@@ -165,7 +165,7 @@ def test_files_and_report_tell_gains(table5, calls):
     assert page.count("Pulsing: the standard deviation") == markdown.count("Pulsing: the standard dev") == 1
 
 
-def test_without_the_backbone_it_is_said_once_and_no_gain_is_told(table5, calls):
+def test_without_the_backbone_gains_are_missing_and_noted_once(table5, calls):
     result = table5("--columns", "full", "w/o ref")
     assert result.code == 0
     note = "Gains over the backbone are missing because that column was not run."
@@ -198,7 +198,7 @@ def benchmark(evaluate, networks, clips, calls):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "code", "said"),
+    ("bounds", "code", "message"),
     [
         ([], 0, "all bounds are met"),
         (["--least-gain", "1.39", "--most-loss", "0"], 0, "all bounds are met"),
@@ -207,13 +207,13 @@ def benchmark(evaluate, networks, clips, calls):
         (["--least-reach", "0"], 1, "--least-reach: share kept at a distance of 3 or more is -, less than 0"),
     ],
 )
-def test_bounds(benchmark, calls, capsys, bounds, code, said):
+def test_bounds_on_gain_and_reach(benchmark, calls, capsys, bounds, code, message):
     assert benchmark("--propagation", "carry", "--clips", "one", *bounds) == code
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert done(calls) == {"backbone": None, "full": "carry", "full, hrip": "hrip"}
 
 
-def test_a_bound_on_single_frames_and_on_reach(benchmark, monkeypatch, capsys):
+def test_bounds_on_single_frames_and_invalid_input(benchmark, monkeypatch, capsys):
     monkeypatch.setitem(GAINS, "full", [2.0, 2.0, -0.5, 1.0, 2.0])
     assert benchmark("--most-loss", "0.4") == 1
     assert "--most-loss: gain of one, frame 4 is -0.500, less than -0.4" in capsys.readouterr().out

@@ -38,7 +38,7 @@ def test_protocols_and_data_sets_name_what_exists():
     assert show_scale((1.5, 4.0)) == "1.5x4"
 
 
-def test_published_figures_stand_beside_what_they_are_about_alone():
+def test_published_figures_are_shown_only_where_they_apply():
     vid4 = {figure.method: figure.psnr for figure in published("vid4", "bd-x4", (4.0, 4.0))}
     assert vid4["basicvsr-vimeo-bd"] == 27.9791
     assert published("vid4", "bi-x4", (2.0, 2.0)) == []
@@ -73,12 +73,12 @@ def test_vid4_in_its_usual_layout_or_bare(tmp_path):
     assert found("vid4", tmp_path / "GT")[0] == ["calendar", "city"]
 
 
-def test_reds4_are_four_training_clips(tmp_path):
+def test_reds4_is_four_training_clips(tmp_path):
     touch(tmp_path, *(f"train_sharp/{clip}/00000000.png" for clip in ("000", "001", "011", "015", "020")))
     assert found("reds4", tmp_path) == (["000", "011", "015", "020"], [])
 
 
-def test_vimeo_takes_what_its_list_names(tmp_path):
+def test_vimeo_clips_are_those_of_its_list(tmp_path):
     touch(
         tmp_path,
         "sequences/00001/0266/im1.png",
@@ -94,13 +94,13 @@ def test_vimeo_takes_what_its_list_names(tmp_path):
     assert notes == ["1 of the 3 clips of sep_testlist.txt are missing"]
 
 
-def test_own_clips_are_folders_and_videos_or_one_of_them(tmp_path):
+def test_clips_from_the_user_are_folders_and_videos_or_one_of_them(tmp_path):
     touch(tmp_path, "b/1.jpg", "a.mp4", "c/readme.txt", ".hidden/1.png", "notes.txt")
     assert found("video_folder", tmp_path)[0] == ["a", "b"]
     assert found("video_folder", tmp_path / "b")[0] == ["b"]
 
 
-def test_images_beside_own_clips_are_told_and_no_clip_is_hidden(tmp_path):
+def test_images_beside_clips_are_noted_and_equal_names_are_refused(tmp_path):
     touch(tmp_path, "b/1.jpg", "a.mp4", "poster.png")
     names, (note,) = found("video_folder", tmp_path)
     assert names == ["a", "b"]
@@ -111,7 +111,7 @@ def test_images_beside_own_clips_are_told_and_no_clip_is_hidden(tmp_path):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_what_is_not_there_is_one_line(tmp_path, name):
+def test_missing_data_is_reported_in_one_line(tmp_path, name):
     for folder in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match=str(folder)) as caught:
             find_clips(DATASETS[name], folder)

@@ -1,4 +1,4 @@
-"""Clips scored in lock step, with stand-ins for what reads them."""
+"""Clips scored in lockstep, with stubs instead of readers."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from ldip_jax.media.color import SRGB
 
 
 def stub(name: str, images: list[np.ndarray], counted: bool = True) -> tuple[Clip, list[int]]:
-    """A clip of given frames, and the indices of those that were taken so far."""
+    """A clip with the given frames, and the indices of those read so far."""
     taken = []
 
     def decode(first: int) -> Iterator[np.ndarray]:
@@ -73,7 +73,7 @@ def test_equal_frames_have_a_finite_score_that_json_can_hold(rng):
     json.dumps([equal.named(ALWAYS), mean.named(ALWAYS)], allow_nan=False)
 
 
-def test_average_is_null_where_nothing_was_computed(rng):
+def test_average_is_none_where_nothing_was_computed(rng):
     tiny = score_frame(*images(rng, 2, 8, 8))
     assert tiny.ssim_y is None
     mean = average([tiny, tiny])
@@ -91,7 +91,7 @@ def test_sizes_must_be_equal(rng):
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (3, 2)])
-def test_a_different_number_of_frames_is_found_before_the_work(rng, n, m):
+def test_a_different_number_of_frames_is_found_before_any_work(rng, n, m):
     (a, taken_a), (b, taken_b) = stub("first", images(rng, n)), stub("second", images(rng, m))
     with pytest.raises(InputError, match=rf"first has {n} and second {m} frames; .*one length"):
         next(score_clips(a, b))
@@ -100,7 +100,7 @@ def test_a_different_number_of_frames_is_found_before_the_work(rng, n, m):
 
 @pytest.mark.parametrize("counted", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize(("n", "m"), [(1, 3), (3, 1)])
-def test_a_different_number_of_frames_is_found_where_one_ends(rng, n, m, counted):
+def test_a_different_number_of_frames_is_found_when_one_clip_ends(rng, n, m, counted):
     a, _ = stub("first", images(rng, n), counted[0])
     b, _ = stub("second", images(rng, m), counted[1])
     counts = ["1", "more than 1"] if n == 1 else ["more than 1", "1"]

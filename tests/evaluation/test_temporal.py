@@ -1,4 +1,4 @@
-"""tOF: nothing for the same motion, more the further it is off."""
+"""tOF: zero for the same motion, and the distance of the flows otherwise."""
 
 import jax
 import numpy as np
