@@ -1,11 +1,11 @@
-"""Memory that the encoders of videos take, against what plans of `ldip upscale --memory` count for them.
+"""Memory that video encoders take, against what `ldip upscale --memory` plans for them.
 
     python benchmarks/encoder_memory.py
     python benchmarks/encoder_memory.py --size 1920x1080 --codecs h264 av1
 
-Each codec writes frames of noise over a moving pattern, in a process of its own. The growth of its peak,
-after the first frames are made, is compared with the plan. The exit code is 1 if an encoder takes over a
-tenth and 64 MB more: what it takes at any size is within the room that plans leave to the process itself.
+Each codec writes frames of noise over a moving pattern, in a process of its own. The growth of the peak after
+the first frames are made is compared with the plan. The exit code is 1 if an encoder exceeds the plan by more
+than a tenth plus 64 MB: what it takes at any size is covered by what plans reserve for the process itself.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from ldip_jax.media.writer import open_writer
 
 SLACK, FIXED = 1.1, 64e6
 SUFFIXES = {"prores": "mov", "ffv1": "mkv"}
-# More frames than wait in any encoder.
+# More frames than any encoder holds back.
 FRAMES = 90
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/gpu_numbers.py --output numbers.md
 
-Needs jax with CUDA and one GPU; no weights and no data: parameters are zero and frames empty, since neither
-changes the time. Every cell runs in a process of its own, the most important ones first. What does not fit
-into --minutes is "not measured", and so is everything without a GPU. The table can be pasted into a report as
-it is. `--debug` measures a few tiny programs, also on a CPU, to try the script.
+Needs jax with CUDA and one GPU, but no weights and no data: parameters and frames are zeros, since neither
+changes the time. Every cell runs in a process of its own, the most important ones first. Whatever does not
+fit into --minutes is "not measured", and so is everything without a GPU. The table can be pasted into a
+report. `--debug` measures a few tiny programs, also on a CPU, to try the script.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def measure(arguments: list[str], repeat: int) -> dict[str, Any]:
     times = []
     with jax.default_matmul_precision(precision):
         for _ in range(repeat + 1):
-            # A step takes over the memory of its state, so each run needs its own arrays.
+            # A step reuses the memory of its state, so each run needs its own arrays.
             arrays = jax.tree.map(_zeros, shapes)
             jax.block_until_ready(arrays)
             began = time.perf_counter()
@@ -121,7 +121,7 @@ def _zeros(shape: Any) -> Any:
 def table(found: list[tuple[Row, dict[str, Any] | None]], version: str) -> str:
     """The Markdown table; a row without a result is not measured."""
     device = next((cell["device"] for _, cell in found if cell), "no GPU")
-    lines = [f"Measured on: {device}, jax {version}; float32 with JAX's default precision if not said.\n"]
+    lines = [f"Measured on: {device}, jax {version}; float32 with JAX's default precision unless stated.\n"]
     section = ""
     for row, cell in found:
         if row.section != section:
@@ -139,7 +139,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--output", type=Path, metavar="FILE", help="also write the table to this file")
-    add("--minutes", type=float, default=10.0, metavar="N", help="stop after so long (default: 10)")
+    add("--minutes", type=float, default=10.0, metavar="N", help="stop after this long (default: 10)")
     add("--debug", action="store_true", help="tiny programs, on any device")
     add("--measure", nargs="+", help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -6,7 +6,7 @@
 FOLDER holds JAX's CUDA plugin, of the version of the installed jax, and the libraries that it needs:
 `pip install --target FOLDER "jax-cuda12-plugin[with-cuda]==VERSION"`.
 
-Shown for each program: peak memory that the compiler plans (workspaces of cuDNN are not in it), kernel
+Shown for each program: peak memory that the compiler plans (without workspaces of cuDNN), kernel
 launches, transposes, collectives, and the bytes that kernels read and write at most, with loops counted as
 often as they run. Exits with 0 if all are within `BOUNDS`, 1 if one is not, 2 without the plugin.
 
@@ -39,8 +39,8 @@ class Bound(NamedTuple):
     collectives: int = 0
 
 
-# Measured for the RTX 4090 with jax 0.10.2, plus a tenth: more shows a fault, such as a loop unrolled, a map
-# copied for every reference, or a band of another size.
+# Measured for the RTX 4090 with jax 0.10.2, plus a tenth: more means an error, such as an unrolled loop, a
+# map copied for every reference, or a band of another size.
 BOUNDS = {
     "refine": Bound(0.22, 156),
     "see-ldip_basicvsrpp_x4": Bound(0.30, 11_800),
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        help="names, or how they begin (default: those with bounds; all for --work)",
+        help="names, or beginnings of names (default: those with bounds; all for --work)",
     )
     add("--target", nargs="+", default=["rtx4090"], choices=TARGETS, help="GPUs (default: rtx4090)")
     add("--devices", type=int, default=1, metavar="N", help="of one node, for training steps (default: 1)")
@@ -90,7 +90,7 @@ def flop(program: Any) -> float:
 
 
 def devices(target: Target, count: int) -> Any:
-    """A mesh of GPUs of one node that need not be there."""
+    """A mesh of GPUs in one node, which need not be present."""
     import numpy as np
     from jax.experimental import topologies
     from jax.sharding import Mesh
@@ -113,7 +113,7 @@ def chosen(names: list[str]) -> Iterator[tuple[str, Any]]:
 def main() -> int:
     args = arguments()
     names = args.only or ([""] if args.work else list(BOUNDS))
-    # Of the CPU, because the plugin for another platform looks for a driver and gives up. Autotuning and
+    # The CPU, because on another platform the plugin looks for a driver and gives up. Autotuning and
     # Triton's products need a device.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"

@@ -1,8 +1,8 @@
 """GPUs for which programs are compiled without one: what XLA's compiler asks about a device.
 
 The figures of A6000, A100 and H100 are those in the target descriptions of OpenXLA (github.com/openxla/xla,
-xla/backends/gpu/target_config/specs, Apache License 2.0). OpenXLA has none for the RTX 4090: it is of the
-A6000's kind, with the figures of NVIDIA's "Ada GPU architecture" white paper. Peak rates, for estimates of
+xla/backends/gpu/target_config/specs, Apache License 2.0). OpenXLA has none for the RTX 4090: it is described
+like the A6000, with the figures of NVIDIA's "Ada GPU architecture" white paper. Peak rates, for estimates of
 time, are those of NVIDIA's data sheets: dense products of TF32 inputs, which is JAX's default for float32.
 """
 
@@ -36,7 +36,7 @@ class Target(NamedTuple):
     tflops: float
 
     def text(self) -> str:
-        """In the compiler's own form."""
+        """The description in the compiler's own format."""
         major, minor, extension = self.capability
         return f"""
 gpu_device_info {{

@@ -14,12 +14,12 @@ COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "coll
 
 
 class Counts(NamedTuple):
-    """Loops count as often as they run.
+    """What is launched; loops count as often as they run.
 
     Attributes:
         launches: of kernels and of library calls.
         transposes: launches that transpose.
-        collectives: exchanges among devices.
+        collectives: exchanges between devices.
         bytes: what kernels read and write at most: a kernel that reads a part counts the whole.
     """
 
@@ -30,7 +30,7 @@ class Counts(NamedTuple):
 
 
 def counted(text: str) -> Counts:
-    """What the module's entry launches."""
+    """What the module's entry computation launches."""
     parts, entry = _computations(text)
     launches, turned, shared, moved = _count(parts, entry, {})
     return Counts(int(launches), int(turned), int(shared), moved)

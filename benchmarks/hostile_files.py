@@ -1,11 +1,11 @@
-"""Damaged and hostile files for every reader, and for the writer with sound: a result, or one line about it.
+"""Damaged and hostile files for every reader, and for the writer with sound: a result, or a one-line error.
 
     python benchmarks/hostile_files.py [--cases N] [--seed N] [--memory GB] [--kind NAME ...]
 
 Small valid files of every kind are made, damaged at random (bits, blocks, lengths, ends) and read, each kind
-in a process of its own; videos are also written anew with their sound. Besides, some kinds have files that
-claim far more than they hold. A case fails where a reader raises anything but an `InputError` of one line,
-where its process dies, or where it takes longer than a minute; so does an undamaged file that is refused.
+in a process of its own; videos are also rewritten with their sound. Some kinds also have files that claim to
+hold far more than they do. A case fails if a reader raises anything but an `InputError` of one line, if its
+process dies, or if it takes longer than a minute; it also fails if an undamaged file is refused.
 `--memory` limits each process. The exit code is 1 after any failure.
 """
 
@@ -123,7 +123,7 @@ def original(kind: str, folder: Path, rng: np.random.Generator) -> Path:
 
 
 def damage(data: bytes, rng: np.random.Generator) -> bytes:
-    """One of many ways to damage a file."""
+    """Damages a file in one of many ways."""
     changed = bytearray(data)
     place = int(rng.integers(len(data)))
     length = int(rng.integers(1, max(2, len(data) // 8)))
@@ -187,7 +187,7 @@ def traps(kind: str, folder: Path) -> Iterator[bytes]:
 
 
 def read(kind: str, path: Path) -> None:
-    """What the product does with such a file."""
+    """Reads such a file as ldip_jax does."""
     if kind in IMAGES:
         from ldip_jax.media.images import read_image
         from ldip_jax.media.reader import open_clip
@@ -198,7 +198,7 @@ def read(kind: str, path: Path) -> None:
             for _ in islice(open_clip(path), 10):
                 pass
     elif kind in VIDEOS:
-        write_anew(path)
+        rewrite(path)
     elif kind in WEIGHTS:
         from ldip_jax.weights.formats import read_checkpoint
 
@@ -211,8 +211,8 @@ def read(kind: str, path: Path) -> None:
         PrecomputedMatcher(path.parent).coarse(Pair(frame, frame, key_frame=0, name="a"))
 
 
-def write_anew(path: Path) -> None:
-    """Pictures and sound into a new file."""
+def rewrite(path: Path) -> None:
+    """Writes a video's pictures and sound to a new file."""
     from ldip_jax.media.reader import open_clip
     from ldip_jax.media.writer import open_writer
 
@@ -282,7 +282,7 @@ def run_kind(kind: str, cases: int, seed: int, memory: float | None) -> tuple[Co
         counts["failed"] += 1
         failures.append(f"{kind} {number}: {ending}")
         if number < first:
-            # It cannot even begin.
+            # The process cannot even start.
             return counts, failures
         first = number + 1
 

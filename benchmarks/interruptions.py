@@ -4,8 +4,8 @@
 
 For each kind of output, a clip with sound is made and upscaled once. Then the same run is interrupted at
 random moments (kill -9, SIGTERM and Ctrl-C in turn) and resumed, again and again until it is complete.
-A case fails if the output differs in any byte, if something else is left beside it, if a signal gives another
-exit code than 143 or 130, or if a traceback is printed. The exit code is 1 after any failure.
+A case fails if the output differs in any byte, if something else is left beside it, if a signal gives an exit
+code other than 143 or 130, or if a traceback is printed. The exit code is 1 after any failure.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def make_clip(path: Path, frames: int, seed: int, size: tuple[int, int] = SIZE) 
 
 
 def digest(path: Path) -> dict[str, str]:
-    """Every file of an output, with its content."""
+    """Every file of an output, with a hash of its content."""
     files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -92,7 +92,7 @@ class Case:
 
     def _judge(self, number: int, code: int, err: str) -> list[str]:
         sent = SIGNALS[number % len(SIGNALS)]
-        # Before the program handles signals, they end it themselves.
+        # Until the program handles signals, they end it directly.
         expected = {0, -sent} | ({128 + sent} if sent != signal.SIGKILL else set())
         wrong = (
             [] if code in expected else [f"{sent.name} gave the exit code {code}: {err.splitlines()[-1:]}"]

@@ -3,8 +3,8 @@
     python benchmarks/linear_transfer.py --data-dir DIR [--protocol NAME] [--stride N] [--own N]
 
 DIR holds clips in the layout of `ldip eval --dataset video_folder`; frames and references are those of the
-protocol. `ldip_jax/evaluation/linear_transfer.py` describes what is done. `ldip eval --method mrefsr` has the
-same as a column.
+protocol. `ldip_jax/evaluation/linear_transfer.py` describes the method. `ldip eval --method mrefsr` has it as
+a column.
 
 With --own, the references are N distant frames of the clip itself, upscaled by the backbone, instead of the
 protocol's. This shows what a clip can gain without any still.

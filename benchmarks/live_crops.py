@@ -5,13 +5,13 @@
 FOLDER holds the frames of one shot, reduced here by 4 (bicubic).
 
 - Features: those of an LR crop of 64 with a halo, against those of whole frames: their difference in dB below
-  their power, and the PSNR between the images made of them.
+  their power, and the PSNR between the images decoded from them.
 - Matches (--matches, minutes on a CPU): GMFlow from the resized LR key-frame, against GMFlow from the
   backbone's image, at one size: the share of confident pixels where both agree within a pixel of that size.
 
 Exits with 1 if the halo of `ldip_jax.training.live_programs` gives images below 48 dB, or if matches agree on
 less than 95 %. At 48 dB, the difference is a sixtieth of the error of an image of 30 dB: 0.07 dB. A wider
-halo brings no more, because the flow in a crop is not quite that of the whole frame.
+halo gains nothing, because the flow in a crop is not quite that of the whole frame.
 """
 
 import argparse

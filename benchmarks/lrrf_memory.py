@@ -114,8 +114,8 @@ def main() -> None:
     if first < last:
         growth = (sums[f"{last} references"] - sums[f"{first} references"]) / (last - first)
         one = jax.eval_shape(lambda: references(1, height, width))
-        alone = sum(leaf.size * leaf.dtype.itemsize for leaf in one)
-        print(f"\neach further reference {growth / MB:.1f}; its image, warp and confidence {alone / MB:.1f}")
+        single = sum(leaf.size * leaf.dtype.itemsize for leaf in one)
+        print(f"\neach further reference {growth / MB:.1f}; its image, warp and confidence {single / MB:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether many stills of other scenes do harm or take long: five right stills, without and with them.
+"""Whether many stills of other scenes do harm or cost time: five right stills, without and with them.
 
     python benchmarks/many_stills.py --data DIR [--clips NAME ...] [--seeds N] [--others N]
 
@@ -45,7 +45,7 @@ MOST_TIME, MOST_LOSS, MOST_SHARE = 1.5, 0.05, 0.02
 
 @dataclass(frozen=True)
 class Result:
-    """What one run gave; see the text above."""
+    """The result of one run; see the text above."""
 
     psnr: float
     best: float

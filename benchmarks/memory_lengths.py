@@ -1,4 +1,4 @@
-"""Peak memory of `ldip upscale` by the length of the clip: it shall not grow with it.
+"""Peak memory of `ldip upscale` by the length of the clip, with which it must not grow.
 
     python benchmarks/memory_lengths.py --lengths 300 1000 10000 -- --lrrf none
     python benchmarks/memory_lengths.py --lengths 300 1000 --still -- --ref-threshold 0
@@ -45,7 +45,7 @@ def scene(height: int, width: int) -> np.ndarray:
 
 
 def make_clip(path: Path, picture: np.ndarray, frames: int, height: int, width: int) -> Path:
-    """The picture going by and coming back, at LR."""
+    """A pan over the picture and back, at LR."""
     small = picture.reshape(height, 4, 3 * width, 4, 3).mean(axis=(1, 3))
     with open_writer(path, height=height, width=width, fps=Fraction(25), lossless=True) as writer:
         for number in range(frames):

@@ -4,7 +4,7 @@
     python benchmarks/memory_limits.py --clip FRAMES --still A.png --memory 8G --sizes 640x360 --frames 5
 
 Each run is a process of its own, with an empty compilation cache, so that compiling counts. Frames are the
-clip's, resized. The exit code is 1 if a run fails, or takes more than SIZE and a quarter.
+clip's, resized. The exit code is 1 if a run fails, or takes more than one and a quarter times SIZE.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--clip", type=Path, required=True, help="a folder of frames")
-    add("--still", type=Path, action="append", default=[], help="a reference; as often as wanted")
+    add("--still", type=Path, action="append", default=[], help="a reference; can be repeated")
     add("--memory", default="2G", help="(default: %(default)s)")
     add("--sizes", nargs="+", default=["160x90", "320x180", "640x360"], help="(default: %(default)s)")
     add("--frames", type=int, default=9, help="(default: %(default)s)")

@@ -93,7 +93,7 @@ def step(
     remat: bool | None = None,
     arg: str = "",
 ) -> tuple[Any, tuple[Any, ...]]:
-    """A training step; of a config of any scale, that of the largest crop. `arg`: "debug" for a tiny one."""
+    """A training step, with the largest crop if the scale varies. `arg`: "debug" for a tiny one."""
     config, net, trained, frozen = parts(name, arg)
     options = step_options(config)._replace(**({"dtype": dtype} if dtype else {}))
     if remat is not None:
@@ -120,7 +120,7 @@ def step(
 
 
 def with_slots(batch: Any, key_frames: int, references: int) -> Any:
-    """The batch with so many slots, as `stack` leaves them."""
+    """The batch with these numbers of slots, as `stack` leaves them."""
 
     def fewer(x: jax.ShapeDtypeStruct, *slots: tuple[int, int]) -> jax.ShapeDtypeStruct:
         sizes = list(x.shape)
@@ -166,7 +166,7 @@ def run_backbone(name: str, mesh: Mesh, *, whole: bool = False) -> tuple[Any, tu
 
 
 def match(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
-    """GMFlow on as many pairs as a device matches at a time."""
+    """GMFlow on as many pairs as a device matches at once."""
     size = gmflow_size(FRAME)
     small = shape(1, 64, 96, 3)
     params = jax.eval_shape(lambda a: GMFlow().init(jax.random.key(0), a, a)["params"], small)
@@ -176,7 +176,7 @@ def match(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
 
 
 def refine(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
-    """The refinement of as many pairs, at the HR crop and its margin."""
+    """The refinement of as many pairs, on the HR crop with its margin."""
     size, side, p = gmflow_size(FRAME), 256 + 2 * MARGIN, PAIRS_PER_DEVICE
     _, _, _, frozen = parts("ldip_basicvsrpp_x4")
     pairs = PairInputs(
@@ -194,7 +194,7 @@ def refine(mesh: Mesh) -> tuple[Any, tuple[Any, ...]]:
 
 
 def lrrf(method: str, mesh: Mesh, *, size: tuple[int, int], count: int = 4, band: int = BANDS):
-    """Ref-Align and Ref-Fusion of a key-frame with so many references, or one step of HRIP."""
+    """Ref-Align and Ref-Fusion of a key-frame with `count` references, or one step of HRIP."""
     (h, w), net = size, LRRF(band_pixels=band or None)
     params = jax.eval_shape(lambda: init_lrrf(net, jax.random.key(0)))
     hr = shape(1, h, w, 64)

@@ -6,8 +6,8 @@
 
 The first part runs `backbone_vs_torch.py` and `training_step.py --torch`: the same weights, inputs and
 threads, alternating. The second makes panning clips and runs `ldip upscale --profile` on them, each in a
-process of its own; what compiling takes is left out. Beside FILE.md, the plot is written to FILE.svg. The
-exit code is 1 if a run fails.
+process of its own; compiling is left out. The plot is written beside FILE.md, to FILE.svg. The exit code is 1
+if a run fails.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from ldip_jax.atomic import atomic_open
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("torch", "growth")
-# What is run against PyTorch: the heading, and the words of the command.
+# What is run against PyTorch: the heading, and the arguments of the command.
 AGAINST_TORCH = (
     ("BasicVSR", "backbone_vs_torch.py"),
     ("BasicVSR++", "backbone_vs_torch.py --weights random --network basicvsrpp --sizes 64x64 180x144"),
@@ -41,7 +41,7 @@ AGAINST_TORCH = (
 
 
 class Run(NamedTuple):
-    """One run of `ldip upscale`: frames of `width` x `height`, in; the number of stills; the stride."""
+    """One run of `ldip upscale`: input frames of `width` x `height`; the number of stills; the stride."""
 
     frames: int = 12
     width: int = 80
@@ -50,7 +50,7 @@ class Run(NamedTuple):
     stride: int = 8
 
 
-# By what time grows: the axis, its values as text, and the runs.
+# What time grows with: the axis, its values as text, and the runs.
 GROWTH = {
     "frames": [(str(n), Run(frames=n)) for n in (12, 24, 48)],
     "size of the output": [
@@ -94,7 +94,7 @@ def machine() -> str:
 
 
 def against_torch() -> tuple[list[str], bool]:
-    """Lines of Markdown, and whether all of it ran."""
+    """Lines of Markdown, and whether everything ran."""
     lines, fine = ["## Against PyTorch", ""], True
     lines += ["Ratios are time here / time in PyTorch: below 1, JAX is faster.", ""]
     for heading, words in AGAINST_TORCH:
@@ -128,7 +128,7 @@ def profiled(run: Run, folder: Path) -> dict[str, float] | None:
         path = folder / f"still{number}.png"
         Image.fromarray(np.round(255 * still).astype(np.uint8)).save(path)
         stills.append(str(path))
-    # A soft picture has nothing to give; its stills are used all the same, so that their time is measured.
+    # Stills of a soft picture add no detail, but are used anyway so that their time is measured.
     command += ["--ref", *stills, "--ref-threshold", "0", "--refs-as-given"] if stills else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -140,7 +140,7 @@ def profiled(run: Run, folder: Path) -> dict[str, float] | None:
 
 
 def growth(folder: Path) -> tuple[list[str], dict[str, list[tuple[str, float]]], bool]:
-    """Lines of Markdown, seconds a frame by axis and value for the plot, and whether all of it ran."""
+    """Lines of Markdown, seconds a frame by axis and value for the plot, and whether everything ran."""
     lines = ["## How time grows", ""]
     base = Run()
     lines += [
@@ -169,7 +169,7 @@ def growth(folder: Path) -> tuple[list[str], dict[str, list[tuple[str, float]]],
 
 
 def plot(plotted: dict[str, list[tuple[str, float]]]) -> str:
-    """An SVG with bars for each axis, to one scale."""
+    """An SVG with bars for each axis, all to the same scale."""
     width, height, gap, bar = 220, 200, 40, 28
     highest = max(value for rows in plotted.values() for _, value in rows)
     parts = [

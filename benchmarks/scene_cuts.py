@@ -9,8 +9,8 @@ none if it is not listed.
 Clips are split into two halves by a hash of their names. Thresholds were chosen on "tuned". After looking at
 "held out", three things were changed: the threshold of likeness was raised for dim and grey shots, repeated
 pictures were excluded from the usual likeness, and the required drop below it was widened. The exit code is 1
-if either half is out of bounds: recall and precision of the made cuts must be at least 0.95, with at most one
-false alarm in twenty of the other sequences.
+if either half is out of bounds: recall and precision of the inserted cuts must be at least 0.95, with at most
+one false alarm in twenty of the other sequences.
 """
 
 import argparse

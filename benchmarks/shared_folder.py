@@ -2,9 +2,10 @@
 
     python benchmarks/shared_folder.py [--clips 20] [--frames 30] [--seed 0] [-- OPTION ...]
 
-At a random moment one process gets SIGKILL. The other one does what is left; if it ended before, the killed
-one is started again. A case fails if a clip is not done in the end, is done twice, differs in any byte from
-what a single process makes, if something else is left behind, or if a process gives another exit code than 0.
+At a random moment one process gets SIGKILL. The other one does the rest; if it has ended already, the killed
+one is started again. A case fails if a clip is unfinished in the end, is made twice, or differs in any byte
+from what a single process makes, if something else is left behind, or if a process gives an exit code other
+than 0.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def times_upscaled(log: Path) -> Counter:
-    """How often each clip was made, by the events of a process."""
+    """How often each clip was made, according to the events of a process."""
     if not log.exists():
         return Counter()
     events = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]

@@ -1,13 +1,13 @@
-"""What tiles change: frames in tiles against the same frames as wholes, with the same weights.
+"""What tiles change: frames in tiles against the same frames as a whole, with the same weights.
 
     python benchmarks/tiles_vs_whole.py --truth FRAMES --frames 9 --size 256x192 --tile 96 --halo 32
     python benchmarks/tiles_vs_whole.py --truth FRAMES --still A.png
 
-The frames of `--truth` are reduced by 4 and upscaled again. Shown are, for the backbone's recurrence, for all
-that follows it, and for both in tiles: the change of the PSNR against the truth; the PSNR between both; the
-largest change of a 16x16 block's PSNR against the truth; and how much larger steps between pixels are across
-the seams than those of whole frames at the same places. The exit code is 1 beyond the bounds: 0.02 dB, 0.2 dB
-of a block, and 2 % of a step.
+The frames of `--truth` are reduced by 4 and upscaled again. For tiles in the backbone's recurrence, in
+everything that follows it, and in both, the table shows the change of the PSNR against the truth; the PSNR
+between tiled and whole frames; the largest change of a 16x16 block's PSNR against the truth; and how much
+larger steps between pixels are across the seams than in whole frames at the same places. The exit code is 1
+beyond the bounds: 0.02 dB, 0.2 dB of a block, and 2 % of a step.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--truth", type=Path, required=True, help="a folder of HR frames")
-    add("--still", type=Path, action="append", default=[], help="a reference; as often as wanted")
+    add("--still", type=Path, action="append", default=[], help="a reference; can be repeated")
     add("--frames", type=int, default=9, help="(default: %(default)s)")
     add("--size", default="256x192", help="of the LR frames, cut from the middle (default: %(default)s)")
     add("--tile", type=int, default=128, help="LR pixels that a tile reads (default: %(default)s)")
@@ -55,7 +55,7 @@ def psnr(mse: np.ndarray | float) -> np.ndarray | float:
 
 
 def blocks(error: np.ndarray) -> np.ndarray:
-    """PSNR of each block, of squared errors `t h w c`; above 45 dB, 45 dB."""
+    """PSNR of each block, from squared errors `t h w c`; at most 45 dB."""
     t, h, w, _ = error.shape
     cut = error[:, : h // BLOCK * BLOCK, : w // BLOCK * BLOCK].mean(axis=-1)
     mean = cut.reshape(t, h // BLOCK, BLOCK, w // BLOCK, BLOCK).mean(axis=(2, 4))

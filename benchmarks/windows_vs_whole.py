@@ -5,9 +5,9 @@
 
 The frames of `--truth` are halved by the mean of 2x2 pixels, cut from the middle, reduced by 4 (bicubic; with
 `--aliased`, every fourth pixel is taken) and upscaled again. "hard" are windows that do not continue each
-other. Shown are the differences of the frames' PSNR from that of one window, the largest change between the
-frames at a seam divided by the change of one window there, and the lowest PSNR against one window. The exit
-code is 1 if windows that continue each other jump more than 5 %.
+other. The table shows the differences of the frames' PSNR from that of one window, the largest change between
+the frames at a seam divided by the change of one window there, and the lowest PSNR against one window. The
+exit code is 1 if windows that continue each other jump by more than 5 %.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def read(args: argparse.Namespace) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of each frame, in dB."""
+    """PSNR of each frame, in dB."""
     return -10 * np.log10(np.maximum(np.mean(np.square(one - other), axis=(1, 2, 3)), 1e-14))
 
 

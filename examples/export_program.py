@@ -3,8 +3,8 @@
 python examples/export_program.py [FOLDER]
 
 Two programs are written for frames of one size: `step.jaxexport`, one step of the backbone's first branch,
-and `decode.jaxexport`, from a frame's LR features to its image. Both contain the weights. Each is read again
-and compared with the program that it was made from. A file runs on the platforms named by `--platforms`.
+and `decode.jaxexport`, from a frame's LR features to its image. Both contain the weights. Each is read back
+and compared with the program from which it was made. A file runs on the platforms named by `--platforms`.
 Needs the package `flatbuffers`.
 """
 
@@ -32,10 +32,10 @@ def write(path: Path, program: Callable, arguments: Sequence[jax.Array], platfor
 
 
 def difference(path: Path, program: Callable, arguments: Sequence[jax.Array]) -> float:
-    """How far the file's output is from the program's, at most."""
+    """The largest difference between the file's output and the program's."""
     read = jax.export.deserialize(bytearray(path.read_bytes()))
-    made, expected = read.call(*arguments), jax.jit(program)(*arguments)
-    return max(float(np.abs(a - b).max()) for a, b in zip(made, expected, strict=True))
+    actual, expected = read.call(*arguments), jax.jit(program)(*arguments)
+    return max(float(np.abs(a - b).max()) for a, b in zip(actual, expected, strict=True))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

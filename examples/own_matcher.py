@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         upscaler = ldip_jax.Upscaler(
             args.backbone, args.lrrf, matcher=folder, key_stride=STRIDE, cuts="none", ref_threshold=0.0
         )
-        made = upscaler(frames, refs=[truth[0]])
+        upscaled = upscaler(frames, refs=[truth[0]])
     print(f"backbone:         {psnr(ldip_jax.Upscaler(args.backbone, 'none')(frames), truth):.2f} dB")
-    print(f"with the matches: {psnr(made, truth):.2f} dB")
+    print(f"with the matches: {psnr(upscaled, truth):.2f} dB")
     print(f"key-frames:       {', '.join(map(str, sorted(upscaler.choices)))}")
 
 

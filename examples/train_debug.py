@@ -2,7 +2,7 @@
 
 python examples/train_debug.py [WORKDIR] [--config.FIELD=VALUE ...]
 
-Needs the extra `train`. It shows the steps of a run; for weights that gain, see docs/training.md.
+Needs the extra `train`. It shows the steps of a run; for weights that improve results, see docs/training.md.
 """
 
 import sys
@@ -21,14 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if code:
         return code
     frames, truth = moving_clip(3, 16, 24)
-    made = ldip_jax.upscale(
+    upscaled = ldip_jax.upscale(
         frames,
         refs=[truth[0]],
         backbone=Path(workdir, "backbone.safetensors"),
         lrrf=Path(workdir, "export.safetensors"),
         matcher="flow",
     )
-    print(f"{workdir}/export.safetensors: upscaled {frames.shape} to {made.shape}")
+    print(f"{workdir}/export.safetensors: upscaled {frames.shape} to {upscaled.shape}")
     return 0
 
 

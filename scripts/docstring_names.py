@@ -1,6 +1,6 @@
 """For the documentation site: one line of a docstring may describe several arguments ("a, b: ...").
 
-Griffe takes what follows a space for a type. A no-break space keeps the names together.
+Griffe takes whatever follows a space as a type. A no-break space keeps the names together.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The animated picture of README: the demo's clip by only the backbone and by LDIP with two stills.
+"""The animated picture of the README: the demo's clip by only the backbone and by LDIP with two stills.
 
 python scripts/stills_animation.py docs/images/stills.webp
 
@@ -21,7 +21,7 @@ from ldip_jax.media.color import as_float, quantise
 from ldip_jax.media.reader import open_clip
 from ldip_jax.weights.fetch import fetch
 
-# What is shown of a frame (left, top, right, bottom), and how much larger.
+# The part of a frame that is shown (left, top, right, bottom), and its enlargement.
 CROP, ENLARGED = (64, 16, 384, 240), 2
 STILL_WIDTH, GAP, TEXT = 150, 10, 20
 # Milliseconds for which a frame is shown, and steps that the line takes from one side to the other.
@@ -34,7 +34,7 @@ def draw(
     ldip: Sequence[UInt8[np.ndarray, "h w 3"]],
     stills: Sequence[UInt8[np.ndarray, "h w 3"]],
 ) -> list[Image.Image]:
-    """The pictures: the clip forth and back, and a line that sweeps over it, left of which is LDIP."""
+    """The pictures: the clip played forwards and backwards, under a line that sweeps; left of it is LDIP."""
     order = [*range(len(ldip)), *range(len(ldip) - 2, 0, -1)]
     count = max(len(order), 2 * SWEEP)
     shown = [_enlarged(image) for image in (*backbone, *ldip)]
@@ -108,11 +108,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     material = prepare(open_clip(fetch(CLIP, progress=print)))
     names = list(material.stills)[:2]
     stills = [Still(name, as_float(material.stills[name])) for name in names]
-    made = [
+    results = [
         [quantise(frame, 8) for frame in upscaler.frames(map(as_float, material.low), given)]
         for upscaler, given in ((upscalers.backbone, []), (upscalers.with_stills, stills))
     ]
-    pictures = draw(made[0], made[1], [material.stills[name] for name in names])
+    pictures = draw(results[0], results[1], [material.stills[name] for name in names])
     with atomic_open(args.output) as file:
         pictures[0].save(
             file, "WEBP", save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0,

@@ -6,14 +6,14 @@ from importlib import metadata
 # Without LLVM's optimisations ("0"), compiling would be quicker still, but networks would take twice as long.
 FLAGS = {"--xla_backend_optimization_level": "1"}
 # XLA's fusion emitters are the slowest part of compiling. Splitting programs into parts, which LLVM compiles
-# side by side, takes a tenth of the time in copies. An unknown flag ends the process, so these are set only
+# in parallel, spends a tenth of the time on copies. An unknown flag ends the process, so these are set only
 # for the version of jaxlib with which they were tested.
 if metadata.version("jaxlib") == "0.10.2":
     FLAGS |= {"--xla_cpu_use_fusion_emitters": "false", "--xla_cpu_parallel_codegen_split_count": "1"}
 
 
 def hardly_optimised() -> str:
-    """XLA's flags for a process that trains for only a few steps: its time is that of compiling."""
+    """XLA's flags for a process that trains for only a few steps, and spends its time on compiling."""
     flags = os.environ["XLA_FLAGS"]
     return flags.replace("--xla_backend_optimization_level=1", "--xla_backend_optimization_level=0")
 

@@ -16,7 +16,7 @@ from tests.models.build import NARROW
 from tests.weights.forge import write_pth
 from tests.weights.narrow import spynet_arrays
 
-# (height, width) of the frames and of x4, in all tests that run networks: programs are compiled once.
+# (height, width) of frames and of x4, the same in all tests so that programs are compiled only once.
 LR, HR = (8, 10), (32, 40)
 
 
@@ -32,7 +32,7 @@ class Networks(NamedTuple):
 
 
 def random_like(shapes: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """Parameters of such shapes that keep signals at their size."""
+    """Random parameters with the given shapes, which preserve the scale of signals."""
 
     def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
         noise = rng.standard_normal(shape).astype(np.float32)
@@ -44,7 +44,7 @@ def random_like(shapes: Any, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def silent(lrrf: dict[str, Any]) -> dict[str, Any]:
-    """The same with zeros where an untrained LRRF has them."""
+    """The same LRRF with zeros where an untrained one has them."""
     flat = flatten(lrrf)
     last = [name for name in flat if "conv_r/" in name or ("hrip" in name and "conv_last/" in name)]
     assert len(last) == 6, last
@@ -52,11 +52,11 @@ def silent(lrrf: dict[str, Any]) -> dict[str, Any]:
 
 
 def random_backbone(seed: int, network: str = "basicvsr", **config: int) -> Weights:
-    """A backbone with random weights; narrow, if nothing else is said."""
+    """A backbone with random weights; narrow by default."""
     config = {**NETWORKS[network].config({}), **NARROW, **config}
     params = random_like(NETWORKS[network].skeleton(config), np.random.default_rng(seed))
     for level in params["spynet"].values():
-        # Flows of a pixel or so, forth and back nearly alike: others would be trusted nowhere.
+        # Flows of about a pixel, nearly consistent forwards and backwards: others would never be trusted.
         level["basic_module_8"]["kernel"] *= np.float32(0.03)
         level["basic_module_8"]["bias"] *= np.float32(0.03)
     return Weights(f"random{seed}", network, config, params, f"{seed:064x}", "none", [])
@@ -81,7 +81,7 @@ def write_flow(path: Path) -> Path:
 
 @cache
 def _contents() -> tuple[Weights | Export, ...]:
-    """What `Networks` names, in its order."""
+    """The contents of `Networks`, in order."""
     backbone, wide = random_backbone(1), random_backbone(3, mid_channels=64, num_blocks=1)
     trained = random_export(backbone)
     untrained = replace(trained, groups={"lrrf": silent(trained.groups["lrrf"])})
@@ -118,6 +118,6 @@ def write_mrefsr(folder: Path, **config: str) -> MRefSRFiles:
 
 
 def mrefsr_flags(files: MRefSRFiles) -> tuple[object, ...]:
-    """The flags of commands that run it."""
+    """The flags with which commands run MRefSR."""
     names = zip(("--mrefsr", "--extractor", "--vgg"), files, strict=True)
     return ("--method", "mrefsr", *(word for pair in names for word in pair))

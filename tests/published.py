@@ -35,10 +35,10 @@ def _deadline() -> float:
 
 
 def _fetched(name: str) -> str:
-    """Fetch it in a process of its own, whose downloads end with it; returns what went wrong, or nothing."""
+    """Fetch weights in a separate process, whose downloads end with it; returns what went wrong, or ""."""
     command = [sys.executable, "-m", "ldip_jax.cli.main", "weights", "fetch", name]
     left = max(_deadline() - time.monotonic(), 0.0)
-    # In a session of its own: a download is a grandchild, which has to end too.
+    # In a session of its own, because downloads are grandchildren, which must end too.
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -47,12 +47,12 @@ def _fetched(name: str) -> str:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return f"{name}: not fetched within {PATIENCE} seconds, with what was fetched before"
+        return f"{name}: not fetched within {PATIENCE} seconds, which include earlier downloads"
     return errors.strip() if process.returncode else ""
 
 
 def published_params(name: str) -> dict[str, Any]:
-    """The parameters; skips the test, with the reason, where they can neither be found nor fetched.
+    """The parameters; skips the test, with the reason, if they are not cached and cannot be fetched.
 
     To be called by session fixtures, which see the user's own cache.
     """

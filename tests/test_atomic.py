@@ -43,7 +43,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_a_full_disk_is_said_in_one_line(tmp_path):
+def test_a_full_disk_is_reported_in_one_line(tmp_path):
     target = tmp_path / "a.bin"
     with pytest.raises(InputError, match="No space left") as caught, atomic_open(target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -52,7 +52,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_no_folder_and_a_folder_as_target(tmp_path):
+def test_a_missing_folder_and_a_folder_as_target(tmp_path):
     with pytest.raises(InputError, match="No such file"), atomic_open(tmp_path / "none" / "a.bin"):
         pass
     (tmp_path / "file").write_bytes(b"")
@@ -66,7 +66,7 @@ def test_no_folder_and_a_folder_as_target(tmp_path):
     assert os.listdir(tmp_path / "folder") == []
 
 
-def test_a_link_stays_one(tmp_path):
+def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "a.bin").write_bytes(b"old")
     os.symlink("disk/a.bin", tmp_path / "link.bin")

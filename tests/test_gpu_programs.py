@@ -1,4 +1,4 @@
-"""What is counted in programs for GPUs, and what is said without one."""
+"""What is counted in programs for GPUs, and what is reported without a GPU."""
 
 import os
 import subprocess
@@ -47,13 +47,13 @@ ENTRY %main (p: f32[4,8]) -> f32[4,8] {
 """  # noqa: E501
 
 
-def test_launches_are_counted_as_often_as_loops_run():
+def test_launches_in_loops_are_counted_at_every_iteration():
     found = counted(MODULE)
     assert found[:3] == (25, 12, 1)
     assert found.bytes == 12 * (2 * 128 + 3 * 128) + 2 * 128
 
 
-def test_operations_are_those_of_products_and_convolutions():
+def test_operations_of_products_and_convolutions_are_counted():
     def f(x, kernel):
         def step(x, _):
             return jnp.tanh(x @ x), None
@@ -68,7 +68,7 @@ def test_operations_are_those_of_products_and_convolutions():
     assert work(trace.jaxpr.jaxpr) == 5 * 2 * 8**3 + 2 * 8 * 8 * 4 * 9
 
 
-def test_targets_are_texts_of_their_figures():
+def test_targets_are_written_as_text():
     assert set(TARGETS) >= {"rtx4090", "a6000", "a100", "h100"}
     assert "major: 8 minor: 9" in TARGETS["rtx4090"].text()
 
@@ -83,7 +83,7 @@ def test_without_the_plugin_one_line_says_so():
     assert "plugin is not on the path" in done.stderr
 
 
-def test_without_a_gpu_everything_is_not_measured(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_all_rows_say_not_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_numbers, "has_gpu", lambda: False)
     assert gpu_numbers.main(["--output", str(tmp_path / "numbers.md")]) == 1
     text = (tmp_path / "numbers.md").read_text()
@@ -94,7 +94,7 @@ def test_without_a_gpu_everything_is_not_measured(tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("memory", [0.0, 2.5e9])
-def test_a_row_shows_what_was_measured_beside_the_papers(memory):
+def test_a_row_shows_measurements_beside_those_of_the_paper(memory):
     row = next(iter(gpu_numbers.rows(False)))
     text = gpu_numbers.table([(row, {"device": "a GPU", "seconds": 0.04321, "memory": memory})], "0.10.2")
     shown = "2.50" if memory else gpu_numbers.NOT

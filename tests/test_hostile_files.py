@@ -19,7 +19,7 @@ def program():
 
 
 @pytest.mark.parametrize("kind", ["png", "tif", "avif", "webp", "mp4", "mkv", "ts", "safetensors", "pth"])
-def test_one_line_or_a_result(program, kind):
+def test_every_file_gives_a_result_or_one_line(program, kind):
     counts, failures = program.run_kind(kind, cases=6, seed=7, memory=None)
     assert failures == []
     assert counts["read"] >= 1

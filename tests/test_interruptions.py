@@ -28,7 +28,7 @@ def test_a_run_survives_kill_and_sigterm(program, tmp_path):
     source = program.make_clip(tmp_path / "in.mp4", 120, seed=0, size=(18, 32))
     out = tmp_path / "out" / "b.mp4"
     out.parent.mkdir()
-    # Results of one name: files are compared with their names.
+    # Both results have the same name, because names are compared too.
     whole = tmp_path / "whole" / "b.mp4"
     whole.parent.mkdir()
     case = program.Case(command, source, whole, out)

@@ -1,4 +1,4 @@
-"""Sizes of memory, as users write them and as the system tells them."""
+"""Memory sizes, as users write them and as the system reports them."""
 
 import pytest
 
@@ -11,12 +11,12 @@ from ldip_jax.memory import free_memory, parse_size, resident, show_size
     ("text", "count"),
     [("1500M", 1500 * 2**20), ("8G", 8 * 2**30), ("1.5g", 3 * 2**29), ("8 GiB", 8 * 2**30), ("512", 512)],
 )
-def test_sizes_are_read(text, count):
+def test_sizes_are_parsed(text, count):
     assert parse_size(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "8X", "0M", "eight", "8GG", "1e3M"])
-def test_what_is_no_size_is_refused(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(InputError, match="give a size, such as 1500M or 8G"):
         parse_size(text)
 
@@ -26,12 +26,12 @@ def test_a_shown_size_is_enough(count):
     assert count <= parse_size(show_size(count)) <= count + 2**20 + count // 50
 
 
-def test_this_process_holds_some_of_what_the_machine_has():
+def test_used_and_free_memory_are_found():
     assert resident() > 2**20
     assert free_memory() > 2**20
 
 
-def test_the_tightest_control_group_counts(tmp_path):
+def test_the_tightest_control_group_sets_the_limit(tmp_path):
     root, own = tmp_path / "cgroup", tmp_path / "own"
     inner = root / "jobs" / "one"
     inner.mkdir(parents=True)

@@ -27,7 +27,7 @@ OPEN_MPI = {
         {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"},
     ],
 )
-def test_a_process_may_be_alone(environment):
+def test_a_single_process_belongs_to_no_group(environment):
     assert find_member(environment) is None
 
 
@@ -77,7 +77,7 @@ def test_a_process_may_be_alone(environment):
         ({**OPEN_MPI, "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:3"}, Member(2, 4, 0, "", "ompi", (0,))),
     ],
 )
-def test_one_of_several(environment, member):
+def test_a_process_among_several_knows_its_group(environment, member):
     assert find_member(environment) == member
 
 
@@ -97,7 +97,7 @@ def test_one_of_several(environment, member):
         (OPEN_MPI, "not set, and this Open MPI does not say where"),
     ],
 )
-def test_a_half_described_cluster_is_refused(environment, message):
+def test_an_incompletely_described_cluster_is_refused(environment, message):
     with pytest.raises(InputError, match=message):
         find_member(environment)
 

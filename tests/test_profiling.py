@@ -1,4 +1,4 @@
-"""Seconds per part: nothing counts twice, and results are waited for where they are made."""
+"""Seconds per part: nothing is counted twice, and results are awaited where they are computed."""
 
 import time
 
@@ -21,7 +21,7 @@ def slow(x):
     return jax.pure_callback(nap, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
 
-def test_a_part_within_another_counts_once_and_all_add_up():
+def test_a_part_within_another_is_counted_once_and_all_add_up():
     with Profile() as profile:
         with part("outer", "step"):
             time.sleep(NAP)
@@ -39,7 +39,7 @@ def test_a_part_within_another_counts_once_and_all_add_up():
     assert 0.0 < report["cpu_seconds"] < report["seconds"]
 
 
-def test_a_program_is_waited_for_where_it_runs_and_not_where_it_is_needed():
+def test_a_program_is_awaited_where_it_runs_and_not_where_it_is_needed():
     x = jnp.zeros(3)
     slow(x).block_until_ready()
     with Profile() as profile:
@@ -50,7 +50,7 @@ def test_a_program_is_waited_for_where_it_runs_and_not_where_it_is_needed():
     assert profile.seconds["use", ""] < NAP
 
 
-def test_compiling_is_a_part_of_its_own():
+def test_compiling_is_a_separate_part():
     with Profile() as profile, part("program"):
         jax.jit(lambda x: slow(jnp.sort(x * 3.0)[::-1]))(jnp.arange(57.0)).block_until_ready()
     parts = profile.report()["parts"]

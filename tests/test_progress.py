@@ -36,7 +36,7 @@ def run(monkeypatch, stream, work, pieces):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_sums_of_fractions_end_at_the_end(monkeypatch, eager, stream):
+def test_sums_of_fractions_end_at_100_percent(monkeypatch, eager, stream):
     """0.1 three times is more than 0.3."""
     text = run(monkeypatch, stream(), {"small": 3, "large": 1}, ["small", "small", "small", "large"])
     assert "100%" in text
@@ -44,7 +44,7 @@ def test_sums_of_fractions_end_at_the_end(monkeypatch, eager, stream):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_more_work_than_expected_stays_at_the_end(monkeypatch, eager, stream):
+def test_more_work_than_expected_stays_at_100_percent(monkeypatch, eager, stream):
     assert "100%" in run(monkeypatch, stream(), {"small": 1}, ["small", "large", "large"])
 
 
@@ -55,7 +55,7 @@ def test_a_log_gets_lines_with_the_time_left(monkeypatch, eager):
     assert not any("\r" in line for line in lines)
 
 
-def test_work_of_unknown_amount_tells_the_time_so_far(monkeypatch, eager):
+def test_work_of_unknown_amount_shows_the_time_so_far(monkeypatch, eager):
     assert run(monkeypatch, io.StringIO(), None, ["small"]) == "a.mp4: 00:00 so far\n"
     text = run(monkeypatch, Terminal(), None, ["small"])
     assert "a.mp4: 00:00" in text
@@ -63,10 +63,10 @@ def test_work_of_unknown_amount_tells_the_time_so_far(monkeypatch, eager):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_short_work_says_nothing(monkeypatch, stream):
+def test_short_work_prints_nothing(monkeypatch, stream):
     assert run(monkeypatch, stream(), {"small": 2}, []).strip() == ""
 
 
-def test_a_bar_is_gone_in_the_end(monkeypatch, eager):
+def test_the_bar_is_cleared_at_the_end(monkeypatch, eager):
     text = run(monkeypatch, Terminal(), {"small": 2}, ["small", "small"])
     assert text.rsplit("\r", 1)[1].strip() == ""

@@ -43,7 +43,7 @@ def test_source_file_is_documented_short_and_about_one_thing(path):
     assert path.stem not in {"utils", "util", "helpers", "misc"}, "a name that says nothing"
 
 
-# Packages and modules from low to high: each may import what stands before it, and its own line.
+# Packages and modules from low to high: each may import those before it and those in its own line.
 LAYERS = (
     *(
         ("errors",),
@@ -78,20 +78,20 @@ def test_nothing_is_imported_from_a_higher_layer():
     upwards = []
     for path in SOURCES:
         part = path.relative_to(ROOT / "ldip_jax").parts[0].removesuffix(".py")
-        # The package's own front, whose names are imported when they are used, stands above all.
+        # The package's `__init__`, whose names are imported on first use, stands above all layers.
         if part != "__init__":
             upwards += [f"{name(path)}: {other}" for other in imported(path) if LAYER[other] > LAYER[part]]
     assert not upwards
 
 
-def test_no_path_of_one_machine_is_written_down():
+def test_no_file_contains_paths_of_a_particular_machine():
     own = re.compile(r"(?<![\w.])/(?:home|Users|root|tmp|work|mnt|opt)/\w")
     lines = [(path, line) for path in TEXTS for line in path.read_text(encoding="utf-8").splitlines()]
     found = [f"{name(path)}: {line.strip()}" for path, line in lines if own.search(line)]
     assert not found
 
 
-def test_tools_are_pinned_alike_everywhere():
+def test_tools_are_pinned_to_the_same_versions_everywhere():
     pinned = re.findall(r"[\w-]+==[\w.]+", (ROOT / ".pre-commit-config.yaml").read_text())
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     (ruff,) = {spec for extra in extras for spec in extra if spec.startswith("ruff")}
@@ -140,7 +140,7 @@ def test_every_page_of_the_docs_is_in_the_navigation_once():
 
 
 @pytest.mark.parametrize("page", [*(f"docs/{page}" for page in PAGES), "README.md", "CONTRIBUTING.md"])
-def test_links_of_a_page_lead_to_files(page):
+def test_links_of_a_page_lead_to_existing_files(page):
     path = ROOT / page
     links = [link.partition("#")[0] for link in LINK.findall(path.read_text(encoding="utf-8"))]
     local = [link for link in links if link and not link.startswith("http")]

@@ -7,8 +7,8 @@ import sys
 from ldip_jax.runtime import DETERMINISTIC, make_deterministic
 
 
-def test_deterministic_runs_leave_out_triton_and_keep_the_users_flags(monkeypatch):
-    """Without it, the x4 step does not compile for compute capabilities 8.6 and 8.9."""
+def test_deterministic_runs_disable_triton_and_keep_the_users_flags(monkeypatch):
+    """With Triton, the x4 step would not compile for compute capabilities 8.6 and 8.9."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=true --xla_gpu_autotune_level=0")
     make_deterministic()
     make_deterministic()

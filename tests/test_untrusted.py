@@ -1,4 +1,4 @@
-"""What a decoder raises is an error of the file, in one line."""
+"""Whatever a decoder raises is reported as an error in the file, in one line."""
 
 import tokenize
 
@@ -9,7 +9,7 @@ from ldip_jax.untrusted import reading, reason
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (
             RuntimeError("Failed to decode frame 0: Truncated data."),
@@ -28,14 +28,14 @@ from ldip_jax.untrusted import reading, reason
         (ValueError("x" * 1000), "x" * 120),
     ],
 )
-def test_any_error_is_one_line_about_the_file(error, said):
-    assert reason(error) == said
+def test_any_error_is_one_line_about_the_file(error, message):
+    assert reason(error) == message
     with pytest.raises(InputError) as caught, reading("a.png", "cannot be read", "get it again"):
         raise error
-    assert str(caught.value) == f"a.png: cannot be read ({said}); get it again"
+    assert str(caught.value) == f"a.png: cannot be read ({message}); get it again"
 
 
-def test_errors_of_the_program_are_raised_unchanged():
+def test_interruptions_and_input_errors_are_raised_unchanged():
     with pytest.raises(KeyboardInterrupt), reading("a", "b", "c"):
         raise KeyboardInterrupt
     with pytest.raises(InputError, match=r"^as it is$"), reading("a", "b", "c"):

@@ -24,7 +24,7 @@ PROSE = [
 
 
 def retired(heading: str) -> list[str]:
-    """What is retired under a heading of the glossary: the code spans that begin its lines."""
+    """The retired words under a heading of the glossary: the code spans that begin its lines."""
     section = GLOSSARY.read_text(encoding="utf-8").split(f"### {heading}\n")[1].split("\n#")[0]
     lines = re.findall(r"^- (`.+?`(?:, `.+?`)*):", section, re.MULTILINE)
     return [span for line in lines for span in re.findall(r"`(.+?)`", line)]
@@ -67,7 +67,7 @@ def name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", CODE, ids=name)
-def test_names_are_in_the_glossary_s_words(path):
+def test_names_contain_no_retired_words(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not refused({path.stem, *defined(tree)}), "retired; docs/glossary.md has the names in use"
 
@@ -89,12 +89,12 @@ def test_retired_names_are_found(code):
     assert refused(defined(ast.parse(code)))
 
 
-def test_words_are_those_of_a_name():
+def test_names_are_split_into_words():
     assert words("_FrameScore2_rgbYUV") == {"frame", "score", "rgb", "yuv"}
     assert not refused({"measure", "assured", "_roomy", "key_index_map", "owner"})
 
 
-def test_names_in_the_glossary_are_in_use():
+def test_names_in_the_glossary_exist_in_the_code():
     rows = re.findall(r"^\|.*\|(.*)\|$", GLOSSARY.read_text(encoding="utf-8"), re.MULTILINE)
     names = [name for row in rows for name in re.findall(r"`([A-Za-z_]\w*(?:\.\w+)*)`", row)]
     code = " ".join(path.read_text(encoding="utf-8") for path in CODE)

@@ -77,13 +77,13 @@ class LDIPUpscale:
         """`b h w c` float32 in [0, 1] to `b H W 3`."""
         frames = _array(images)
         stills = [] if references is None else list(_array(references))
-        made = _upscaler(scale, backbone, lrrf, key_stride).seekable(
+        upscaled = _upscaler(scale, backbone, lrrf, key_stride).seekable(
             frames.__getitem__, len(frames), frames.shape[1:3], stills, kept=2
         )
         bar = ProgressBar(len(frames)) if ProgressBar else None
-        out = torch.empty((len(frames), *made.size, 3), dtype=torch.float32)
+        out = torch.empty((len(frames), *upscaled.size, 3), dtype=torch.float32)
         for number in range(len(frames)):
-            out[number] = torch.from_numpy(np.array(made[number]))
+            out[number] = torch.from_numpy(np.array(upscaled[number]))
             if bar:
                 # This also ends the run if the user cancels it.
                 bar.update(1)

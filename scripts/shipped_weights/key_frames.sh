@@ -25,9 +25,8 @@
 #   ONLY       "records": only make the records
 #
 # You can add more records to a run that was stopped, also with other COMPRESSED, JPEG, NOISE, JITTER and SEED: they are
-# made beside the existing ones, and the run takes all. If clips are compressed, a second set of held-out records is
-# compressed too. A new RUN with INIT=WORK/run/export.safetensors is another
-# cycle.
+# made beside the existing ones, and the run uses all of them. If clips are compressed, a second set of held-out records
+# is compressed too. A new RUN with INIT=WORK/run/export.safetensors is another cycle.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -52,7 +51,7 @@ crf=(--config.data.input.crf="${CRF:-(15.0, 35.0)}")
 damage=(--config.data.input.h264="${COMPRESSED:-0}" "${crf[@]}" --config.data.input.jpeg="${JPEG:-0}"
   --config.data.input.noise="${NOISE:-0}" --config.data.reference_jitter.share="${JITTER:-0}"
   --config.seed="${SEED:-0}")
-# Records of other settings lie in folders of other names.
+# Records with other settings are in folders with other names.
 kind=
 [ -z "${COMPRESSED:-}" ] || kind+=-compressed$COMPRESSED
 [ -z "${CRF:-}" ] || kind+=-crf${CRF//[^0-9.]/_}

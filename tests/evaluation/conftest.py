@@ -85,7 +85,7 @@ def evaluate(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Replaces networks: everything is read, and LR frames give the scores. The calls in order."""
+    """Replaces networks: everything is read, and LR frames give the scores. Lists the calls in order."""
     calls = []
 
     def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):

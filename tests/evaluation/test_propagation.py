@@ -34,7 +34,7 @@ def load_once():
 
 @pytest.fixture
 def calls(monkeypatch, load_once):
-    """Replaces networks: gains over 30 dB are known. The calls in order."""
+    """Replaces networks: gains over 30 dB are known. Lists the calls in order."""
     calls = []
 
     def stand_in(title, footage, lr_frames, selection, stills, upscaler, _, *, lpips, temporal, on_frame):

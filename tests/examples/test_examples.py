@@ -1,4 +1,4 @@
-"""The scripts of `examples/`, with tiny random networks in place of published weights."""
+"""The scripts of `examples/`, with tiny random networks instead of published weights."""
 
 import importlib
 import json
@@ -33,37 +33,37 @@ def run(networks, monkeypatch, capsys):
 
 def test_every_script_is_tested():
     shared = {"scene", "flags"}
-    # train_debug takes minutes: a job of CI runs it.
+    # train_debug takes minutes, so a CI job runs it.
     tested = {"export_program", "features_and_stages", "frames_to_frames", "own_matcher", "train_debug"}
     assert {path.stem for path in FOLDER.glob("*.py")} == shared | tested
 
 
 def test_frames_to_frames(run):
-    said = run("frames_to_frames")
-    assert len(re.findall(r"\d+\.\d\d dB", said)) == 2
-    assert "key-frame 0: ref0" in said
+    output = run("frames_to_frames")
+    assert len(re.findall(r"\d+\.\d\d dB", output)) == 2
+    assert "key-frame 0: ref0" in output
 
 
 def test_features_and_stages(run):
-    said = run("features_and_stages")
-    assert "(1, 32, 40, 64)" in said
-    assert "(1, 32, 40, 3)" in said
-    changed = re.search(r"Ref-Fusion: +(\S+)", said)
+    output = run("features_and_stages")
+    assert "(1, 32, 40, 64)" in output
+    assert "(1, 32, 40, 3)" in output
+    changed = re.search(r"Ref-Fusion: +(\S+)", output)
     assert changed is not None
     assert float(changed[1]) > 0
 
 
 def test_own_matcher(run):
-    said = run("own_matcher")
-    backbone, matched = re.findall(r"(\S+) dB", said)
+    output = run("own_matcher")
+    backbone, matched = re.findall(r"(\S+) dB", output)
     assert backbone != matched
-    assert "key-frames:       0, 4" in said
+    assert "key-frames:       0, 4" in output
 
 
 def test_export_program(run, tmp_path):
     pytest.importorskip("flatbuffers")
-    said = run("export_program", tmp_path)
-    gaps = [float(gap) for gap in re.findall(r"differs by (\S+)", said)]
+    output = run("export_program", tmp_path)
+    gaps = [float(gap) for gap in re.findall(r"differs by (\S+)", output)]
     assert len(gaps) == 2
     assert max(gaps) < 1e-5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decode.jaxexport", "step.jaxexport"]
@@ -80,9 +80,9 @@ def test_the_notebook_makes_a_picture(networks, monkeypatch, capsys):
         if "parameters" in cell["metadata"].get("tags", []):
             values |= {"BACKBONE": networks.backbone, "LRRF": networks.trained, "MATCHER": "flow"}
             values |= {"FRAMES": 5, "SIZE": LR}
-    said = capsys.readouterr().out
-    assert len(re.findall(r"\d+\.\d\d dB", said)) == 2
-    assert "frame 4: ref1 matches" in said
+    output = capsys.readouterr().out
+    assert len(re.findall(r"\d+\.\d\d dB", output)) == 2
+    assert "frame 4: ref1 matches" in output
     picture = values["picture"]
     assert isinstance(picture, Image.Image)
     assert picture.size == (4 * HR[1], HR[0])

@@ -2,12 +2,12 @@
 
     python tests/golden/make_basicvsr.py
 
-The frames are synthetic (a scene of two layers in motion, reduced by 4), so that they may be given away. The
+The frames are synthetic (a scene of two moving layers, reduced by 4), so that they may be redistributed. The
 results are those of the PyTorch twin in float64. On real video the twin in float32 equals the official
-implementation in every bit.
+implementation bit for bit.
 
 Each file: `frames` uint8 t h w 3; `output` float32 and `hr_pre` float16, crops of frame 2 whose first rows
-and columns `output_corner` and `hr_pre_corner` tell.
+and columns are in `output_corner` and `hr_pre_corner`.
 """
 
 import sys
@@ -29,7 +29,7 @@ FRAME, OUTPUT, HR_PRE = 2, (60, 156), (92, 164)
 
 
 def frames(count: int = 5, height: int = 64, width: int = 72) -> np.ndarray:
-    """A background that drifts and a disc in front that goes another way; uint8 t h w 3."""
+    """A drifting background and, in front of it, a disc that moves differently; uint8 t h w 3."""
     h, w = 4 * height, 4 * width
     back, front = (blocks(seed, h + 80, w + 80, count=600) for seed in (0, 1))
     y, x = np.mgrid[:h, :w]

@@ -45,7 +45,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params) -> dict:
-        """One command; events that come before its answer are noted."""
+        """Send a command; events that arrive before its answer are recorded."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -94,7 +94,7 @@ class Page:
         self.settle()
 
     def js(self, expression: str):
-        """Value of an expression; promises are waited for."""
+        """The value of an expression; promises are awaited."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -105,13 +105,13 @@ class Page:
         self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
 
     def press(self, key: str, code: int) -> None:
-        """A key, with its Windows key code (Tab 9, End 35, Home 36, arrows 37 to 40)."""
+        """Press a key, given with its Windows key code (Tab 9, End 35, Home 36, arrows 37 to 40)."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
         self.settle()
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """The mouse, pressed at one place of the window and let go at another."""
+        """Drag the mouse from one place of the window to another."""
         mouse = {"button": "left", "buttons": 1, "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], **mouse)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=end[0], y=end[1], **mouse)
@@ -119,14 +119,14 @@ class Page:
         self.settle()
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
-        """PNG of the page, or of what the window shows."""
+        """Save a PNG of the page, or of what the window shows."""
         data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """A browser with a profile folder of its own, ended with the block."""
+    """A browser with its own profile folder, which ends with the block."""
     assert BROWSER is not None
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()

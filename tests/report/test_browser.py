@@ -1,4 +1,4 @@
-"""The report in a real browser, where there is one: it loads without network, and its controls work."""
+"""The report in a real browser, if there is one: it loads without network, and its controls work."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ LONG = "a_name_that_has_no_place_to_break_" * 5
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report of three methods, each frame of one colour: red, green or blue, darker by the frame."""
+    """A report of three methods, with frames in red, green and blue that get darker one by one."""
     path = tmp_path_factory.mktemp("report") / "report & more.html"
     methods = []
     for channel, name in enumerate(("Red", "Green", "<i>Blue</i>")):
@@ -154,13 +154,13 @@ def test_the_curves_cursor_moves_by_keyboard_and_pointer(page):
     assert line[0] - left == pytest.approx(width / 2, abs=0.05 * width)
 
 
-def test_curves_over_another_axis_have_their_own_cursor_and_leave_out_what_has_no_value(page):
+def test_curves_over_another_axis_have_their_own_cursor_and_skip_missing_values(page):
     def text(name):
         return page.js(f"document.getElementById('{name}')?.textContent")
 
     assert page.js("document.querySelectorAll('svg.curves').length") == 2
     assert (text("table-1-value-0"), text("table-1-value-1")) == (None, "1.50")
-    # As the second of all, though it stands alone; and its two points are marked.
+    # It has the second colour although it is the only curve, and its two points are marked.
     assert page.js("document.querySelectorAll('#table-1 .curve.c1').length") == 1
     assert page.js("document.querySelectorAll('#table-1 .curve').length") == 1
     assert page.js("document.querySelectorAll('#table-1 .dot.c1').length") == 2
@@ -170,14 +170,14 @@ def test_curves_over_another_axis_have_their_own_cursor_and_leave_out_what_has_n
     assert text("curves-at") == "PSNR, frame 4"
 
 
-def test_methods_are_chosen(page):
+def test_methods_can_be_chosen(page):
     choose(page, "left-method", 1)
     choose(page, "right-method", 0)
     assert colors(page, "left") == pytest.approx([0, 250, 0], abs=6)
     assert colors(page, "right") == pytest.approx([250, 0, 0], abs=6)
 
 
-def test_zoomed_in_the_line_stays_while_the_image_scrolls(page):
+def test_when_zoomed_in_the_line_stays_while_the_image_scrolls(page):
     choose(page, "zoom", 8)
     view = box(page, "view")
     assert box(page, "stage")[2] == 8 * WIDTH > view[2]

@@ -1,4 +1,4 @@
-"""Which frames and places are shown."""
+"""Which frames and crops are shown."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_frames_are_spread_over_the_clip(count, most, expected):
     assert shown_frames(count, most) == expected
 
 
-def test_a_crop_lies_where_the_methods_differ_and_crops_lie_apart(rng):
+def test_crops_are_placed_apart_and_where_the_methods_differ(rng):
     base = rng.integers(0, 256, (90, 120, 3), np.uint8)
     other = base.copy()
     other[50:60, 100:110] = 255 - other[50:60, 100:110]
@@ -48,6 +48,6 @@ def test_any_size_gives_crops_inside_that_do_not_overlap(rng, shape):
 
 
 @pytest.mark.parametrize("crop", [Crop(0, -1, 0, 4), Crop(0, 5, 0, 4), Crop(0, 0, 7, 4)])
-def test_a_crop_outside_is_refused(crop):
+def test_a_crop_outside_the_image_is_refused(crop):
     with pytest.raises(ValueError, match="inside"):
         crop.cut(np.zeros((8, 8, 3), np.uint8))

@@ -29,7 +29,7 @@ def test_each_method_shows_its_frame_and_its_crops(rng):
         for crop in crops:
             enlarged = crop.cut(method.images[1]).repeat(7, 0).repeat(7, 1)
             assert contains(picture, enlarged)
-        # Between the two marks the whole frame is as it was.
+        # Between the two marks, the frame is unchanged.
         assert contains(picture, method.images[1][:, 30:95])
     one_row = draw_comparison(given[:3], crops, columns=3)
     assert picture.shape[1] == one_row.shape[1]
@@ -64,7 +64,7 @@ def test_what_cannot_be_compared_is_refused(rng):
             draw_comparison(these, crops)
 
 
-def test_written_as_png(rng, tmp_path):
+def test_the_picture_is_written_as_png(rng, tmp_path):
     given, crops = methods(rng, 2, 20, 20), [Crop(0, 0, 0, 8)]
     write_comparison(tmp_path / "c.png", given, crops)
     with Image.open(tmp_path / "c.png") as image:

@@ -1,4 +1,4 @@
-"""The report as a file: what it holds, that it needs nothing else, and that no text turns into markup."""
+"""The report as a file: what it holds, that it needs nothing else, and that text never becomes markup."""
 
 import base64
 import io
@@ -61,7 +61,7 @@ def names(frames):
     return [f"{index:08d}.png" for index in range(frames)]
 
 
-def test_all_parts_are_there(rng, tmp_path):
+def test_all_parts_are_present(rng, tmp_path):
     a, b = video(rng), video(rng)
     methods = [
         Method("Bicubic", a, 20.12341, 0.5, 0.1),
@@ -152,14 +152,14 @@ def test_text_from_outside_stays_text(rng, tmp_path):
     assert page.all("img")[-1]["alt"].startswith(HOSTILE)
 
 
-def test_names_that_are_no_unicode_are_shown_as_well_as_can_be(rng, tmp_path):
+def test_names_that_are_not_unicode_are_shown_as_well_as_possible(rng, tmp_path):
     odd = b"caf\xe9.png".decode("utf-8", "surrogateescape")
     methods = [Method(odd, video(rng, 1)), Method("b", video(rng, 1))]
     write_report(tmp_path / "report.html", title=odd, frame_names=[odd], methods=methods)
     assert "caf?.png" in Reader(tmp_path / "report.html").text
 
 
-def test_what_is_not_known_is_left_out(rng, tmp_path):
+def test_unknown_values_are_left_out(rng, tmp_path):
     path = tmp_path / "report.html"
     methods = [Method(name, video(rng, 1, 8, 8), seconds=2.0) for name in ("Input", "Output")]
     write_report(path, title="t", frame_names=["0"], methods=methods)
@@ -230,6 +230,6 @@ def test_contradictions_are_refused(rng, tmp_path, methods, reason):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_place_that_cannot_be_written_is_the_users_to_fix(tmp_path):
+def test_a_path_that_cannot_be_written_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_report(tmp_path / "none" / "report.html", title="t", frame_names=(), methods=())

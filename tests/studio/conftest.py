@@ -34,23 +34,23 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 @pytest.fixture
 def words(networks: Networks) -> list[str]:
-    """Arguments with which random networks take any still."""
+    """Arguments with which random networks accept any still."""
     weights = ["--backbone", str(networks.backbone), "--lrrf", str(networks.trained), "--matcher", "flow"]
     return [*weights, "--refs-as-given", "--ref-threshold", "0"]
 
 
 @pytest.fixture
 def studio(words, tmp_path, monkeypatch) -> Iterator[Studio]:
-    """A studio whose folder is in the test's own."""
+    """A studio whose folder is inside that of the test."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    made = Studio(1 << 20, words)
-    yield made
-    made.close()
+    instance = Studio(1 << 20, words)
+    yield instance
+    instance.close()
 
 
 @contextmanager
 def serving(studio: Studio) -> Iterator[int]:
-    """Serves it; gives the port."""
+    """Serves a studio and yields the port."""
     server = uvicorn.Server(uvicorn.Config(make_app(studio), HOST, 0, ws="none", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -63,8 +63,8 @@ def serving(studio: Studio) -> Iterator[int]:
         thread.join()
 
 
-class Answer(NamedTuple):
-    """What the server answered."""
+class Response(NamedTuple):
+    """A response of the server."""
 
     status: int
     headers: dict[str, str]
@@ -76,38 +76,40 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Speaks to a studio as its page does."""
+    """Talks to a studio as its page does."""
 
     def __init__(self, port: int):
         self.port = port
-        self.key = self.ask("POST", "/sessions", b"{}").values["key"]
+        self.key = self.request("POST", "/sessions", b"{}").values["key"]
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """A request; headers have underscores for dashes, and ours is there unless given as ""."""
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Response:
+        """Send a request; header names have underscores for dashes; ours is sent unless given as ""."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
         sent = {HEADER: "1"} | {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, {name: value for name, value in sent.items() if value})
         answer = connection.getresponse()
-        result = Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
+        result = Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
         connection.close()
         return result
 
-    def own(self, method: str, path: str = "", body: bytes | None = None, **headers: str) -> Answer:
-        """A request to its session."""
-        return self.ask(method, f"/s/{self.key}{path}", body, **headers)
+    def session_request(
+        self, method: str, path: str = "", body: bytes | None = None, **headers: str
+    ) -> Response:
+        """Send a request to the client's session."""
+        return self.request(method, f"/s/{self.key}{path}", body, **headers)
 
-    def upload(self, kind: str, name: str, body: bytes) -> Answer:
-        """A file."""
-        return self.own("PUT", f"/upload/{kind}", body, x_name=quote(name, safe=""))
+    def upload(self, kind: str, name: str, body: bytes) -> Response:
+        """Upload a file."""
+        return self.session_request("PUT", f"/upload/{kind}", body, x_name=quote(name, safe=""))
 
-    def start(self, kind: str, **settings: object) -> Answer:
-        """A job."""
-        return self.own("POST", f"/start/{kind}", json.dumps(settings).encode())
+    def start(self, kind: str, **settings: object) -> Response:
+        """Start a job."""
+        return self.session_request("POST", f"/start/{kind}", json.dumps(settings).encode())
 
     def wait(self, kind: str, until: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
-        """The state when a job has ended, or when it is as wanted."""
+        """Wait until a job has ended or a condition holds, and return the state."""
         while True:
-            state = self.own("GET").values
+            state = self.session_request("GET").values
             job = state["jobs"][kind]
             if job["state"] not in ("waiting", "running") or (until is not None and until(job)):
                 return state
@@ -116,7 +118,7 @@ class Client:
 
 @pytest.fixture
 def client(studio) -> Iterator[Client]:
-    """A page of a studio that is served."""
+    """A client of a studio that is being served."""
     with serving(studio) as port:
         yield Client(port)
 

@@ -1,4 +1,4 @@
-"""The page in a real browser, where there is one: from drop to download."""
+"""The page in a real browser, if there is one: from drop to download."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ def page(studio, tmp_path):
 
 
 def wait(page, condition):
-    """Until a condition holds on the page."""
+    """Wait until a condition holds on the page."""
     while not page.js(f"Boolean({condition})"):
         assert page.js("document.getElementById('trouble').hidden"), page.js(
             "document.getElementById('trouble').textContent"
@@ -32,7 +32,7 @@ def wait(page, condition):
 
 
 def drop(page, zone, name, data):
-    """A file, as if the user dropped it."""
+    """Drop a file as a user would."""
     text = json.dumps(base64.b64encode(data).decode())
     page.js(
         f"(() => {{ const bytes = Uint8Array.from(atob({text}), c => c.charCodeAt(0));"
@@ -68,7 +68,7 @@ def test_from_drop_to_download(page, clip, photo, tmp_path):
     drop(page, "still-zone", "<b>holiday.png", photo)
     wait(page, "document.querySelector('#stills .card')")
     assert "<b>holiday.png" in shown(page, "#stills")
-    # The browser notes that this was refused.
+    # The browser logs that this was refused.
     page.problems = [problem for problem in page.problems if "400 (Bad Request)" not in problem]
 
     click(page, "#start-matches")

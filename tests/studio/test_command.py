@@ -1,4 +1,4 @@
-"""The command `ldip studio`: its address, its end, and what it needs."""
+"""The command `ldip studio`: its address, how it ends, and what it needs."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ def test_without_the_extra_one_line_says_what_to_install(capsys, monkeypatch):
     assert message == "ldip: needs uvicorn, which is not installed; pip install 'ldip-jax[studio]'\n"
 
 
-def test_a_port_that_is_taken_is_one_line(capsys):
+def test_a_port_in_use_is_reported_in_one_line(capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -35,7 +35,7 @@ def test_a_port_that_is_taken_is_one_line(capsys):
 
 
 @pytest.mark.parametrize("flag", [("--port", "x"), ("--port", "70000"), ("--max-upload", "big")])
-def test_wrong_flags(flag, capsys):
+def test_invalid_flags(flag, capsys):
     with pytest.raises(SystemExit) as end:
         main(["studio", *flag])
     assert end.value.code == 2
@@ -52,7 +52,7 @@ def test_no_flag_opens_it_to_the_network():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
-def test_it_serves_this_machine_only_and_removes_its_files_when_it_ends(tmp_path, number, code):
+def test_it_serves_only_this_machine_and_removes_its_files_when_it_ends(tmp_path, number, code):
     command = [sys.executable, "-m", "ldip_jax.cli.main", "studio", "--no-browser", "--port", "0"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(

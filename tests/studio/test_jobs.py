@@ -1,4 +1,4 @@
-"""What a page starts: the runs are those of `ldip upscale`, in processes of their own."""
+"""Jobs that a page starts: runs of `ldip upscale` in separate processes."""
 
 import io
 import threading
@@ -31,14 +31,14 @@ def test_from_clip_and_stills_to_matches_preview_and_frames(client, studio, clip
     assert shown["used"]
     assert state["matches"]["advice"] == ["A still matches in every part of the clip."]
     for name in (rows[0]["picture"], shown["picture"]):
-        picture = client.own("GET", f"/picture/{name}")
+        picture = client.session_request("GET", f"/picture/{name}")
         assert Image.open(io.BytesIO(picture.body)).size == HR[::-1]
 
     client.start("preview")
     state = client.wait("preview")
     assert [row["frame"] for row in state["preview"]] == [2, 6, 10]
     sizes = [
-        Image.open(io.BytesIO(client.own("GET", f"/picture/{side}-6").body)).size
+        Image.open(io.BytesIO(client.session_request("GET", f"/picture/{side}-6").body)).size
         for side in ("before", "after")
     ]
     assert sizes == [LR[::-1], HR[::-1]]
@@ -48,24 +48,24 @@ def test_from_clip_and_stills_to_matches_preview_and_frames(client, studio, clip
     state = client.wait("run")
     assert state["result"]["name"] == "my film-x4.zip"
     assert not state["result"]["fetched"]
-    done = client.own("GET", "/result")
+    done = client.session_request("GET", "/result")
     assert "filename*=utf-8''my%20film-x4.zip" in done.headers["content-disposition"].lower()
     with zipfile.ZipFile(io.BytesIO(done.body)) as archive:
         assert archive.namelist() == [f"{number:08d}.png" for number in range(12)]
-        preview = client.own("GET", "/picture/after-6").body
-        # The preview shows what the run makes.
+        preview = client.session_request("GET", "/picture/after-6").body
+        # The preview shows what the run produces.
         images = [
             np.asarray(Image.open(io.BytesIO(data)), int) for data in (archive.read("00000006.png"), preview)
         ]
         assert np.abs(images[0] - images[1]).max() <= 2
-    assert client.own("GET").values["result"]["fetched"]
+    assert client.session_request("GET").values["result"]["fetched"]
 
-    # Another still makes all of this old, but what was made at length stays.
+    # Another still makes matches and previews obsolete, but keeps the result, which took long.
     state = client.upload("still", "other.png", photo).values
     assert state["matches"] is None
     assert state["preview"] == []
     assert state["result"] is not None
-    assert client.own("GET", "/picture/after-6").status == 404
+    assert client.session_request("GET", "/picture/after-6").status == 404
 
 
 def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
@@ -77,27 +77,27 @@ def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
     assert "a run is at work" in client.start("preview").values["error"]
     # The first sign of progress comes before the programs are compiled, long before the end.
     client.wait("run", lambda found: found["share"] is not None)
-    client.own("POST", "/stop")
+    client.session_request("POST", "/stop")
     state = client.wait("run")
     assert (state["jobs"]["run"]["state"], state["result"]) == ("stopped", None)
     session = studio.sessions[client.key]
     # Nothing is finished before the end of this clip's only window.
     assert state["jobs"]["run"]["resumable"] is None
     (session.folder / ".run.mkv.ldip").mkdir()
-    resumable = client.own("GET").values["jobs"]["run"]["resumable"]
+    resumable = client.session_request("GET").values["jobs"]["run"]["resumable"]
     assert resumable == {"scale": 4.0, "memory": "", "format": "lossless"}
     client.start("run", format="lossless")
     assert "--resume" in session.jobs["run"].words
     client.wait("run")
-    with av.open(io.BytesIO(client.own("GET", "/result").body)) as video:
+    with av.open(io.BytesIO(client.session_request("GET", "/result").body)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 60
-    # What is complete is not continued, nor what was begun with other settings.
+    # Neither complete runs nor runs with other settings are continued.
     client.start("run", format="lossless", scale=4)
-    client.own("POST", "/stop")
+    client.session_request("POST", "/stop")
     assert not client.wait("run")["jobs"]["run"]["share"]
     client.start("run", format="h264")
     assert "--resume" not in session.jobs["run"].words
-    client.own("POST", "/stop")
+    client.session_request("POST", "/stop")
     client.wait("run")
 
 
@@ -118,7 +118,7 @@ def test_an_error_is_one_line_with_the_users_names(client, studio, clip, photo, 
     assert "Traceback" not in found["error"]
 
 
-def test_too_little_memory_is_said_before_the_work(client, clip):
+def test_too_little_memory_is_reported_before_any_work(client, clip):
     client.upload("clip", "a.mp4", clip)
     client.start("run", memory="1M")
     state = client.wait("run")
@@ -127,7 +127,7 @@ def test_too_little_memory_is_said_before_the_work(client, clip):
     assert "--" not in state["jobs"]["run"]["error"]
 
 
-def test_only_one_works_at_a_time(tmp_path):
+def test_only_one_job_runs_at_a_time(tmp_path):
     turn = threading.Lock()
     with turn:
         waiting = job(tmp_path, "info", turn=turn)
@@ -139,7 +139,7 @@ def test_only_one_works_at_a_time(tmp_path):
     assert waiting.state == "stopped"
 
 
-def test_an_internal_error_is_not_shown_as_the_users(tmp_path, capfd):
+def test_an_internal_error_is_not_blamed_on_the_user(tmp_path, capfd):
     def broken():
         raise RuntimeError("broken")
 
@@ -151,7 +151,7 @@ def test_an_internal_error_is_not_shown_as_the_users(tmp_path, capfd):
     assert "RuntimeError: broken" in capfd.readouterr().err
 
 
-def test_words_that_ldip_refuses(tmp_path):
+def test_arguments_that_ldip_refuses(tmp_path):
     failed = job(tmp_path, "upscale", "a.mp4", "b.mp4", "--scale", "x")
     failed.start()
     failed.join()

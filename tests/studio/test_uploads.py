@@ -1,4 +1,4 @@
-"""What a page may upload, ask for and start, without any run."""
+"""What a page may upload, request and start; nothing is run."""
 
 import http.client
 import os
@@ -26,10 +26,10 @@ def test_uploads_are_shown(client, clip, photo):
     for name in ("a.png", "a.png", "b.jpg"):
         state = client.upload("still", name, photo).values
     assert [still["name"] for still in state["stills"]] == ["a.png", "a.png", "b.jpg"]
-    picture = client.own("GET", f"/picture/{state['stills'][1]['key']}")
+    picture = client.session_request("GET", f"/picture/{state['stills'][1]['key']}")
     assert (picture.status, picture.headers["content-type"]) == (200, "image/jpeg")
-    client.own("DELETE", f"/still/{state['stills'][0]['key']}")
-    assert [still["name"] for still in client.own("GET").values["stills"]] == ["a.png", "b.jpg"]
+    client.session_request("DELETE", f"/still/{state['stills'][0]['key']}")
+    assert [still["name"] for still in client.session_request("GET").values["stills"]] == ["a.png", "b.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_uploads_are_shown(client, clip, photo):
         "x" * 5000 + ".mp4",
     ],
 )
-def test_names_of_clients_are_never_paths(client, studio, tmp_path, clip, name):
+def test_names_from_clients_are_never_used_as_paths(client, studio, tmp_path, clip, name):
     answer = client.upload("clip", name, clip)
     assert answer.status == 200
     shown = answer.values["clip"]["name"]
@@ -79,7 +79,7 @@ def test_only_known_extensions_are_kept():
         ("clip", "a.exe", b"x", "a.exe: is not a video"),
     ],
 )
-def test_a_bad_upload_is_one_line_and_leaves_nothing(client, studio, kind, name, body, message):
+def test_a_bad_upload_gives_one_line_and_leaves_nothing(client, studio, kind, name, body, message):
     before = files_of(studio)
     answer = client.upload(kind, name, body)
     assert answer.status == 400
@@ -93,13 +93,13 @@ def test_a_photo_is_not_a_clip(client, photo):
     assert "drop it where stills go" in client.upload("clip", "a.png", photo).values["error"]
 
 
-def test_uploads_are_bounded(client, studio, photo):
+def test_uploads_are_limited(client, studio, photo):
     before = files_of(studio)
     answer = client.upload("still", "a.png", bytes((1 << 20) + 1))
     assert answer.status == 400
     assert "may take 1M; ldip studio --max-upload allows more" in answer.values["error"]
     assert files_of(studio) == before
-    # A length that is not true, and one that is not given, change nothing.
+    # The limit also holds if no length is given.
     with_chunks = http.client.HTTPConnection(HOST, client.port, timeout=60)
     parts = (bytes(1 << 16) for _ in range(17))
     headers = {"x-ldip-studio": "1", "x-name": "a.png"}
@@ -112,11 +112,11 @@ def test_uploads_are_bounded(client, studio, photo):
     for _ in range(3):
         client.upload("still", "a.png", photo)
     assert session._space.used == 3 * len(photo)
-    client.own("DELETE", f"/still/{session.stills[0].key}")
+    client.session_request("DELETE", f"/still/{session.stills[0].key}")
     assert session._space.used == 2 * len(photo)
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(client, studio, photo):
+def test_an_aborted_upload_leaves_nothing(client, studio, photo):
     before = files_of(studio)
     connection = http.client.HTTPConnection(HOST, client.port, timeout=60)
     connection.putrequest("PUT", f"/s/{client.key}/upload/still")
@@ -145,35 +145,35 @@ def test_an_upload_that_breaks_off_leaves_nothing(client, studio, photo):
 )
 def test_only_known_files_are_served(client, clip, path):
     client.upload("clip", "a.mp4", clip)
-    assert client.own("GET", path).status == 404
+    assert client.session_request("GET", path).status == 404
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/../server.py", "/server.py", "/s/other", "/s/"])
 def test_nothing_else_is_served(client, path):
-    assert client.ask("GET", path).status == 404
+    assert client.request("GET", path).status == 404
 
 
 def test_other_sites_can_do_nothing(client):
-    assert client.ask("POST", "/sessions", b"{}", x_ldip_studio="").status == 403
-    assert client.own("DELETE", x_ldip_studio="").status == 403
-    assert client.own("GET", host="evil.example").status == 400
-    page = client.ask("GET", "/")
+    assert client.request("POST", "/sessions", b"{}", x_ldip_studio="").status == 403
+    assert client.session_request("DELETE", x_ldip_studio="").status == 403
+    assert client.session_request("GET", host="evil.example").status == 400
+    page = client.request("GET", "/")
     assert page.status == 200
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy + page.body.decode().replace("http-equiv", "")
     assert "access-control-allow-origin" not in page.headers
-    # A browser asks this first, and gets no permission.
-    assert client.ask("OPTIONS", "/sessions", origin="http://evil.example").status in (403, 405)
+    # A browser asks this first, and is denied.
+    assert client.request("OPTIONS", "/sessions", origin="http://evil.example").status in (403, 405)
 
 
-def test_what_is_missing_is_said(client, clip):
+def test_missing_files_and_invalid_requests_are_reported(client, clip):
     assert client.start("run").values["error"].startswith("there is no clip yet")
     client.upload("clip", "a.mp4", clip)
     assert client.start("matches").values["error"].startswith("there are no stills yet")
     assert client.start("nothing").status == 404
-    assert client.own("POST", "/start/run", b"[1]").status == 400
-    assert client.own("POST", "/start/run", b"{" * 5000).status == 413
+    assert client.session_request("POST", "/start/run", b"[1]").status == 400
+    assert client.session_request("POST", "/start/run", b"{" * 5000).status == 413
     assert "between 1 and 8" in client.start("run", scale=9).values["error"]
 
 
@@ -187,23 +187,23 @@ def test_settings():
     assert all(entry.suffix in ("", ".mp4", ".mov", ".mkv") for entry in FORMATS.values())
 
 
-def test_files_go_with_the_page(client, studio, clip):
+def test_files_are_deleted_with_the_page(client, studio, clip):
     client.upload("clip", "a.mp4", clip)
     assert len(files_of(studio)) > 2
-    assert client.own("DELETE").status == 200
+    assert client.session_request("DELETE").status == 200
     assert files_of(studio) == ["lock"]
-    assert client.own("GET").status == 404
+    assert client.session_request("GET").status == 404
 
 
-def test_a_page_that_is_loaded_again_keeps_its_files(client, clip):
+def test_a_reloaded_page_keeps_its_files(client, clip):
     client.upload("clip", "a.mp4", clip)
-    again = client.ask("POST", "/sessions", f'{{"key": "{client.key}"}}'.encode()).values
+    again = client.request("POST", "/sessions", f'{{"key": "{client.key}"}}'.encode()).values
     assert again["key"] == client.key
-    assert client.own("GET").values["clip"]["name"] == "a.mp4"
-    assert client.ask("POST", "/sessions", b'{"key": "other"}').values["key"] != client.key
+    assert client.session_request("GET").values["clip"]["name"] == "a.mp4"
+    assert client.request("POST", "/sessions", b'{"key": "other"}').values["key"] != client.key
 
 
-def test_pages_that_are_gone_are_swept(studio, monkeypatch):
+def test_files_of_closed_pages_are_deleted(studio, monkeypatch):
     session = studio.open()
     studio.sweep()
     assert session.folder.is_dir()
@@ -216,21 +216,21 @@ def test_pages_that_are_gone_are_swept(studio, monkeypatch):
     assert not session.folder.exists()
 
 
-def test_pages_are_bounded(studio):
+def test_the_number_of_pages_is_limited(studio):
     for _ in range(MOST_SESSIONS):
         studio.open()
     with pytest.raises(InputError, match="too many pages"):
         studio.open()
 
 
-def test_all_files_go_with_the_server_and_those_of_a_killed_one_later(studio, words):
+def test_files_are_deleted_with_the_server_and_those_of_a_killed_one_later(studio, words):
     dead = Path(tempfile.mkdtemp(prefix="ldip-studio-"))
     (dead / "lock").touch()
     (dead / "film.mp4").touch()
-    strange = Path(tempfile.mkdtemp(prefix="ldip-studio-"))
+    foreign = Path(tempfile.mkdtemp(prefix="ldip-studio-"))
     second = Studio(1000, words)
     assert not dead.exists()
-    assert strange.is_dir(), "a folder without a lock is not ours"
+    assert foreign.is_dir(), "a folder without a lock is not ours"
     assert studio.folder.is_dir(), "one that is at work stays"
     assert os.stat(second.folder).st_mode & 0o077 == 0
     second.open()
