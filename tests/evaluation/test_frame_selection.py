@@ -18,7 +18,7 @@ def test_fractions_of_a_hundred_frames_give_table_5():
 
 
 @pytest.mark.parametrize("count", [8, 9, 13, 41, 240])
-def test_references_are_never_upscaled(count):
+def test_references_by_fractions_are_never_upscaled(count):
     case = protocols.by_fractions(count)
     assert not set(case.inputs) & set(case.references)
     assert case.references[0] == 0
