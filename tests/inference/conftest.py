@@ -1,4 +1,4 @@
-"""What the tests of inference share."""
+"""Fixtures shared by the inference tests."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.networks import Networks, write_networks
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
-    """Files of random networks."""
+    """Files of networks with random weights."""
     return write_networks(tmp_path_factory.mktemp("networks"))
 
 
@@ -28,7 +28,7 @@ def programs(model):
 
 @pytest.fixture
 def matcher(monkeypatch):
-    """In place of the matcher that an upscaler is asked for; its stills of noise are taken as they are."""
+    """Replaces an upscaler's matcher; stills are noise, and neither calibrated nor rejected."""
     stub = TopLeftMatcher()
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
     monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")

@@ -9,7 +9,7 @@ from tests.networks import HR
 
 
 class TopLeftMatcher:
-    """Every pixel is seen at its own place of the reference, but for `blind` key-frames; counts its work."""
+    """Matches every pixel with the same place in the reference, except at `blind` key-frames."""
 
     def __init__(self):
         self.asked, self.confidence, self.blind = [], 1.0, set()

@@ -46,7 +46,7 @@ def test_frames_of_any_type_give_float32_in_range(call, frames):
     np.testing.assert_allclose(call(exact.astype(np.float16)), expected, atol=2e-3)
 
 
-def test_the_frames_given_stay_as_they_are(call, frames):
+def test_the_input_frames_are_not_modified(call, frames):
     exact = frames.astype(np.float32) / 255
     before = exact.copy()
     call(exact)
@@ -110,13 +110,13 @@ def test_moments_and_masks_of_references(call, networks, rng):
         ({"ref_masks": [2.0 * np.ones(HR)]}, "ref_masks[0]: values outside of [0, 1]"),
     ],
 )
-def test_moments_and_masks_that_cannot_be(call, frames, rng, options, said):
+def test_invalid_moments_and_masks_are_refused(call, frames, rng, options, said):
     with pytest.raises(InputError) as caught:
         call(frames, refs=[rng.uniform(0, 1, (*HR, 3))], **options)
     assert said in str(caught.value)
 
 
-def test_moments_of_another_type():
+def test_moments_are_a_list_of_whole_numbers():
     with pytest.raises(InputError, match="'00:01': give a whole number"):
         as_moment("00:01", 0)
     assert as_moment(np.int64(4), 0) == 4
@@ -125,14 +125,14 @@ def test_moments_of_another_type():
             one_per_reference("ref_frames", values, [None, None, None])
 
 
-def test_what_the_command_would_say_is_logged(call, frames, caplog):
+def test_notes_are_logged(call, frames, caplog):
     call(frames, lrrf="default")
     assert [record.name for record in caplog.records if "only the backbone runs" in record.message] == [
         "ldip_jax"
     ]
 
 
-def test_a_default_that_is_missing_is_the_backbone_alone(call, frames):
+def test_without_default_weights_only_the_backbone_runs(call, frames):
     np.testing.assert_array_equal(call(frames[:1], lrrf="default"), call(frames[:1]))
 
 
@@ -155,7 +155,7 @@ def test_a_default_that_is_missing_is_the_backbone_alone(call, frames):
         ({"backbone": "basicvsr"}, "basicvsr: neither a file nor a name"),
     ],
 )
-def test_arguments_that_cannot_be_used(call, frames, options, said):
+def test_invalid_arguments_are_refused(call, frames, options, said):
     with pytest.raises(InputError) as caught:
         call(frames, **options)
     assert str(caught.value).startswith(said)
@@ -182,30 +182,30 @@ def test_arguments_that_cannot_be_used(call, frames, options, said):
         (lambda: real_number("share", "0.5", 0.0, 1.0), "share '0.5': give a number between 0 and 1"),
     ],
 )
-def test_arguments_of_another_type(check, said):
+def test_arguments_of_the_wrong_type_are_refused(check, said):
     with pytest.raises(InputError) as caught:
         check()
     assert str(caught.value).startswith(said)
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numpy_numbers_are_accepted():
     assert output_shape(np.float32(2), None) == (2.0, None)
     assert output_shape(None, np.array([16, 20])) == (None, (16, 20))
     assert whole_number("key_stride", np.int64(4), 1) == 4
 
 
 @pytest.mark.parametrize("cuts", [3, [1.5], ["4"], None])
-def test_cuts_of_another_type(cuts):
+def test_cuts_of_the_wrong_type_are_refused(cuts):
     with pytest.raises(InputError, match="give auto, none, or frames"):
         as_cuts(cuts)
 
 
-def test_frames_of_several_sizes():
+def test_frames_of_different_sizes_are_refused():
     with pytest.raises(InputError, match=r"^frames: images of several sizes"):
         as_float([np.zeros((4, 6, 3)), np.zeros((4, 8, 3))], "frames", 4)
 
 
-def test_nothing_is_loaded_before_cheap_checks(call, frames, monkeypatch):
+def test_arguments_are_checked_before_anything_is_loaded(call, frames, monkeypatch):
     def load(*args, **kwargs):
         raise AssertionError("loaded")
 
@@ -232,13 +232,13 @@ def test_nothing_is_loaded_before_cheap_checks(call, frames, monkeypatch):
         (np.full((2, 4, 6, 3), np.inf, np.float32), "values outside of [0, 1]"),
     ],
 )
-def test_arrays_that_cannot_be_used(images, said):
+def test_invalid_arrays_are_refused(images, said):
     with pytest.raises(InputError) as caught:
         as_float(images, "frames", 4)
     assert str(caught.value).startswith(f"frames: {said}")
 
 
-def test_one_number_that_is_none_is_enough(call, frames):
+def test_a_single_nan_is_refused(call, frames):
     broken = frames.astype(np.float32) / 255
     broken[1, 2, 3, 0] = np.nan
     with pytest.raises(InputError, match=r"^frames: values outside"):
@@ -247,7 +247,7 @@ def test_one_number_that_is_none_is_enough(call, frames):
         call(frames, refs=[frames[0], broken[1]])
 
 
-def test_the_range_of_integers_is_their_type_s():
+def test_integers_are_scaled_by_the_range_of_their_type():
     assert as_float(np.full((1, 1, 1, 3), 255, np.uint8), "frames", 4).max() == 1.0
     assert as_float(np.full((1, 1, 3), 65535, np.uint16), "ref", 3).max() == 1.0
     assert as_float(np.full((1, 1, 3), 255, np.uint16), "ref", 3).max() < 0.004

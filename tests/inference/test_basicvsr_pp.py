@@ -20,7 +20,7 @@ COUNT = 5
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Outputs of only the backbone, with an LRRF that is untrained, and with one that is not."""
+    """Outputs of only the backbone, of an untrained LRRF, and of a trained one."""
     folder = tmp_path_factory.mktemp("networks")
     backbone = random_backbone(1, "basicvsrpp")
     save_weights(folder / "backbone.safetensors", backbone)
@@ -46,11 +46,11 @@ def images(tmp_path_factory):
     return made
 
 
-def test_an_untrained_lrrf_changes_no_bit(images):
+def test_an_untrained_lrrf_changes_nothing(images):
     np.testing.assert_array_equal(images["untrained"], images["none"])
 
 
-def test_a_trained_one_reaches_every_frame(images):
+def test_a_trained_lrrf_changes_every_frame(images):
     changed = np.abs(images["trained"] - images["none"]).max(axis=(1, 2, 3))
     assert changed.shape == (COUNT,)
     assert changed.min() > 1e-3

@@ -1,4 +1,4 @@
-"""Carried detail, frame by frame: what the whole clip in one program is, in any order, from any side."""
+"""Detail carried frame by frame equals the whole clip in one program, whatever the order of frames."""
 
 from copy import copy
 
@@ -32,7 +32,7 @@ def window(programs, frames):
 
 
 @pytest.fixture(scope="module")
-def alone(window):
+def backbone_only(window):
     return np.concatenate(list(backbone_frames(window, range(COUNT), lambda _: None)))
 
 
@@ -43,15 +43,15 @@ def stacks():
     return references._replace(valid=references.valid.at[:, :, 2].set(0.0))
 
 
-def spreading(programs, propagation, reach=0):
-    """The same programs, for none of them depends on how detail is propagated."""
+def with_propagation(programs, propagation, reach=0):
+    """The same programs with another propagation, on which none of them depends."""
     others = copy(programs)
     others.net = programs.net.clone(parent=None, name=None, propagation=propagation, hrip_reach=reach)
     return others
 
 
-def made(programs, window, stacks, keys, served=None, keep=range(COUNT), done=None):
-    """Images with references at the `served` of the key-frames."""
+def refined_images(programs, window, stacks, keys, served=None, keep=range(COUNT), done=None):
+    """Images of the clip, with references only at the key-frames in `served`."""
 
     def references(place):
         if place not in (keys if served is None else served):
@@ -68,64 +68,64 @@ def made(programs, window, stacks, keys, served=None, keep=range(COUNT), done=No
     [("carry", 0, (0, 3)), ("carry", COUNT, (2,)), ("both", 0, (1, 4))],
 )
 def test_frame_by_frame_equals_the_whole_program(
-    model, programs, window, frames, stacks, alone, monkeypatch, propagation, reach, keys
+    model, programs, window, frames, stacks, backbone_only, monkeypatch, propagation, reach, keys
 ):
-    programs = spreading(programs, propagation, reach)
+    programs = with_propagation(programs, propagation, reach)
     references = jax.tree.map(lambda x: x[:, np.array(keys)], stacks)
     given = KeyFrames(jnp.array([keys]), jnp.ones((1, len(keys))), references)
     whole = quick_jit(programs.net.apply)({"params": model.params}, frames[None], given)[0]
-    # Apart from what waits in half precision nothing differs but rounding.
+    # Without storage in half precision, only rounding differs.
     monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
     monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)
     monkeypatch.setattr(
         WindowFeatures, "image", lambda self, place: jnp.clip(self.decode(self.hr(place), place), 0, 1)
     )
-    images = made(programs, window, stacks, keys)
-    changed = np.abs(images - alone).max(axis=(1, 2, 3))
+    images = refined_images(programs, window, stacks, keys)
+    changed = np.abs(images - backbone_only).max(axis=(1, 2, 3))
     assert changed.min() > 0.01
     np.testing.assert_allclose(images, whole, atol=1e-4 * changed.max())
-    # As it runs, that is the only difference.
+    # In normal operation, that storage is the only difference.
     monkeypatch.undo()
-    rounded = made(programs, window, stacks, keys)
+    rounded = refined_images(programs, window, stacks, keys)
     assert 0 < np.abs(rounded - images).max() < 0.02 * changed.max()
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
-def test_a_key_frame_without_references_is_passed_over(programs, window, stacks, propagation):
-    programs, done = spreading(programs, propagation), []
-    images = made(programs, window, stacks, (0, 3, 5), served=(0, 5), done=done)
+def test_a_key_frame_without_references_is_skipped(programs, window, stacks, propagation):
+    programs, done = with_propagation(programs, propagation), []
+    images = refined_images(programs, window, stacks, (0, 3, 5), served=(0, 5), done=done)
     assert done.count("fuse") == 2
-    np.testing.assert_array_equal(images, made(programs, window, stacks, (0, 5)))
-    differences = np.abs(images - made(programs, window, stacks, (0, 3, 5))).max(axis=(1, 2, 3))
+    np.testing.assert_array_equal(images, refined_images(programs, window, stacks, (0, 5)))
+    differences = np.abs(images - refined_images(programs, window, stacks, (0, 3, 5))).max(axis=(1, 2, 3))
     assert differences[1:5].min() > 1e-3
 
 
-def test_without_any_reference_carry_leaves_the_backbone_alone(programs, window, stacks, alone):
+def test_without_references_carry_equals_the_backbone(programs, window, stacks, backbone_only):
     for keys in ((0, 3, 5), ()):
-        images = made(spreading(programs, "carry", 2), window, stacks, keys, served=())
-        np.testing.assert_array_equal(images, alone)
+        images = refined_images(with_propagation(programs, "carry", 2), window, stacks, keys, served=())
+        np.testing.assert_array_equal(images, backbone_only)
 
 
-def test_what_is_kept_does_not_change_what_is_made(programs, window, stacks):
+def test_frames_do_not_depend_on_which_are_kept(programs, window, stacks):
     for propagation, work in (("carry", (2, 0, 0, 2, 2)), ("both", (3, COUNT, 4, COUNT, 2))):
-        programs, done = spreading(programs, propagation), []
-        whole = made(programs, window, stacks, (0, 3, 5))
-        part = made(programs, window, stacks, (0, 3, 5), keep=range(2, 4), done=done)
+        programs, done = with_propagation(programs, propagation), []
+        whole = refined_images(programs, window, stacks, (0, 3, 5))
+        part = refined_images(programs, window, stacks, (0, 3, 5), keep=range(2, 4), done=done)
         np.testing.assert_array_equal(part, whole[2:4])
         kinds = ("fuse", "backward", "forward", "carry", "decode")
         assert tuple(map(done.count, kinds)) == work
 
 
 @pytest.mark.parametrize("reach", [1, 2])
-def test_the_reach_of_hrip_around_a_key_frame_ends_with_the_shot(programs, window, stacks, reach):
-    programs, done = spreading(programs, "carry", reach), []
-    made(programs, window, stacks, (0, 3), done=done)
+def test_hrip_around_a_key_frame_stays_within_its_shot(programs, window, stacks, reach):
+    programs, done = with_propagation(programs, "carry", reach), []
+    refined_images(programs, window, stacks, (0, 3), done=done)
     near = [range(reach + 1), range(3 - reach, min(4 + reach, COUNT))]
     assert done.count("backward") == sum(map(len, near))
     assert done.count("forward") == sum(key + 1 - span.start for key, span in zip((0, 3), near, strict=True))
 
 
-def test_frames_may_be_asked_for_in_either_order(programs, window, rng):
+def test_frames_may_be_requested_in_either_order(programs, window, rng):
     keys = (1, 3, 4)
     details = {key: jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.bfloat16) for key in keys}
     asked = []
@@ -140,14 +140,14 @@ def test_frames_may_be_asked_for_in_either_order(programs, window, rng):
     for one, two in zip(ascending, descending, strict=True):
         np.testing.assert_array_equal(one, two)
         assert jnp.any(one)
-    # Once each, when it is first needed.
+    # Each carrier asks for each once, when it is first needed.
     assert asked == [1, 3, 4, 4, 3, 1]
     for key in keys:
         np.testing.assert_array_equal(ascending[key], details[key].astype(jnp.float32))
 
 
-def test_a_key_frame_far_off_is_told_by_its_neighbours_alone(programs, window, rng):
-    """Between two key-frames nothing comes from beyond them."""
+def test_frames_take_detail_only_from_the_nearest_key_frames(programs, window, rng):
+    """Between two key-frames, no detail comes from beyond them."""
     details = {key: jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32) for key in (0, 2, 5)}
     all_three = Carrier(programs, window, (0, 2, 5), details.get)
     two = Carrier(programs, window, (2, 5), details.get)

@@ -1,4 +1,4 @@
-"""Which parts of a clip stills cover, and what is advised."""
+"""Which parts of a clip are covered by stills, and the advice on it."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def when(frame):
 
 
 def choices(*used, name="a"):
-    """A still's fate at every eighth frame."""
+    """Whether a still is used, at every eighth frame."""
     return {
         8 * i: [ReferenceChoice(name, 0.5 if yes else 0.01, yes, reason="" if yes else MATCHES_TOO_LITTLE)]
         for i, yes in enumerate(used)
     }
 
 
-def test_key_frames_are_regular_ones_from_across_the_clip():
+def test_key_frames_are_spread_over_the_clip():
     assert spread_key_frames(17, 8, 12) == [0, 8, 16]
     assert spread_key_frames(1, 8, 12) == [0]
     many = spread_key_frames(1000, 8, 12)
@@ -36,7 +36,7 @@ def test_every_shot_gets_a_key_frame():
 
 
 class FakeUpscaler(Upscaler):
-    """Uses every still that it is given, and keeps what it was given."""
+    """Uses every still, and records the frames that it is given."""
 
     def __init__(self):
         self.on_key_frame, self.choices, self.pieces = None, {}, []
@@ -53,7 +53,7 @@ def test_frames_are_matched_with_the_stills_of_their_shot():
     stills = [Still("bound", np.zeros((2, 2, 3)), moment=1), Still("free", np.zeros((2, 2, 3)))]
     found = list(match_clip(upscaler, frames, stills, [0, 2, 5], cuts=[3]))
     assert [match.frame for match in found] == [0, 2, 5]
-    # Each has its neighbour, but not across the cut, and not after the end.
+    # Each with the frame after it, but not across a cut or beyond the end.
     assert upscaler.pieces == [[0, 1], [2], [5]]
     assert [[c.name for c in match.choices] for match in found] == [["bound", "free"]] * 2 + [["free"]]
     assert all(match.covered for match in found)
@@ -69,7 +69,7 @@ def test_frames_are_matched_with_the_stills_of_their_shot():
         ((False, False, False), [Stretch(0, 19, 8)]),
     ],
 )
-def test_uncovered_stretches_reach_half_way_to_the_next_match(used, expected):
+def test_uncovered_stretches_reach_halfway_to_the_next_match(used, expected):
     assert uncovered(dict(zip((0, 8, 16), used, strict=True)), 20) == expected
 
 

@@ -1,4 +1,4 @@
-"""A window frame by frame is what the whole clip in one program is."""
+"""A window processed frame by frame equals the whole clip in one program."""
 
 from functools import partial
 
@@ -51,7 +51,7 @@ def refined(programs, window, stacks, keep=range(COUNT), advance=lambda _: None)
     return [np.asarray(image) for image in made]
 
 
-def test_the_backbone_alone_equals_its_whole_program(model, programs, window, frames):
+def test_the_backbone_frame_by_frame_equals_its_whole_program(model, programs, window, frames):
     whole = quick_jit(model.net.backbone.apply)({"params": model.params["backbone"]}, frames[None])[0]
     done = []
     images = list(backbone_frames(window, range(COUNT), done.append))
@@ -62,22 +62,22 @@ def test_the_backbone_alone_equals_its_whole_program(model, programs, window, fr
 def test_lrrf_frame_by_frame_equals_its_whole_program(model, programs, window, frames, stacks, monkeypatch):
     keys = KeyFrames(jnp.array([KEYS]), jnp.ones((1, len(KEYS))), stacks)
     whole = quick_jit(model.net.apply)({"params": model.params}, frames[None], keys)[0]
-    # The residual between the passes is bfloat16: in float32 nothing differs but rounding.
+    # The residual between the passes is bfloat16; in float32, only rounding differs.
     monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
     monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)
     images = np.concatenate(refined(programs, window, stacks))
-    alone = np.concatenate([*backbone_frames(window, range(COUNT), lambda _: None)])
-    changed = np.abs(images - alone).max()
+    backbone_only = np.concatenate([*backbone_frames(window, range(COUNT), lambda _: None)])
+    changed = np.abs(images - backbone_only).max()
     assert changed > 0.05
     np.testing.assert_allclose(images, whole, atol=1e-4 * changed)
-    # As it runs, the residual's rounding is the only difference.
+    # In normal operation, the residual's rounding is the only difference.
     monkeypatch.undo()
     rounded = np.concatenate(refined(programs, window, stacks))
     assert 0 < np.abs(rounded - images).max() < 0.01 * changed
 
 
 def test_hrip_follows_the_flow_on_the_grid(model, frames):
-    """Of a grid over a part of the frame, where its size alone would not do."""
+    """On a grid over a part of the frame, for which knowing only its size would not suffice."""
     rows, columns = crop_axis(jnp.float32(1.3), jnp.float32(0.4), 13), crop_axis(*jnp.float32([0.7, 0.3]), 17)
     grid = Grid(rows, columns)
     programs = Programs(showing(), {"backbone": model.params["backbone"]})
@@ -87,17 +87,17 @@ def test_hrip_follows_the_flow_on_the_grid(model, frames):
     for i, shown in enumerate(made):
         back, on = (sample_flow(window.detail_flow(i, there), grid) for there in (i - 1, i + 1))
         np.testing.assert_allclose(shown[..., :2], back, rtol=1e-5, atol=1e-7)
-        # What the first pass adds waits as bfloat16.
+        # The residual of the first pass is stored as bfloat16.
         np.testing.assert_allclose(shown[..., 2], on[..., 0], rtol=1e-2, atol=1e-7)
     assert np.abs(made[1]).max() > 0.01
 
 
-def test_what_is_kept_does_not_change_what_is_made(programs, window, stacks):
+def test_frames_do_not_depend_on_which_are_kept(programs, window, stacks):
     done = []
     whole = refined(programs, window, stacks)
     part = refined(programs, window, stacks, range(1, 4), done.append)
     np.testing.assert_array_equal(np.concatenate(part), np.concatenate(whole[1:4]))
-    # Forward up to the last frame that is kept.
+    # The forward pass ends at the last frame that is kept.
     kinds = ("fuse", "backward", "forward", "decode")
     assert [done.count(kind) for kind in kinds] == [len(KEYS), COUNT, 4, 3]
 
@@ -116,7 +116,7 @@ def test_references_may_come_in_any_order(programs, window, stacks):
     assert np.abs(one - refine(programs, hr, [first])).max() > 1e-4
 
 
-def test_one_frame_is_a_window(programs, frames, stacks):
+def test_a_window_of_one_frame(programs, frames, stacks):
     """There is no neighbour to warp from."""
     window = WindowFeatures(programs, [frames[0]], lambda _: None)
     given = partial(references_of, stacks)
@@ -137,7 +137,9 @@ def test_flows_are_computed_once(programs, frames, monkeypatch):
 
 
 @pytest.mark.parametrize("spill", [False, True])
-def test_residuals_wait_as_bfloat16_on_the_device_or_on_disk(programs, window, stacks, monkeypatch, spill):
+def test_residuals_are_stored_as_bfloat16_on_the_device_or_on_disk(
+    programs, window, stacks, monkeypatch, spill
+):
     kept, held = [], []
     monkeypatch.setattr(window, "holder", Holder(spill))
     hold = window.holder.hold
@@ -149,29 +151,29 @@ def test_residuals_wait_as_bfloat16_on_the_device_or_on_disk(programs, window, s
 
     monkeypatch.setattr(engine, "add", remember)
     refined(programs, window, stacks)
-    # Of every frame, and of what Ref-Fusion adds to key-frames.
+    # One for every frame, and one for what Ref-Fusion adds to each key-frame.
     expected = [(ml_dtypes.bfloat16, (1, *HR, 64))] * (COUNT + len(KEYS))
     assert [(array.dtype, array.shape) for array in kept] == expected
-    residuals = [waiting for waiting in held if waiting.dtype == ml_dtypes.bfloat16]
+    residuals = [array for array in held if array.dtype == ml_dtypes.bfloat16]
     assert len(residuals) >= COUNT
-    assert {isinstance(waiting, Spilled) for waiting in residuals} == {spill}
+    assert {isinstance(array, Spilled) for array in residuals} == {spill}
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_a_device_that_works_ahead_makes_the_same_frames(programs, frames, stacks, monkeypatch, most):
+def test_a_device_that_works_ahead_gives_the_same_frames(programs, frames, stacks, monkeypatch, most):
     usual = refined(programs, WindowFeatures(programs, list(frames), lambda _: None), stacks)
     monkeypatch.setattr(in_flight, "most_in_flight", lambda: most)
     ahead = refined(programs, WindowFeatures(programs, list(frames), lambda _: None), stacks)
     np.testing.assert_array_equal(ahead, usual)
 
 
-def test_no_difference_survives_the_way_through_bfloat16():
-    """What makes an untrained LRRF exact: zero is zero in any format."""
+def test_a_zero_residual_is_exact_in_bfloat16():
+    """This is why an untrained LRRF is exact: zero is zero in any format."""
     hr = jnp.linspace(-3, 3, 2 * 3 * 64).reshape(1, 2, 3, 64)
     np.testing.assert_array_equal(add(hr, subtract(hr, hr)), hr)
 
 
-def test_to_size_clips_and_leaves_a_right_size_alone(rng):
+def test_to_size_clips_and_resizes_only_if_needed(rng):
     image = jnp.asarray(rng.uniform(-0.5, 1.5, (1, 8, 10, 3)), jnp.float32)
     np.testing.assert_array_equal(to_size(image, (8, 10)), jnp.clip(image, 0, 1))
     flat = jnp.full((1, 8, 10, 3), 0.25)

@@ -1,4 +1,4 @@
-"""Another optical flow for LRRF than the backbone's own."""
+"""An optical flow for LRRF other than the backbone's."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def model(networks, flow):
     return load_model(str(networks.backbone), str(networks.trained), native=True, flow=flow)
 
 
-def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
+def test_only_lrrf_follows_the_flow(networks, model, flow, monkeypatch):
     frames = np.random.default_rng(3).uniform(0, 1, (COUNT, *LR, 3)).astype(np.float32)
     programs = Programs(model.net, model.params)
     window = WindowFeatures(programs, list(frames), lambda _: None)
@@ -57,7 +57,7 @@ def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
     pairs = [(2, 3), (1, 2), (0, 1), (0, -1), (1, 0), (2, 1)]
     for flow, (here, there) in zip(followed, pairs, strict=True):
         np.testing.assert_array_equal(flow, window.detail_flow(here, there))
-    # In one program likewise; three channels pass for an image.
+    # The same in one program; three channels pass for an image.
     three = lambda self, features, flows, *_, **__: jnp.concatenate(flows, axis=-1)[..., 1:]  # noqa: E731
     monkeypatch.setattr(LDIP, "restore", three)
     whole = quick_jit(model.net.apply)({"params": model.params}, frames[None])
@@ -65,7 +65,7 @@ def test_it_leads_lrrf_and_nothing_else(networks, model, flow, monkeypatch):
     np.testing.assert_allclose(whole[:, 1, ..., 1:], window.detail_flow(1, 0), atol=1e-5)
 
 
-def test_it_leads_the_matcher_flow(model, rng):
+def test_the_flow_matcher_uses_the_flow(model, rng):
     matcher = load_matcher("flow", {}, flow=(model.net.flow_net, model.params["flow_net"]))
     image = rng.uniform(0, 1, (1, 16, 24, 3)).astype(np.float32)
     warp = matcher.coarse(Pair(image, image)).warp
@@ -75,7 +75,7 @@ def test_it_leads_the_matcher_flow(model, rng):
     assert moved[..., 1].mean() < -0.1
 
 
-def test_without_lrrf_no_flow_is_loaded(networks):
+def test_without_lrrf_the_flow_is_not_loaded(networks):
     model = load_model(str(networks.backbone), "none", native=True, flow="raft-large")
     assert model.net.flow_net is None
     assert any("raft-large: ignored" in note for note in model.notes)
@@ -83,7 +83,9 @@ def test_without_lrrf_no_flow_is_loaded(networks):
         load_model(str(networks.backbone), "none", native=True, flow="nowhere.pth")
 
 
-def test_by_default_it_is_what_lrrf_was_trained_with_or_that_is_said(networks, flow, tmp_path, monkeypatch):
+def test_the_flow_of_training_is_the_default_and_a_mismatch_is_reported(
+    networks, flow, tmp_path, monkeypatch
+):
     trained = read_export(networks.trained)
     paths = {}
     for name, identity in {
@@ -107,13 +109,13 @@ def test_by_default_it_is_what_lrrf_was_trained_with_or_that_is_said(networks, f
     net, (note,) = load(networks.trained, flow)
     assert net == SPyNet()
     assert note == "LRRF was trained with the optical flow spynet, and follows flow.pth"
-    # What has a name is fetched by it, whatever the file was called.
+    # Weights with a name are fetched by it, whatever the file was called.
     asked = []
     monkeypatch.setattr(inference_model, "load_flow", lambda name, progress: asked.append(name))
     load(paths["raft-small"])
     assert asked == ["raft-small"]
 
 
-def test_other_weights_are_no_flow(networks):
+def test_weights_of_other_networks_are_refused(networks):
     with pytest.raises(InputError, match=r"weights of SPyNet or .*RAFT are needed"):
         load_model(str(networks.backbone), str(networks.trained), native=True, flow=networks.other)

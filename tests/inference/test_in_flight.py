@@ -1,4 +1,4 @@
-"""How far the device works behind Python: results are waited for in order, and images come in order."""
+"""How far Python runs ahead of the device: results are awaited, and images returned, in order."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def test_nothing_is_in_flight_on_a_cpu():
 
 
 @pytest.mark.parametrize("most", [0, 1, 3])
-def test_the_oldest_result_is_waited_for(monkeypatch, most):
+def test_the_oldest_result_is_awaited(monkeypatch, most):
     waited = []
     monkeypatch.setattr(module, "most_in_flight", lambda: most)
     monkeypatch.setattr(module.jax, "block_until_ready", waited.append)
@@ -26,7 +26,7 @@ def test_the_oldest_result_is_waited_for(monkeypatch, most):
 
 @pytest.mark.parametrize("most", [0, 1, 3])
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_an_image_is_copied_while_later_ones_are_made(monkeypatch, most, count):
+def test_an_image_is_copied_while_later_ones_are_computed(monkeypatch, most, count):
     monkeypatch.setattr(module, "most_in_flight", lambda: most)
     asked = []
 

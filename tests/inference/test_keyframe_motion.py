@@ -22,12 +22,12 @@ WHOLE = [range(COUNT)]
 
 
 def smooth(image, sigma):
-    """An image, blurred."""
+    """A blurred image."""
     return gaussian_blur(jnp.asarray(image, jnp.float32)[None], (sigma, sigma))
 
 
 class Pan:
-    """A window whose camera moves STEP pixels a frame over fine texture, with the flow that belongs to it."""
+    """A window whose camera moves STEP pixels a frame over fine texture, with its flow."""
 
     def __init__(self, blurred=(), contrast=None):
         wide = smooth(np.random.default_rng(2).random((40, 60 + STEP * COUNT, 3), np.float32), 0.7)
@@ -56,8 +56,8 @@ def moved(pan, key_frames, stride, spans=WHOLE, first=0):
     return sharper_key_frames(key_frames, spans, stride, compare(pan, first))
 
 
-def test_sharpness_is_that_of_the_same_places():
-    """Blur is found, and new content at the edges changes nothing: the texture of the pan varies by more."""
+def test_sharpness_is_compared_at_the_same_places():
+    """Blur is found, and new content at the edges has no effect, although its sharpness varies by more."""
     found = compare(Pan(blurred=[6]))(5, WHOLE[0])
     assert sorted(found) == list(range(5 - REACH, 5 + REACH + 1))
     assert found.pop(6) < 0.8
@@ -81,11 +81,11 @@ def test_a_blurred_key_frame_gives_way_to_the_nearest_sharp_frame():
     assert moved(Pan(blurred=[5, 6, 7]), [6], 1) == [6]
 
 
-def test_places_are_those_in_the_clip():
+def test_key_frames_are_numbered_within_the_clip():
     assert moved(Pan(blurred=[5, 6]), [106], 6, [range(100, 100 + COUNT)], first=100) == [107]
 
 
-def test_sharp_key_frames_stay():
+def test_sharp_key_frames_are_kept():
     for pan in (Pan(), Pan(blurred=[1, 5, 7, 11])):
         nearby = compare(pan)
         assert sharper_key_frames([0, 6, 12], WHOLE, 6, nearby) == [0, 6, 12]
@@ -93,7 +93,7 @@ def test_sharp_key_frames_stay():
 
 
 def test_a_trend_is_not_blur():
-    """As if the camera came near: sharpness rises by 5 % a frame all the time."""
+    """As if the camera approached: sharpness rises steadily, by 5 % a frame."""
     nearby = compare(Pan(contrast=lambda place: 0.3 * 1.025**place))
     assert max(nearby(6, WHOLE[0]).values()) > 1.1
     assert sharper_key_frames([0, 6, 12], WHOLE, 6, nearby) == [0, 6, 12]
@@ -116,7 +116,7 @@ def test_key_frames_do_not_leave_their_shot():
         ({0: 1.3, 3: 0.7, 4: 1.0, 5: 0.8, 6: 1.5}, 1.3),
     ],
 )
-def test_blur_is_seen_from_both_sides(sharpness, expected):
+def test_blur_needs_sharper_frames_on_both_sides(sharpness, expected):
     assert blur(sharpness, 4) == expected
 
 
@@ -139,7 +139,7 @@ class Hidden(Pan):
         return flow.at[:, :20].add(50.0) if self.hidden in (here, there) and here < there else flow
 
 
-def test_far_key_frames_get_another_one_between_them_if_detail_does_not_reach():
+def test_a_key_frame_is_added_between_distant_ones_if_detail_does_not_reach():
     def between(pan, keys, cuts=()):
         return key_frames_between(window(pan, cuts=cuts), keys)
 

@@ -1,4 +1,4 @@
-"""Key-frames and the frames that serve them."""
+"""Key-frames, and the frames that serve as references for them."""
 
 import numpy as np
 import pytest
@@ -12,25 +12,25 @@ from ldip_jax.inference.keyframes import (
 from tests.scenes import blocks
 
 
-def test_key_frames_are_every_stride_th_with_both_ends():
+def test_key_frames_are_a_stride_apart_and_include_both_ends():
     assert select_key_frames(0, 20, 8, ends=True) == [0, 8, 16, 19]
     assert select_key_frames(0, 17, 8, ends=True) == [0, 8, 16]
-    # An end next to a key-frame is none.
+    # An end next to a key-frame is not one itself.
     assert select_key_frames(0, 18, 8, ends=True) == [0, 8, 16]
     assert select_key_frames(0, 2, 8, ends=True) == [0]
     assert select_key_frames(0, 1, 8, ends=True) == [0]
     assert select_key_frames(0, 3, 1, ends=True) == [0, 1, 2]
 
 
-def test_a_window_in_the_middle_keeps_the_clip_s_own_key_frames():
-    """What lies in two windows is a key-frame in both or in neither."""
+def test_a_window_in_the_middle_has_the_key_frames_of_the_clip():
+    """A frame that lies in two windows is a key-frame in both or in neither."""
     whole = set(select_key_frames(0, 60, 8, ends=True))
     for first in range(40):
         window = select_key_frames(first, 20, 8, ends=False)
         assert set(window) == {index for index in whole if first <= index < first + 20}
 
 
-def test_a_window_without_a_multiple_of_the_stride_has_a_key_frame_all_the_same():
+def test_a_window_without_a_multiple_of_the_stride_still_has_a_key_frame():
     assert select_key_frames(10, 5, 100, ends=False) == [14]
 
 
@@ -41,13 +41,13 @@ def test_shots_lie_between_cuts():
 
 def test_every_shot_has_key_frames_at_its_ends():
     assert select_key_frames(0, 40, 16, ends=True, cuts=(9, 21)) == [0, 8, 9, 16, 20, 21, 32, 39]
-    # Short of a quarter of the stride there is no second one.
+    # A shot shorter than a quarter of the stride has only one.
     assert select_key_frames(0, 40, 16, ends=True, cuts=(17, 20)) == [0, 16, 17, 20, 32, 39]
     for cut in range(1, 20):
         keys = select_key_frames(0, 20, 8, ends=True, cuts={cut})
         for shot in shots(0, 20, {cut}):
             inside = [key for key in keys if key in shot]
-            # Nowhere in a shot is the nearest key-frame further than without the cut.
+            # No frame of a shot is further from a key-frame than it would be without the cut.
             assert all(min(abs(index - key) for key in inside) <= 4 for index in shot)
 
 
@@ -56,7 +56,7 @@ def test_windows_agree_on_the_key_frames_of_shots():
     whole = set(select_key_frames(0, 60, 8, ends=True, cuts=cuts))
     for first in range(40):
         window = set(select_key_frames(first, 20, 8, ends=False, cuts=cuts))
-        # All but those that hang on a key-frame outside of the window.
+        # All but those that depend on a key-frame outside the window.
         inner = range(first + 2, first + 18)
         assert window & set(inner) == whole & set(inner)
 
@@ -71,27 +71,27 @@ FRAMES = [scene(place) for place in range(17)]
 
 
 @pytest.mark.parametrize("height", [64, 200])
-def test_a_still_that_is_a_frame_finds_it_at_any_exposure_and_size(height):
+def test_a_still_makes_its_frame_a_key_frame_at_any_exposure_and_size(height):
     still = np.clip(0.55 * FRAMES[4] + 0.2, 0, 1)
     still = np.asarray(still.repeat(3, 0).repeat(3, 1) if height > 64 else still)
     assert key_frames_for_stills(FRAMES, [still], [0, 8, 16], 8) == {4}
     assert key_frames_for_stills(FRAMES, [still, still], [0, 8, 16], 8) == {4}
 
 
-def test_no_moment_is_near_a_key_frame():
+def test_a_still_adds_no_key_frame_next_to_another():
     for place in (0, 1, 7, 8, 9):
         assert key_frames_for_stills(FRAMES, [FRAMES[place]], [0, 8, 16], 8) == set()
     assert key_frames_for_stills(FRAMES, [FRAMES[2], FRAMES[3], FRAMES[12]], [0, 8, 16], 8) == {2, 12}
 
 
-def test_a_still_of_something_else_has_no_moment(rng):
+def test_an_unrelated_still_adds_no_key_frame(rng):
     others = [blocks(seed, 80, 120) for seed in (1, 2, 3)] + [rng.random((64, 96, 3), np.float32)]
     others.append(np.full((64, 96, 3), 0.5, np.float32))
     assert key_frames_for_stills(FRAMES, others, [0, 8, 16], 8) == set()
 
 
-def test_a_camera_at_rest_has_no_moments(rng):
-    """Every frame is as good as the key-frames, but for noise."""
+def test_a_still_of_a_static_clip_adds_no_key_frame(rng):
+    """Apart from noise, every frame is as good as the key-frames."""
     frames = [FRAMES[0] + 0.02 * rng.standard_normal(FRAMES[0].shape).astype(np.float32) for _ in range(17)]
     assert key_frames_for_stills(frames, [FRAMES[0]], [0, 8, 16], 8) == set()
 
@@ -105,7 +105,7 @@ def test_self_references_are_spread_over_distant_frames():
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 100])
 @pytest.mark.parametrize("key", [0, 7, 15])
-def test_self_references_are_distant_ordered_and_none_twice(key, slots):
+def test_self_references_are_distant_ordered_and_distinct(key, slots):
     chosen = select_self_references(key, 0, 16, 3, slots)
     candidates = [index for index in range(16) if abs(index - key) > 3]
     assert chosen == sorted(set(chosen))
@@ -115,7 +115,7 @@ def test_self_references_are_distant_ordered_and_none_twice(key, slots):
         assert (chosen[0], chosen[-1]) == (candidates[0], candidates[-1])
 
 
-def test_a_short_clip_or_no_slot_has_no_self_references():
+def test_a_short_clip_or_no_slots_give_no_self_references():
     assert select_self_references(3, 0, 6, 5, 5) == []
     assert select_self_references(0, 0, 6, 5, 5) == []
     assert select_self_references(0, 0, 100, 5, 0) == []

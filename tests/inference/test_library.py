@@ -1,4 +1,4 @@
-"""The library: LDIP with its weights, references matched for it, and an upscaler that is kept."""
+"""The library: LDIP with its weights, matched references, and an upscaler that is reused."""
 
 import doctest
 import importlib
@@ -48,7 +48,7 @@ def test_the_model_with_matched_references_equals_the_upscaler(networks, frames,
     np.testing.assert_allclose(made, np.clip(whole, 0, 1), atol=0.01 * changed)
 
 
-def test_stages_by_method(networks, frames):
+def test_stages_are_available_as_methods(networks, frames):
     model, params = load_pretrained(networks.backbone, "none")
     assert sorted(params) == ["backbone"]
     variables = {"params": params}
@@ -98,7 +98,7 @@ def test_arguments_are_checked_before_weights_are_loaded(monkeypatch):
             Upscaler(**options)
 
 
-def test_bad_inputs_of_match_references(networks, frames, stills):
+def test_match_references_refuses_invalid_key_frames(networks, frames, stills):
     model, params = load_pretrained(networks.backbone, networks.trained)
     for keys in ([], [4], [-1], [True]):
         with pytest.raises(InputError, match="key_frames"):
@@ -123,7 +123,7 @@ def weights_cache():
 
 
 @pytest.mark.parametrize("module", ["inference.api", "inference.library"])
-def test_examples_of_docstrings(module, weights_cache, monkeypatch):
+def test_docstring_examples(module, weights_cache, monkeypatch):
     monkeypatch.setenv("LDIP_CACHE", str(weights_cache))
     failed, tried = doctest.testmod(importlib.import_module(f"ldip_jax.{module}"))
     assert failed == 0

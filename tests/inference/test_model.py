@@ -29,11 +29,11 @@ from ldip_jax.weights.load import load_weights
 )
 def test_a_scale_gives_the_rounded_size(size, scale, out):
     assert output_size(size, scale, None) == out
-    # A size that comes from a scale is always one that may be asked for.
+    # A size that is computed from a scale is always a valid size.
     assert output_size(size, None, out) == out
 
 
-def test_every_scale_gives_a_size_that_may_be_asked_for(rng):
+def test_every_scale_gives_a_valid_size(rng):
     for scale in rng.uniform(1, 8, 500):
         size = tuple(rng.integers(1, 50, 2).tolist())
         out = output_size(size, scale, None)
@@ -41,13 +41,13 @@ def test_every_scale_gives_a_size_that_may_be_asked_for(rng):
 
 
 @pytest.mark.parametrize("scale", [0.0, -4.0, 0.999, 8.001, np.nan, np.inf, -np.inf])
-def test_scales_beyond_their_range_are_refused(scale):
+def test_scales_out_of_range_are_refused(scale):
     with pytest.raises(InputError, match=r"^scale .*: it must be between 1 and 8$"):
         output_size((12, 16), scale, None)
 
 
 @pytest.mark.parametrize("out", [(11, 16), (12, 15), (97, 128), (96, 129), (0, 64)])
-def test_sizes_beyond_the_range_are_refused_by_both_axes(out):
+def test_sizes_out_of_range_on_either_axis_are_refused(out):
     with pytest.raises(InputError, match=rf"^size {out[1]}x{out[0]}: .* of 16x12; both must be"):
         output_size((12, 16), None, out)
 
@@ -56,7 +56,7 @@ def load(backbone, lrrf, native=True, stills=True):
     return load_model(str(backbone), str(lrrf), native=native, has_stills=stills)
 
 
-def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):
+def test_running_only_the_backbone_is_reported_unless_requested(networks):
     model = load(networks.backbone, "default")
     assert not model.refined
     assert model.export is None
@@ -65,13 +65,13 @@ def test_the_backbone_alone_is_said_unless_it_was_asked_for(networks):
     assert load(networks.backbone, "none").notes == []
 
 
-def test_another_scale_than_the_weights_know_is_said(networks):
+def test_a_scale_that_the_weights_were_not_trained_for_is_reported(networks):
     (note,) = load(networks.backbone, "none", native=False).notes
     assert "trained for x4" in note
     assert load(networks.wide, networks.head, native=False).notes == []
 
 
-def test_an_export_adds_its_boxes(networks):
+def test_an_export_adds_its_components(networks):
     model = load(networks.backbone, networks.trained)
     assert (model.refined, model.arbitrary) == (True, False)
     assert model.title == f"{model.backbone.name} with LRRF"
@@ -83,7 +83,7 @@ def test_an_export_adds_its_boxes(networks):
     assert set(model.params) == {"backbone", "as_head", "as_decoder"}
 
 
-def test_shipped_weights_have_a_name(networks, monkeypatch, tmp_path):
+def test_shipped_weights_are_loaded_by_name(networks, monkeypatch, tmp_path):
     monkeypatch.setattr(exports, "SHIPPED", tmp_path)
     shutil.copy(networks.trained, tmp_path / "net-x4.safetensors")
     assert load(networks.backbone, "net-x4", native=True).refined
@@ -93,16 +93,16 @@ def test_shipped_weights_have_a_name(networks, monkeypatch, tmp_path):
         load(networks.backbone, "net-x5")
 
 
-def test_weights_that_gain_from_stills_alone_are_left_out_without_any(networks, monkeypatch, tmp_path):
+def test_weights_that_gain_only_from_stills_are_not_used_without_stills(networks, monkeypatch, tmp_path):
     monkeypatch.setattr(exports, "SHIPPED", tmp_path)
     backbone = load_weights(networks.backbone).name
     export = read_export(networks.trained)
     path = tmp_path / f"{backbone}-x4.safetensors"
     save_export(path, replace(export, provenance={"use": "with stills"}))
     assert load(networks.backbone, "default", stills=True).refined
-    alone = load(networks.backbone, "default", stills=False)
-    assert not alone.refined
-    assert f"--lrrf {path.stem} runs LRRF" in alone.notes[0]
+    backbone_only = load(networks.backbone, "default", stills=False)
+    assert not backbone_only.refined
+    assert f"--lrrf {path.stem} runs LRRF" in backbone_only.notes[0]
     assert load(networks.backbone, path.stem, stills=False).refined
     save_export(tmp_path / f"{backbone}-x4-self.safetensors", export)
     (note,) = load(networks.backbone, "default", stills=False).notes
@@ -111,7 +111,7 @@ def test_weights_that_gain_from_stills_alone_are_left_out_without_any(networks, 
     assert load(networks.backbone, "default", stills=False).refined
 
 
-def test_by_default_other_scales_stand_on_x4(networks, monkeypatch):
+def test_other_scales_use_the_x4_weights_by_default(networks, monkeypatch):
     monkeypatch.setattr(module, "shipped_export", lambda _, kind: {"x4": networks.trained}[kind])
     model = load(networks.backbone, "default", native=False)
     assert model.refined
@@ -124,7 +124,7 @@ def test_an_export_for_another_backbone_is_refused(networks):
         load(networks.other, networks.trained)
 
 
-def test_missing_lrrf_weights_are_found_out_before_the_backbone_is_fetched(monkeypatch):
+def test_missing_lrrf_weights_are_reported_before_the_backbone_is_fetched(monkeypatch):
     def fetch(*args, **kwargs):
         raise AssertionError("fetched")
 
@@ -135,7 +135,7 @@ def test_missing_lrrf_weights_are_found_out_before_the_backbone_is_fetched(monke
         load("basicvsr-reds4", "lrrf-of-tomorrow")
 
 
-def test_a_network_s_checkpoint_is_no_lrrf_and_an_export_no_backbone(networks):
+def test_a_backbone_is_refused_as_lrrf_and_an_export_as_backbone(networks):
     with pytest.raises(InputError, match="not an LRRF export"):
         load(networks.backbone, networks.backbone)
     with pytest.raises(InputError, match="give it as --lrrf"):
@@ -152,7 +152,7 @@ def test_a_network_s_checkpoint_is_no_lrrf_and_an_export_no_backbone(networks):
         {"lrrf": {"feature_scale": "large"}},
     ],
 )
-def test_a_config_of_another_version_is_one_line(networks, tmp_path, config):
+def test_a_config_of_another_version_is_refused_in_one_line(networks, tmp_path, config):
     export = read_export(networks.untrained)
     save_export(tmp_path / "odd.safetensors", replace(export, config=config))
     with pytest.raises(InputError, match=r"odd\.safetensors: its config .*") as caught:

@@ -1,4 +1,4 @@
-"""MRefSR on clips: every frame by itself, every still for each; what it is called, and what it refuses."""
+"""MRefSR on clips: every frame by itself, with all stills; its name, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def clip():
     return frames, [Still("a", picture[:, : HR[1]]), Still("b", picture[:, 4:])]
 
 
-def test_a_frame_depends_on_no_other_frame_but_on_every_still(upscaler, clip):
+def test_a_frame_depends_on_every_still_but_on_no_other_frame(upscaler, clip):
     frames, stills = clip
     done = []
     both = list(upscaler.frames(frames, stills, done.append))
@@ -46,7 +46,7 @@ def test_a_frame_depends_on_no_other_frame_but_on_every_still(upscaler, clip):
     assert np.abs(other - alone).max() > 1e-3
 
 
-def test_another_size_is_resized_and_said(upscaler, clip):
+def test_other_sizes_are_resized_with_a_note(upscaler, clip):
     frames, _ = clip
     smaller = MRefSRUpscaler(upscaler.model, LR, (20, 25))
     assert smaller.notes == ["MRefSR is for x4: its output is resized"]
@@ -82,7 +82,7 @@ def test_stills_are_fitted_into_the_frame_and_padded(rng):
         ("vgg16", "c2-matching", "MRefSR restoration, VGG-16 features"),
     ],
 )
-def test_only_what_its_authors_describe_is_called_mrefsr(encoder, matches, title):
+def test_only_the_published_method_is_called_mrefsr(encoder, matches, title):
     assert method_title({"encoder": encoder, "matches": matches}) == title
 
 

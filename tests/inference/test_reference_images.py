@@ -38,20 +38,20 @@ def test_stills_without_a_moment_are_offered_everywhere():
         (500, ["c", "any"]),
     ],
 )
-def test_the_nearest_moments_on_either_side(key, expected):
+def test_the_nearest_moments_on_either_side_are_offered(key, expected):
     assert names(key, [still("any"), still("c", 100), still("a", 10), still("b", 32)]) == expected
 
 
-def test_a_moment_s_stills_go_together():
+def test_stills_of_one_moment_are_offered_together():
     assert names(5, [still("a", 8), still("b", 8), still("c", 20)]) == ["a", "b"]
 
 
-def test_a_moment_never_reaches_another_shot():
+def test_stills_with_a_moment_are_not_offered_in_another_shot():
     stills = [still("a", 10), still("b", 30)]
     assert names(19, stills, {20}) == ["a"]
     assert names(20, stills, {20}) == ["b"]
     assert names(45, stills, {40}) == []
-    # The cut at a moment begins its shot; one behind it ends it.
+    # A cut at a moment begins its shot; a cut right after it ends it.
     assert names(10, stills, {10, 11}) == ["a"]
     assert names(9, stills, {10, 11}) == []
     assert names(11, stills, {10, 11}) == ["b"]
@@ -69,18 +69,18 @@ def limit(part, image, warp):
     return np.asarray(part.limit(Match(warp, confidence), pair).confidence)[0, ..., 0]
 
 
-def test_a_mask_takes_confidence_where_it_is_black():
+def test_a_mask_removes_confidence_where_it_is_black():
     mask = np.zeros((8, 12), np.float32)
     mask[:, 6:] = 1.0
     warp = pixel_grid(8, 12)[None]
     np.testing.assert_array_equal(limit(UsablePart().masked(mask), IMAGE, warp), mask)
-    # It stays with its still where that is made smaller.
+    # It is reduced together with its still.
     small = limit(UsablePart().masked(mask), IMAGE[::2, ::2], pixel_grid(4, 6)[None])
     np.testing.assert_array_equal(small, mask[::2, ::2])
     np.testing.assert_array_equal(limit(UsablePart(), IMAGE, warp), 1.0)
 
 
-def test_a_mask_is_cut_with_its_still(rng):
+def test_a_mask_is_cropped_with_its_still(rng):
     mask = (rng.random((40, 60)) > 0.5).astype(np.float32)
     image = rng.random((40, 60, 3)).astype(np.float32)
     given = Still("a", image, mask=mask)

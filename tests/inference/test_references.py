@@ -1,4 +1,4 @@
-"""Which references a key-frame gets, by a matcher with prescribed answers."""
+"""Which references a key-frame gets, with a matcher whose answers are prescribed."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ SCALE = (4.0, 4.0)
 
 
 def confident_rows(share):
-    """Confidence 1 in the uppermost rows and 0 below."""
+    """Confidence 1 in the top rows and 0 below."""
     rows = round(share * HR[0])
     confidence = np.zeros((1, *HR, 1), np.float32)
     confidence[:, :rows] = 1.0
@@ -43,7 +43,7 @@ def identity(reference):
 
 
 class StubMatcher:
-    """Says that a reference of each name matches this share, and what it was asked."""
+    """Matches a prescribed share of each reference, by its name, and records its calls."""
 
     def __init__(self, shares, default=1.0):
         self.shares, self.default = shares, default
@@ -76,7 +76,7 @@ def still(name, size=HR):
 
 
 def as_given(rules):
-    """Stills of one grey are not turned away for being plain."""
+    """Rules by which uniformly grey stills are not rejected."""
     return replace(rules, as_given=True)
 
 
@@ -93,7 +93,7 @@ def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
 
 
 def both(finder, given):
-    """Of the first frame's references, a still and the clip's own."""
+    """References of the first frame: a still and self-references."""
     of_stills = finder.match_stills(clip(), 0, [given], SCALE, lambda _: None)
     return finder.add_self_references(clip(), 0, of_stills, SCALE, lambda _: None)
 
@@ -102,7 +102,7 @@ def names(choices, used=True):
     return [choice.name for choice in choices if choice.used is used]
 
 
-def test_stills_come_first_best_first_and_own_frames_fill_up():
+def test_stills_come_first_by_matched_share_then_self_references():
     stills = [still("a"), still("b"), still("c")]
     _, choices, matcher = find({"a": 0.25, "b": 0.75, "c": 0.5}, stills)
     assert names(choices) == ["b", "c", "a", "frame 100", "frame 119"]
@@ -111,7 +111,7 @@ def test_stills_come_first_best_first_and_own_frames_fill_up():
     assert {pair.key_frame for pair in matcher.coarse_calls} == {FIRST + 8}
 
 
-def test_by_default_own_frames_stand_in_only_where_no_still_is_used():
+def test_by_default_self_references_are_used_only_where_no_still_is():
     stills = [still("a"), still("b")]
     _, choices, matcher = find({"a": 0.0, "b": 0.5}, stills, ReferenceRules())
     assert names(choices) == ["b"]
@@ -122,14 +122,14 @@ def test_by_default_own_frames_stand_in_only_where_no_still_is_used():
         assert names(choices, used=False) == [image.name for image in given]
 
 
-def test_a_useless_still_is_dropped_and_costs_no_slot():
+def test_a_useless_still_is_dropped_and_takes_no_slot():
     references, choices, _ = find({"bad": 0.0, "good": 0.5}, [still("bad"), still("good")])
     assert names(choices, used=False) == ["bad"]
     assert names(choices)[0] == "good"
     assert len(references) == 5
 
 
-def test_the_threshold_is_a_share_that_just_suffices():
+def test_a_share_equal_to_the_threshold_suffices():
     one_row = 1 / HR[0]
     for threshold, used in ((one_row, True), (one_row + 1e-3, False), (0.0, True), (1.0, False)):
         _, choices, _ = find({"a": one_row}, [still("a")], ReferenceRules(0, 5, threshold))
@@ -138,22 +138,22 @@ def test_the_threshold_is_a_share_that_just_suffices():
     assert names(choices) == ["nothing"]
 
 
-def test_more_stills_than_slots_are_all_taken():
+def test_more_stills_than_slots_are_all_used():
     stills = [still(f"s{number}") for number in range(7)]
     _, choices, _ = find({}, stills)
     assert len(names(choices)) == 7
     assert not any(choice.is_self_reference for choice in choices)
 
 
-def test_slots_are_as_many_as_stills_where_these_are_more():
-    """Two of seven stills are useless: their places go to the clip, as for fewer stills."""
+def test_there_are_at_least_as_many_slots_as_stills():
+    """Two of seven stills are useless: their slots go to self-references, as with fewer stills."""
     stills = [still(f"s{number}") for number in range(7)]
     _, choices, _ = find({"s2": 0.0, "s5": 0.0}, stills)
     assert sum(choice.is_self_reference for choice in choices) == 2
     assert len(names(choices)) == 7
 
 
-def test_without_self_references_stills_are_alone_even_if_useless():
+def test_with_self_references_disabled_useless_stills_are_not_replaced():
     _, choices, matcher = find({"a": 0.0}, [still("a")], ReferenceRules(self_refs=0))
     assert choices == [ReferenceChoice("a", 0.0, used=False, reason=MATCHES_TOO_LITTLE)]
     assert len(matcher.coarse_calls) == 1
@@ -162,17 +162,17 @@ def test_without_self_references_stills_are_alone_even_if_useless():
 
 
 @pytest.mark.parametrize("exclude", [0, 2, 9])
-def test_frames_near_the_key_frame_are_no_references(exclude):
+def test_frames_near_the_key_frame_are_not_references(exclude):
     _, choices, _ = find({}, [], ReferenceRules(100, exclude, 0.05))
     assert names(choices) == [f"frame {FIRST + i}" for i in range(COUNT) if abs(i - 8) > exclude]
 
 
-def test_a_short_clip_may_have_no_reference_at_all():
+def test_a_short_clip_may_have_no_references():
     references, choices, _ = find({}, [], place=0, count=6)
     assert (references, choices) == ([], [])
 
 
-def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
+def test_a_self_reference_is_matched_upscaled_but_used_at_its_own_size():
     references, _, matcher = find({}, [], ReferenceRules(1, 5, 0.05), place=0)
     (pair,) = matcher.coarse_calls
     assert pair.name == "frame 106"
@@ -182,14 +182,14 @@ def test_an_own_frame_is_matched_by_its_upscaled_image_but_used_as_it_came():
     h, w = LR
     np.testing.assert_array_equal(reference.size, [[h, w]])
     np.testing.assert_array_equal(reference.image[:, :h, :w], frame(106))
-    # Refined at the size of the match, then given in pixels of the small frame.
+    # Refined at the size of the match, then converted to pixels of the small frame.
     refined = matcher.refine(pair, matcher.coarse(pair), SCALE).warp
     np.testing.assert_allclose(reference.warp, rescale(refined, jnp.array([0.25, 0.25])), atol=1e-6)
     assert matcher.refine_calls[0][1] == SCALE
 
 
 @pytest.mark.parametrize("is_still", [True, False])
-def test_what_waits_for_the_flow_is_on_disk_where_maps_are_spilled(is_still):
+def test_matches_are_refined_from_disk_if_maps_are_spilled(is_still):
     seen = []
 
     class Recorder(Refiner):
@@ -217,7 +217,7 @@ def test_what_waits_for_the_flow_is_on_disk_where_maps_are_spilled(is_still):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
-def test_a_still_s_places_are_in_its_own_pixels():
+def test_places_in_a_still_are_in_its_own_pixels():
     size = (18, 26)
     references, _, matcher = find({}, [still("small", size)], ReferenceRules(0, 5, 0.05))
     (reference,) = references
@@ -226,7 +226,7 @@ def test_a_still_s_places_are_in_its_own_pixels():
     assert len(matcher.refine_calls) == 1
 
 
-def test_a_dense_still_is_reduced_and_its_places_with_it():
+def test_a_dense_still_is_reduced_together_with_its_places():
     size = (4 * HR[0], 4 * HR[1])
     references, _, matcher = find({}, [still("dense", size)], ReferenceRules(0, 5, 0.05))
     (reference,) = references
@@ -236,7 +236,7 @@ def test_a_dense_still_is_reduced_and_its_places_with_it():
     np.testing.assert_allclose(reference.warp, identity(np.empty((1, *HR, 3))) + 0.25, atol=1e-4)
 
 
-def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
+def test_a_canvas_is_padded_below_and_right_and_records_the_size(rng):
     image = jnp.asarray(rng.uniform(0.1, 1, (1, CANVAS_MULTIPLE + 1, 7, 3)), jnp.float32)
     match = Match(identity(image), confident_rows(0.5))
     reference = on_canvas(image, match)
@@ -247,7 +247,7 @@ def test_a_canvas_is_padded_below_and_right_and_remembers_the_size(rng):
     np.testing.assert_array_equal(reference.valid, [1.0])
 
 
-def test_a_still_called_like_a_frame_is_not_mistaken_for_it():
+def test_a_still_named_like_a_frame_is_not_mistaken_for_it():
     matcher = StubMatcher({"frame 106": 0.5}, default=0.25)
     finder = ReferenceFinder(matcher, as_given(ReferenceRules(6, 5, 0.05)), remember=True)
     named = still("frame 106")

@@ -1,4 +1,4 @@
-"""What becomes of stills as cameras make them, by a matcher that knows where everything is."""
+"""What becomes of stills from cameras, with a matcher that knows where everything is."""
 
 import json
 
@@ -40,7 +40,7 @@ ANCHOR = jnp.asarray(blurred(SCENE, 1.5))[None]
 
 
 class SamePlaceMatcher:
-    """Everything is where it was, and sure."""
+    """Matches every pixel with the same place, with full confidence."""
 
     def coarse(self, pair):
         h, w = pair.reference.shape[1:3]
@@ -65,7 +65,7 @@ def image_of(reference):
     return np.asarray(reference.image)[0, :h, :w]
 
 
-def test_a_true_still_is_used_bit_for_bit():
+def test_an_unaltered_still_is_used_bit_for_bit():
     (reference,), choice = find(SCENE)
     assert choice == ReferenceChoice("still", 1.0, used=True)
     assert choice.note == ""
@@ -73,7 +73,7 @@ def test_a_true_still_is_used_bit_for_bit():
 
 
 @pytest.mark.parametrize("how", ALTERED)
-def test_an_altered_still_is_brought_back(how):
+def test_an_altered_still_is_calibrated(how):
     (reference,), choice = find(ALTERED[how])
     assert choice.used
     assert choice.calibration is not None
@@ -94,7 +94,7 @@ def test_highlights_that_a_brighter_still_has_lost_are_not_used():
     np.testing.assert_array_equal(reference.confidence, 1.0)
 
 
-def test_stills_as_given_are_left_alone():
+def test_as_given_stills_are_not_changed():
     for image in (ALTERED["exposure"], blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
         (reference,), choice = find(image, ReferenceRules(0, as_given=True))
         assert choice == ReferenceChoice("still", 1.0, used=True)
@@ -102,7 +102,7 @@ def test_stills_as_given_are_left_alone():
 
 
 @pytest.mark.parametrize("how", ["", "exposure"])
-def test_a_blurred_still_is_turned_away(how):
+def test_a_blurred_still_is_rejected(how):
     _, choice = find(blurred(ALTERED.get(how, SCENE), 2.0))
     assert (choice.used, choice.reason) == (False, BLURRED)
     assert choice.note == f"not used: {BLURRED}"
@@ -110,17 +110,17 @@ def test_a_blurred_still_is_turned_away(how):
 
 @pytest.mark.parametrize("noise", [0.0, 3.0])
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_a_plain_still_matches_nothing(rng, value, noise):
+def test_a_uniform_still_matches_nothing(rng, value, noise):
     _, choice = find(value + noise / 255 * rng.standard_normal(SCENE.shape))
     assert (choice.used, choice.share, choice.reason) == (False, 0.0, UNLIKE)
 
 
-def test_a_threshold_of_0_turns_nothing_away():
+def test_a_threshold_of_0_rejects_nothing():
     for image in (blurred(SCENE, 2.0), np.full_like(SCENE, 0.5)):
         assert find(image, ReferenceRules(0, threshold=0.0))[1].used
 
 
-def test_a_mask_counts_before_the_threshold():
+def test_a_mask_is_applied_before_the_threshold():
     mask = np.zeros(HR, np.float32)
     mask[:4] = 1.0
     _, choice = find(SCENE, mask=mask)
@@ -132,8 +132,8 @@ def test_a_mask_counts_before_the_threshold():
     np.testing.assert_array_equal(np.asarray(reference.confidence)[0, ..., 0], mask)
 
 
-def test_a_masked_part_tells_nothing_about_exposure():
-    """A half that somebody painted over."""
+def test_masked_parts_do_not_affect_calibration():
+    """Half of the still is painted over."""
     painted = 0.8 * SCENE
     painted[:, :64] = np.sqrt(SCENE[:, :64])
     mask = np.zeros(HR, np.float32)
@@ -153,12 +153,12 @@ def test_a_smaller_still_is_calibrated_too():
     assert np.abs(np.asarray(made.reference)[0] - small).mean() < 0.02
 
 
-def test_a_pair_of_equals_has_nothing_to_give_but_no_other_fault():
+def test_a_still_identical_to_the_anchor_is_not_rejected():
     pair = Pair(ANCHOR, np.asarray(ANCHOR))
     assert rejection_reason(pair, SamePlaceMatcher().coarse(pair), SCALE) == ""
 
 
-def test_choices_survive_json():
+def test_choices_survive_a_json_round_trip():
     for choice in (
         ReferenceChoice("a", 0.5, used=True, calibration=Calibration((1.25, 1.0, 0.5), 0.8)),
         ReferenceChoice("frame 3", 0.25, used=True, is_self_reference=True),

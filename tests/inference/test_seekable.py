@@ -1,4 +1,4 @@
-"""Frames by number: equal to those made in order, whatever the order, and without work that is not needed."""
+"""Frames by number equal those computed in order, whatever the order, without unnecessary work."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from tests.networks import LR
 
 
 class Counted(upscaler.Upscaler):
-    """An upscaler whose frame n is what `read` gives, in segments of 10 frames."""
+    """An upscaler that returns the frames as they are read, in segments of 10, and records their numbers."""
 
     def __init__(self):
-        self.made, self.out_size = [], (1, 1)
+        self.computed, self.out_size = [], (1, 1)
 
     def segments(self, frames, stills=(), advance=None):
         held = list(frames)
@@ -23,7 +23,7 @@ class Counted(upscaler.Upscaler):
             yield Segment(places, (self._image(held[place], place) for place in places))
 
     def _image(self, frame, place):
-        self.made.append(place)
+        self.computed.append(place)
         return frame
 
 
@@ -39,41 +39,41 @@ def served(counted, kept=8, count=35):
     return SeekableFrames(counted, read, count, [], kept)
 
 
-@pytest.mark.parametrize("order", ["forth", "back", "shuffled"])
+@pytest.mark.parametrize("order", ["forward", "backward", "shuffled"])
 def test_every_frame_is_right_in_any_order(counted, order):
     frames = served(counted)
     numbers = list(range(len(frames)))
-    if order == "back":
+    if order == "backward":
         numbers.reverse()
     elif order == "shuffled":
         np.random.default_rng(0).shuffle(numbers)
     assert [int(frames[number][0, 0, 0]) for number in numbers] == numbers
 
 
-def test_in_order_every_frame_is_made_once(counted):
+def test_in_order_every_frame_is_computed_once(counted):
     frames = served(counted)
     for number in range(35):
         frames[number]
-    assert counted.made == list(range(35))
+    assert counted.computed == list(range(35))
 
 
-def test_requests_of_several_threads_repeat_no_work(counted):
+def test_requests_in_the_order_of_several_threads_repeat_no_work(counted):
     frames = served(counted)
     for number in (1, 0, 3, 2, *range(4, 8), 10, 9, 8, 12, 11):
         frames[number]
-    assert counted.made == list(range(13))
+    assert counted.computed == list(range(13))
 
 
 def test_a_jump_computes_only_the_window_that_holds_the_frame(counted):
     frames = served(counted)
     frames[0]
     frames[32]
-    assert counted.made == [0, 30, 31, 32]
+    assert counted.computed == [0, 30, 31, 32]
     frames[5]
-    assert counted.made[4:] == list(range(6))
+    assert counted.computed[4:] == list(range(6))
 
 
-def test_after_an_error_frames_are_made_again(counted, monkeypatch):
+def test_frames_are_computed_again_after_an_error(counted, monkeypatch):
     frames = served(counted)
     image = counted._image
     monkeypatch.setattr(counted, "_image", lambda *_: (_ for _ in ()).throw(InputError("broken")))
@@ -85,21 +85,21 @@ def test_after_an_error_frames_are_made_again(counted, monkeypatch):
         frames[35]
 
 
-def test_the_same_frames_as_the_upscaler(networks, monkeypatch):
-    """Two windows, with LRRF and its own references."""
+def test_frames_equal_those_of_the_upscaler(networks, monkeypatch):
+    """Two windows, with LRRF, a still and self-references."""
     monkeypatch.setattr(upscaler, "window_length", lambda *args: 18)
     rng = np.random.default_rng(4)
     clip, still = rng.uniform(size=(20, *LR, 3)).astype(np.float32), rng.uniform(size=(32, 40, 3))
-    made = Upscaler(networks.backbone, networks.trained, matcher="flow", ref_threshold=0.0)
-    whole = made(clip, [still])
-    frames = made.seekable(clip.__getitem__, len(clip), LR, [still], kept=4)
+    computed = Upscaler(networks.backbone, networks.trained, matcher="flow", ref_threshold=0.0)
+    whole = computed(clip, [still])
+    frames = computed.seekable(clip.__getitem__, len(clip), LR, [still], kept=4)
     assert frames.size == whole.shape[1:3]
     for number in (15, 3, 19):
         np.testing.assert_array_equal(frames[number], whole[number])
 
 
-def test_bad_arguments(networks):
-    made = Upscaler(networks.backbone, "none")
+def test_invalid_arguments_are_refused(networks):
+    computed = Upscaler(networks.backbone, "none")
     for options in ({"count": 0}, {"count": 3, "kept": 1}):
         with pytest.raises(InputError, match="give a whole number, at least"):
-            made.seekable(np.zeros((3, *LR, 3), np.float32).__getitem__, frame_size=LR, **options)
+            computed.seekable(np.zeros((3, *LR, 3), np.float32).__getitem__, frame_size=LR, **options)

@@ -1,4 +1,4 @@
-"""Which of many stills a key-frame is matched with, by a matcher with prescribed answers."""
+"""Which of many stills a key-frame is matched with, by a matcher whose answers are prescribed."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ class RankingMatcher(StubMatcher):
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
-    """Stills of one grey are not examined, and no view is found in them."""
+    """Uniformly grey stills are not screened, and no view is found in them."""
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
     monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
     monkeypatch.setattr(shortlist, "find_view", lambda frame, image: None)
@@ -51,19 +51,19 @@ def find(shares, stills, rules=None):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_right_few_of_fifty_are_found_in_any_order_and_the_rest_is_hardly_looked_at(seed):
+def test_the_few_right_stills_of_fifty_are_found_with_few_other_matches(seed):
     stills = [still(name) for name in RIGHT] + [still(f"wrong{number}") for number in range(45)]
     np.random.default_rng(seed).shuffle(stills)
     choices, matched, _ = find(RIGHT, stills)
     assert names(choices) == sorted(RIGHT, reverse=True)
     assert set(RIGHT) <= set(matched)
     assert len(matched) == len(RIGHT) + FAILED_LATER
-    # What was matched and looks different needs more than the usual share.
+    # A still that looks different needs more than the usual matched share.
     reasons = [choice.reason for choice in choices if not choice.used]
     assert (reasons.count(MATCHES_TOO_LITTLE), reasons.count(NOT_ALIKE)) == (FAILED_LATER, 45 - FAILED_LATER)
 
 
-def test_if_none_looks_like_the_frame_a_few_are_tried_and_one_that_matches_clearly_is_used():
+def test_if_no_still_looks_like_the_frame_a_few_are_tried():
     stills = [still(f"wrong{number}") for number in range(20)]
     choices, matched, _ = find({}, stills)
     assert names(choices) == []
@@ -73,14 +73,14 @@ def test_if_none_looks_like_the_frame_a_few_are_tried_and_one_that_matches_clear
     assert len(matched) == 2 + FAILED_LATER
 
 
-def test_no_more_than_the_most_are_matched():
+def test_the_number_of_matched_stills_is_limited():
     shares = {f"right{number}": 0.5 for number in range(3 * MAX_MATCHED)}
     choices, matched, _ = find(shares, [still(name) for name in shares])
     assert len(matched) == len(names(choices)) == MAX_MATCHED
     assert [choice.reason for choice in choices if not choice.used] == [LESS_ALIKE] * 2 * MAX_MATCHED
 
 
-def test_a_few_stills_are_all_matched_but_must_match_more_if_they_look_different():
+def test_a_few_stills_are_all_matched_but_unlike_ones_need_a_larger_share():
     shares = {"wrong0": 0.1, "wrong1": 0.2, "right0": 0.1}
     stills = [still(name) for name in (*shares, "wrong2")]
     assert len(stills) == MATCH_ALL_UP_TO
@@ -92,7 +92,7 @@ def test_a_few_stills_are_all_matched_but_must_match_more_if_they_look_different
 
 
 @pytest.mark.parametrize("rules", [ReferenceRules(threshold=0.0), ReferenceRules(as_given=True)])
-def test_stills_that_are_not_to_be_rejected_are_all_matched(rules):
+def test_stills_that_cannot_be_rejected_are_all_matched(rules):
     stills = [still(f"wrong{number}") for number in range(12)]
     choices, matched, _ = find({}, stills, rules)
     assert len(matched) == len(names(choices)) == 12
@@ -107,7 +107,7 @@ def test_a_still_with_a_moment_is_matched_whatever_it_looks_like():
     assert names(choices) == ["wrong-bound"]
 
 
-def test_a_still_in_which_the_view_is_found_looks_like_the_frame(monkeypatch):
+def test_a_still_that_contains_the_view_counts_as_alike(monkeypatch):
     wide = still("wide", (HR[0] + 2, HR[1]))
     stills = [still(f"wrong{number}") for number in range(10)] + [wide]
 
@@ -120,7 +120,7 @@ def test_a_still_in_which_the_view_is_found_looks_like_the_frame(monkeypatch):
     assert names(choices) == ["wide"]
 
 
-def test_own_frames_fill_only_the_places_of_stills_that_were_matched():
+def test_self_references_replace_only_stills_that_were_matched():
     stills = [still(name) for name in RIGHT] + [still(f"wrong{number}") for number in range(15)]
     matcher = RankingMatcher(RIGHT)
     finder = ReferenceFinder(matcher, ReferenceRules(self_refs=2))

@@ -25,7 +25,7 @@ def clip():
 
 
 def without_memory(model):
-    """A backbone that sees each frame alone."""
+    """A backbone that sees each frame by itself."""
     channels = NARROW["mid_channels"]
 
     def cut(name, leaf):
@@ -60,8 +60,8 @@ def test_the_references_of_one_shot_change_no_frame_of_another(model, clip, matc
             assert not changed[3:].any()
 
 
-def test_carried_detail_knows_no_windows(model, matcher, monkeypatch):
-    """To rounding, where the backbone itself remembers nothing from frame to frame."""
+def test_carried_detail_does_not_depend_on_windows(model, matcher, monkeypatch):
+    """Up to rounding, if the backbone itself keeps nothing from frame to frame."""
     # One scene with a little noise: random flow networks follow no motion, and detail needs frames
     # that agree.
     noise = np.random.default_rng(8).standard_normal((24, *LR, 3))
@@ -88,12 +88,12 @@ def test_carried_detail_knows_no_windows(model, matcher, monkeypatch):
     assert seen == [18, 18]
     assert same == choices
     np.testing.assert_allclose(in_windows, whole, atol=1e-6)
-    alone = Upscaler(replace(model, net=model.net.clone(parent=None, name=None, lrrf=None)), LR, HR)
-    changed = np.abs(whole - np.stack(list(alone.frames(clip)))).max(axis=(1, 2, 3))
+    backbone_only = Upscaler(replace(model, net=model.net.clone(parent=None, name=None, lrrf=None)), LR, HR)
+    changed = np.abs(whole - np.stack(list(backbone_only.frames(clip)))).max(axis=(1, 2, 3))
     assert changed.min() > 1e-3
 
 
-def test_a_still_of_a_frame_far_from_key_frames_makes_it_one(model, clip, matcher):
+def test_a_still_of_a_frame_far_from_key_frames_makes_it_a_key_frame(model, clip, matcher):
     short = clip[:9]
     still = replace(stills(1)[0], image=np.clip(0.7 * short[4] + 0.2, 0, 1).repeat(4, 0).repeat(4, 1))
     upscaler = Upscaler(model, LR, HR, rules=ReferenceRules(0), propagation="carry", cuts="none")
@@ -103,7 +103,7 @@ def test_a_still_of_a_frame_far_from_key_frames_makes_it_one(model, clip, matche
     assert sorted(upscaler.choices) == [0, 8]
 
 
-def test_a_still_of_a_moment_serves_its_shot_around_it(model, clip, matcher):
+def test_a_still_with_a_moment_serves_only_its_shot(model, clip, matcher):
     one, other, free = stills(3)
     given = [replace(one, moment=3), replace(other, moment=12), free]
     upscaler = Upscaler(
@@ -120,15 +120,15 @@ def test_a_still_of_a_moment_serves_its_shot_around_it(model, clip, matcher):
     assert done["match"] == upscaler.work(24, given)["match"] == 2 * 7 + 2
 
 
-def test_a_moment_outside_of_the_clip_is_refused_before_any_work(model, matcher):
+def test_a_moment_outside_the_clip_is_refused_before_any_work(model, matcher):
     upscaler = Upscaler(model, LR, HR)
     upscaler.check(5, [replace(stills(1)[0], moment=4)])
     with pytest.raises(InputError, match="still0: belongs to frame 5, but the clip has frames 0 to 4"):
         upscaler.check(5, [replace(stills(1)[0], moment=5)])
 
 
-def test_every_cut_is_known_before_the_window_that_it_lies_in(model, monkeypatch):
-    """Also in the window's last frames, which the frames that are kept may take detail from."""
+def test_every_cut_is_known_before_its_window(model, monkeypatch):
+    """Even in the window's last frames, from which the frames that are kept may take detail."""
     size = (16, 20)
     one, two = (blocks(seed, size[0], size[1] + 30) for seed in (1, 2))
     for cut in range(12, 24):
@@ -149,17 +149,17 @@ def test_every_cut_is_known_before_the_window_that_it_lies_in(model, monkeypatch
         assert known[1][2] == {cut}
 
 
-def test_frames_too_small_to_find_cuts_in_are_one_shot(model, clip, matcher):
+def test_frames_too_small_for_cut_detection_are_one_shot(model, clip, matcher):
     upscaler = Upscaler(model, LR, HR)
     noise = np.random.default_rng(5).uniform(0, 1, (8, *LR, 3)).astype(np.float32)
     list(upscaler.frames(noise, stills(1)))
     assert upscaler.cuts == set()
 
 
-def test_the_way_asked_for_comes_before_the_export_s(model):
+def test_the_requested_propagation_overrides_that_of_the_export(model):
     assert Upscaler(model, LR, HR, matcher="flow").model.net.propagation == "hrip"
     carrying = Upscaler(model, LR, HR, matcher="flow", propagation="carry").model.net
-    # Weights that were trained for HRIP make their detail with it.
+    # Weights that were trained for HRIP produce their detail with it.
     assert (carrying.propagation, carrying.hrip_reach) == ("carry", 2)
     with pytest.raises(InputError, match=r"^propagation teleport: choose from hrip, carry, both$"):
         Upscaler(model, LR, HR, propagation="teleport")

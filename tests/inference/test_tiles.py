@@ -1,4 +1,4 @@
-"""Frames in tiles, with what waits on disk: the same pictures as whole frames, but for the recurrence."""
+"""Frames in tiles, with maps on disk, equal whole frames, except for the recurrence."""
 
 import gc
 import os
@@ -33,10 +33,10 @@ COUNT = 3
     ("size", "halo", "multiple"), [((200, 321), 32, 8), ((64, 65), 4, 8), ((7, 90), 3, 2)]
 )
 def test_tiles_cover_a_map_once_and_read_a_halo_around_what_they_keep(size, halo, multiple):
-    ways = list(tilings(size, halo, multiple, 8))
-    assert ways[0] == Tiling(size, size, halo, multiple)
-    assert len(ways) > 3
-    for tiling in ways:
+    layouts = list(tilings(size, halo, multiple, 8))
+    assert layouts[0] == Tiling(size, size, halo, multiple)
+    assert len(layouts) > 3
+    for tiling in layouts:
         seen = np.zeros(size, int)
         assert len(tiling.tiles) == tiling.count
         for read, keep in tiling.tiles:
@@ -63,7 +63,7 @@ def test_tiles_cover_a_larger_map_too(out):
     assert len(sizes) == 1
 
 
-def test_what_waits_on_disk_comes_back_and_leaves_no_file(rng, tmp_path, monkeypatch):
+def test_spilled_maps_are_restored_and_leave_no_file(rng, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     holder = Holder(spill=True)
     maps = [jnp.asarray(rng.standard_normal((1, 9, 11, 3)), dtype) for dtype in (jnp.float32, jnp.bfloat16)]
@@ -76,7 +76,7 @@ def test_what_waits_on_disk_comes_back_and_leaves_no_file(rng, tmp_path, monkeyp
         np.testing.assert_array_equal(crop(values, box), values[box.index])
     assert held[1].dtype == ml_dtypes.bfloat16
     assert os.listdir(tmp_path) == []
-    # Places are used again.
+    # Freed space is reused.
     offset = held[0]._offset
     del held, spilled
     gc.collect()
@@ -85,7 +85,7 @@ def test_what_waits_on_disk_comes_back_and_leaves_no_file(rng, tmp_path, monkeyp
     assert plain.hold(maps[0]) is maps[0]
 
 
-def test_a_tile_gets_the_surroundings_of_its_places(rng):
+def test_detail_is_cropped_to_the_places_of_a_tile(rng):
     detail = jnp.asarray(rng.standard_normal((1, 300, 280, 2)), jnp.float32)
     y, x = np.mgrid[100:140, 90:140].astype(np.float32)
     warp = jnp.asarray(np.stack([x + 7.25, y - 3.5], axis=-1))[None]
@@ -100,7 +100,7 @@ def test_a_tile_gets_the_surroundings_of_its_places(rng):
     np.testing.assert_array_equal(
         cropped[0], detail[0, corner[1] : corner[1] + 128, corner[0] : corner[0] + 128]
     )
-    # A whole frame gets all of it.
+    # For a whole frame, nothing is cropped.
     everywhere = jnp.zeros((1, 300, 280, 2))
     assert detail_crop(detail, everywhere, everywhere[..., :1])[0] is detail
 
@@ -118,7 +118,7 @@ def test_a_reference_is_cropped_to_what_a_tile_shows(rng):
         inside = np.asarray(cropped.confidence)[0, ..., 0] > 0
         shown = np.asarray(cropped.image)[0, places[..., 1].clip(0), places[..., 0].clip(0)]
         np.testing.assert_array_equal(shown[inside], expected[inside])
-        # The second box reaches to the image's end, which ends the crop too.
+        # The second box reaches the end of the image, where the crop ends too.
         assert inside.mean() > 0.9
         height, width = np.asarray(cropped.size)[0]
         assert max(places[..., 1].max() - height, places[..., 0].max() - width) < 0 or not inside.all()
@@ -136,7 +136,7 @@ def laid_out(monkeypatch, layout):
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
-def test_frames_in_tiles_are_those_of_whole_frames(model, clip, matcher, monkeypatch, propagation):
+def test_frames_in_tiles_equal_whole_frames(model, clip, matcher, monkeypatch, propagation):
     # HRIP needs a wide halo and is slow: tiles in one row, on low frames.
     carry = propagation == "carry"
     size, tile, read = ((32, 40), (24, 24), (24, 32)) if carry else ((16, 48), (16, 40), (16, 40))
@@ -182,7 +182,7 @@ def test_the_arbitrary_scale_head_works_in_tiles(networks, clip, monkeypatch):
     np.testing.assert_allclose(tiles, one, atol=1e-5)
 
 
-def test_a_plan_keeps_to_its_budget_and_names_the_least(model, monkeypatch):
+def test_a_plan_keeps_within_its_budget_and_reports_the_least_possible(model, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
     roomy = upscaler.memory_plan(100, 2)
@@ -208,7 +208,7 @@ def test_a_plan_keeps_to_its_budget_and_names_the_least(model, monkeypatch):
         plan_memory(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
 
 
-def test_frames_wait_to_be_processed_and_written_where_memory_allows(model, monkeypatch):
+def test_frames_are_queued_as_far_as_memory_allows(model, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
     lr, hr = 540 * 960, 16 * 540 * 960
@@ -220,7 +220,7 @@ def test_frames_wait_to_be_processed_and_written_where_memory_allows(model, monk
     fewer = upscaler.memory_plan(100, 2)
     assert (fewer.read_ahead, fewer.write_behind) == (plans.MIN_QUEUE, plans.MIN_QUEUE)
     assert fewer.layout == roomy.layout
-    # What waits counts.
+    # Queued frames count.
     assert roomy.memory - fewer.memory == 12 * lr * (roomy.read_ahead - fewer.read_ahead)
     upscaler.memory = fewer.memory - 1
     none = upscaler.memory_plan(100, 2)
@@ -230,7 +230,7 @@ def test_frames_wait_to_be_processed_and_written_where_memory_allows(model, monk
 
 
 def test_restoring_shares_the_memory(model, networks, monkeypatch):
-    """Its windows are held beside those of the run, and the least memory named is enough for both."""
+    """Its windows are held besides those of the run, and the least memory reported suffices for both."""
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     size = (540, 960)
     restorer = Upscaler(load_model(str(networks.backbone), "none", native=True), size, (2160, 3840))
@@ -250,7 +250,7 @@ def test_restoring_shares_the_memory(model, networks, monkeypatch):
     upscaler.check(100, ())
 
 
-def test_what_an_encoder_holds_is_left_to_it(model, matcher, monkeypatch):
+def test_memory_is_reserved_for_the_encoder(model, matcher, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
     upscaler.memory = 2**40
@@ -258,7 +258,7 @@ def test_what_an_encoder_holds_is_left_to_it(model, matcher, monkeypatch):
     held = 3 * 2**30
     upscaler.reserve(held)
     assert upscaler.memory_plan(100, 2).memory == before + held
-    # What fits only without an encoder is refused, with the way out.
+    # A run that fits only without an encoder is refused, and the way out is given.
     upscaler.memory = held
     upscaler.reserve(0)
     upscaler.check(100, ())
@@ -272,6 +272,6 @@ def task_of(upscaler, monkeypatch):
     monkeypatch.setattr(
         module, "plan_memory", lambda task, budget: tasks.append(task) or plan_memory(task, budget)
     )
-    upscaler.memory += 1  # A plan for the same memory is not made again.
+    upscaler.memory += 1  # A plan for the same memory would be reused.
     upscaler.memory_plan(100)
     return tasks[0]

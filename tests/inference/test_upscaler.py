@@ -1,4 +1,4 @@
-"""Clips of any length through the networks: every frame once, in order, windows as if there were none."""
+"""Clips of any length: every frame once, in order, and as if there were no windows."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ LONG = 40
 def models(networks):
     backbone = str(networks.backbone)
     return {
-        "alone": load_model(backbone, "none", native=True),
+        "backbone": load_model(backbone, "none", native=True),
         "trained": load_model(backbone, str(networks.trained), native=True),
         "untrained": load_model(backbone, str(networks.untrained), native=True),
         "head": load_model(str(networks.wide), str(networks.head), native=False),
@@ -46,9 +46,9 @@ def small_windows(monkeypatch):
 
 
 def test_windows_are_seamless(models, monkeypatch):
-    """What lies beyond the shared frames is forgotten: the further from the cut, the less it shows."""
+    """Frames beyond the shared ones are unknown; the further from the seam, the less it shows."""
     clip = np.random.default_rng(5).uniform(0, 1, (LONG, *LR, 3)).astype(np.float32)
-    upscaler = Upscaler(models["alone"], LR, HR)
+    upscaler = Upscaler(models["backbone"], LR, HR)
     whole = np.stack(list(upscaler.frames(clip)))
     monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 30)
     cut = np.stack(list(upscaler.frames(clip)))
@@ -58,11 +58,11 @@ def test_windows_are_seamless(models, monkeypatch):
     assert 0 < differences.max() < 0.2 * whole.std(), differences
     assert max(differences[0], differences[-1]) < 0.1 * differences.max(), differences
     assert abs(differences.argmax() - (30 - OVERLAP)) <= 1, differences
-    # Every frame is another one: a frame in the wrong place would show.
+    # All frames differ: one in the wrong place would show.
     assert np.abs(whole[1:] - whole[:-1]).max(axis=(1, 2, 3)).min() > 10 * differences.max()
 
 
-def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, monkeypatch):
+def test_frames_are_read_window_by_window_and_yielded_one_by_one(models, clip, monkeypatch):
     small_windows(monkeypatch)
     read = []
 
@@ -71,7 +71,7 @@ def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, mon
             read.append(index)
             yield frame
 
-    stream = Upscaler(models["alone"], LR, HR).frames(source())
+    stream = Upscaler(models["backbone"], LR, HR).frames(source())
     assert read == []
     for given in range(1, LONG + 1):
         next(stream)
@@ -90,7 +90,9 @@ def test_frames_are_read_window_by_window_and_given_one_by_one(models, clip, mon
         (19, 1, True, "both"),
     ],
 )
-def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, given, cut, propagation):
+def test_the_amount_of_work_is_known_in_advance(
+    models, clip, matcher, monkeypatch, count, given, cut, propagation
+):
     if cut:
         small_windows(monkeypatch)
     rules = ReferenceRules(3, 2, 0.05)
@@ -103,14 +105,16 @@ def test_work_is_known_beforehand(models, clip, matcher, monkeypatch, count, giv
     assert min(upscaler.costs().values()) > 0
 
 
-def test_work_of_the_backbone_alone(models, clip):
-    upscaler = Upscaler(models["alone"], LR, HR)
+def test_the_amount_of_work_of_only_the_backbone(models, clip):
+    upscaler = Upscaler(models["backbone"], LR, HR)
     done = Counter()
     list(upscaler.frames(clip[:3], (), lambda kind: done.update([kind])))
     assert dict(done) == upscaler.work(3) == {"features": 6, "decode": 3}
 
 
-def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, clip, matcher, monkeypatch):
+def test_references_of_a_key_frame_are_chosen_once_by_the_window_that_keeps_it(
+    models, clip, matcher, monkeypatch
+):
     upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=ReferenceRules(2, 5, 0.05))
     small_windows(monkeypatch)
     list(upscaler.frames(clip[:26], stills(1)))
@@ -126,52 +130,54 @@ def test_every_key_frame_is_decided_on_once_by_the_window_that_makes_it(models, 
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
-def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_every_frame(models, clip, matcher, propagation):
+def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_changes_every_frame(
+    models, clip, matcher, propagation
+):
     short, rules = clip[:7], ReferenceRules(3, 2, 0.05)
 
     def run(name):
         upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=rules, propagation=propagation)
         return np.stack(list(upscaler.frames(short, stills(2))))
 
-    alone = run("alone")
+    backbone_only = run("backbone")
     assert matcher.asked == []
-    np.testing.assert_array_equal(run("untrained"), alone)
+    np.testing.assert_array_equal(run("untrained"), backbone_only)
     assert {name for _, name in matcher.asked} > {"still0", "still1", "frame 0"}
-    changed = np.abs(run("trained") - alone).max(axis=(1, 2, 3))
+    changed = np.abs(run("trained") - backbone_only).max(axis=(1, 2, 3))
     assert changed.min() > 1e-3
 
 
-def test_lrrf_is_spared_where_no_still_takes_part(models, clip, matcher):
+def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
     short = clip[:7]
 
-    def run(confidence, spare, given):
+    def run(confidence, if_unmatched, given):
         matcher.confidence = confidence
         rules = ReferenceRules(exclude=2)
         upscaler = Upscaler(
-            models["trained"], LR, HR, key_stride=4, rules=rules, backbone_only_if_unmatched=spare
+            models["trained"], LR, HR, key_stride=4, rules=rules, backbone_only_if_unmatched=if_unmatched
         )
         return upscaler, np.stack(list(upscaler.frames(short, stills(given))))
 
-    alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
+    backbone_only = np.stack(list(Upscaler(models["backbone"], LR, HR).frames(short)))
     left, frames = run(0.0, True, 2)
-    np.testing.assert_array_equal(frames, alone)
+    np.testing.assert_array_equal(frames, backbone_only)
     assert left.backbone_only_frames == 7
     assert sorted(left.choices) == [0, 4, 6]
     assert all(not choice.used for choices in left.choices.values() for choice in choices)
-    # A still that matches, or no still at all, and all is as without `spare`.
+    # With a still that matches, or without any still, `backbone_only_if_unmatched` changes nothing.
     for confidence, given in ((1.0, 2), (1.0, 0)):
         kept, frames = run(confidence, True, given)
         always, expected = run(confidence, False, given)
         np.testing.assert_array_equal(frames, expected)
         assert kept.choices == always.choices
         assert kept.backbone_only_frames == 0
-        assert np.abs(frames - alone).max(axis=(1, 2, 3)).min() > 1e-3
+        assert np.abs(frames - backbone_only).max(axis=(1, 2, 3)).min() > 1e-3
 
 
-def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
+def test_only_the_backbone_runs_in_shots_where_no_still_matches(models, clip, matcher):
     """The clip's own frames never serve as references, not even where no still matches."""
     short = clip[:7]
-    alone = np.stack(list(Upscaler(models["alone"], LR, HR).frames(short)))
+    backbone_only = np.stack(list(Upscaler(models["backbone"], LR, HR).frames(short)))
     matcher.blind = {4, 5, 6}
     upscaler = Upscaler(
         models["trained"],
@@ -183,13 +189,13 @@ def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
         cuts=(4,),
     )
     frames = np.stack(list(upscaler.frames(short, stills(1))))
-    np.testing.assert_array_equal(frames[4:], alone[4:])
-    assert np.abs(frames - alone)[:4].max(axis=(1, 2, 3)).min() > 1e-3
+    np.testing.assert_array_equal(frames[4:], backbone_only[4:])
+    assert np.abs(frames - backbone_only)[:4].max(axis=(1, 2, 3)).min() > 1e-3
     assert upscaler.backbone_only_frames == 3
     used = {key: [choice.used for choice in choices] for key, choices in upscaler.choices.items()}
     assert used == {0: [True], 3: [True], 4: [False], 6: [False]}
     assert {name for _, name in matcher.asked} == {"still0"}
-    # Own frames that are asked for are references all the same.
+    # Self-references that are requested are used all the same.
     asked = Upscaler(
         models["trained"],
         LR,
@@ -203,7 +209,7 @@ def test_lrrf_is_spared_shot_by_shot(models, clip, matcher):
     assert asked.backbone_only_frames == 0
 
 
-def test_matches_are_made_again_unless_remembered(models, clip, matcher):
+def test_matches_are_computed_again_unless_remembered(models, clip, matcher):
     short = clip[:7]
     for remember, factor in ((False, 2), (True, 1)):
         matcher.asked.clear()
@@ -216,22 +222,22 @@ def test_matches_are_made_again_unless_remembered(models, clip, matcher):
         np.testing.assert_array_equal(first, second)
 
 
-def test_a_folder_of_matches_knows_no_own_frames(models, tmp_path):
+def test_a_folder_of_matches_has_no_self_references(models, tmp_path):
     upscaler = Upscaler(models["trained"], LR, HR, rules=ReferenceRules(5, 0, 0.05), matcher=str(tmp_path))
     assert "match" not in {kind for kind, n in upscaler.work(9).items() if n}
     assert upscaler.work(9, stills(2))["match"] == 2 * 2
 
 
 @pytest.mark.parametrize("out", [(8, 10), (9, 44), (64, 80)])
-def test_other_sizes_are_x4_resized(models, clip, out):
+def test_other_sizes_are_resized_from_x4(models, clip, out):
     short = clip[:2]
-    native = Upscaler(models["alone"], LR, HR)
-    other = Upscaler(models["alone"], LR, out)
+    native = Upscaler(models["backbone"], LR, HR)
+    other = Upscaler(models["backbone"], LR, out)
     for full, resized in zip(native.frames(short), other.frames(short), strict=True):
         assert resized.shape == (*out, 3)
         assert resized.dtype == np.float32
         assert 0.0 <= resized.min() <= resized.max() <= 1.0
-        # `full` is clipped, what is resized is not: alike where nothing was clipped.
+        # `full` is clipped, but not what is resized: they agree where nothing was clipped.
         np.testing.assert_allclose(resized.mean(), full.mean(), atol=0.05)
     programs = other._programs
     held = WindowFeatures(programs, list(short), lambda _: None)
@@ -239,7 +245,7 @@ def test_other_sizes_are_x4_resized(models, clip, out):
     np.testing.assert_allclose(next(other.frames(short)), to_size(image, out)[0], atol=1e-6)
 
 
-def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
+def test_the_arbitrary_scale_head_produces_the_size_itself(models, clip):
     model, short, out = models["head"], clip[:2], (17, 33)
     upscaler = Upscaler(model, LR, out)
     assert upscaler.notes == []
@@ -248,8 +254,8 @@ def test_the_arbitrary_scale_head_makes_the_size_itself(models, clip):
     np.testing.assert_allclose(frames, np.clip(whole, 0, 1), atol=1e-5)
 
 
-def test_a_segment_does_not_depend_on_whether_others_are_made(models, clip, matcher, monkeypatch):
-    """So a run that resumes leaves out the segments that there are already."""
+def test_a_segment_does_not_depend_on_whether_others_are_computed(models, clip, matcher, monkeypatch):
+    """So a resumed run skips existing segments."""
     monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 20)
     upscaler = Upscaler(models["trained"], LR, HR, key_stride=4)
     whole = [(segment.places, list(segment.images)) for segment in upscaler.segments(clip, stills(1))]
@@ -266,7 +272,7 @@ def test_a_segment_does_not_depend_on_whether_others_are_made(models, clip, matc
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
-def test_single_frames_are_those_of_the_whole_clip(models, clip, matcher, propagation):
+def test_single_frames_equal_those_of_the_whole_clip(models, clip, matcher, propagation):
     upscaler = Upscaler(models["trained"], LR, HR, propagation=propagation, rules=ReferenceRules(0, 0, 0.0))
     whole = list(upscaler.frames(clip[:20], stills(2)))
     every = set(upscaler.choices)
@@ -277,6 +283,6 @@ def test_single_frames_are_those_of_the_whole_clip(models, clip, matcher, propag
 
 
 def test_single_frames_of_the_backbone(models, clip):
-    upscaler = Upscaler(models["alone"], LR, HR)
+    upscaler = Upscaler(models["backbone"], LR, HR)
     (found,) = upscaler.frames(clip[:5], wanted=range(3, 4))
     np.testing.assert_array_equal(found, list(upscaler.frames(clip[:5]))[3])

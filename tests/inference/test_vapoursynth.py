@@ -12,7 +12,7 @@ OPTIONS = {"matcher": "flow", "ref_threshold": 0.0}
 
 
 def as_clip(images):
-    """A clip in RGBS of these images, with a property that counts."""
+    """An RGBS clip of these images, whose frames are numbered by a property."""
 
     def write(n, f):
         frame = f.copy()
@@ -35,7 +35,7 @@ def frames():
     return np.random.default_rng(1).uniform(size=(5, *LR, 3)).astype(np.float32)
 
 
-def test_equal_to_the_library_in_any_order_with_every_kind_of_still(networks, frames, tmp_path):
+def test_frames_equal_those_of_the_library_in_any_order_with_every_kind_of_still(networks, frames, tmp_path):
     from ldip_jax.vapoursynth import upscale
 
     still = np.random.default_rng(2).integers(0, 256, (32, 40, 3)).astype(np.float32) / 255
@@ -51,7 +51,7 @@ def test_equal_to_the_library_in_any_order_with_every_kind_of_still(networks, fr
             np.testing.assert_allclose(as_array(frame), expected[number], atol=1e-6)
 
 
-def test_all_threads_request_frames(networks, frames):
+def test_frames_are_requested_by_several_threads(networks, frames):
     from ldip_jax.vapoursynth import upscale
 
     made = upscale(as_clip(frames * 1.5 - 0.2), backbone=networks.backbone, lrrf="none", scale=2.5)
@@ -60,7 +60,7 @@ def test_all_threads_request_frames(networks, frames):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_clips_that_cannot_be_used(networks, frames):
+def test_invalid_clips_are_refused(networks, frames):
     from ldip_jax.vapoursynth import upscale
 
     for clip in (None, vs.core.std.BlankClip(format=vs.RGB24)):

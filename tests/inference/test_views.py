@@ -9,7 +9,7 @@ from tests.inference.test_references import FIRST, HR, SCALE, StubMatcher, clip
 
 
 def wide_and_frame():
-    """A still, and a key-frame's image, the middle ninth of it."""
+    """A still, and the image of a key-frame that shows its middle ninth."""
     image = np.random.default_rng(8).random((9, 12, 3)).repeat(8, 0).repeat(8, 1).astype(np.float32)
     h, w = image.shape[:2]
     part = image[h // 3 : h // 3 + h // 3, w // 3 : w // 3 + w // 3]
@@ -25,7 +25,7 @@ class SameViewMatcher(StubMatcher):
         return super().coarse(pair)
 
 
-def test_a_still_that_shows_more_is_cut_to_what_the_key_frame_shows():
+def test_a_still_that_shows_more_is_cropped_to_what_the_key_frame_shows():
     image, frame = wide_and_frame()
     matcher = SameViewMatcher({})
     seen = clip()
@@ -46,24 +46,24 @@ def test_a_still_that_shows_more_is_cut_to_what_the_key_frame_shows():
     )
 
 
-def test_a_still_that_shows_less_is_trusted_where_it_is_alone():
+def test_a_still_that_shows_less_is_trusted_only_where_it_lies():
     image, frame = wide_and_frame()
     matcher = SameViewMatcher({})
     seen = WindowFrames(FIRST, clip().frames, lambda place: jnp.asarray(image[None]))
     finder = ReferenceFinder(matcher, ReferenceRules(0, as_given=True))
     (reference,), (choice,) = finder.match_stills(seen, 8, [Still("close", frame)], SCALE, lambda _: None)
-    # A ninth of the key-frame, but for the identity that the stub says: it is what the margin leaves of it.
+    # A ninth of the key-frame, less what the margin takes away, because the stub reports the identity.
     assert 0.04 < choice.share < 0.12
-    sure = np.asarray(reference.confidence)[0, ..., 0] > 0
-    rows, columns = (np.flatnonzero(sure.any(axis)) for axis in (1, 0))
-    assert sure[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    confident = np.asarray(reference.confidence)[0, ..., 0] > 0
+    rows, columns = (np.flatnonzero(confident.any(axis)) for axis in (1, 0))
+    assert confident[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
     assert 0 < rows[0] < rows[-1] < image.shape[0] - 1
-    x, y = np.moveaxis(np.asarray(reference.warp)[0][sure], -1, 0)
+    x, y = np.moveaxis(np.asarray(reference.warp)[0][confident], -1, 0)
     shown = np.asarray(reference.image)[0, np.round(y).astype(int), np.round(x).astype(int)]
     assert not np.any(np.all(shown == 0.5, axis=-1))
 
 
-def test_a_still_of_something_else_is_matched_once():
+def test_an_unrelated_still_is_matched_once():
     _, frame = wide_and_frame()
     matcher = SameViewMatcher({})
     seen = WindowFrames(FIRST, clip().frames, lambda place: jnp.asarray(frame[None]))

@@ -17,7 +17,7 @@ OVERLAP, LENGTH = 4, 14
 
 
 class Features(WindowFeatures):
-    """Features without networks: the number of the window."""
+    """Features without networks: each is the number of its window."""
 
     made: ClassVar[list[int]] = []
 
@@ -30,7 +30,7 @@ class Features(WindowFeatures):
 
 @pytest.fixture
 def chain(programs, monkeypatch):
-    """Makes chains over such windows."""
+    """Returns a function that makes chains over such windows."""
     monkeypatch.setattr(module, "WindowFeatures", Features)
     monkeypatch.setattr(Features, "made", [])
 
@@ -46,7 +46,7 @@ def values(features):
 
 
 @pytest.mark.parametrize("spill", [False, True])
-def test_a_window_goes_over_from_the_one_before_to_its_own(chain, spill):
+def test_a_window_blends_from_the_previous_features_to_its_own(chain, spill):
     links = chain(spill)
     found = []
     for window in windows(range(30), LENGTH, OVERLAP):
@@ -58,7 +58,7 @@ def test_a_window_goes_over_from_the_one_before_to_its_own(chain, spill):
     assert found[0] == [0.0] * LENGTH
     ramp = [0.125, 0.375, 0.625, 0.875]
     for number, one in enumerate(found[1:], start=1):
-        # Up to the seam as in the window before, before that was mixed itself; then more and more its own.
+        # Up to the seam, those of the previous window before blending; then more and more its own.
         assert one[:OVERLAP] == [number - 1.0] * OVERLAP
         np.testing.assert_allclose(one[OVERLAP : 2 * OVERLAP], [number - 1 + share for share in ramp])
         assert set(one[2 * OVERLAP :]) == {float(number)}
@@ -79,14 +79,14 @@ def test_a_window_needs_only_the_one_before_it(chain):
     assert made == [6, 12]
 
 
-def test_one_window_stays_as_it_is(chain):
+def test_a_single_window_is_not_changed(chain):
     links = chain()
     (window,) = windows(range(LENGTH), LENGTH, OVERLAP)
     links.begin(window)
     assert values(links.features(window)) == [0.0] * LENGTH
 
 
-def test_features_of_a_window_that_is_past_are_refused(chain):
+def test_features_of_an_earlier_window_are_refused(chain):
     links = chain()
     first, second = list(windows(range(LENGTH + 1), LENGTH, OVERLAP))
     links.begin(first)

@@ -1,4 +1,4 @@
-"""Windows over a clip: every frame once, in order, with context at cuts, read lazily."""
+"""Windows over a clip: every frame once, in order, with context at seams, read lazily."""
 
 from itertools import pairwise
 
@@ -30,16 +30,16 @@ def test_every_frame_is_kept_once_in_order_with_context_on_both_sides(count):
         assert beyond == (0 if window.last else SHARED)
 
 
-def test_a_clip_as_long_as_a_window_is_not_cut():
+def test_a_clip_as_long_as_a_window_is_not_split():
     assert len(cut(LENGTH)) == 1
     assert len(cut(LENGTH + 1)) == 2
 
 
-def test_no_frames_make_no_window():
+def test_no_frames_give_no_windows():
     assert cut(0) == []
 
 
-def test_frames_are_read_when_they_are_needed():
+def test_frames_are_read_only_when_needed():
     read = []
 
     def source():
@@ -50,7 +50,7 @@ def test_frames_are_read_when_they_are_needed():
     stream = windows(source(), LENGTH, SHARED)
     for number in range(1, 6):
         next(stream)
-        # One frame ahead: without it nobody knows whether the clip goes on.
+        # One frame ahead, to know whether the clip continues.
         assert len(read) == LENGTH + 1 + (number - 1) * (LENGTH - 2 * SHARED)
 
 
@@ -62,7 +62,7 @@ def test_a_window_does_not_change_when_the_next_is_read():
     assert first.frames == before
 
 
-def test_lengths_follow_the_budget_between_their_bounds(monkeypatch):
+def test_lengths_follow_the_budget_within_bounds(monkeypatch):
     for propagation in (None, "hrip", "carry", "both"):
         assert window_length((16, 16), (64, 64), 131, propagation) == MAX_LENGTH
         for shared in (OVERLAP, MAX_OVERLAP):
@@ -99,12 +99,12 @@ def test_a_frame_beside_a_seam_has_the_same_key_frames_in_both_windows(stride):
             assert neighbours(one, frame) == neighbours(two, frame)
 
 
-def test_windows_share_no_more_than_a_few_frames():
+def test_the_overlap_is_bounded():
     assert overlap(1) == OVERLAP
     assert overlap(1000) == MAX_OVERLAP
 
 
 @pytest.mark.parametrize("shared", [OVERLAP, MAX_OVERLAP])
-def test_even_the_shortest_window_moves_on(shared):
+def test_even_the_shortest_windows_advance(shared):
     shortest = window_length((2160, 3840), (8640, 15360), 131, "hrip", shared)
     assert [window.frames[i] for window in cut(80, shortest, shared) for i in window.keep] == list(range(80))

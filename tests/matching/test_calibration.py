@@ -1,4 +1,4 @@
-"""Exposure, gamma and white balance of a still, found from pixels that are off here and there."""
+"""Exposure, gamma and white balance of a still, found from pixels with noise and outliers."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def scene(rng):
 
 
 def seen(values, rng, noise=0.015, wrong=0.2):
-    """The values as matches bring them: noisy, and some of them of other places."""
+    """The values as they are matched: noisy, and some of them from wrong places."""
     values = values + rng.normal(0.0, noise, values.shape)
     values[: round(wrong * len(values))] = rng.uniform(0.0, 1.0, (round(wrong * len(values)), 3))
     return np.clip(values, 0.0, 1.0).astype(np.float32)
@@ -34,7 +34,7 @@ def everywhere(values):
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
-def test_what_a_camera_did_is_undone(scene, rng, camera):
+def test_changes_by_a_camera_are_undone(scene, rng, camera):
     still = np.clip(CAMERAS[camera](scene), 0.0, 1.0)
     found = fit_calibration(seen(still, rng), seen(scene, rng), everywhere(scene))
     assert found is not None
@@ -43,14 +43,14 @@ def test_what_a_camera_did_is_undone(scene, rng, camera):
     assert np.abs(still - scene)[kept].mean() > 0.02
 
 
-def test_a_true_still_is_left_as_it_is(scene, rng):
+def test_an_unaltered_still_is_not_calibrated(scene, rng):
     for _ in range(5):
         assert fit_calibration(seen(scene, rng, 0.03), seen(scene, rng, 0.03), everywhere(scene)) is None
     assert fit_calibration(seen(1.01 * scene, rng), seen(scene, rng), everywhere(scene)) is None
 
 
 def test_the_fit_is_symmetric(scene, rng):
-    """Noise on either side does not flatten the slope, as it does that of ordinary regression."""
+    """Noise on either side does not flatten the slope, as it would in ordinary regression."""
     still, clip = seen(0.7 * scene, rng, 0.02), seen(scene, rng, 0.02)
     there, back = (fit_calibration(*pair, everywhere(scene)) for pair in ((still, clip), (clip, still)))
     assert there is not None
@@ -59,7 +59,7 @@ def test_the_fit_is_symmetric(scene, rng):
     assert there.gamma * back.gamma == pytest.approx(1.0, abs=0.03)
 
 
-def test_samples_without_confidence_do_not_count(scene, rng):
+def test_samples_without_confidence_are_ignored(scene, rng):
     still = seen(0.8 * scene, rng)
     weight = everywhere(scene)
     weight[:3000] = 0.0
@@ -70,13 +70,13 @@ def test_samples_without_confidence_do_not_count(scene, rng):
 
 
 @pytest.mark.parametrize("count", [0, 30])
-def test_too_few_samples_tell_nothing(scene, count):
+def test_too_few_samples_give_no_calibration(scene, count):
     weight = np.zeros(len(scene), np.float32)
     weight[:count] = 1.0
     assert fit_calibration(0.8 * scene, scene, weight) is None
 
 
-def test_what_is_no_calibration_is_left_out(scene, rng):
+def test_implausible_calibrations_are_rejected(scene, rng):
     others = rng.uniform(0.0, 1.0, scene.shape).astype(np.float32)
     black, white = np.zeros_like(scene), np.ones_like(scene)
     negative, night = 1.0 - scene, 0.15 * scene
@@ -84,7 +84,7 @@ def test_what_is_no_calibration_is_left_out(scene, rng):
         assert fit_calibration(still, scene, everywhere(scene)) is None
 
 
-def test_one_tone_has_no_gamma(rng):
+def test_a_single_tone_gives_no_gamma(rng):
     clip = np.full((500, 3), 0.5, np.float32) + rng.normal(0.0, 0.01, (500, 3)).astype(np.float32)
     found = fit_calibration(0.8 * clip, clip, everywhere(clip))
     assert found is not None
@@ -92,7 +92,7 @@ def test_one_tone_has_no_gamma(rng):
     np.testing.assert_allclose(found.gain, 1.25, rtol=0.01)
 
 
-def test_a_calibration_in_words():
+def test_a_calibration_as_text():
     half = Calibration((0.5, 0.5, 0.5))
     assert half.stops == pytest.approx(-2.2)
     assert half.white == pytest.approx((1.0, 1.0, 1.0))

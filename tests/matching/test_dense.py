@@ -1,4 +1,4 @@
-"""The mapping around a flow network, with networks that give prescribed flow."""
+"""The matcher around a flow network, with networks that return a prescribed flow."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from ldip_jax.ops.warp import bilinear, pixel_grid
 
 
 def shift(params, a, b):
-    """The flow that `params` says, whatever the images."""
+    """The flow in `params`, whatever the images."""
     flow = jnp.broadcast_to(params["flow"], (*a.shape[:3], 2))
     return flow, -flow
 
@@ -61,7 +61,7 @@ def test_a_zoomed_crop_is_found_where_it_was_cut_from():
 
     match = DenseMatcher(exact, {}, lambda size: size).coarse(Pair(ramp, reference))
     seen = bilinear(reference, match.warp)
-    # Away from the crop's rim, where resizing a ramp bends it.
+    # Away from the edges of the crop, where resizing bends a ramp.
     np.testing.assert_allclose(seen[0, 13:31, 23:57], ramp[0, 13:31, 23:57], atol=2e-3)
 
 
@@ -123,7 +123,7 @@ def test_flow_at_full_size_is_added_to_the_pixel_grid(key):
     np.testing.assert_allclose(warp, flow + pixel_grid(6, 9)[None], atol=1e-5)
 
 
-def test_rescaling_there_and_back(key):
+def test_rescaling_is_invertible(key):
     coords = 50.0 * jax.random.normal(key, (3, 4, 2))
     factor = jnp.array([0.25, 3.0])
     np.testing.assert_allclose(rescale(rescale(coords, factor), 1.0 / factor), coords, atol=1e-4)
@@ -155,7 +155,7 @@ def test_gmflow_size_keeps_proportions_within_bounds(size, expected):
     assert gmflow_size(size) == expected
 
 
-def test_gmflow_takes_sizes_that_are_no_multiple_of_32(monkeypatch):
+def test_gmflow_takes_sizes_that_are_not_multiples_of_32(monkeypatch):
     class Recorder:
         def apply(self, variables, *inputs, method):
             if method is GMFlow.encode:
@@ -178,7 +178,7 @@ def test_gmflow_takes_sizes_that_are_no_multiple_of_32(monkeypatch):
 
 
 def moved_by_noise(params, a, b):
-    """Consistent there and back, except in columns whose left neighbours in `b` are darker or lighter."""
+    """Forward-backward consistent, except in columns whose right neighbours in `b` are darker or lighter."""
     noise = jnp.abs(jnp.diff(b, axis=2, append=b[:, :, -1:])).max(axis=(1, 3))
     forward = jnp.broadcast_to(params["flow"], (*a.shape[:3], 2))
     return forward, -forward + 100.0 * (noise > 0.1)[:, None, :, None]
@@ -187,7 +187,7 @@ def moved_by_noise(params, a, b):
 @pytest.mark.parametrize(
     ("noisy", "damaged", "taken"), [(0, True, False), (8, True, False), (40, True, True), (40, False, False)]
 )
-def test_softened_images_of_damaged_key_frames_are_matched_if_they_match_clearly_more(noisy, damaged, taken):
+def test_damaged_key_frames_are_matched_softened_if_that_matches_clearly_more(noisy, damaged, taken):
     size = (32, 80)
     image = np.full((1, *size, 3), 0.5, np.float32)
     image[:, :, 1 : 1 + noisy : 2] = 0.7
@@ -204,7 +204,7 @@ def test_softened_images_of_damaged_key_frames_are_matched_if_they_match_clearly
 
 
 @pytest.mark.parametrize(("strength", "lower"), [(0.5, False), (2.0, False), (1.0, True)])
-def test_fine_detail_falls_by_damage_and_not_by_contrast(rng, strength, lower):
+def test_fine_detail_decreases_with_damage_but_not_with_contrast(rng, strength, lower):
     scene = resize_image(jnp.asarray(rng.random((1, 48, 64, 3), np.float32)), (96, 128))
     image = 0.5 + 0.4 * strength * (scene - 0.5)
     if lower:

@@ -24,7 +24,7 @@ def dense_pair(zoom, rng, name="still"):
     return Pair(np.zeros((1, H, W, 3), np.float32), reference, name=name), Match(warp, jnp.ones((1, H, W, 1)))
 
 
-def test_scale_is_the_root_of_the_area_whatever_the_rotation():
+def test_scale_is_the_square_root_of_the_area_at_any_rotation():
     turn = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
     ones = jnp.ones((1, H, W, 1))
     assert median_scale(affine(1.7 * turn), ones) == pytest.approx(1.7, rel=1e-4)
@@ -33,18 +33,18 @@ def test_scale_is_the_root_of_the_area_whatever_the_rotation():
 
 
 @pytest.mark.parametrize("rows", [1, 7, H - 1])
-def test_scale_does_not_depend_on_how_many_rows_are_taken_at_a_time(rng, monkeypatch, rows):
+def test_scale_does_not_depend_on_how_many_rows_are_processed_at_a_time(rng, monkeypatch, rows):
     warp, confidence = (jnp.asarray(rng.random((1, H, W, n)), jnp.float32) for n in (2, 1))
     whole = median_scale(warp, confidence)
     monkeypatch.setattr(density, "ROWS", rows)
     assert median_scale(warp, confidence) == whole != 1.0
 
 
-def test_scale_ignores_what_is_not_confident(rng):
+def test_scale_ignores_places_that_are_not_confident(rng):
     wild = jnp.asarray(100.0 * rng.random((1, H, W, 2)), jnp.float32)
-    sure = jnp.zeros((1, H, W, 1)).at[:, 10:20, 10:16].set(0.6)
-    warp = jnp.where(sure > 0.5, affine(3.0 * np.eye(2)), wild)
-    assert median_scale(warp, sure) == pytest.approx(3.0, rel=1e-3)
+    confident = jnp.zeros((1, H, W, 1)).at[:, 10:20, 10:16].set(0.6)
+    warp = jnp.where(confident > 0.5, affine(3.0 * np.eye(2)), wild)
+    assert median_scale(warp, confident) == pytest.approx(3.0, rel=1e-3)
     assert median_scale(wild, jnp.full((1, H, W, 1), 0.5)) == 1.0
 
 
@@ -71,7 +71,7 @@ def test_a_reference_four_times_denser_shrinks_to_a_quarter_and_shows_the_same(r
 
 
 @pytest.mark.parametrize("zoom", [1.3, 2.7, 6.0])
-def test_whatever_the_zoom_places_agree_and_the_scale_is_at_most_one(rng, zoom):
+def test_at_any_zoom_places_agree_and_the_scale_is_at_most_one(rng, zoom):
     pair, match = dense_pair(zoom, rng)
     reduced, moved = ReferenceReducer()(pair, match)
     assert median_scale(moved.warp, moved.confidence) <= 1.07
@@ -82,7 +82,7 @@ def test_whatever_the_zoom_places_agree_and_the_scale_is_at_most_one(rng, zoom):
         np.testing.assert_allclose(moved.warp[..., axis], expected, atol=1e-4)
 
 
-def test_a_reference_of_the_same_density_is_not_touched(rng):
+def test_a_reference_of_the_same_density_is_unchanged(rng):
     pair, match = dense_pair(1.0, rng)
     same_pair, same_match = ReferenceReducer()(pair, match)
     assert same_pair is pair

@@ -1,4 +1,4 @@
-"""Whether a match rests on anything, and whether the reference has anything to give."""
+"""Whether a match rests on evidence, and whether the reference has detail to add."""
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +37,11 @@ def test_a_true_still_is_alike_and_sharper():
 
 
 @pytest.mark.parametrize(("gain", "shift"), [(0.7, 0.0), (0.6, 0.3)])
-def test_exposure_does_not_matter_for_likeness(gain, shift):
+def test_likeness_does_not_depend_on_exposure(gain, shift):
     assert evidence(gain * SHARP + shift).likeness == pytest.approx(evidence(SHARP).likeness, abs=1e-3)
 
 
-def test_blur_takes_sharpness_only():
+def test_blur_lowers_only_sharpness():
     found = evidence(blurred(SHARP, 2.0))
     assert found.likeness > 0.9
     assert found.sharpness < 0.7
@@ -50,12 +50,12 @@ def test_blur_takes_sharpness_only():
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("noise", [0.0, 2.0, 8.0])
-def test_a_plain_still_has_nothing_in_common(rng, value, noise):
+def test_a_uniform_still_is_not_alike(rng, value, noise):
     plain = value + noise / 255 * rng.standard_normal((1, *SIZE, 3))
     assert abs(evidence(jnp.asarray(np.clip(plain, 0, 1), jnp.float32)).likeness) < 0.2
 
 
-def test_an_unrelated_still_has_little_in_common():
+def test_an_unrelated_still_is_hardly_alike():
     assert abs(evidence(jnp.asarray(blocks(5, *SIZE)[None])).likeness) < 0.25
 
 
@@ -63,20 +63,20 @@ def test_only_confident_places_count():
     confidence = np.zeros((1, *SIZE, 1), np.float32)
     confidence[:, :, :64] = 1.0
     half = jnp.asarray(np.where(confidence > 0, SHARP, 0.5).astype(np.float32))
-    # But for what the low-pass brings over the edge.
+    # Except for what the low-pass filter carries across the edge.
     assert evidence(half, jnp.asarray(confidence)).likeness > 0.8
     assert evidence(half, jnp.asarray(1.0 - confidence)).likeness < 0.5
     nothing = evidence(SHARP, jnp.zeros((1, *SIZE, 1)))
     assert nothing.likeness == 0.0
 
 
-def test_warped_brings_a_reference_to_the_key_frame():
+def test_a_reference_is_warped_to_the_key_frame():
     shift = jnp.array([3.0, -2.0])[None, None, None]
     made = np.asarray(warp_reference(SHARP, pixel_grid(*SIZE)[None] + shift))
     np.testing.assert_allclose(made[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)
 
 
-def test_bands_find_the_evidence_of_the_whole(rng, monkeypatch):
+def test_bands_give_the_evidence_of_the_whole_frame(rng, monkeypatch):
     size = (400, 32)
     images = [jnp.asarray(blocks(seed, *size)[None]) for seed in (4, 4)]
     images[1] = blurred(images[1], 0.7) + 0.02 * jnp.asarray(rng.standard_normal((1, *size, 3)), jnp.float32)

@@ -28,7 +28,7 @@ def scene():
 
 
 def test_an_enlarged_part_of_the_scene_is_found(matcher, scene):
-    """The anchor is soft; the reference shows three quarters of it, twice as large, in another proportion."""
+    """The anchor is soft; the reference shows a part of it, twice as large, with another aspect ratio."""
     anchor = resize_image(resize_image(scene[:, :H, :W], (H // 2, W // 2)), (H, W))
     top, left, rows, columns = 30, 20, 150, 220
     reference = resize_image(scene[:, top : top + rows, left : left + columns], (2 * rows, 2 * columns))
@@ -36,12 +36,12 @@ def test_an_enlarged_part_of_the_scene_is_found(matcher, scene):
     coarse = matcher.coarse(pair)
     refined = matcher.refine(pair, coarse, (4.0, 4.0))
     true = 2.0 * (pixel_grid(H, W)[None] - jnp.array([[[[left, top]]]]) + 0.5) - 0.5
-    sure = np.asarray(coarse.confidence[..., 0] > 0.5) & np.asarray(refined.confidence[..., 0] > 0.5)
-    assert sure[:, top + 10 : top + rows - 10, left + 10 : left + columns - 10].mean() > 0.8
+    confident = np.asarray(coarse.confidence[..., 0] > 0.5) & np.asarray(refined.confidence[..., 0] > 0.5)
+    assert confident[:, top + 10 : top + rows - 10, left + 10 : left + columns - 10].mean() > 0.8
     assert abs(median_scale(coarse.warp, coarse.confidence) - 2.0) < 0.1
-    # In pixels of the reference, of which two make one of the key-frame.
+    # In pixels of the reference, two of which correspond to one of the key-frame.
     for match in (coarse, refined):
-        assert np.median(np.linalg.norm(match.warp - true, axis=-1)[sure]) < 0.8
+        assert np.median(np.linalg.norm(match.warp - true, axis=-1)[confident]) < 0.8
 
 
 @pytest.mark.parametrize("seed", [0, 1])

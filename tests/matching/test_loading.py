@@ -7,14 +7,14 @@ from ldip_jax.matching import loading
 from ldip_jax.matching.loading import PrecomputedMatcher
 
 
-def test_an_unknown_name_is_refused_with_the_ones_that_exist(tmp_path):
+def test_an_unknown_name_is_refused_and_the_known_ones_are_listed(tmp_path):
     with pytest.raises(InputError, match="gmflo: no such matcher; give gmflow, flow, or a folder"):
         loading.load_matcher("gmflo", {})
     assert isinstance(loading.load_matcher(tmp_path, {}), PrecomputedMatcher)
 
 
 @pytest.mark.parametrize("refine", [True, False])
-def test_gmflow_is_refined_unless_told_otherwise(monkeypatch, tmp_path, refine):
+def test_gmflow_is_refined_by_default(monkeypatch, tmp_path, refine):
     given = []
     made = PrecomputedMatcher(tmp_path)
     weights = SimpleNamespace(params={"of": "gmflow"})

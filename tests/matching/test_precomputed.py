@@ -28,7 +28,7 @@ def save(folder, contents):
     return path
 
 
-def test_a_file_is_read_as_it_is_and_outside_counts_as_unknown(tmp_path, pair):
+def test_a_file_is_read_unchanged_but_places_outside_get_no_confidence(tmp_path, pair):
     save(tmp_path, arrays())
     matcher = PrecomputedMatcher(tmp_path)
     match = matcher.coarse(pair)
@@ -62,7 +62,7 @@ def test_compressed_and_fortran_ordered_files_are_read_too(tmp_path, pair):
         (arrays(warp=np.array([{"a": 1}], object)), "'warp' is object"),
     ],
 )
-def test_unfit_arrays_are_named(tmp_path, pair, contents, complaint):
+def test_invalid_arrays_are_named(tmp_path, pair, contents, complaint):
     path = save(tmp_path, contents)
     with pytest.raises(InputError, match=complaint) as error:
         PrecomputedMatcher(tmp_path).coarse(pair)
@@ -112,14 +112,14 @@ def hostile(folder, warp, compression=zipfile.ZIP_DEFLATED):
     "text", [b"", b"{", b"({", b"'", b"[" * 500, b"{'descr': 'evil'}", b"\xff\xfe", b"{'descr': '|O', }"]
 )
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_header_that_makes_no_sense(tmp_path, pair, text, version):
+def test_a_nonsensical_header_is_refused(tmp_path, pair, text, version):
     hostile(tmp_path, member(text, version))
     with pytest.raises(InputError, match=r"00000012_still one\.npz") as caught:
         PrecomputedMatcher(tmp_path).coarse(pair)
     assert "\n" not in str(caught.value)
 
 
-def test_a_packing_that_is_not_known(tmp_path, pair):
+def test_an_unknown_compression_is_refused(tmp_path, pair):
     path = hostile(tmp_path, save(tmp_path, arrays()).read_bytes()[:384])
     data = bytearray(path.read_bytes())
     for start, field in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
@@ -129,7 +129,7 @@ def test_a_packing_that_is_not_known(tmp_path, pair):
         PrecomputedMatcher(tmp_path).coarse(pair)
 
 
-def test_a_small_file_that_claims_much_is_refused_unread(tmp_path, pair):
+def test_a_small_file_that_claims_a_huge_array_is_refused_unread(tmp_path, pair):
     text = b" " * (100 << 20)
     path = hostile(tmp_path, member(text, 2))
     assert path.stat().st_size < 200_000

@@ -24,7 +24,7 @@ def silent():
 
 
 def moving(params, x, y):
-    """SPyNet's parameters with which every flow is (x, y)."""
+    """SPyNet's parameters, changed so that every flow is (x, y)."""
     finest = {**params["basic_module_5"]}
     finest["basic_module_8"] = {**finest["basic_module_8"], "bias": np.array([x, y], np.float32)}
     return {**params, "basic_module_5": finest}
@@ -34,7 +34,7 @@ def zoomed(h, w, zoom):
     return zoom * pixel_grid(h, w)[None]
 
 
-# Of nearly all images, so that programs are compiled once.
+# The size of nearly all images, so that programs are compiled only once.
 H, W = 64, 96
 
 
@@ -43,7 +43,7 @@ def example(rng):
     return images, Match(zoomed(H, W, 1.05), jnp.full((1, H, W, 1), 0.8))
 
 
-def test_no_motion_leaves_the_match_as_it_is(rng, silent):
+def test_no_motion_leaves_the_match_unchanged(rng, silent):
     pair, match = example(rng)
     refined = Refiner(silent)(pair, match, (4.0, 4.0))
     np.testing.assert_allclose(refined.warp, match.warp, atol=1e-4)
@@ -65,20 +65,20 @@ def test_motion_moves_the_place_where_the_map_is_read(rng, silent):
     np.testing.assert_allclose(refined.warp[0, 5, -1, 0], match.warp[0, 5, -1, 0], atol=1e-3)
 
 
-def test_what_is_on_disk_is_refined_as_what_is_in_memory(rng, silent):
+def test_maps_on_disk_are_refined_like_those_in_memory(rng, silent):
     pair, match = example(rng)
     holder = Holder(True)
     held = Match(*map(holder.hold, match))
     refine = Refiner(moving(silent, 2.5, -1.0))
-    want = refine(pair, match, (4.0, 4.0))
+    expected = refine(pair, match, (4.0, 4.0))
     found = refine(replace(pair, reference=holder.hold(pair.reference)), held, (4.0, 4.0))
-    for one, other in zip(want, found, strict=True):
+    for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     # A key-frame's image is held in float16.
     half = replace(pair, anchor=pair.anchor.astype(np.float16))
     looks = [refine.second_look(x, match, (4.0, 4.0)).warp for x in (pair, half)]
     np.testing.assert_allclose(*looks, atol=1e-4)
-    np.testing.assert_allclose(refine(half, match, (4.0, 4.0)).warp, want.warp, atol=1e-3)
+    np.testing.assert_allclose(refine(half, match, (4.0, 4.0)).warp, expected.warp, atol=1e-3)
 
 
 def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
@@ -91,7 +91,7 @@ def test_confidence_falls_to_zero_where_the_new_place_is_outside(rng, silent):
     np.testing.assert_array_equal(np.asarray(refined.confidence[..., 0]) == 0.0, outside)
 
 
-def test_places_that_differ_are_trusted_less_and_of_a_damaged_frame_the_worst(rng, silent):
+def test_places_that_differ_are_trusted_less_unless_damage_makes_all_differ(rng, silent):
     still = blocks(seed=9, height=H, width=W)[None]
     here = Match(pixel_grid(H, W)[None], jnp.ones((1, H, W, 1)))
 
@@ -119,7 +119,7 @@ def test_confidence_is_raised_only_on_damaged_images(rng):
     odds = after / (1 - after) / (before / (1 - before))
     for share, raised in zip((0.5, 1.0, 1.0), odds, strict=True):
         np.testing.assert_allclose(raised, 1.0 + share * RAISED, rtol=1e-3)
-    # What cannot be seen stays without detail, and what is certain stays certain.
+    # Places without any confidence, and those with full confidence, stay as they are.
     np.testing.assert_array_equal(found[:, 0], confidence[:, 0])
 
 

@@ -28,15 +28,15 @@ def error(warp, true):
     return float(np.median(np.linalg.norm(np.asarray(warp - true)[INNER], axis=-1)))
 
 
-def test_the_trembling_of_a_warp_to_a_damaged_frame_goes(rng, scene):
+def test_jitter_of_a_warp_to_a_damaged_frame_is_removed(rng, scene):
     true = pixel_grid(H, W)[None] * 1.02 + jnp.array([[[[5.0, 6.0]]]])
     anchor = warp_reference(scene, true) + 0.1 * rng.standard_normal((1, H, W, 3), np.float32)
-    trembling = true + 1.0 * rng.standard_normal((1, H, W, 2), np.float32)
-    assert error(trembling, true) > 1.0
-    assert error(steadied(anchor, scene, trembling), true) < 0.3
+    jittered = true + 1.0 * rng.standard_normal((1, H, W, 2), np.float32)
+    assert error(jittered, true) > 1.0
+    assert error(steadied(anchor, scene, jittered), true) < 0.3
 
 
-def test_an_edge_of_motion_that_the_images_show_stays(scene):
+def test_a_motion_edge_that_the_images_show_is_kept(scene):
     right = (jnp.arange(W) >= W // 2)[None, None, :, None]
     true = pixel_grid(H, W)[None] + jnp.where(right, 10.0, 2.0)
     anchor = warp_reference(scene, true)
@@ -48,7 +48,7 @@ def test_an_edge_of_motion_that_the_images_show_stays(scene):
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 2.3])
-def test_an_affine_warp_is_steady(rng, scene, zoom):
+def test_an_affine_warp_is_unchanged(rng, scene, zoom):
     turned = pixel_grid(H, W)[None] @ jnp.array([[zoom, 0.2], [-0.2, zoom]]) + jnp.array([[[[20.0, 3.0]]]])
     anchor = jnp.asarray(rng.random((1, H, W, 3), np.float32))
     np.testing.assert_allclose(steadied(anchor, scene, turned), turned, atol=2e-3)

@@ -1,4 +1,4 @@
-"""Where a still's view lies around a frame's: wider, narrower, unrelated."""
+"""Where the view of a still lies relative to that of a frame: wider, narrower or unrelated."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ SCENE = (360, 640)
 
 
 def scene(seed, size=SCENE):
-    """Noise at all scales, as natural images have it."""
+    """Noise at all scales, as in natural images."""
     rng = np.random.default_rng(seed)
     total = np.zeros((*size, 3), np.float32)
     for level in range(1, 8):
@@ -29,7 +29,7 @@ def cut(image, box, size):
 
 
 def overlap(a, b):
-    """Shared area by the area of both."""
+    """Intersection over union."""
     inner = [max(0, min(a[i] + a[i + 2], b[i] + b[i + 2]) - max(a[i], b[i])) for i in (0, 1)]
     shared = inner[0] * inner[1]
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
@@ -43,7 +43,7 @@ def padded(box, margin=0.12):
 @pytest.mark.parametrize("box", [(0, 0, 180, 320), (150, 290, 120, 213), (200, 30, 90, 160)])
 def test_a_frame_is_found_in_a_still_that_shows_more(box):
     image = scene(0)
-    # The frame is soft, as what a network makes of a small one.
+    # The frame is soft, like a small one that a network has upscaled.
     frame = cut(cut(image, box, (36, 64)), (0, 0, 36, 64), (144, 256))
     view = find_view(frame, image)
     assert view is not None
@@ -62,7 +62,7 @@ def test_a_still_that_shows_less_is_found_in_the_frame(box):
     assert overlap(view, padded(whole)) > 0.85
 
 
-def test_what_is_not_there_is_not_found():
+def test_an_absent_view_is_not_found():
     frame = cut(scene(2), (0, 0, *SCENE), (144, 256))
     assert find_view(frame, scene(3)) is None
     for still in (np.zeros((90, 160, 3), np.float32), np.full((5, 7, 3), 0.5, np.float32)):
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_not_found():
     assert find_view(frame, np.random.default_rng(0).random((2, 9000, 3), np.float32)) is None
 
 
-def test_correlation_is_1_at_the_place_itself_whatever_brightness_and_contrast():
+def test_correlation_is_1_at_the_true_place_at_any_brightness_and_contrast():
     field = np.random.default_rng(4).standard_normal((20, 30))
     scores = correlation(field, 3.0 * field[5:13, 11:21] + 7.0)
     assert scores.shape == (13, 21)
@@ -83,14 +83,14 @@ def test_correlation_is_1_at_the_place_itself_whatever_brightness_and_contrast()
     np.testing.assert_allclose(scores[2, 3], one, atol=1e-6)
 
 
-def test_a_still_cut_to_a_view_within_it():
+def test_a_still_is_cropped_to_a_view_within_it():
     still = np.random.default_rng(5).random((40, 60, 3), np.float32)
     shown = reframe(still, View(10, 20, 16, 24, 1.0), (16, 24))
     np.testing.assert_array_equal(shown.image, still[10:26, 20:44])
     assert shown.still_box == (0, 0, 16, 24)
 
 
-def test_a_view_beyond_the_still_is_grey_there_and_holds_nothing():
+def test_a_view_beyond_the_still_is_grey_and_holds_nothing_there():
     still = np.random.default_rng(6).random((8, 12, 3), np.float32)
     shown = reframe(still, View(-4, -6, 16, 24, 1.0), (16, 24))
     assert shown.still_box == (4, 6, 12, 18)
@@ -101,7 +101,7 @@ def test_a_view_beyond_the_still_is_grey_there_and_holds_nothing():
     np.testing.assert_array_equal(shown.holds(places)[0, 0, :, 0], [1, 1, 0, 0])
 
 
-def test_a_view_much_denser_than_the_frame_is_made_smaller():
+def test_a_view_much_denser_than_the_frame_is_reduced():
     still = np.full((400, 600, 3), 0.25, np.float32)
     shown = reframe(still, View(-400, -600, 1200, 1800, 1.0), (100, 150))
     assert shown.image.shape == (200, 300, 3)

@@ -1,4 +1,4 @@
-"""Media for the tests, made on the spot."""
+"""Media for the tests, generated when needed."""
 
 import os
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ldip_jax.media.writer import Writer, open_writer
 
 
 def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A picture that codecs do not mind: float32 `h w 3` in [0, 1]."""
+    """A smooth picture, which codecs hardly change: float32 `h w 3` in [0, 1]."""
     small = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32) / 255
 
@@ -139,7 +139,7 @@ def write(path: Path, frames: Sequence[np.ndarray], **options: Any) -> Writer:
 
 
 def interrupt_moves(monkeypatch: pytest.MonkeyPatch, folder: Path, after: int) -> None:
-    """Raise KeyboardInterrupt once so many files have been moved into a folder."""
+    """Raise KeyboardInterrupt once `after` files have been moved into a folder."""
     replace, left = os.replace, iter(range(after))
 
     def die(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A clip whose flash and beep come at the same moment, and how far apart they are found."""
+"""Clips whose flash and beep coincide, and where these are found in a file."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -126,7 +126,7 @@ def peaks(path: Path) -> list[int]:
 
 
 def copied(source: Path, target: Path) -> list[str]:
-    """The clip written again as it is; returns the writer's notes."""
+    """Write the clip again unchanged; returns the writer's notes."""
     clip = open_clip(source)
     with open_writer(target, height=clip.height, width=clip.width, source=clip, overwrite=True) as writer:
         for frame in clip:

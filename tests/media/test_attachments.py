@@ -1,4 +1,4 @@
-"""Fonts, covers, tags, timecode, stereo mode and HDR10 data: carried over, or named."""
+"""Fonts, covers, tags, timecode, stereo mode and HDR10 data: kept, or reported as left out."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ def picture(kind):
     return data.getvalue()
 
 
-def made(path, rng, *, tags=None, video_tags=None, attach=(), options=None, disposition=None):
+def make_clip(path, rng, *, tags=None, video_tags=None, attach=(), options=None, disposition=None):
     with av.open(str(path), "w", options=options or {}) as output:
         output.metadata.update(tags or {})
         stream = output.add_stream("libx264", rate=25)
@@ -44,7 +44,7 @@ def made(path, rng, *, tags=None, video_tags=None, attach=(), options=None, disp
 
 
 def test_fonts(tmp_path, rng):
-    path = made(tmp_path / "a.mkv", rng, attach=[("f.ttf", "font/ttf", b"font" * 10)])
+    path = make_clip(tmp_path / "a.mkv", rng, attach=[("f.ttf", "font/ttf", b"font" * 10)])
     assert not any("left out" in note for note in copied(path, tmp_path / "b.mkv"))
     with av.open(str(tmp_path / "b.mkv")) as container:
         (font,) = container.streams.attachments
@@ -56,7 +56,7 @@ def test_fonts(tmp_path, rng):
 def test_cover_art(tmp_path, rng, kind):
     data = picture(kind)
     attach = [(f"cover.{kind.lower()}", f"image/{kind.lower()}", data)]
-    path = made(tmp_path / "a.mkv", rng, attach=attach)
+    path = make_clip(tmp_path / "a.mkv", rng, attach=attach)
     clip = open_clip(path)
     assert not any("video streams" in note for note in clip.notes)
     assert clip.count == 5
@@ -81,7 +81,7 @@ TAGS = {
 
 @pytest.mark.parametrize("target", ["b.mp4", "b.mov", "b.mkv"])
 def test_all_tags(tmp_path, rng, target):
-    path = made(tmp_path / "a.mov", rng, tags=TAGS, options={"movflags": "use_metadata_tags"})
+    path = make_clip(tmp_path / "a.mov", rng, tags=TAGS, options={"movflags": "use_metadata_tags"})
     copied(path, tmp_path / target)
     with av.open(str(tmp_path / target)) as container:
         found = {key.lower(): value for key, value in container.metadata.items()}
@@ -90,9 +90,9 @@ def test_all_tags(tmp_path, rng, target):
 
 
 @pytest.mark.parametrize(("source", "target"), [("a.mkv", "b.mkv"), ("a.mkv", "b.mp4"), ("a.mp4", "b.mkv")])
-def test_what_the_pictures_are_called(tmp_path, rng, source, target):
-    said = {"title": "Director", "language": "swe", "timecode": "01:00:00:00"}
-    path = made(tmp_path / source, rng, video_tags=said, disposition=Disposition.default)
+def test_tags_of_the_pictures_are_kept(tmp_path, rng, source, target):
+    stream_tags = {"title": "Director", "language": "swe", "timecode": "01:00:00:00"}
+    path = make_clip(tmp_path / source, rng, video_tags=stream_tags, disposition=Disposition.default)
     copied(path, tmp_path / target)
     with av.open(str(tmp_path / target)) as container:
         stream = container.streams.video[0]
@@ -103,16 +103,16 @@ def test_what_the_pictures_are_called(tmp_path, rng, source, target):
 
 
 @pytest.mark.parametrize("language", ["eng", "fra", "spa", "jpn", "rus", "kor", "swe", "deu"])
-def test_a_language_is_kept_or_named(tmp_path, rng, language):
-    path = made(tmp_path / "a.mkv", rng, video_tags={"language": language})
+def test_a_language_is_kept_or_reported(tmp_path, rng, language):
+    path = make_clip(tmp_path / "a.mkv", rng, video_tags={"language": language})
     notes = copied(path, tmp_path / "b.mov")
     with av.open(str(tmp_path / "b.mov")) as container:
         kept = container.streams.video[0].metadata.get("language") == language
     assert kept != (LOST + f"language of the pictures ({language})" in notes)
 
 
-def test_tags_of_the_old_file_stay_behind(tmp_path, rng):
-    path = made(tmp_path / "a.mkv", rng, tags={"encoder": "old", "rotate": "90"})
+def test_tags_about_the_old_file_are_dropped(tmp_path, rng):
+    path = make_clip(tmp_path / "a.mkv", rng, tags={"encoder": "old", "rotate": "90"})
     copied(path, tmp_path / "b.mkv")
     with av.open(str(tmp_path / "b.mkv")) as container:
         assert "rotate" not in {key.lower() for key in container.metadata}
@@ -120,12 +120,12 @@ def test_tags_of_the_old_file_stay_behind(tmp_path, rng):
 
 
 def test_stereo_mode(tmp_path, rng):
-    path = made(tmp_path / "a.mkv", rng, video_tags={"stereo_mode": "left_right"})
+    path = make_clip(tmp_path / "a.mkv", rng, video_tags={"stereo_mode": "left_right"})
     assert open_clip(path).frame_metadata.stereo == "side_by_side"
     for source, target in (("a.mkv", "b.mkv"), ("a.mkv", "b.mp4"), ("b.mp4", "c.mkv")):
         copied(tmp_path / source, tmp_path / target)
         assert open_clip(tmp_path / target).frame_metadata.stereo == "side_by_side"
-    odd = made(tmp_path / "d.mkv", rng, video_tags={"stereo_mode": "right_left"})
+    odd = make_clip(tmp_path / "d.mkv", rng, video_tags={"stereo_mode": "right_left"})
     copied(odd, tmp_path / "e.mkv")
     assert open_clip(tmp_path / "e.mkv").frame_metadata.stereo == "right_left"
     assert LOST + "stereo mode (right_left)" in copied(odd, tmp_path / "e.mp4")
@@ -158,7 +158,7 @@ def test_hdr10_data(tmp_path, codec, target):
     assert LOST + "HDR10 mastering data" in writer.notes
 
 
-def test_mastering_data_that_say_nothing():
+def test_empty_mastering_data_are_ignored():
     from ldip_jax.media.frame_metadata import _mastering
 
     assert _mastering(b"") is None

@@ -22,7 +22,7 @@ def numbers(count, taken=None, closed=None):
 
 
 def wait_for(condition):
-    """Until another thread has brought it about; pytest's own limit ends a test that waits for ever."""
+    """Wait until a condition holds; pytest's own limit ends a test that waits for ever."""
     pause = Event()
     while not condition():
         pause.wait(0.001)
@@ -41,18 +41,18 @@ def test_items_come_in_order_and_the_thread_ends(most):
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_no_more_is_read_than_may_wait(most):
+def test_no_more_is_read_than_may_be_queued(most):
     taken = []
     with closing(read_ahead(numbers(50, taken), most)) as items:
         assert next(items) == 0
-        # Those that wait, and the one that waits for room.
+        # Those in the queue, and the one that waits for space in it.
         wait_for(lambda: len(taken) == most + 2)
         for number in range(1, 10):
             assert next(items) == number
             assert len(taken) <= number + most + 2
 
 
-def test_a_reader_that_is_not_needed_any_more_ends():
+def test_a_reader_that_is_no_longer_needed_ends():
     closed = []
     items = read_ahead(numbers(10**9, closed=closed), 2)
     assert [next(items), next(items)] == [0, 1]
@@ -63,7 +63,7 @@ def test_a_reader_that_is_not_needed_any_more_ends():
 
 @pytest.mark.parametrize("most", [0, 2])
 @pytest.mark.parametrize("error", [InputError("a.mp4: frame 3 is damaged"), KeyboardInterrupt()])
-def test_an_error_of_the_reader_comes_after_the_frames_before_it(most, error):
+def test_an_error_of_the_reader_is_raised_after_the_frames_before_it(most, error):
     def damaged():
         yield from numbers(3)
         raise error
@@ -99,7 +99,7 @@ def test_everything_is_written_in_order(most):
     assert not threads()
 
 
-def test_the_caller_waits_for_room():
+def test_the_caller_waits_for_space_in_the_queue():
     go, begun, written = Event(), Event(), []
 
     def write(number):
@@ -107,20 +107,20 @@ def test_the_caller_waits_for_room():
         go.wait()
         written.append(number)
 
-    def give():
+    def submit():
         with WriteBehind(2) as behind:
             for number in range(5):
                 behind.do(write, number)
-                given.append(number)
+                submitted.append(number)
 
-    given: list[int] = []
-    caller = threading.Thread(target=give)
+    submitted: list[int] = []
+    caller = threading.Thread(target=submit)
     caller.start()
     begun.wait()
     # One is being written, two wait.
-    wait_for(lambda: len(given) == 3)
+    wait_for(lambda: len(submitted) == 3)
     caller.join(0.05)
-    assert (given, written) == ([0, 1, 2], [])
+    assert (submitted, written) == ([0, 1, 2], [])
     go.set()
     caller.join()
     assert written == list(range(5))
@@ -128,7 +128,7 @@ def test_the_caller_waits_for_room():
 
 @pytest.mark.parametrize("most", [0, 2])
 @pytest.mark.parametrize("error", [InputError("b.mp4: no space left"), KeyboardInterrupt()])
-def test_an_error_of_the_writer_reaches_the_caller_and_ends_the_writing(most, error):
+def test_an_error_of_the_writer_reaches_the_caller_and_stops_the_writing(most, error):
     written = []
 
     def write(number):
@@ -151,28 +151,28 @@ def test_the_last_error_is_raised_when_the_block_ends():
         behind.do(fail)
 
 
-def test_an_error_is_seen_between_frames():
+def test_an_error_is_raised_between_frames():
     def fail():
         raise InputError("b.mp4: no space left")
 
-    def give():
+    def submit():
         with WriteBehind(2) as behind:
             behind.do(fail)
             while True:
                 behind.check()
 
     with pytest.raises(InputError, match="no space"):
-        give()
+        submit()
 
 
-def test_what_was_given_is_written_before_an_interruption_goes_on():
+def test_queued_frames_are_written_before_an_interruption_is_raised():
     go, written = Event(), []
 
     def write(number):
         go.wait()
         written.append(number)
 
-    def give():
+    def submit():
         with WriteBehind(5) as behind:
             for number in range(4):
                 behind.do(write, number)
@@ -180,12 +180,12 @@ def test_what_was_given_is_written_before_an_interruption_goes_on():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        give()
+        submit()
     assert written == [0, 1, 2, 3]
     assert not threads()
 
 
-def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
+def test_a_second_interruption_drops_queued_frames(monkeypatch):
     go, begun, written = Event(), Event(), []
 
     def write(number):
@@ -200,7 +200,7 @@ def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
         threading.Timer(0.05, go.set).start()
         raise KeyboardInterrupt
 
-    def give():
+    def submit():
         with WriteBehind(5) as behind:
             for number in range(4):
                 behind.do(write, number)
@@ -208,6 +208,6 @@ def test_a_second_interruption_leaves_out_what_waits(monkeypatch):
             monkeypatch.setattr(threading.Thread, "join", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
-        give()
+        submit()
     assert written == [0]
     assert not threads()

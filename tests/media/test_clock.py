@@ -17,8 +17,8 @@ FORMS = {
 }
 
 
-def in_step(path, parts=1, length=2):
-    """The flash and the beep of every part come at the same moment, parts follow one another."""
+def assert_in_sync(path, parts=1, length=2):
+    """Assert that the flash and the beep of every part coincide, and that parts follow one another."""
     seen, heard = flashes(path), beeps(path)
     assert len(seen) == len(heard) == parts
     np.testing.assert_allclose(np.array(heard) - seen, 0, atol=0.03)
@@ -34,7 +34,7 @@ def test_a_clock_that_restarts(tmp_path, name, target):
     assert (clip.count, clip.fps, clip.times) == (100, 25, None)
     assert clip.notes[0] == "its clock restarts once, as in joined files: the parts follow one another"
     copied(clip.path, tmp_path / target)
-    in_step(tmp_path / target, parts=2)
+    assert_in_sync(tmp_path / target, parts=2)
     assert open_clip(tmp_path / target).count == 100
 
 
@@ -45,7 +45,7 @@ def test_parts_of_any_clock(tmp_path, order):
     clip = open_clip(tmp_path / "all.ts")
     assert (clip.count, clip.fps, clip.times) == (50 * len(order), 25, None)
     copied(clip.path, tmp_path / "b.mp4")
-    in_step(tmp_path / "b.mp4", parts=len(order))
+    assert_in_sync(tmp_path / "b.mp4", parts=len(order))
 
 
 def test_the_discontinuity_flag_changes_nothing(tmp_path):
@@ -59,7 +59,7 @@ def test_the_discontinuity_flag_changes_nothing(tmp_path):
     (tmp_path / "two.ts").write_bytes(data + bytes(second))
     assert open_clip(tmp_path / "two.ts").count == 100
     copied(tmp_path / "two.ts", tmp_path / "b.mp4")
-    in_step(tmp_path / "b.mp4", parts=2)
+    assert_in_sync(tmp_path / "b.mp4", parts=2)
 
 
 def test_silent_parts(tmp_path, rng):
@@ -75,7 +75,7 @@ def test_silent_parts(tmp_path, rng):
 
 
 def test_sound_that_outlasts_its_part_is_not_lost(tmp_path):
-    """Pictures of a second under sound of two: the pictures of the next part wait."""
+    """A second of pictures with two seconds of sound: the pictures of the next part wait."""
     with (
         av.open(str(make_synced(tmp_path / "long.ts"))) as source,
         av.open(str(tmp_path / "a.ts"), "w") as output,
@@ -87,12 +87,12 @@ def test_sound_that_outlasts_its_part_is_not_lost(tmp_path):
                 output.mux(packet)
     (tmp_path / "two.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
     copied(tmp_path / "two.ts", tmp_path / "b.mp4")
-    in_step(tmp_path / "b.mp4", parts=2)
+    assert_in_sync(tmp_path / "b.mp4", parts=2)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
-def test_packets_that_are_missing_within_a_part_are_damage(tmp_path, rng, codec, place):
+def test_missing_packets_within_a_part_are_damage(tmp_path, rng, codec, place):
     frames = list(rng.random((25, 64, 64, 3), dtype=np.float32))
     path = make_video(tmp_path / "a.ts", frames, codec=codec, options={"b": "4000000"})
     data = path.read_bytes()
@@ -102,7 +102,7 @@ def test_packets_that_are_missing_within_a_part_are_damage(tmp_path, rng, codec,
         list(open_clip(path))
 
 
-def test_a_part_that_is_cut_short_is_damage(tmp_path, rng):
+def test_a_truncated_part_is_damage(tmp_path, rng):
     frames = list(rng.random((25, 64, 64, 3), dtype=np.float32))
     data = make_video(tmp_path / "a.ts", frames).read_bytes()
     (tmp_path / "two.ts").write_bytes(data[: 188 * (len(data) // 188 - 3)] + data)
@@ -111,7 +111,7 @@ def test_a_part_that_is_cut_short_is_damage(tmp_path, rng):
 
 
 def test_hidden_frames_and_a_variable_rate(tmp_path):
-    """VP8 stores packets that show nothing, so that only its frames know when they show."""
+    """VP8 stores packets that show nothing, so only decoded frames have reliable times."""
     keep = [i for i in range(60) if not 5 <= i <= 11]
     options = {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200000"}
     make_synced(tmp_path / "a.webm", 2.4, codec="libvpx", sound="libopus", keep=keep, options=options)
@@ -120,7 +120,7 @@ def test_hidden_frames_and_a_variable_rate(tmp_path):
     np.testing.assert_allclose([float(t) for t in clip.times], np.array(keep) / 25, atol=0.001)
     for target in ("b.mp4", "b.mkv"):
         copied(clip.path, tmp_path / target)
-        in_step(tmp_path / target)
+        assert_in_sync(tmp_path / target)
         assert flashes(tmp_path / target)[0] - flashes(clip.path)[0] == pytest.approx(0, abs=0.02)
         assert float(MOMENT) == pytest.approx(flashes(clip.path)[0], abs=0.03)
 

@@ -1,4 +1,4 @@
-"""Settings of encoders, and what they hold in memory."""
+"""Settings of encoders, and the memory that they use."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def coding(codec, size=SIZES["HD"], *, bit_depth=8, lossless=False, suffix=".mkv
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_what_an_encoder_holds_grows_with_pixels_and_with_frames_up_to_a_limit(codec):
+def test_memory_of_an_encoder_grows_with_pixels_and_up_to_a_limit_with_frames(codec):
     made = coding(codec)
     few, many, unknown = (made.held_bytes(1000, count) for count in (3, 1000, None))
     assert 0 < few < many == unknown
@@ -31,12 +31,12 @@ def test_what_an_encoder_holds_grows_with_pixels_and_with_frames_up_to_a_limit(c
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "ffv1"])
-def test_deeper_frames_take_more(codec):
+def test_higher_bit_depths_take_more_memory(codec):
     assert coding(codec, bit_depth=16).held_bytes(1000, None) > coding(codec).held_bytes(1000, None)
 
 
 @pytest.mark.parametrize("lossless", [False, True])
-def test_x264_looks_at_fewer_large_frames_ahead(lossless):
+def test_x264_looks_ahead_at_fewer_frames_if_they_are_large(lossless):
     made = {name: coding("h264", size, lossless=lossless, suffix=".mp4") for name, size in SIZES.items()}
     assert "rc-lookahead" not in made["HD"].options.get("x264-params", "")
     assert "rc-lookahead=10" in made["4K"].options["x264-params"]

@@ -30,7 +30,7 @@ def test_bars_have_their_published_codes(matrix):
     np.testing.assert_allclose(back, RGB, atol=1.2 / 255)
 
 
-def test_ten_bits_are_four_times_the_codes():
+def test_ten_bit_codes_are_four_times_the_eight_bit_codes():
     codes = rgb_to_yuv(RGB, tags(1, bits=10))
     assert codes.dtype == np.uint16
     np.testing.assert_allclose(codes[:, 0].T, 4 * BARS[1], atol=2)
@@ -39,7 +39,7 @@ def test_ten_bits_are_four_times_the_codes():
 @pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(("bits", "worst"), [(8, 1.9), (10, 0.5), (12, 0.13)])
-def test_there_and_back(rng, matrix, full, bits, worst):
+def test_round_trip(rng, matrix, full, bits, worst):
     rgb = rng.random((40, 50, 3), dtype=np.float32)
     color = tags(matrix, full, bits)
     difference = 255 * (yuv_to_rgb(list(rgb_to_yuv(rgb, color)), color) - rgb)
@@ -55,7 +55,7 @@ def test_full_range_uses_every_code():
     np.testing.assert_allclose(grey, 16 / 255, atol=1e-6)
 
 
-def test_values_beyond_are_clipped_both_ways():
+def test_values_out_of_range_are_clipped_both_ways():
     codes = rgb_to_yuv(np.array([[[-3, -3, -3], [9, 9, 9]]], np.float32), tags(1))
     assert codes[0].tolist() == [[16, 235]]
     rgb = yuv_to_rgb([np.array([[255, 0]], np.uint8)] + [np.array([[240, 16]], np.uint8)] * 2, tags(1))
@@ -64,7 +64,7 @@ def test_values_beyond_are_clipped_both_ways():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_quantise_gives_every_code_back(bits):
+def test_quantise_restores_every_code(bits):
     top = (1 << bits) - 1
     codes = np.arange(top + 1).reshape(-1, 1, 1).repeat(3, axis=2)
     np.testing.assert_array_equal(quantise(codes.astype(np.float32) / np.float32(top), bits), codes)
@@ -86,7 +86,7 @@ def test_untagged_clips_follow_their_size(height, width, matrix, primaries):
     assert (color.matrix, color.primaries) == (matrix, primaries)
 
 
-def test_what_is_tagged_stays():
+def test_tags_are_kept():
     assert assume_color(BT709, 480, 720) == BT709
     wide = assume_color(Color(UNSAID, 9, 16, False, 10), 480, 720)
     assert (wide.matrix, wide.transfer, wide.hdr) == (9, 16, "PQ")

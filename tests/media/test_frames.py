@@ -17,8 +17,8 @@ def codes(height, width, luma, chroma, dtype=np.uint8):
 
 @pytest.mark.parametrize(("centred", "shift"), [(False, 0.0), (True, 0.5)])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p"])
-def test_chroma_sits_where_the_format_says(layout, centred, shift):
-    # A ramp of blueness whose chroma samples stand on every second pixel, or between two.
+def test_chroma_positions_follow_the_format(layout, centred, shift):
+    # A ramp of blue whose chroma samples lie on every second pixel, or between two.
     ramp = 60 + 2 * np.arange(48)
     planes = codes(16, 48, 128, ramp)
     rgb = ToRgb(BT709, centred)(from_planes(planes, layout))
@@ -58,7 +58,7 @@ def test_rgb_is_exact(rng, layout):
 
 
 @pytest.mark.parametrize(("layout", "bits"), [("gbrp10le", 10), ("gbrp12le", 12), ("gbrp16le", 16)])
-def test_planar_rgb_of_many_bits_is_exact(rng, layout, bits):
+def test_planar_rgb_of_high_bit_depth_is_exact(rng, layout, bits):
     planes = rng.integers(0, 1 << bits, (3, 9, 13)).astype(np.uint16)
     rgb = ToRgb(SRGB, False)(from_planes(planes, layout))
     np.testing.assert_array_equal(np.rint(rgb * ((1 << bits) - 1)), planes[[2, 0, 1]].transpose(1, 2, 0))
@@ -73,7 +73,7 @@ def test_packed_rgb_of_16_bits_is_exact(rng, layout):
 
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
 @pytest.mark.parametrize("span", [1, 2])
-def test_tags_on_the_frame_change_nothing(rng, matrix, span):
+def test_tags_on_the_frame_are_ignored(rng, matrix, span):
     planes = codes(16, 16, rng.integers(16, 236, (16, 16)), 120)
     frame = from_planes(planes, "yuv420p")
     frame.colorspace, frame.color_range = matrix, span
@@ -94,7 +94,7 @@ def test_a_palette_and_grey(rng):
 
 @pytest.mark.parametrize("size", [(2, 2), (8, 8), (37, 53), (36, 52)])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv444p"])
-def test_smooth_pictures_survive_the_way_through_an_encoder_layout(rng, size, layout):
+def test_smooth_pictures_survive_conversion_to_an_encoder_layout(rng, size, layout):
     picture = smooth(rng, *size)
     rgb = ToRgb(BT709, False)(FromRgb(BT709, layout)(picture))
     assert rgb.shape == picture.shape

@@ -1,4 +1,4 @@
-"""Stills whose tags name another colour space than sRGB."""
+"""Stills that are tagged with a colour space other than sRGB."""
 
 import struct
 import zlib
@@ -52,7 +52,7 @@ def test_adobe_rgb_by_exif(tmp_path, name):
         assert notes == []
 
 
-# Of the sRGB colour (200, 60, 60), as colour management systems compute it.
+# The sRGB colour (200, 60, 60) in Display P3, as colour management systems compute it.
 P3 = (185, 71, 66)
 
 
@@ -67,7 +67,7 @@ def test_png_cicp(tmp_path, bits):
     assert (color.tolist(), notes) == (list(RED), [])
 
 
-def test_cicp_outweighs_a_profile(tmp_path):
+def test_cicp_overrides_a_profile(tmp_path):
     profile = chunk(b"iCCP", b"icc\0\0" + zlib.compress(matrix_profile(1.0)))
     color, _ = read(flat(tmp_path / "a.png", P3, chunk(b"cICP", bytes([12, 13, 0, 1])) + profile))
     np.testing.assert_allclose(color, RED, atol=1)
@@ -75,7 +75,7 @@ def test_cicp_outweighs_a_profile(tmp_path):
 
 def test_png_gamma(tmp_path):
     color, notes = read(flat(tmp_path / "a.png", (128, 128, 128), chunk(b"gAMA", struct.pack(">I", 100_000))))
-    # Half of the light is code 188 of sRGB.
+    # Half of the light has code 188 in sRGB.
     np.testing.assert_allclose(color, 188, atol=1)
     assert notes == ["colours converted from gamma 1 to sRGB"]
     for value in (45455, 45450, 0):

@@ -1,4 +1,4 @@
-"""Every kind of still image, exactly; and what cannot be one."""
+"""Every kind of still image is read exactly, and other files are refused."""
 
 import os
 import struct
@@ -20,7 +20,7 @@ ADAM7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (
 
 
 def png(path, width, height, bits, kind, rows, extra=b"", interlace=0):
-    """A PNG from its raw rows, whatever Pillow can write."""
+    """A PNG from its raw rows, whether or not Pillow can write it."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -84,7 +84,7 @@ def test_interlaced_png(tmp_path, rng):
     assert notes == []
 
 
-def test_png_of_one_bit_and_of_four(tmp_path):
+def test_png_of_one_and_of_four_bits(tmp_path):
     rgb, notes = read_image(png(tmp_path / "a.png", 8, 2, 1, 0, [b"\xaa", b"\x0f"]))
     assert rgb[0, :, 1].tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
     assert notes == ["grey to RGB"]
@@ -126,7 +126,7 @@ def test_tiff_of_16_bits(tmp_path, rng, compression, layout):
     np.testing.assert_array_equal(np.rint(rgb * 65535), np.broadcast_to(samples.astype(int), (7, 10, 3)))
 
 
-def test_alpha_leaves_the_colour_as_stored(tmp_path, picture):
+def test_alpha_does_not_change_the_colour(tmp_path, picture):
     rgba = np.concatenate([picture, np.zeros_like(picture[..., :1])], axis=-1)
     Image.fromarray(rgba).save(tmp_path / "a.png")
     rgb, notes = read_image(tmp_path / "a.png")
@@ -211,7 +211,7 @@ def test_another_colour_profile_is_converted(tmp_path):
     image = Image.fromarray(np.full((8, 8, 3), 128, np.uint8))
     image.save(tmp_path / "a.png", icc_profile=matrix_profile(1.0))
     rgb, notes = read_image(tmp_path / "a.png")
-    # Half of the light is code 188 of sRGB.
+    # Half of the light has code 188 in sRGB.
     np.testing.assert_allclose(rgb * 255, 188, atol=1.1)
     assert notes == ["colours converted from gamma test to sRGB"]
 
@@ -235,7 +235,7 @@ def test_a_profile_for_another_kind_of_image_is_ignored(tmp_path, picture):
     assert "its RGB colour profile does not fit and is ignored" in notes
 
 
-def test_16_bits_with_a_profile_are_converted_and_said_so(tmp_path):
+def test_16_bits_with_a_profile_are_converted_with_a_note(tmp_path):
     profile = matrix_profile(1.0)
     data = b"icc\0\0" + zlib.compress(profile)
     chunk = struct.pack(">I", len(data)) + b"iCCP" + data + struct.pack(">I", zlib.crc32(b"iCCP" + data))
@@ -247,7 +247,7 @@ def test_16_bits_with_a_profile_are_converted_and_said_so(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".bmp"])
 @pytest.mark.parametrize("part", [0.5, 0.9])
-def test_cut_short(tmp_path, rng, suffix, part):
+def test_truncated_files_are_refused(tmp_path, rng, suffix, part):
     path = tmp_path / f"a{suffix}"
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     data = path.read_bytes()
@@ -258,7 +258,7 @@ def test_cut_short(tmp_path, rng, suffix, part):
     assert "\n" not in str(caught.value)
 
 
-def test_16_bits_cut_short_or_with_a_flipped_bit(tmp_path, rng):
+def test_damaged_files_of_16_bits_are_refused(tmp_path, rng):
     samples = rng.integers(0, 65536, (32, 32, 3)).astype(">u2")
     path = png(tmp_path / "a.png", 32, 32, 16, 2, [row.tobytes() for row in samples])
     data = path.read_bytes()
@@ -271,7 +271,7 @@ def test_16_bits_cut_short_or_with_a_flipped_bit(tmp_path, rng):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello world\n" * 40, b"\x89PNG\r\n\x1a\n", bytes(100)])
-def test_no_image_at_all(tmp_path, data):
+def test_files_that_are_not_images_are_refused(tmp_path, data):
     path = tmp_path / "a.png"
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"a\.png"):
@@ -281,7 +281,7 @@ def test_no_image_at_all(tmp_path, data):
             image_info(path)
 
 
-def test_too_many_pixels(tmp_path):
+def test_too_many_pixels_are_refused(tmp_path):
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     path = tmp_path / "bomb.png"
@@ -290,7 +290,7 @@ def test_too_many_pixels(tmp_path):
         read_image(path)
 
 
-def test_missing_and_folder_and_float(tmp_path):
+def test_missing_files_folders_and_floats_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.png: no such file"):
         read_image(tmp_path / "none.png")
     with pytest.raises(InputError, match="is a folder"):
@@ -319,7 +319,7 @@ def test_write_png_rounds_and_clips(tmp_path):
         assert np.asarray(image).tolist() == [[[0, 0, 1], [255, 255, 254]]]
 
 
-def test_write_png_reports_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failed_write_png_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
     frame = np.zeros((4, 4, 3), np.float32)
     with pytest.raises(InputError, match="bit depth 12"):
         write_png(tmp_path / "a.png", frame, bit_depth=12)
@@ -335,7 +335,7 @@ def test_write_png_reports_and_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_avif(tmp_path, rng):
+def test_a_damaged_avif_is_refused(tmp_path, rng):
     path = tmp_path / "a.avif"
     Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     data = path.read_bytes()

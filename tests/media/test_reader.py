@@ -1,4 +1,4 @@
-"""What `open_clip` takes and what it refuses."""
+"""What `open_clip` accepts and what it refuses."""
 
 import base64
 import subprocess
@@ -38,7 +38,7 @@ def refused(path, *words):
     return message
 
 
-def test_a_folder_in_name_order(folder):
+def test_a_folder_is_read_in_name_order(folder):
     with open_clip(folder) as clip:
         frames = list(clip)
         assert (clip.kind, clip.count, clip.height, clip.width, clip.fps) == ("images", 3, 6, 8, None)
@@ -52,7 +52,7 @@ def test_a_folder_in_name_order(folder):
             np.testing.assert_array_equal(again, frame)
 
 
-def test_frames_come_one_at_a_time(folder):
+def test_frames_are_read_one_at_a_time(folder):
     frames = iter(open_clip(folder))
     next(frames)
     (folder / "b.png").write_bytes(b"gone bad")
@@ -69,7 +69,7 @@ def test_hidden_files_and_folders_are_ignored_others_are_named(folder):
     assert open_clip(folder).notes == ["files that are not images are ignored: list.csv and 1 more"]
 
 
-def test_numbers_without_zeros(tmp_path):
+def test_numbers_without_leading_zeros(tmp_path):
     for number in (1, 2, 10):
         Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / f"f{number}.png")
     clip = open_clip(tmp_path)
@@ -92,7 +92,7 @@ def test_several_numbers_in_a_name(tmp_path):
     assert open_clip(tmp_path).names == ["s2_t9.png", "s2_t10.png", "s10_t1.png"]
 
 
-def test_notes_say_how_many_images_are_meant(tmp_path):
+def test_notes_say_how_many_images_they_concern(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     Image.new("L", (4, 4)).save(tmp_path / "b.png")
     Image.new("RGBA", (4, 4)).save(tmp_path / "c.png")
@@ -115,18 +115,18 @@ def test_sizes_are_compared_upright(folder, rng):
     assert clip.notes == ["turned upright as its EXIF data say (1 of 4 images)"]
 
 
-def test_mixed_sizes_name_the_first_that_differs(folder):
+def test_the_first_image_of_another_size_is_named(folder):
     Image.new("RGB", (9, 6)).save(folder / "bb.png")
     Image.new("RGB", (1, 1)).save(folder / "zz.png")
     refused(folder, "bb.png", "9x6", "a.png", "8x6")
 
 
-def test_two_files_of_one_output_name(folder):
+def test_two_files_with_the_same_output_name_are_refused(folder):
     Image.new("RGB", (8, 6)).save(folder / "B.bmp")
     refused(folder, "b.png", "B.bmp", "output name")
 
 
-def test_damaged_image_in_a_folder(folder, rng):
+def test_a_damaged_image_in_a_folder_is_refused(folder, rng):
     path = folder / "b.png"
     path.write_bytes(path.read_bytes()[:-60])
     refused(folder, "b.png")
@@ -134,7 +134,7 @@ def test_damaged_image_in_a_folder(folder, rng):
     refused(folder, "b.png")
 
 
-def test_nothing_to_read(tmp_path):
+def test_missing_and_empty_inputs_are_refused(tmp_path):
     refused(tmp_path / "none.mp4", "none.mp4", "no such file or folder")
     refused(tmp_path / "a" / "b", "no such file")
     (tmp_path / "empty").mkdir()
@@ -166,7 +166,7 @@ def test_a_folder_named_like_a_video_is_a_folder(tmp_path, folder):
         bytes(range(256)) * 20,
     ],
 )
-def test_neither_video_nor_image(tmp_path, name, data):
+def test_files_that_are_neither_video_nor_image_are_refused(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     refused(tmp_path / name, name)
 
@@ -177,7 +177,7 @@ def test_playlists_do_not_open_other_files(tmp_path, rng):
     refused(tmp_path / "a.mp4", "a.mp4")
 
 
-def test_sound_without_pictures(tmp_path, rng):
+def test_sound_without_pictures_is_refused(tmp_path, rng):
     make_video(tmp_path / "v.mp4", moving(rng, 3, 32, 32), sound=0.5)
     with av.open(str(tmp_path / "v.mp4")) as source, av.open(str(tmp_path / "a.m4a"), "w") as output:
         stream = output.add_stream_from_template(source.streams.audio[0])
@@ -235,11 +235,11 @@ def test_pictures_keep_their_times_in_a_video(tmp_path, rng):
     with open_writer(tmp_path / "b.mp4", height=16, width=24, source=clip) as writer:
         for frame in clip:
             writer.write(frame)
-    made = open_clip(tmp_path / "b.mp4")
-    assert (made.times, made.hold) == (clip.times, Fraction(1, 5))
+    written = open_clip(tmp_path / "b.mp4")
+    assert (written.times, written.hold) == (clip.times, Fraction(1, 5))
 
 
-def test_pages_of_several_sizes_are_no_clip(tmp_path):
+def test_only_the_first_of_pages_of_different_sizes_is_read(tmp_path):
     first = Image.new("RGB", (24, 16))
     first.save(tmp_path / "a.tif", save_all=True, append_images=[first.resize((12, 8))])
     clip = open_clip(tmp_path / "a.tif")
@@ -247,7 +247,7 @@ def test_pages_of_several_sizes_are_no_clip(tmp_path):
     assert clip.notes == ["the first of its 2 pictures"]
 
 
-def test_damaged_pictures_are_found_before_the_work(tmp_path, rng):
+def test_damaged_pictures_of_one_file_are_refused(tmp_path, rng):
     for name, options in (("a.webp", {"lossless": True}), ("a.tif", {"compression": "tiff_lzw"})):
         pages(tmp_path / name, rng, **options)
         data = (tmp_path / name).read_bytes()
@@ -288,7 +288,7 @@ HEIC = base64.b64decode(
 )
 
 
-def test_heic_without_its_extra(tmp_path, monkeypatch):
+def test_heic_without_its_extra_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(image_files, "HEIF_READERS", ())
     image_files.register_heif.cache_clear()
     (tmp_path / "a.heic").write_bytes(HEIC)
@@ -315,7 +315,7 @@ def test_heic(tmp_path):
     refused(tmp_path / "a.heic", "PQ high dynamic range")
 
 
-def test_an_mpeg_stream_is_no_image(tmp_path, rng):
+def test_an_mpeg_stream_is_not_an_image(tmp_path, rng):
     frames = moving(rng, 5, 64, 64)
     path = make_video(
         tmp_path / "a.m2v", frames, codec="mpeg2video", container="mpeg2video", options={"b": "3000000"}
@@ -332,12 +332,12 @@ def test_postscript_is_not_run(tmp_path):
         images.read_image(tmp_path / "a.png")
 
 
-def test_strange_names(tmp_path, rng):
+def test_unusual_names(tmp_path, rng):
     for name in ("100%d.mp4", "a:b.mp4", "http:x.mp4", "über leer.mp4", "-x.mp4"):
         make_video(tmp_path / "v.mp4", moving(rng, 2, 32, 32)).rename(tmp_path / name)
         assert len(list(open_clip(tmp_path / name))) == 2
 
 
-def test_reading_and_writing_need_no_jax():
+def test_reading_and_writing_do_not_import_jax():
     code = "import sys, ldip_jax.media.reader, ldip_jax.media.writer; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Videos written in steps: interrupted and resumed, they have the bytes of one that was not."""
+"""Videos written in steps: interrupted and resumed, they have the same bytes as without interruption."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ KINDS = [
 
 
 def write(out, frames, codec, *, resume=False, stop=None):
-    """Writes in steps; stops at a frame."""
+    """Write in steps; interrupted at frame `stop`."""
     writer = open_writer(out, height=64, width=64, codec=codec, identity={"input": 1}, resume=resume)
     try:
         with writer:
@@ -36,7 +36,7 @@ def content(path):
 
 
 @pytest.mark.parametrize(("codec", "name"), KINDS, ids=[f"{codec} {name}" for codec, name in KINDS])
-def test_every_codec_gives_the_same_bytes(tmp_path, rng, codec, name):
+def test_a_resumed_video_has_the_same_bytes(tmp_path, rng, codec, name):
     frames = moving(rng, COUNT, 64, 64)
     (tmp_path / "cut").mkdir()
     write(tmp_path / name, frames, codec)
@@ -60,7 +60,7 @@ def test_joined_segments_play_as_one_clip(tmp_path, rng):
             assert np.abs(frame - wanted).mean() < 4 / 255
 
 
-def test_an_output_that_moves_to_its_place_is_moved_on(tmp_path, rng, monkeypatch):
+def test_an_interrupted_move_of_the_output_is_completed(tmp_path, rng, monkeypatch):
     out = tmp_path / "frames"
     out.mkdir()
     interrupt_moves(monkeypatch, out, after=COUNT // 2)

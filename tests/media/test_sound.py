@@ -1,4 +1,4 @@
-"""Sound on its way into the new file: channels, clocks, what was cut away, and what cannot be converted."""
+"""Sound of the new file: channels, clocks, trimmed parts, and what cannot be converted."""
 
 import struct
 from fractions import Fraction
@@ -39,31 +39,31 @@ def test_the_channels_of_aac(layout, written, kept):
     assert aac_layout(layout) == (written, kept)
 
 
-def test_too_many_channels():
+def test_too_many_channels_for_aac():
     assert aac_layout("16 channels") is None
 
 
 @pytest.mark.parametrize("layout", ["quad", "5.1", "5.1(side)", "7.1"])
-def test_surround_stays_surround(tmp_path, layout):
+def test_surround_channels_are_kept(tmp_path, layout):
     make_synced(tmp_path / "a.mov", sound="pcm_s16le", layout=layout)
     notes = copied(tmp_path / "a.mov", tmp_path / "b.mp4")
     assert "pcm_s16le sound coded again as AAC" in notes
     assert layout_of(tmp_path / "b.mp4") == layout.removesuffix("(side)")
     wanted = [300 + 100 * i for i in range(av.AudioLayout(layout).nb_channels)]
     if "." in layout:
-        # Encoders cut the bass channel's treble.
+        # Encoders remove high frequencies from the bass channel.
         wanted[3] = 0
     assert [0 if i == 3 and "." in layout else p for i, p in enumerate(peaks(tmp_path / "b.mp4"))] == wanted
 
 
-def test_channels_that_are_mixed_are_named(tmp_path):
+def test_mixed_channels_are_reported(tmp_path):
     make_synced(tmp_path / "a.mov", sound="pcm_s16le", layout="7.1(wide)")
     notes = copied(tmp_path / "a.mov", tmp_path / "b.mp4")
     assert "pcm_s16le sound coded again as AAC, its 7.1(wide) channels mixed to 7.1" in notes
 
 
-def own_order(path):
-    """A QuickTime file of 7.1 whose channels come in an order of their own (MPEG's 7.1 B)."""
+def unusual_order(path):
+    """A QuickTime file with 7.1 channels in an unusual order (MPEG's 7.1 B)."""
     make_synced(path, sound="pcm_s16le", layout="7.1")
     data = bytearray(path.read_bytes())
     place = data.find(b"chan") + 8
@@ -72,8 +72,8 @@ def own_order(path):
     return path
 
 
-def test_channels_in_an_order_of_their_own(tmp_path):
-    path = own_order(tmp_path / "a.mov")
+def test_channels_in_an_unusual_order(tmp_path):
+    path = unusual_order(tmp_path / "a.mov")
     assert decoded_layouts(path, 1) is None
     notes = copied(path, tmp_path / "b.mp4")
     assert (
@@ -84,7 +84,7 @@ def test_channels_in_an_order_of_their_own(tmp_path):
     assert open_clip(tmp_path / "b.mov").has_audio
 
 
-def test_nothing_of_the_current_folder_is_run(tmp_path, monkeypatch):
+def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
     make_synced(tmp_path / "a.mov", sound="pcm_s16le", layout="stereo")
     for name in ("av", "json", "ldip_jax"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\nraise SystemExit")
@@ -151,7 +151,7 @@ def test_packets_that_step_back_in_time(tmp_path):
 
 
 def trim(path, seconds):
-    """Cut away the beginning by the edit lists of an MP4 file, as phones and editors do."""
+    """Trim the beginning by means of the edit lists of an MP4 file, as phones and editors do."""
     data = bytearray(path.read_bytes())
     place, rates = data.find(b"elst"), iter((12800, RATE))
     while place >= 0:
@@ -164,7 +164,7 @@ def trim(path, seconds):
 
 @pytest.mark.parametrize("sound", ["aac", "pcm_s16le", "libmp3lame"])
 @pytest.mark.parametrize("target", ["b.mkv", "b.mp4", "b.mov"])
-def test_sound_that_was_cut_away_stays_away(tmp_path, sound, target):
+def test_trimmed_sound_is_not_restored(tmp_path, sound, target):
     path = tmp_path / ("a.mov" if sound == "pcm_s16le" else "a.mp4")
     make_synced(path, sound=sound, options={"bf": "0", "g": "5"})
     trim(path, 0.8)
@@ -179,7 +179,7 @@ def test_sound_that_was_cut_away_stays_away(tmp_path, sound, target):
     assert open_clip(tmp_path / target).count == 30
 
 
-def test_an_edit_keeps_sound_and_pictures_together(tmp_path):
+def test_trimming_keeps_sound_and_pictures_together(tmp_path):
     make_synced(tmp_path / "a.mp4", options={"bf": "0", "g": "5"})
     trim(tmp_path / "a.mp4", 0.4)
     for target in ("b.mkv", "b.mp4"):

@@ -1,4 +1,4 @@
-"""Sound, subtitles, chapters and titles beside the new pictures."""
+"""Sound, subtitles, chapters and titles are kept with the new pictures."""
 
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ from tests.media.make import make_video, moving, packets
 
 
 def again(source, target):
-    """The clip written again, every picture inverted."""
+    """Write the clip again, with every picture inverted."""
     clip = open_clip(source)
     with open_writer(target, height=clip.height, width=clip.width, source=clip) as writer:
         for frame in clip:
@@ -33,7 +33,7 @@ def test_aac_is_copied_packet_by_packet(tmp_path, rng, source, name):
     writer = again(tmp_path / source, tmp_path / name)
     assert "sound copied" in writer.notes
     before, after = packets(tmp_path / source, "audio"), packets(tmp_path / name, "audio")
-    # Transport streams frame each packet with a header of its own, which MP4 and Matroska leave out.
+    # Transport streams prefix each packet with a header, which MP4 and Matroska leave out.
     strip = 7 if source == "a.ts" else 0
     assert [data[strip:] for _, data in before] == [data for _, data in after]
     video_before, video_after = packets(tmp_path / source, "video"), packets(tmp_path / name, "video")
@@ -94,7 +94,7 @@ def test_sound_that_the_container_cannot_hold_is_coded_again(tmp_path, rng, sour
 @pytest.mark.parametrize(("video", "sound"), [(Fraction(1, 2), Fraction(0)), (Fraction(0), Fraction(1, 2))])
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.mov"])
 @pytest.mark.parametrize("codec", ["aac", "flac"])
-def test_offsets_between_sound_and_pictures_stay(tmp_path, rng, video, sound, name, codec):
+def test_offsets_between_sound_and_pictures_are_kept(tmp_path, rng, video, sound, name, codec):
     make_video(
         tmp_path / "a.mkv",
         moving(rng, 20, 32, 32),
@@ -123,8 +123,8 @@ def test_sound_longer_than_the_pictures_is_kept_whole(tmp_path, rng):
 def test_titles_chapters_languages_and_subtitles(tmp_path, rng):
     path = tmp_path / "a.mkv"
     frames = moving(rng, 25, 32, 32)
-    said = {"title": "Über", "artist": "Me", "rotate": "9"}
-    make_video(tmp_path / "plain.mkv", frames, sound=1.0, metadata=said)
+    metadata = {"title": "Über", "artist": "Me", "rotate": "9"}
+    make_video(tmp_path / "plain.mkv", frames, sound=1.0, metadata=metadata)
     (tmp_path / "a.srt").write_text("1\n00:00:00,200 --> 00:00:00,500\nhello\n")
     with (
         av.open(str(tmp_path / "plain.mkv")) as source,
@@ -164,12 +164,12 @@ def test_titles_chapters_languages_and_subtitles(tmp_path, rng):
 
 
 def test_creation_time_is_kept(tmp_path, rng):
-    made = {"creation_time": "2021-02-03T04:05:06.000000Z"}
-    make_video(tmp_path / "a.mp4", moving(rng, 3, 32, 32), metadata=made)
+    metadata = {"creation_time": "2021-02-03T04:05:06.000000Z"}
+    make_video(tmp_path / "a.mp4", moving(rng, 3, 32, 32), metadata=metadata)
     for name in ("b.mp4", "b.mkv", "b.mov"):
         again(tmp_path / "a.mp4", tmp_path / name)
         with av.open(str(tmp_path / name)) as container:
-            assert container.metadata["creation_time"] == made["creation_time"]
+            assert container.metadata["creation_time"] == metadata["creation_time"]
 
 
 def test_two_sound_tracks(tmp_path, rng):

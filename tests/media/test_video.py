@@ -1,4 +1,4 @@
-"""Decoding video: colours, timing, orientation, and files that are damaged."""
+"""Decoding video: colours, timing, orientation, and damaged files."""
 
 import gc
 import os
@@ -24,7 +24,7 @@ CODECS = {
 }
 
 
-def made(path, frames, **options):
+def make_named(path, frames, **options):
     more = dict(CODECS.get(path.suffix, {"options": {"crf": "8"}}))
     if path.name == "f.mp4":
         more["container_options"] = {"movflags": "frag_keyframe+empty_moov"}
@@ -35,7 +35,7 @@ def made(path, frames, **options):
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_all_frames_in_order_at_their_rate(tmp_path, rng, name):
     frames = moving(rng, 12, 48, 64)
-    clip = open_clip(made(tmp_path / name, frames, rate=NTSC))
+    clip = open_clip(make_named(tmp_path / name, frames, rate=NTSC))
     assert (clip.kind, clip.height, clip.width, clip.count, clip.fps) == ("video", 48, 64, 12, NTSC)
     assert clip.names[0] == "00000000.png"
     assert clip.names[-1] == "00000011.png"
@@ -50,7 +50,7 @@ def test_all_frames_in_order_at_their_rate(tmp_path, rng, name):
         np.testing.assert_array_equal(again, frame)
 
 
-def test_one_frame_and_tiny_and_odd_sizes(tmp_path, rng):
+def test_one_frame_of_tiny_and_odd_sizes(tmp_path, rng):
     for height, width in ((8, 8), (2, 2), (53, 37), (1, 5)):
         layout = "yuv444p" if height % 2 or width % 2 else "yuv420p"
         picture = smooth(rng, height, width)
@@ -76,7 +76,7 @@ def bars(matrix, height=32, width=128):
 @pytest.mark.parametrize("matrix", [1, 6])
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv444p"])
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
-def test_bars_by_their_tags(tmp_path, matrix, layout, name):
+def test_bars_are_decoded_by_their_tags(tmp_path, matrix, layout, name):
     color = Color(matrix, primaries=matrix, transfer=matrix, full_range=False, bits=8)
     codec = {"codec": "ffv1"} if name == "a.mkv" else {"options": {"qp": "0"}}
     clip = open_clip(make_video(tmp_path / name, [bars(matrix)] * 2, layout=layout, color=color, **codec))
@@ -87,7 +87,7 @@ def test_bars_by_their_tags(tmp_path, matrix, layout, name):
 
 
 @pytest.mark.parametrize(("size", "matrix"), [((480, 640), 6), ((720, 1280), 1)])
-def test_untagged_bars_by_their_size(tmp_path, size, matrix):
+def test_untagged_bars_are_decoded_by_their_size(tmp_path, size, matrix):
     clip = open_clip(make_video(tmp_path / "a.mkv", [bars(matrix, *size)], codec="ffv1"))
     assert clip.color.matrix == matrix
     assert "is assumed from its size" in clip.assumptions[0]
@@ -130,7 +130,7 @@ def test_high_dynamic_range_and_an_unknown_matrix(tmp_path, rng):
         open_clip(odd)
 
 
-def test_interlaced_is_said(tmp_path, rng):
+def test_interlaced_video_is_reported(tmp_path, rng):
     frames = moving(rng, 4, 64, 64)
     path = make_video(tmp_path / "a.mp4", frames, options={"x264-params": "tff=1", "flags": "+ilme+ildct"})
     clip = open_clip(path)
@@ -144,7 +144,7 @@ def test_alpha_in_a_video(tmp_path, rng):
     assert next(iter(clip)).shape == (16, 16, 3)
 
 
-def turned(path, a, b, c, d):
+def write_display_matrix(path, a, b, c, d):
     """Write a display matrix into the track header of an MP4."""
     data = bytearray(path.read_bytes())
     place = data.find(b"tkhd") + 4 + 40
@@ -168,7 +168,7 @@ def turned(path, a, b, c, d):
 def test_the_display_matrix_is_applied(tmp_path, rng, matrix, upright):
     path = make_video(tmp_path / "a.mp4", [smooth(rng, 32, 48)], aspect=Fraction(16, 15))
     (plain,) = open_clip(path)
-    turned(path, *matrix)
+    write_display_matrix(path, *matrix)
     clip = open_clip(path)
     (frame,) = clip
     np.testing.assert_array_equal(frame, upright(plain))
@@ -192,12 +192,12 @@ def test_variable_frame_rate_keeps_times(tmp_path, rng):
     "rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25), Fraction(60), Fraction(12)]
 )
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_rounded_stamps_are_a_constant_rate(tmp_path, rng, rate, name):
+def test_rounded_timestamps_are_a_constant_rate(tmp_path, rng, rate, name):
     clip = open_clip(make_video(tmp_path / name, [np.zeros((16, 16, 3), np.float32)] * 90, rate=rate))
     assert (clip.fps, clip.times, clip.count) == (rate, None, 90)
 
 
-def test_start(tmp_path, rng):
+def test_the_start_time_is_read(tmp_path, rng):
     clip = open_clip(make_video(tmp_path / "a.mkv", moving(rng, 3, 32, 32), start=Fraction(1, 2)))
     assert clip.start == Fraction(1, 2)
     assert clip.times is None
@@ -216,15 +216,15 @@ def refused(path, *words):
 
 @pytest.mark.parametrize("name", [n for n in CONTAINERS if n not in ("a.ts", "a.flv")])
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9])
-def test_cut_short(tmp_path, rng, name, part):
-    path = made(tmp_path / name, list(rng.random((25, 48, 64, 3), dtype=np.float32)))
+def test_truncated_files_are_refused(tmp_path, rng, name, part):
+    path = make_named(tmp_path / name, list(rng.random((25, 48, 64, 3), dtype=np.float32)))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     refused(path)
 
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_cut_short_with_the_index_in_front(tmp_path, rng, part):
+def test_truncated_files_with_the_index_in_front_are_refused(tmp_path, rng, part):
     frames = list(rng.random((25, 48, 64, 3), dtype=np.float32))
     path = make_video(tmp_path / "a.mp4", frames, container_options={"movflags": "faststart"})
     data = path.read_bytes()
@@ -232,7 +232,7 @@ def test_cut_short_with_the_index_in_front(tmp_path, rng, part):
     refused(path, "at frame")
 
 
-def test_cut_between_two_packets(tmp_path, rng):
+def test_files_truncated_between_two_packets_are_refused(tmp_path, rng):
     frames = list(rng.random((25, 48, 64, 3), dtype=np.float32))
     path = make_video(
         tmp_path / "a.mp4", frames, container_options={"movflags": "faststart"}, options={"bf": "0"}
@@ -245,8 +245,8 @@ def test_cut_between_two_packets(tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mpg"])
-def test_overwritten_in_the_middle(tmp_path, rng, name):
-    path = made(tmp_path / name, list(rng.random((25, 48, 64, 3), dtype=np.float32)))
+def test_files_overwritten_in_the_middle_are_refused(tmp_path, rng, name):
+    path = make_named(tmp_path / name, list(rng.random((25, 48, 64, 3), dtype=np.float32)))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + len(data) // 10] = bytes(len(data) // 10)
@@ -254,8 +254,8 @@ def test_overwritten_in_the_middle(tmp_path, rng, name):
     refused(path, "frame")
 
 
-def test_an_edit_list_is_no_damage(tmp_path, rng):
-    """A trimmed file, as phones make them: the list shows a part of what is stored."""
+def test_an_edit_list_is_not_damage(tmp_path, rng):
+    """A trimmed file, as phones write it: the list shows only a part of what is stored."""
     path = make_video(tmp_path / "a.mp4", moving(rng, 20, 32, 32), options={"g": "5", "bf": "0"}, sound=0.8)
     data = bytearray(path.read_bytes())
     place = data.find(b"elst") + 4
@@ -269,7 +269,7 @@ def test_an_edit_list_is_no_damage(tmp_path, rng):
 
 
 def test_a_stream_that_starts_midway(tmp_path, rng):
-    """What is left of a broadcast: packets before the first key frame cannot be decoded."""
+    """Part of a broadcast: packets before the first key frame cannot be decoded."""
     path = make_video(
         tmp_path / "a.ts", moving(rng, 30, 64, 64), options={"g": "10", "bf": "0", "sc_threshold": "0"}
     )
@@ -296,7 +296,7 @@ def test_memory_does_not_grow_with_length(tmp_path, rng):
     assert peaks[1] < peaks[0] + 3 * frames[0].nbytes
 
 
-def test_leaving_early_closes_the_file(tmp_path, rng):
+def test_stopping_early_closes_the_file(tmp_path, rng):
     clip = open_clip(make_video(tmp_path / "a.mp4", moving(rng, 5, 32, 32)))
     before = len(os.listdir("/dev/fd"))
     frames = clip.frames()
@@ -307,8 +307,8 @@ def test_leaving_early_closes_the_file(tmp_path, rng):
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
-def test_a_change_of_size_is_found_when_a_file_is_opened(tmp_path, rng, suffix):
-    """In one stream and on one clock, as encoders of live video write it."""
+def test_a_change_of_size_is_reported_when_a_file_is_opened(tmp_path, rng, suffix):
+    """In one stream and on one clock, as live encoders write it."""
     path, number, stream = tmp_path / f"a{suffix}", 0, None
     with av.open(str(path), "w") as output:
         for height, width in ((32, 48), (64, 96)):

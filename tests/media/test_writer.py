@@ -30,7 +30,7 @@ def tags(path):
 @pytest.mark.parametrize("suffix", [".mp4", ".m4v", ".mov", ".mkv"])
 @pytest.mark.parametrize("codec", ["h264", "h265"])
 @pytest.mark.parametrize("size", [(48, 64), (53, 75)])
-def test_video(tmp_path, rng, suffix, codec, size):
+def test_h264_and_h265(tmp_path, rng, suffix, codec, size):
     frames = moving(rng, 5, *size)
     path = tmp_path / f"a{suffix}"
     writer = write(path, frames, fps=NTSC, codec=codec, crf=4)
@@ -53,7 +53,7 @@ def test_video(tmp_path, rng, suffix, codec, size):
 @pytest.mark.parametrize("size", [(8, 8), (2, 2), (1, 1), (16, 3)])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @pytest.mark.parametrize("lossless", [False, True])
-def test_small_sizes_and_one_frame(tmp_path, rng, size, name, lossless):
+def test_one_frame_of_small_sizes(tmp_path, rng, size, name, lossless):
     frame = np.full((*size, 3), 0.5, np.float32)
     write(tmp_path / name, [frame], lossless=lossless)
     clip = open_clip(tmp_path / name)
@@ -82,7 +82,7 @@ def test_lossless_16_bits(tmp_path, rng):
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
-def test_bit_depth_16_is_ten_bits_of_video(tmp_path, codec):
+def test_bit_depth_16_gives_video_of_ten_bits(tmp_path, codec):
     ramp = np.linspace(0.2, 0.4, 256, dtype=np.float32)
     frame = np.broadcast_to(ramp[None, :, None], (64, 256, 3)).copy()
     write(tmp_path / "a.mp4", [frame], bit_depth=16, crf=0, codec=codec)
@@ -96,7 +96,7 @@ def test_bit_depth_16_is_ten_bits_of_video(tmp_path, codec):
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("codec", ["h264", "h265"])
-def test_colours_and_tags_stay_when_a_clip_grows(tmp_path, rng, matrix, full, codec):
+def test_colours_and_tags_are_kept_when_a_clip_grows(tmp_path, rng, matrix, full, codec):
     color = Color(matrix, primaries=matrix, transfer=1, full_range=full, bits=8)
     flat = rng.integers(60, 180, (3, 1, 4)).astype(np.uint8).repeat(48, axis=1).repeat(16, axis=2)
     source = open_clip(make_video(tmp_path / "in.mp4", [flat] * 2, color=color, options={"qp": "0"}))
@@ -111,7 +111,7 @@ def test_colours_and_tags_stay_when_a_clip_grows(tmp_path, rng, matrix, full, co
         assert np.abs(patches).mean(0).max() < 1 / 255
 
 
-def test_an_untagged_sd_clip_does_not_shift_in_hd(tmp_path, rng):
+def test_colours_of_an_untagged_sd_clip_do_not_shift_in_hd(tmp_path, rng):
     flat = np.broadcast_to(np.array([81, 90, 240], np.uint8)[:, None, None], (3, 48, 64))
     source = open_clip(make_video(tmp_path / "in.mp4", [flat], options={"qp": "0"}))
     (small,) = source
@@ -133,7 +133,7 @@ def test_rgb_and_images_become_bt709(tmp_path, rng):
     assert open_clip(tmp_path / "b.mp4").fps == 25
 
 
-def test_lossless_keeps_the_meaning_of_the_colours(tmp_path):
+def test_lossless_keeps_the_colour_tags(tmp_path):
     color = Color(9, primaries=9, transfer=16, full_range=False, bits=10)
     planes = np.full((3, 16, 16), 512, np.uint16)
     source = open_clip(
@@ -200,7 +200,7 @@ def test_every_codec_in_every_container(tmp_path, rng, codec, suffix, size, deep
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_the_shape_of_pixels(tmp_path, rng, name):
+def test_the_pixel_aspect_ratio(tmp_path, rng, name):
     source = open_clip(make_video(tmp_path / "in.mp4", [smooth(rng, 48, 60)], aspect=Fraction(16, 15)))
     write(tmp_path / name, [smooth(rng, 96, 120)], source=source)
     assert open_clip(tmp_path / name).sample_aspect == Fraction(16, 15)
@@ -212,7 +212,7 @@ def test_the_shape_of_pixels(tmp_path, rng, name):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
-def test_timing_of_the_input(tmp_path, rng, name):
+def test_the_timing_of_the_input_is_kept(tmp_path, rng, name):
     frames = moving(rng, 7, 32, 32)
     times = [Fraction(t, 1000) for t in (0, 40, 80, 200, 240, 600, 640)]
     uneven = open_clip(make_video(tmp_path / "in.mkv", frames, stamps=times))
@@ -261,7 +261,7 @@ def test_a_folder_of_png_takes_the_names_of_the_input(tmp_path, rng):
     assert sorted(os.listdir(tmp_path / "deep" / "er" / "out")) == ["x.png", "y.png"]
 
 
-def test_a_folder_of_png_from_video_and_of_16_bits(tmp_path, rng):
+def test_a_folder_of_png_of_16_bits(tmp_path, rng):
     codes = rng.integers(0, 65536, (3, 6, 8, 3))
     writer = write(tmp_path / "out", list(codes.astype(np.float32) / np.float32(65535)), bit_depth=16)
     out = open_clip(tmp_path / "out")
@@ -270,7 +270,7 @@ def test_a_folder_of_png_from_video_and_of_16_bits(tmp_path, rng):
     assert writer.notes == ["PNG, 16 bits"]
 
 
-def test_one_png(tmp_path, rng):
+def test_one_png_holds_one_frame(tmp_path, rng):
     frames = moving(rng, 2, 6, 8)
     write(tmp_path / "new" / "a.png", frames[:1])
     assert open_clip(tmp_path / "new" / "a.png").count == 1
@@ -291,7 +291,7 @@ def refused(path, *words, **options):
         assert word in message, message
 
 
-def test_settings_that_cannot_be(tmp_path):
+def test_invalid_settings_are_refused(tmp_path):
     for suffix in (".avi", ".webm", ".ts", ".gif", ".jpg", ".tiff"):
         refused(tmp_path / f"a{suffix}", f"a{suffix}", suffix, "not written")
     refused(tmp_path / "a.mp4", "crf 60", crf=60)
@@ -314,7 +314,7 @@ def test_settings_that_cannot_be(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_outputs(tmp_path, rng):
+def test_existing_outputs_are_replaced_only_on_request(tmp_path, rng):
     frames = moving(rng, 2, 32, 32)
     (tmp_path / "a.mp4").write_bytes(b"precious")
     refused(tmp_path / "a.mp4", "a.mp4: exists already", "--overwrite")
@@ -331,8 +331,8 @@ def test_existing_outputs(tmp_path, rng):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.png", "folder"])
-def test_an_output_that_is_a_link(tmp_path, rng, name):
-    """What it points to is replaced, in the place where that lies."""
+def test_the_target_of_a_linked_output_is_replaced(tmp_path, rng, name):
+    """The link stays, and the new file takes the place of its target."""
     frames = moving(rng, 1, 32, 32)
     (tmp_path / "disk").mkdir()
     target = tmp_path / "disk" / name
@@ -346,7 +346,7 @@ def test_an_output_that_is_a_link(tmp_path, rng, name):
     assert os.listdir(tmp_path / "disk") == [name]
 
 
-def test_existing_folders(tmp_path, rng):
+def test_existing_folders_are_replaced_only_on_request(tmp_path, rng):
     frames = moving(rng, 2, 8, 8)
     out = tmp_path / "out"
     out.mkdir()
@@ -364,7 +364,7 @@ def test_existing_folders(tmp_path, rng):
     check_output(out, overwrite=True)
 
 
-def test_inputs_survive(tmp_path, rng):
+def test_inputs_are_never_overwritten(tmp_path, rng):
     clip = open_clip(make_video(tmp_path / "a.mp4", moving(rng, 2, 32, 32)))
     refused(tmp_path / "a.mp4", "is also an input", source=clip, overwrite=True)
     os.link(tmp_path / "a.mp4", tmp_path / "b.mp4")
@@ -382,7 +382,7 @@ def test_inputs_survive(tmp_path, rng):
         check_output(tmp_path / "in", overwrite=True, inputs=[tmp_path / "in" / "00000000.png"], names=[])
 
 
-def test_places_that_cannot_be_written(tmp_path):
+def test_unwritable_places_are_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     refused(tmp_path / "file" / "a.mp4", "cannot be written")
     refused(tmp_path / "file" / "sub" / "frames", "cannot be written")

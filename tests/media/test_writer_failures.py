@@ -33,7 +33,7 @@ def test_a_failure_leaves_nothing(tmp_path, rng, name, failure):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "frames", "a.png"])
-def test_a_failure_leaves_what_was_there(tmp_path, rng, name):
+def test_a_failure_keeps_existing_files(tmp_path, rng, name):
     frames = moving(rng, 1, 32, 32)
     write(tmp_path / name, frames)
     before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
@@ -49,7 +49,7 @@ def test_a_failure_leaves_what_was_there(tmp_path, rng, name):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "frames", "a.png"])
-def test_nothing_written_and_a_wrong_size_are_our_faults(tmp_path, name):
+def test_writing_nothing_or_a_wrong_size_is_a_programming_error(tmp_path, name):
     with (
         pytest.raises(ValueError, match="no frame was written"),
         open_writer(tmp_path / name, height=8, width=8),
@@ -83,7 +83,7 @@ except InputError as error:
 
 @pytest.mark.parametrize("name", ["new/a.mp4", "new/a.mkv", "new/frames", "new/a.png"])
 @pytest.mark.parametrize("count", [1, 60])
-def test_a_real_limit_of_the_file_system(tmp_path, name, count):
+def test_a_real_limit_of_the_file_system_is_reported(tmp_path, name, count):
     command = [sys.executable, "-c", LIMITED, str(tmp_path / name), "1" if ".png" in name else str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
@@ -92,7 +92,7 @@ def test_a_real_limit_of_the_file_system(tmp_path, name, count):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_while_writing(tmp_path, rng, monkeypatch):
+def test_a_full_disk_while_writing_is_reported(tmp_path, rng, monkeypatch):
     real = os.fsync
     frames = moving(rng, 3, 32, 32)
     calls = []
@@ -112,7 +112,7 @@ def test_a_full_disk_while_writing(tmp_path, rng, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["write", "finish"])
-def test_what_the_container_refuses_is_said_in_one_line(tmp_path, rng, monkeypatch, method):
+def test_a_refusal_by_the_container_is_reported_in_one_line(tmp_path, rng, monkeypatch, method):
     def refuse(*_):
         raise av.error.ArgumentError(22, "Invalid argument")
 
@@ -132,7 +132,7 @@ def test_an_encoder_does_not_take_over_the_machine(tmp_path, rng):
 
 
 def test_no_python_runs_while_the_library_writes(tmp_path, rng, monkeypatch):
-    """An exception in there would be lost, Ctrl-C too."""
+    """An exception in there would be lost, even that of Ctrl-C."""
     opened = []
     real = av.open
 
@@ -157,7 +157,7 @@ with open_writer(sys.argv[1], height=64, width=96) as writer:
 
 
 @pytest.mark.parametrize("name", ["new/a.mp4", "new/frames"])
-def test_ctrl_c(tmp_path, name):
+def test_ctrl_c_leaves_nothing(tmp_path, name):
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
