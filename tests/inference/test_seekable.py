@@ -90,16 +90,16 @@ def test_frames_equal_those_of_the_upscaler(networks, monkeypatch):
     monkeypatch.setattr(upscaler, "window_length", lambda *args: 18)
     rng = np.random.default_rng(4)
     clip, still = rng.uniform(size=(20, *LR, 3)).astype(np.float32), rng.uniform(size=(32, 40, 3))
-    computed = Upscaler(networks.backbone, networks.trained, matcher="flow", ref_threshold=0.0)
-    whole = computed(clip, [still])
-    frames = computed.seekable(clip.__getitem__, len(clip), LR, [still], kept=4)
+    library = Upscaler(networks.backbone, networks.trained, matcher="flow", ref_threshold=0.0)
+    whole = library(clip, [still])
+    frames = library.seekable(clip.__getitem__, len(clip), LR, [still], kept=4)
     assert frames.size == whole.shape[1:3]
     for number in (15, 3, 19):
         np.testing.assert_array_equal(frames[number], whole[number])
 
 
 def test_invalid_arguments_are_refused(networks):
-    computed = Upscaler(networks.backbone, "none")
+    library = Upscaler(networks.backbone, "none")
     for options in ({"count": 0}, {"count": 3, "kept": 1}):
         with pytest.raises(InputError, match="give a whole number, at least"):
-            computed.seekable(np.zeros((3, *LR, 3), np.float32).__getitem__, frame_size=LR, **options)
+            library.seekable(np.zeros((3, *LR, 3), np.float32).__getitem__, frame_size=LR, **options)

@@ -17,7 +17,7 @@ NARROW = {"mid_channels": 8, "num_blocks": 2}
 
 @cache
 def _untrained(attention: str) -> dict:
-    """Real initial parameters, made once."""
+    """Real initial parameters, computed once."""
     backbone, lrrf = BasicVSR(**NARROW), LRRF(attention=attention)
     frames = jnp.zeros((1, 2, 8, 8, 3))
     return {
@@ -36,15 +36,15 @@ def narrow_ldip(band_pixels=None, attention="ica", gate="none"):
 
 
 def shaken_lrrf(rng, **options):
-    """LRRF alone with noise on every parameter."""
+    """Only LRRF, with noise on every parameter."""
     net, params = narrow_ldip(**options)
     return net.lrrf, shaken(params["lrrf"], rng)
 
 
 def shaken(params, rng, scale=0.05):
-    """Parameters with noise on every leaf, the silent layers' too."""
+    """Parameters with noise on every leaf, including those of silent layers."""
     noise = lambda shape: np.float32(scale) * rng.standard_normal(shape).astype(np.float32)  # noqa: E731
-    # By NumPy: JAX would compile a program for each shape.
+    # With NumPy: JAX would compile a program for each shape.
     return jax.tree.map(lambda a: jnp.asarray(np.asarray(a) + noise(a.shape)), params)
 
 

@@ -1,4 +1,4 @@
-"""An LDIP for any scale that shows in its frames which flow HRIP gets."""
+"""An LDIP for any scale, whose frames show the flow that HRIP gets."""
 
 import jax.numpy as jnp
 
@@ -10,7 +10,7 @@ from tests.models.build import NARROW
 
 
 class Shown(LRRF):
-    """Writes the flow that HRIP gets into the features, of each pass to other channels."""
+    """Writes the flow that HRIP gets into the features, to separate channels for each pass."""
 
     def setup(self):
         pass
@@ -34,7 +34,7 @@ class Blank(ArbitraryScale):
 
 
 class Plain(ArbitraryScaleDecoder):
-    """The first channels of the features as they are: of the second pass x and y, of the first one x."""
+    """The first channels of the features: x and y of the second pass, x of the first one."""
 
     def setup(self):
         pass
@@ -44,5 +44,5 @@ class Plain(ArbitraryScaleDecoder):
 
 
 def showing(**options) -> LDIP:
-    """Its frames are the flow to the frame before, x and y, and that to the next one, x; in HR pixels."""
+    """Its frames are the flow to the previous frame (x and y) and to the next one (x), in HR pixels."""
     return LDIP(BasicVSR(**NARROW), Shown(), Blank(), Plain(), **options)

@@ -40,7 +40,7 @@ def params():
     return initialise(partial(init_head, ArbitraryScale()), jax.random.key(1))
 
 
-# In one program each: JAX would compile one for each operation.
+# As one program: JAX would otherwise compile one for each operation.
 @partial(jax.jit, static_argnames="band_pixels")
 def program(params, features, grid, band_pixels):
     return ArbitraryScale(band_pixels=band_pixels).apply({"params": params}, features, grid)
@@ -63,8 +63,8 @@ def test_bands_equal_the_whole_frame(features, params):
     np.testing.assert_allclose(banded, head(params, features, tall), atol=1e-5)
 
 
-def test_a_crop_is_the_whole_away_from_its_edges(features, params):
-    """The receptive field is 9 pixels: inside of it a crop's own grid gives the same features."""
+def test_a_crop_equals_the_whole_away_from_its_edges(features, params):
+    """The receptive field is 9 pixels: further inside, the grid of a crop gives the same features."""
     grid = grid_of((9, 12), (30, 40))
 
     def part(axis: Axis, start: int, stop: int) -> Axis:
@@ -76,14 +76,14 @@ def test_a_crop_is_the_whole_away_from_its_edges(features, params):
     assert np.abs(got - want).max() > 1e-3
 
 
-def test_one_scale_is_told_from_another(features, params):
-    """Same nearest pixels and offsets, another pixel size: other features; and none where it is left out."""
+def test_scales_are_distinguished_by_the_pixel_size(features, params):
+    """The same nearest pixels and offsets give other features if the pixel size differs."""
     grid = grid_of((9, 12), (18, 24))
     wide = Grid(grid.rows, grid.columns._replace(pixel=np.float32(0.9)))
     assert np.abs(head(params, features, grid) - head(params, features, wide)).max() > 1e-3
 
 
-def test_decoder_stands_on_a_bicubic_base(key, rng):
+def test_decoder_adds_to_a_bicubic_base(key, rng):
     frame = jnp.asarray(rng.uniform(0, 1, (1, 6, 8, 3)), jnp.float32)
     grid = grid_of((6, 8), (15, 28))
     params = shaken(initialise(partial(init_decoder, ArbitraryScaleDecoder()), key), rng)

@@ -1,4 +1,4 @@
-"""Carry: detail goes where the motion leads, whole, and nowhere that the motion does not vouch for."""
+"""Carry: detail follows the motion undiminished, and goes nowhere that the motion does not support."""
 
 from functools import partial
 
@@ -39,13 +39,13 @@ def lr_routes(flows, index):
     return jax.jit(clip_routes)(flows, np.array([index]))
 
 
-# In one program, and so below: JAX would compile one for each operation.
+# As one program, here and below: JAX would otherwise compile one for each operation.
 @partial(jax.jit, static_argnames="size")
 def in_hr(route, size):
     """Routes without a second look."""
     lead = route.flow.shape[:3]
-    warp, sure = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
-    return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, zero_outside(warp, sure))))
+    warp, confidence = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
+    return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, zero_outside(warp, confidence))))
 
 
 def hr_routes(flows, index, size=HR):
@@ -57,7 +57,7 @@ def shares_of(index, valid, count):
 
 
 def carried(rng, flows, index):
-    """Noise at the key-frames, and what of it reaches every frame."""
+    """Noise at the key-frames, and the part of it that reaches every frame."""
     detail = jnp.asarray(rng.standard_normal((1, len(index), *HR, 2)), jnp.float32)
     routes = hr_routes(flows, index)
     out = jax.jit(carry)(detail, routes, np.array([index]), np.ones((1, len(index)), np.float32))
@@ -84,9 +84,9 @@ def test_a_pan_by_whole_pixels_moves_detail_with_it_and_invents_none(rng):
         assert outside.any() == (time != key)
 
 
-def test_what_the_way_back_refutes_gets_nothing_in_any_later_frame(rng):
+def test_no_detail_passes_inconsistent_flow_to_any_later_frame(rng):
     flows = moving(0, 0)
-    # In frame 1 the left half is found 3 pixels away from where that part of frame 0 says it went.
+    # In the left half of frame 1, the flow back to frame 0 is 3 pixels off that from frame 0.
     to_previous = flows.to_previous.at[:, 1, :, : LR[1] // 2, 0].set(3.0)
     detail, out = carried(rng, Flows(flows.to_next, to_previous), [0])
     middle = HR[1] // 2
@@ -96,13 +96,13 @@ def test_what_the_way_back_refutes_gets_nothing_in_any_later_frame(rng):
     np.testing.assert_array_equal(out[0], detail[0])
 
 
-def test_composed_flow_of_a_smooth_motion_is_right_to_a_small_part_of_a_pixel():
+def test_composed_flow_of_smooth_motion_is_accurate_to_a_small_fraction_of_a_pixel():
     """Rows shift by a sine of their height while everything sinks: displacements have a closed form."""
     count, size, period, sway, fall = 6, (48, 40), 48.0, 1.5, 0.6
     x, y = np.moveaxis(np.asarray(pixel_grid(*size)), -1, 0)
 
     def place(steps):
-        """Where a pixel is after so many frames, also before it."""
+        """Where a pixel is after so many frames, which may be negative."""
         sway_at = [
             np.sin(2 * np.pi * (y + step * fall) / period) for step in range(min(steps, 0), max(steps, 0))
         ]
@@ -113,7 +113,7 @@ def test_composed_flow_of_a_smooth_motion_is_right_to_a_small_part_of_a_pixel():
         jnp.broadcast_to(jnp.asarray(place(n) - here, jnp.float32), (1, count, *size, 2)) for n in (1, -1)
     ]
     keys = [0, count - 1]
-    flow, sure = (np.asarray(leaf[0]) for leaf in lr_routes(Flows(*both), keys))
+    flow, confidence = (np.asarray(leaf[0]) for leaf in lr_routes(Flows(*both), keys))
     furthest = 0.0
     for time in range(count):
         for slot, key in enumerate(keys):
@@ -123,18 +123,18 @@ def test_composed_flow_of_a_smooth_motion_is_right_to_a_small_part_of_a_pixel():
             assert inside.mean() > 0.4
             error = np.linalg.norm(flow[time, slot] + here - true, axis=-1)[inside]
             assert error.max() < 0.04
-            assert sure[time, slot, ..., 0][inside].min() > 0.98
+            assert confidence[time, slot, ..., 0][inside].min() > 0.98
             furthest = max(furthest, np.abs(true - here)[inside].max())
     assert furthest > 4.0
 
 
-def test_shares_are_linear_between_key_frames_and_whole_beyond_them():
+def test_shares_are_linear_between_key_frames_and_full_beyond_them():
     shares = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
     first = [1, 1, 1, 0.75, 0.5, 0.25, 0, 0, 0]
     np.testing.assert_allclose(shares, np.stack([first, 1 - np.array(first)], -1), atol=1e-6)
 
 
-def test_empty_slots_never_count_wherever_they_are():
+def test_empty_slots_never_count_at_any_index():
     expected = shares_of(np.array([[2, 6]]), np.ones((1, 2), np.float32), 9)[0]
     index, valid = np.array([[6, 4, 2, 2, 0]]), np.array([[1.0, 0.0, 0.0, 1.0, 0.0]], np.float32)
     shares = shares_of(index, valid, 9)[0]
@@ -160,38 +160,42 @@ def test_shares_of_any_key_frames(rng):
             assert taken == ({time} if time in there else {int(key) for key in nearest})
 
 
-def test_weights_are_by_time_and_trust_and_never_more_than_the_most_trusted(rng):
+def test_weights_follow_time_and_confidence_and_sum_to_the_highest_confidence(rng):
     shares = rng.random((200, 2)).astype(np.float32)
     shares = np.stack([shares[:, 0], 1 - shares[:, 0]], -1)
-    sure = rng.random((200, 2)).astype(np.float32)
-    weights = np.asarray(jax.jit(blend)(shares, sure))
-    np.testing.assert_allclose(weights.sum(-1), sure.max(-1), rtol=1e-5)
+    confidence = rng.random((200, 2)).astype(np.float32)
+    weights = np.asarray(jax.jit(blend)(shares, confidence))
+    np.testing.assert_allclose(weights.sum(-1), confidence.max(-1), rtol=1e-5)
     np.testing.assert_allclose(
-        weights[:, 0] * shares[:, 1] * sure[:, 1], weights[:, 1] * shares[:, 0] * sure[:, 0], atol=1e-5
+        weights[:, 0] * shares[:, 1] * confidence[:, 1],
+        weights[:, 1] * shares[:, 0] * confidence[:, 0],
+        atol=1e-5,
     )
-    np.testing.assert_allclose(jax.jit(blend)(shares, np.ones_like(sure)), shares, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(blend)(shares, np.ones_like(confidence)), shares, atol=1e-6)
 
 
-def test_one_side_stands_in_for_the_other_and_nobody_for_both():
+def test_one_side_replaces_the_other_and_nothing_replaces_both():
     shares = jnp.array([[0.9, 0.1], [0.9, 0.1], [0.0, 1.0], [0.0, 0.0]])
-    sure = jnp.array([[0.0, 0.6], [0.0, 0.0], [1.0, 0.3], [1.0, 1.0]])
-    np.testing.assert_allclose(jax.jit(blend)(shares, sure), [[0, 0.6], [0, 0], [0, 0.3], [0, 0]], atol=1e-6)
+    confidence = jnp.array([[0.0, 0.6], [0.0, 0.0], [1.0, 0.3], [1.0, 1.0]])
+    np.testing.assert_allclose(
+        jax.jit(blend)(shares, confidence), [[0, 0.6], [0, 0], [0, 0.3], [0, 0]], atol=1e-6
+    )
 
 
-def test_gradients_reach_the_detail_that_is_taken_and_never_the_routes(rng):
+def test_gradients_reach_the_detail_that_is_used_but_never_the_routes(rng):
     index, valid = jnp.array([[0, 3, 2]]), jnp.array([[1.0, 1.0, 0.0]])
     routes = hr_routes(moving(0.3, -0.2), [0, 3, 2])
     probe = jnp.asarray(rng.standard_normal((1, *HR, 2)), jnp.float32)
 
-    def score(detail, warp, sure):
-        return jnp.sum(carry(detail, Routes(warp, sure), index, valid)[:, 1] * probe)
+    def score(detail, warp, confidence):
+        return jnp.sum(carry(detail, Routes(warp, confidence), index, valid)[:, 1] * probe)
 
     detail = jnp.asarray(rng.standard_normal((1, 3, *HR, 2)), jnp.float32)
     value, grads = quick_jit(jax.value_and_grad(score, (0, 1, 2)))(detail, *routes)
     of_detail, *of_routes = map(np.asarray, grads)
     assert [bool(np.any(of_detail[:, slot])) for slot in range(3)] == [True, True, False]
     assert not any(np.any(grad) for grad in of_routes)
-    # Carrying is linear: the gradient says all.
+    # Carrying is linear, so the gradient describes all of it.
     np.testing.assert_allclose(np.sum(of_detail * np.asarray(detail)), value, rtol=1e-3)
 
 
@@ -229,7 +233,7 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
     np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)
     np.testing.assert_allclose(half[0][inner], true[inner], atol=0.03)
     assert np.abs(true - warp[0])[inner].max() > 1.0
-    # What it is shown is the pair without the noise.
+    # The network is shown the pair without the noise.
     for (ref, supp), n in zip(seen, (1, 2), strict=True):
         assert ref.shape == supp.shape == (1, size[0] // n, size[1] // n, 3)
         assert ref.std() < 0.2 * anchor.std()
@@ -252,6 +256,6 @@ def test_places_that_differ_are_not_trusted_unless_damage_makes_all_differ(rng):
     assert trusted(changed)[:, :30].min() > 0.99
     assert trusted(changed)[26:38, 58:72].mean() < 0.15
     assert trusted(image + damage).mean() > 0.6
-    # Without confident places, nobody knows that all of it is damaged.
+    # Without confident places, it cannot be known that the whole image is damaged.
     assert trusted(image + damage, 0.2).mean() < 0.5
     assert trusted(other).mean() < 0.4

@@ -81,7 +81,7 @@ def noise(key, *shape):
 
 
 def distinct(key, *shape):
-    """Features of one length, long enough that each pixel's best match is itself by far."""
+    """Features of equal length, so long that each pixel's best match by far is itself."""
     x = noise(key, *shape)
     return 20.0 * x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
@@ -120,7 +120,7 @@ def test_an_image_matches_itself_in_place(published):
         assert np.quantile(np.abs(flow), 0.9) < 0.1
 
 
-def test_a_batch_is_its_images_one_by_one(published, golden):
+def test_a_batch_equals_its_images_one_by_one(published, golden):
     a, b, _ = golden
     together = run(published, np.concatenate([a, b]), np.concatenate([b, b]))
     for i, (x, y) in enumerate(((a, b), (b, b))):
@@ -128,7 +128,7 @@ def test_a_batch_is_its_images_one_by_one(published, golden):
             np.testing.assert_allclose(batched[i : i + 1], single, atol=3e-3)
 
 
-def test_sides_that_are_no_multiple_of_32_are_refused(random_params):
+def test_sides_that_are_not_multiples_of_32_are_refused(random_params):
     with pytest.raises(ValueError, match="multiples of 32"):
         run(random_params, jnp.zeros((1, 32, 40, 3)), jnp.zeros((1, 32, 40, 3)))
 
@@ -154,14 +154,14 @@ def test_trident_is_one_kernel_at_two_strides(key):
     np.testing.assert_allclose(coarse, fine[:, ::2, ::2], atol=1e-5)
 
 
-def test_windows_come_back(key):
+def test_windows_are_merged_back(key):
     x = noise(key, 2, 6, 12, 3)
     windows = split_windows(x, (3, 4))
     np.testing.assert_array_equal(windows[1], x[0, :3, 4:8].reshape(12, 3))
     np.testing.assert_array_equal(merge_windows(windows, (3, 4), (6, 12)), x)
 
 
-def test_regions_part_what_only_rolling_brought_together():
+def test_regions_separate_pixels_that_only_rolling_made_neighbours():
     regions = shifted_regions((4, 4), (2, 2), (1, 1))
     # After rolling by (-1, -1) the windows hold these original pixels (row, column):
     # 0: (1..2, 1..2) all neighbours; 3: (3, 0) x (3, 0), the four corners of the map.
@@ -169,7 +169,7 @@ def test_regions_part_what_only_rolling_brought_together():
     assert len(set(regions[1])) == 2
     assert len(set(regions[2])) == 2
     assert len(set(regions[3])) == 4
-    # A window of one row is not shifted on that axis: nothing to part.
+    # A window of one row is not shifted on that axis: nothing to separate.
     assert all(len(set(window)) == 1 for window in shifted_regions((2, 4), (1, 4), (0, 0)))
 
 
@@ -178,7 +178,7 @@ def test_position_code_restarts_in_each_window():
     coded = add_position(x, (2, 3))
     np.testing.assert_array_equal(coded[0, :2, :3], coded[0, 2:, 3:])
     code = sine_position(2, 3, 8)
-    # First half: y. The last place of an axis is a whole turn.
+    # First half: y. The last place of an axis is a full turn.
     np.testing.assert_allclose(code[1, 0, :2], [0.0, np.cos(2 * np.pi / 100**0)], atol=1e-5)
     np.testing.assert_array_equal(code[0, 0, :4], code[0, 2, :4])
     np.testing.assert_array_equal(code[0, 1, 4:], code[1, 1, 4:])

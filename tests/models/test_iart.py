@@ -1,4 +1,4 @@
-"""IART under LDIP: streaming is what the scanned program is, and an untrained LRRF changes nothing."""
+"""IART under LDIP: streaming equals the scanned program, and an untrained LRRF changes nothing."""
 
 import jax
 import numpy as np
@@ -40,20 +40,20 @@ def window(programs, frames):
 
 
 @pytest.fixture(scope="module")
-def alone(programs, window):
+def backbone_only(programs, window):
     return np.concatenate(list(backbone_frames(window, range(COUNT), lambda _: None)))
 
 
-def test_frame_by_frame_equals_the_whole_program(programs, frames, alone):
+def test_frame_by_frame_equals_the_whole_program(programs, frames, backbone_only):
     params = {"params": programs._params["backbone"]}
     whole = quick_jit(programs.net.backbone.apply)(params, frames[None])[0]
     assert np.std(whole) > 0.1
-    np.testing.assert_allclose(alone, whole, atol=1e-5)
+    np.testing.assert_allclose(backbone_only, whole, atol=1e-5)
 
 
-def test_untrained_lrrf_is_the_backbone_bit_for_bit(programs, window, alone, rng):
+def test_untrained_lrrf_equals_the_backbone_bit_for_bit(programs, window, backbone_only, rng):
     stack = random_references(rng, (1, 2), HR)
     references = [jax.tree.map(lambda x, n=n: x[:, n], stack) for n in range(2)]
     whole = range(COUNT)
     made = refined_frames(programs, window, whole, whole, lambda _: references, (0, 3), lambda _: None)
-    np.testing.assert_array_equal(np.concatenate(list(made)), alone)
+    np.testing.assert_array_equal(np.concatenate(list(made)), backbone_only)

@@ -1,4 +1,4 @@
-"""Places in key-frames are found in bands of rows; they are those of whole frames."""
+"""Places in key-frames that are found in bands of rows equal those of whole frames."""
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +40,8 @@ def example(rng, size):
 
 
 @pytest.mark.parametrize("size", [(360, 64), (351, 50)])
-def test_bands_find_the_places_of_whole_frames(rng, monkeypatch, size):
-    """With a flow that depends on all that the network is shown; its own bands are tested below."""
+def test_bands_give_the_places_of_whole_frames(rng, monkeypatch, size):
+    """With a flow that depends on everything that the network is shown; its own bands are tested below."""
     inputs = example(rng, size)
     net, params = LDIP(BasicVSR(**NARROW)), {"params": {}}
     monkeypatch.setattr(SPyNet, "__call__", lambda self, ref, supp: 4.0 * (ref - supp)[..., :2])
@@ -65,7 +65,7 @@ def test_bands_find_the_places_of_whole_frames(rng, monkeypatch, size):
     assert rows < size[0] / 2
     np.testing.assert_allclose(warp, whole_warp, rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(confidence, whole_confidence, atol=1e-5)
-    # The example has places that move, and such as are trusted and not.
+    # The example has places that move, and both trusted and untrusted ones.
     assert np.abs(whole_warp - pixel_grid(*size)[None]).max() > 4.0
     assert 0.05 < np.mean(whole_confidence > 0.3) < 0.95
 

@@ -1,4 +1,4 @@
-"""What LRRF promises: silence at first, harmless emptiness, canvases and bands that change nothing."""
+"""What LRRF guarantees: no effect if untrained, nor of empty slots, larger canvases and bands."""
 
 from functools import cache
 
@@ -51,14 +51,14 @@ def test_parameter_counts(key):
 
 
 @pytest.mark.parametrize("gate", ["none", "max_confidence"])
-def test_untrained_lrrf_is_the_backbone_bit_for_bit(scene, gate):
+def test_untrained_lrrf_equals_the_backbone_bit_for_bit(scene, gate):
     frames, keys = scene
     net, params = narrow_ldip(gate=gate)
     only_backbone = program(LDIP(net.backbone))({"params": {"backbone": params["backbone"]}}, frames)
     np.testing.assert_array_equal(run(net, params, frames, keys), only_backbone)
 
 
-def test_conv_r_changes_key_frames_alone(scene, rng):
+def test_conv_r_changes_only_key_frames(scene, rng):
     frames, keys = scene
     net, params = narrow_ldip()
     before = run(net, params, frames, keys)
@@ -77,7 +77,7 @@ def test_hrip_changes_other_frames(scene, rng):
 
 
 def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
-    """With HRIP awake, another reference at frame 0 is felt in the last frame."""
+    """With active HRIP, another reference at frame 0 changes even the last frame."""
     frames, keys = scene
     net, params = narrow_ldip()
     params["lrrf"] = shaken(params["lrrf"], rng)
@@ -88,7 +88,7 @@ def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
     assert not difference[1].any()
 
 
-def test_without_a_valid_reference_features_stay(rng):
+def test_without_a_valid_reference_features_are_unchanged(rng):
     lrrf, params = shaken_lrrf(rng, gate="none")
     hr = jnp.asarray(rng.standard_normal((2, *HR, 64)), jnp.float32)
     references = random_references(rng, (2, 3), HR)
@@ -110,7 +110,7 @@ def test_without_a_valid_reference_features_stay(rng):
 
 
 def test_empty_slots_do_not_count(rng):
-    """An invalid reference is as if it were not there, whatever it holds."""
+    """An invalid reference has no effect, whatever it holds."""
     lrrf, params = shaken_lrrf(rng, gate="max_confidence")
     hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
     three = random_references(rng, (1, 3), HR)._replace(valid=jnp.array([[1.0, 0.0, 1.0]]))
@@ -158,8 +158,8 @@ def test_bands_equal_the_whole_frame(scene, rng):
     np.testing.assert_allclose(run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6)
 
 
-def test_which_gradients_live_when(scene, rng):
-    """At first conv_r and HRIP's last layers alone; after one step all but the key biases."""
+def test_which_parameters_have_gradients_at_first_and_after_a_step(scene, rng):
+    """At first only conv_r and HRIP's last layers; after one step all but the key biases."""
     frames, keys = scene
     net, params = narrow_ldip()
     target = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *HR, 3)), jnp.float32)
@@ -173,7 +173,7 @@ def test_which_gradients_live_when(scene, rng):
         return jax.grad(loss)(lrrf)
 
     def alive(grads):
-        """Above rounding: adding one number to all keys shifts all scores alike, but for float32."""
+        """Above rounding: adding a number to all keys shifts all scores alike, except for rounding."""
         size = {"/".join(path): np.abs(leaf).max() for path, leaf in flatten_dict(grads).items()}
         return {path for path, most in size.items() if most > 1e-5 * max(size.values())}
 
@@ -191,15 +191,15 @@ def test_which_gradients_live_when(scene, rng):
 
 
 @pytest.mark.parametrize("band_pixels", [None, 2**12])
-def test_what_hrip_keeps_for_its_gradients(band_pixels):
-    """Of each chain of layers its maps alone; with `remat_frames` of each frame its input alone."""
+def test_what_hrip_stores_for_its_gradients(band_pixels):
+    """Only the maps of each chain of layers; with `remat_frames`, only the input of each frame."""
     net = LDIP(BasicVSR(), LRRF(band_pixels=band_pixels))
     lrrf = jax.eval_shape(lambda: init_lrrf(net.lrrf, jax.random.key(0)))
     hr = jax.ShapeDtypeStruct((1, 3, 128, 128, 64), jnp.float32)
     flows = Flows(*jnp.zeros((2, 1, 3, 32, 32, 2)))
 
-    def kept(net):
-        """In maps, both passes together."""
+    def stored(net):
+        """The number of maps, of both passes together."""
 
         def pull(lrrf, hr):
             refine = lambda lrrf, hr: net.apply({"params": {"lrrf": lrrf}}, hr, flows, method="propagate")  # noqa: E731
@@ -207,8 +207,8 @@ def test_what_hrip_keeps_for_its_gradients(band_pixels):
 
         return count(jax.eval_shape(pull, lrrf, hr)) / hr.size
 
-    assert kept(net) < 24
-    assert kept(net.clone(remat_frames=True)) < 5
+    assert stored(net) < 24
+    assert stored(net.clone(remat_frames=True)) < 5
 
 
 def test_unknown_choices_are_refused(key):

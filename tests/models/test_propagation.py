@@ -1,4 +1,4 @@
-"""What LDIP does with detail beyond the key-frames, on an LRRF of two parameters."""
+"""What LDIP does with detail beyond the key-frames, with an LRRF of two parameters."""
 
 from functools import cache, partial
 
@@ -66,7 +66,7 @@ def restore(net, params, routes, scene):
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
-def test_a_frame_beyond_trains_what_makes_the_detail_and_no_route(params, scene, propagation):
+def test_other_frames_train_what_produces_the_detail_but_no_route(params, scene, propagation):
     net = LDIP(BasicVSR(**NARROW), Dab(), propagation=propagation)
 
     def score(params, routes):
@@ -74,13 +74,13 @@ def test_a_frame_beyond_trains_what_makes_the_detail_and_no_route(params, scene,
 
     of_params, of_routes = quick_jit(jax.grad(score, (0, 1)))(params, scene[4])
     assert float(jnp.abs(of_params["lrrf"]["amount"]).min()) > 0.0
-    # Carried alone, nothing goes through HRIP.
+    # With only carry, nothing goes through HRIP.
     assert bool(of_params["lrrf"]["share"] != 0.0) == (propagation != "carry")
     assert not any(jnp.any(leaf) for leaf in of_routes)
 
 
 def test_carry_brings_the_same_detail_to_all_frames(params, scene):
-    """Decoding is convolutions: the same detail in the same frame four times over is the same change."""
+    """Decoding consists of convolutions: the same detail changes four equal frames alike."""
     features, flows, frames, keys, routes = scene
     still = [jnp.broadcast_to(x[:, :1], x.shape) for x in (features, frames)]
     scene = still[0], flows, still[1], keys, routes
@@ -89,15 +89,15 @@ def test_carry_brings_the_same_detail_to_all_frames(params, scene):
     silent = run({**params, "lrrf": {**params["lrrf"], "amount": jnp.zeros((1, 1, 1, 64))}}, routes)
     np.testing.assert_array_equal(made, jnp.broadcast_to(made[:, :1], made.shape))
     assert np.abs(made - silent).max(axis=(2, 3, 4)).min() > 1e-3
-    # By a route that is not trusted nothing arrives.
+    # Nothing arrives by a route without confidence.
     refuted = run(params, Routes(routes.warp, routes.confidence.at[:, 1].set(0.0)))
     np.testing.assert_array_equal(refuted[:, 1], silent[:, 1])
     np.testing.assert_array_equal(refuted[:, 2], made[:, 2])
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
-def test_a_whole_clip_keeps_its_key_frames_as_they_were_refined(params, scene, propagation):
-    """The network's flow from a frame to itself is not zero here, and does not matter."""
+def test_key_frames_of_a_whole_clip_stay_as_they_were_refined(params, scene, propagation):
+    """The network's flow from a frame to itself is not zero here, but has no effect."""
     _, _, frames, keys, _ = scene
     # A clip without motion: detail goes only where frames agree.
     frames = jnp.broadcast_to(frames[:, :1], frames.shape)

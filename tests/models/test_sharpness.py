@@ -26,7 +26,7 @@ def shown(own, other, faster=2.0 * FASTER):
 
 
 @pytest.mark.parametrize("sigma", [(1.5, 1.5), (2.0, 0.0), (0.0, 2.0)])
-def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
+def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_shows_all(rng, sigma):
     frame = jnp.asarray(rng.random((1, 32, 40, 3)), jnp.float32)
     blurred = gaussian_blur(frame, sigma)
     sharp, soft = texture(frame), texture(blurred)
@@ -36,8 +36,8 @@ def test_a_blurred_frame_shows_no_detail_and_a_sharper_one_all(rng, sigma):
 
 
 @pytest.mark.parametrize("flow_size", [(40, 64), (80, 128)])
-def test_a_sharp_frame_is_many_times_as_sharp_as_a_blurred_one(flow_size):
-    """Also where flow is of smaller frames."""
+def test_a_sharp_frame_is_measured_as_sharper_than_a_blurred_one(flow_size):
+    """Even if the flow is of smaller frames."""
     frame = jnp.asarray(blocks(4, 80, 128))[None]
     blurred = gaussian_blur(frame, (1.5, 1.5))
     sharp, soft = map(sharpness, (frame, blurred))
@@ -46,7 +46,7 @@ def test_a_sharp_frame_is_many_times_as_sharp_as_a_blurred_one(flow_size):
     assert ratio > 1.5
     np.testing.assert_allclose(times_as_sharp(soft, sharp, route), [1.0 / ratio], rtol=0.1)
     np.testing.assert_allclose(times_as_sharp(sharp, sharp, route), [1.0], rtol=1e-5)
-    # Nothing can be said of frames that show different places.
+    # Frames that show different places cannot be compared.
     nowhere = route._replace(confidence=jnp.zeros_like(route.confidence))
     assert np.isnan(times_as_sharp(sharp, soft, nowhere)).all()
 
@@ -59,13 +59,13 @@ def test_frames_without_texture_are_not_blurred(rng):
 
 @pytest.mark.parametrize(("sigma", "share"), [(0.4, (0.1, 0.5)), (0.5, (0.0, 0.1)), (0.6, (0.0, 0.02))])
 def test_even_slight_blur_counts(rng, sigma, share):
-    """Of an image whose texture is as strong as that of photographs; `sigma` is in LR pixels."""
+    """In an image whose texture is as strong as that of photographs; `sigma` is in LR pixels."""
     scene = gaussian_blur(jnp.asarray(rng.random((1, 64, 160, 3)), jnp.float32), (0.7, 0.7))
     found = shown(texture(gaussian_blur(scene, (sigma, sigma))), texture(scene))
     assert share[0] <= found.mean() <= share[1]
 
 
-def test_blur_counts_where_it_is(rng):
+def test_blur_counts_only_where_it_is(rng):
     frame = jnp.asarray(rng.random((1, 32, 80, 3)), jnp.float32)
     half = frame.at[:, :, 40:].set(gaussian_blur(frame, (1.5, 1.5))[:, :, 40:])
     share = shown(texture(half), texture(frame))[0, ..., 0]

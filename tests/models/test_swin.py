@@ -40,7 +40,7 @@ def textbook(x, p, shifted, heads=4, size=8):
     bias = p["attn"]["relative_position_bias_table"][relative_index((size, size))].transpose(2, 0, 1)
     scores = np.einsum("nmid,nmjd->nmij", qkv[0], qkv[1]) / np.sqrt(c // heads) + bias
     seen = (labels[:, :, None] == labels[:, None]) & real[:, None]
-    # A padded token that sees nobody may hold anything.
+    # A padded token that sees no other may hold anything.
     scores = np.where(seen[:, None], scores, -1e9)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
@@ -55,7 +55,7 @@ def textbook(x, p, shifted, heads=4, size=8):
 
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("size", [(16, 24), (19, 13), (8, 8), (5, 30)])
-def test_equals_textbook(rng, key, size, shifted):
+def test_equals_the_textbook_form(rng, key, size, shifted):
     x = jnp.asarray(rng.standard_normal((2, *size, 16)), jnp.float32)
     block = SwinBlock(16, heads=4)
     params = block.init(key, x, shifted)["params"]

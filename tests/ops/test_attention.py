@@ -44,7 +44,7 @@ def test_order_does_not_matter_and_large_scores_stay_finite(rng):
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-4)
 
 
-def test_nothing_valid_is_zero_with_finite_gradients(rng):
+def test_nothing_valid_gives_zero_with_finite_gradients(rng):
     shape = (1, 2, 2, 8)
     q, k, v = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for _ in range(3))
     loss = lambda q, k, v: run(q, [k, k], [v, v], [jnp.zeros(1)] * 2).sum()  # noqa: E731

@@ -17,7 +17,7 @@ from ldip_jax.ops.bands import (
 
 
 @pytest.mark.parametrize(("height", "rows", "halo"), [(20, 5, 0), (21, 5, 2), (23, 9, 1), (50, 8, 3)])
-def test_joined_bands_are_the_map(rng, height, rows, halo):
+def test_joined_bands_equal_the_map(rng, height, rows, halo):
     x = jnp.asarray(rng.standard_normal((2, height, 3, 1)), jnp.float32)
     bands = Bands(height, rows, halo)
     parts = [crop_band(read_band(x, bands, jnp.array(i)), bands, jnp.array(i)) for i in range(bands.count)]
@@ -42,7 +42,7 @@ def test_enlarged_bands_join(rng):
     np.testing.assert_array_equal(join_bands(jnp.stack(parts), bands, scale), jnp.repeat(x, scale, axis=1))
 
 
-def test_plan():
+def test_plan_bands():
     assert plan_bands(100, 100, None) is None
     assert plan_bands(10, 10, 100) is None
     plan = plan_bands(720, 1280, 2**14)
@@ -73,7 +73,7 @@ def test_maps_and_sums_do_not_depend_on_bands(rng, height, halo):
 
 
 @pytest.mark.parametrize("pixels", [None, 10, 21])
-def test_rows_fill_maps(pixels):
+def test_fill_rows(pixels):
     def band(rows):
         column = rows.astype(jnp.float32)[None, :, None, None]
         return jnp.repeat(column, 3, axis=2), -column

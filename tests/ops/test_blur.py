@@ -25,7 +25,7 @@ def test_border_is_replicated(rng):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_zero_leaves_an_axis_as_it_is(rng, axis):
+def test_zero_leaves_an_axis_unchanged(rng, axis):
     x = jnp.asarray(rng.random((1, 8, 8, 1)), jnp.float32)
     sigma = (0.0, 1.0) if axis == 0 else (1.0, 0.0)
     y = gaussian_blur(x, sigma)

@@ -11,20 +11,20 @@ def constant(x, y, h=20, w=30):
     return jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, h, w, 2))
 
 
-def test_flows_that_lead_home_are_certain_where_they_stay_inside():
+def test_consistent_flows_have_full_confidence_where_they_stay_inside():
     confidence = forward_backward_confidence(constant(4.0, -3.0), constant(-4.0, 3.0), 1.5)[0, ..., 0]
     np.testing.assert_allclose(confidence[3:, :26], 1.0, atol=1e-6)
     assert confidence[:3].max() == confidence[:, 26:].max() == 0.0
 
 
 @pytest.mark.parametrize(("x", "y"), [(1.0, 0.0), (0.0, -1.5), (3.0, 4.0)])
-def test_confidence_is_a_gaussian_of_the_distance_from_home(x, y):
+def test_confidence_is_a_gaussian_of_the_forward_backward_error(x, y):
     confidence = forward_backward_confidence(constant(2.0, 1.0), constant(x - 2.0, y - 1.0), 1.5)
     np.testing.assert_allclose(confidence[0, :15, :20], np.exp(-(x * x + y * y) / 4.5), rtol=1e-5)
 
 
-def test_the_way_back_is_sampled_between_pixels():
-    # The way back from column q is -q / 8, so from x + 0.5 it is -(x + 0.5) / 8: home where x = 3.5.
+def test_the_backward_flow_is_sampled_between_pixels():
+    # The backward flow at column q is -q / 8, so at x + 0.5 it is -(x + 0.5) / 8: no error where x = 3.5.
     columns = jnp.broadcast_to(-jnp.arange(30.0)[:, None] / 8, (1, 20, 30, 1))
     backward = jnp.concatenate([columns, jnp.zeros_like(columns)], axis=-1)
     confidence = forward_backward_confidence(constant(0.5, 0.0), backward, 1.5)[0, 10, :, 0]

@@ -1,4 +1,4 @@
-"""The convolution's own gradients beside XLA's, and its values beside the bare operation."""
+"""The convolution's own gradients against XLA's, and its values against the bare operation."""
 
 from functools import partial
 
@@ -43,7 +43,7 @@ def close(a, b, to):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "k{}s{}-{}to{}".format(*case[:4]))
-def test_gradients(rng, case):
+def test_gradients_equal_those_of_xla(rng, case):
     x, kernel, g = arrays(rng, case)
 
     def both(x, kernel, g):
@@ -58,7 +58,7 @@ def test_gradients(rng, case):
         close(a, b, to=2e-6)
 
 
-def test_winograd_is_a_choice(rng):
+def test_winograd_is_optional(rng):
     x, kernel, _ = arrays(rng, (3, 1, 32, 32, 1, 4, 8))
     expected = jax.jit(bare, static_argnums=2)(x, kernel, 1)
     np.testing.assert_array_equal(jax.jit(conv2d)(x, kernel), expected)
@@ -101,7 +101,7 @@ def test_gradients_under_scan_remat_and_vmap(rng):
         close(a, b, to=1e-5)
 
 
-def test_other_platforms_have_nothing_but_convolutions(rng):
+def test_other_platforms_use_only_convolutions(rng):
     x, kernel, g = arrays(rng, (3, 1, 32, 32, 1, 4, 8))
     traced = jax.jit(lambda x, kernel, g: jax.vjp(conv2d, x, kernel)[1](g)).trace(x, kernel, g)
     forward = jax.jit(partial(conv2d, winograd=True)).trace(x, kernel)

@@ -1,4 +1,4 @@
-"""Deformable convolution: its definition, its borders, its gradients, and that its memory is one tap's."""
+"""Deformable convolution: its definition, its borders, its gradients and its memory."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def options(kernel, stride, padding, dilation, groups, deform_groups):
 
 
 def by_definition(x, offsets, mask, kernel, stride, padding, dilation, groups):
-    """One sum after the other, in NumPy's float64."""
+    """One term at a time, with NumPy in float64."""
     b, rows, columns, _ = mask.shape
     kh, kw, inner, outer = kernel.shape
     g = mask.shape[-1] // (kh * kw)
@@ -83,7 +83,7 @@ def as_float32(arrays):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_it_is_what_its_definition_says(rng, shape):
+def test_it_equals_its_definition(rng, shape):
     args = arguments(rng, *shape)
     expected = by_definition(*args, **options(*shape))
     np.testing.assert_allclose(run(*as_float32(args), **options(*shape)), expected, atol=2e-5)
@@ -106,7 +106,7 @@ def test_samples_fade_out_over_one_pixel_beyond_the_border():
     np.testing.assert_allclose(out[0, 0, :, 0], [0, 0, 1, 2, 2, 1.5, 0, 0], atol=1e-6)
 
 
-def test_a_place_that_is_no_number_reads_nothing():
+def test_a_place_that_is_nan_reads_nothing():
     out = run(
         jnp.ones((1, 2, 2, 1)),
         jnp.full((1, 2, 2, 2), jnp.nan),
@@ -116,7 +116,7 @@ def test_a_place_that_is_no_number_reads_nothing():
     np.testing.assert_array_equal(out, 0)
 
 
-def test_gradients_are_those_of_finite_differences(rng):
+def test_gradients_equal_finite_differences(rng):
     shape = ((3, 3), 2, 1, 1, 2, 2)
     args = arguments(rng, *shape)
     # Away from whole pixels, where the slope jumps.
@@ -128,17 +128,17 @@ def test_gradients_are_those_of_finite_differences(rng):
 
     gradients = quick_jit(jax.grad(loss, argnums=range(4)))(*as_float32(args))
     for place, gradient in enumerate(gradients):
-        way = rng.standard_normal(args[place].shape)
+        direction = rng.standard_normal(args[place].shape)
         ends = []
         for sign in (-1, 1):
             moved = list(args)
-            moved[place] = moved[place] + sign * 1e-6 * way
+            moved[place] = moved[place] + sign * 1e-6 * direction
             ends.append(np.sum(by_definition(*moved, **options(*shape)) * weights))
         slope = (ends[1] - ends[0]) / 2e-6
-        np.testing.assert_allclose(np.sum(np.float64(gradient) * way), slope, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(np.sum(np.float64(gradient) * direction), slope, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_pulls_at_a_place_outside():
+def test_places_outside_have_no_gradient():
     def loss(offsets):
         kernel, mask = jnp.ones((1, 1, 1, 1)), jnp.ones((1, 1, 3, 1))
         return jnp.sum(deform_conv(jnp.ones((1, 3, 3, 1)), offsets, mask, kernel))
@@ -182,7 +182,7 @@ def temporaries(function, *args):
     return jax.jit(function).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_memory_is_one_taps_of_one_band():
+def test_memory_is_that_of_one_tap_of_one_band():
     height, width, channels, groups = 64, 96, 32, 16
     shapes = ((channels,), (groups * 18,), (groups * 9,))
     maps = [jax.ShapeDtypeStruct((1, height, width, *shape), jnp.float32) for shape in shapes]
@@ -196,7 +196,7 @@ def test_memory_is_one_taps_of_one_band():
 
     samples = height * width * channels * 4
     offsets = height * width * groups * 27 * 4
-    # The map by groups, and of an eighth of the rows offsets and a few taps' samples.
+    # The map by groups, and for an eighth of the rows, offsets and the samples of a few taps.
     assert temporaries(forward, *maps, kernel) < samples + (offsets + 9 * samples) / 8
     # Gradients of map and offsets, as they are and as they are summed.
     assert temporaries(backward, *maps, kernel) < 3 * (samples + offsets)
@@ -211,7 +211,7 @@ def test_memory_is_one_taps_of_one_band():
         (18, 9, (3, 3, 4, 8), 2),
     ],
 )
-def test_channels_that_do_not_go_together(offsets, mask, kernel, groups):
+def test_inconsistent_channels_are_refused(offsets, mask, kernel, groups):
     maps = jnp.zeros((1, 4, 4, 4)), jnp.zeros((1, 4, 4, offsets)), jnp.zeros((1, 4, 4, mask))
     with pytest.raises(ValueError, match="channels"):
         deform_conv(*maps, jnp.zeros(kernel), padding=1, groups=groups)

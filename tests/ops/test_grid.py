@@ -48,14 +48,14 @@ def test_nearest_at_an_integer_scale_repeats(rng):
 
 
 def test_bicubic_equals_resize_inside(rng):
-    """At the border jax.image.resize leaves outside taps out; here the edge is held."""
+    """At the border, jax.image.resize ignores taps outside; here the edge is extended."""
     x = jnp.asarray(rng.standard_normal((1, 12, 10, 3)), jnp.float32)
     got = sample_bicubic(x, whole_grid((12, 10), (30, 33)))
     want = jax.image.resize(x, (1, 30, 33, 3), "cubic", antialias=False)
     np.testing.assert_allclose(got[:, 5:-5, 7:-7], want[:, 5:-5, 7:-7], atol=3e-6)
 
 
-def test_bicubic_holds_constants_and_identity(rng):
+def test_bicubic_keeps_constants_and_is_the_identity_at_x1(rng):
     x = jnp.asarray(rng.standard_normal((1, 5, 6, 3)), jnp.float32)
     np.testing.assert_array_equal(sample_bicubic(x, whole_grid((5, 6), (5, 6))), x)
     flat = sample_bicubic(jnp.ones_like(x), whole_grid((5, 6), (17, 13)))
@@ -66,12 +66,12 @@ SIZES = [((9, 12), (36, 48)), ((8, 10), (28, 20)), ((7, 9), (10, 14)), ((8, 10),
 
 
 @pytest.mark.parametrize(("size", "out"), SIZES)
-def test_a_flow_on_a_whole_grid_is_resized_half_pixel_bilinear(rng, size, out):
-    """Up to the edges; asymmetric too, and where the sizes are not multiples, as of 9 pixels at x1.5."""
+def test_a_flow_on_a_whole_grid_is_resized_bilinearly_with_half_pixel_centres(rng, size, out):
+    """Up to the edges, with two scales, and if sizes are not multiples, such as 9 pixels at x1.5."""
     flow = jnp.asarray(rng.standard_normal((2, *size, 2)), jnp.float32)
     grid = whole_grid(size, out)
     np.testing.assert_allclose(flow_in_hr_pixels(flow, out, grid), flow_in_hr_pixels(flow, out), atol=2e-5)
-    # Float32 whatever the features are.
+    # In float32, whatever the type of the features.
     assert sample_flow(flow.astype(jnp.bfloat16), grid).dtype == jnp.float32
 
 
@@ -99,7 +99,7 @@ def axis_of_crop(rng, scale, side) -> Cropped:
 
 @pytest.mark.parametrize("side", [64, 256])
 @pytest.mark.parametrize("scales", [(1.5, 1.5), (2.37, 2.37), (3.9, 3.9), (4.0, 4.0), (3.5, 2.0), (1.7, 4.3)])
-def test_a_flow_on_a_crop_is_that_of_the_whole_frame_cropped(rng, scales, side):
+def test_a_flow_on_a_crop_equals_the_cropped_flow_of_the_whole_frame(rng, scales, side):
     rows, columns = (axis_of_crop(rng, scale, side) for scale in scales)
     flow = jnp.asarray(rng.standard_normal((1, rows.lr, columns.lr, 2)), jnp.float32)
     whole = flow_in_hr_pixels(flow, (rows.hr, columns.hr))[:, rows.crop, columns.crop]

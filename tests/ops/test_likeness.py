@@ -1,4 +1,4 @@
-"""Thumbnails, and what of two frames is alike."""
+"""Thumbnails, and the likeness of two frames."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.scenes import blocks
 @pytest.mark.parametrize(
     "size", [(270, 480), (480, 270), (36, 64), (16, 16), (17, 31), (16, 3000), (101, 33)]
 )
-def test_a_thumbnail_is_whole_blocks_and_keeps_the_mean(size, rng):
+def test_a_thumbnail_consists_of_whole_blocks_and_keeps_the_mean(size, rng):
     frame = rng.random((*size, 3), np.float32)
     small = thumbnail(frame)
     assert small.shape[0] == 3

@@ -58,7 +58,7 @@ def matlab(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(3, 4), (12, 16), (9, 5), (24, 31), (1, 1)])
-def test_imresize_is_its_definition(rng, size):
+def test_imresize_equals_its_definition(rng, size):
     image = rng.uniform(0, 1, (12, 16, 2))
     np.testing.assert_allclose(imresize(image, size=size), matlab(image, size), atol=1e-12)
 
@@ -73,15 +73,15 @@ def test_imresize_of_bytes_rounds_half_up_and_clips(rng):
 
 @pytest.mark.parametrize("size", [(16, 24), (64, 24), (21, 33), (14, 80), (8, 12), (100, 130)])
 @pytest.mark.parametrize("levels", [2, 256])
-def test_imresize_of_bytes_is_that_of_float64_rounded(rng, size, levels):
+def test_imresize_of_bytes_equals_rounded_float64(rng, size, levels):
     image = (rng.integers(0, levels, (64, 96, 3)) * (255 // (levels - 1))).astype(np.uint8)
     exact = np.floor(imresize(image.astype(np.float64), size=size) + 0.5)
     np.testing.assert_array_equal(imresize(image, size=size), np.clip(exact, 0, 255))
 
 
 @pytest.mark.parametrize("width", [64, 400])
-def test_imresize_rounds_halves_up_where_float32_cannot_tell(width):
-    # Every value is a half, or all but a few are not.
+def test_imresize_rounds_halves_up_where_float32_is_too_coarse(width):
+    # Either every value is a half, or only a few are.
     image = np.zeros((64, width, 3), np.uint8)
     image[:, :8:2] = 1
     image[:, 8:64:2] = 1 if width == 64 else 0

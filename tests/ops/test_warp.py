@@ -19,7 +19,7 @@ def sample(image: np.ndarray, x: float, y: float) -> np.ndarray:
     return out
 
 
-def test_bilinear_zeros_is_a_loop_over_neighbours(rng):
+def test_bilinear_zeros_equals_a_loop_over_neighbours(rng):
     x = rng.standard_normal((2, 5, 7, 3)).astype(np.float32)
     coords = rng.uniform(-3, 9, (2, 6, 4, 2)).astype(np.float32)
     coords[0, 0] = [[0, 0], [6, 4], [-0.5, 2], [6.5, 3.25]]
@@ -66,7 +66,7 @@ def test_bilinear_equals_torch(rng):
         np.testing.assert_allclose(got, want.permute(0, 2, 3, 1).numpy(), atol=2e-5)
 
 
-def test_nearest_rounds_half_to_even_and_gives_the_rest():
+def test_nearest_rounds_half_to_even_and_returns_the_remainder():
     x = jnp.arange(4, dtype=jnp.float32).reshape(1, 1, 4, 1) + 10
     coords = jnp.array([[[[0.5, 0.0], [1.5, 0.0], [2.25, 0.4], [3.5, 0.0], [-0.5, -0.5], [-0.6, 0.0]]]])
     values, offset, inside = nearest(x, coords)
@@ -87,7 +87,7 @@ def test_nearest_ends_at_the_true_size():
 
 
 def test_nearest_gradient_counts_readers_in_float32():
-    """1000 readers of one pixel: bfloat16 alone would stop counting at 256."""
+    """1000 readers of one pixel: in bfloat16, counting would stop at 256."""
     x = jnp.ones((1, 2, 2, 1), jnp.bfloat16)
     coords = jnp.zeros((1, 10, 100, 2))
     grad = jax.grad(lambda x: nearest(x, coords)[0].astype(jnp.float32).sum())(x)
@@ -108,7 +108,7 @@ def test_bicubic_at_whole_pixels_is_the_pixel_bit_for_bit(rng):
     places = jnp.broadcast_to(pixel_grid(6, 7) + jnp.array([2.0, -1.0])[None, None], (2, 6, 7, 2))
     out = bicubic(x, places)
     np.testing.assert_array_equal(out[:, 1:, :-2], x[:, :-1, 2:])
-    # Edges are held.
+    # Edges are extended.
     np.testing.assert_array_equal(out[:, 0], out[:, 1])
     np.testing.assert_array_equal(out[:, :, -1], out[:, :, -3])
 

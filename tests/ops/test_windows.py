@@ -7,7 +7,7 @@ import pytest
 from ldip_jax.ops.windows import from_windows, pad_to_windows, relative_index, to_windows
 
 
-def test_windows_there_and_back(rng):
+def test_windows_round_trip(rng):
     x = jnp.asarray(rng.standard_normal((2, 16, 24, 3)), jnp.float32)
     tokens = to_windows(x, 8)
     assert tokens.shape == (12, 64, 3)
@@ -24,7 +24,7 @@ def test_maps_that_share_windows_follow_each_other(rng):
 
 
 @pytest.mark.parametrize("shift", [0, 4])
-def test_zeros_that_are_seen_are_keys_but_not_the_map_s_own(shift):
+def test_zeros_that_are_seen_are_keys_but_not_part_of_the_map(shift):
     padded, masks = pad_to_windows(jnp.ones((1, 9, 16, 2)), 8, shift, zeros_seen=True)
     assert padded.shape[1:3] == (16 + 2 * shift, 16 + 2 * shift)
     keys, own = masks[0, ..., 0], masks[0, ..., 1]
@@ -50,7 +50,7 @@ def test_relative_index_counts_from_the_lower_right():
 
 
 @pytest.mark.parametrize(("h", "w", "shift"), [(8, 16, 0), (9, 3, 0), (8, 16, 4), (13, 4, 4), (1, 1, 4)])
-def test_every_window_holds_something_real(h, w, shift):
+def test_every_window_holds_a_real_pixel(h, w, shift):
     padded, masks = pad_to_windows(jnp.ones((1, h, w, 2)), 8, shift)
     if masks is None:
         assert (h % 8, w % 8, shift) == (0, 0, 0)

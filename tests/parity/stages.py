@@ -1,4 +1,4 @@
-"""What the parity tests of all backbones share: frames, and the stages of the JAX side as they run."""
+"""Helpers for the parity tests of all backbones: frames, and the stages of the JAX side as they run."""
 
 import re
 
@@ -22,14 +22,14 @@ _MMAGIC = (
 
 
 def mmagic(name):
-    """The same parameter's name in mmagic's files."""
+    """The name of the same parameter in mmagic's files."""
     for pattern, replacement in _MMAGIC:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def lively(net):
-    """Makes flows of several pixels, where random weights give next to none."""
+    """Scale weights so that flows are of several pixels, where random weights give next to none."""
     spynet = getattr(net, "spynet", net)
     with torch.no_grad():
         for level in spynet.basic_module:
@@ -57,7 +57,7 @@ def channels_last(x):
 
 
 def run_frame_by_frame(programs: Programs, frames, features: str):
-    """The stages as the twins' `stages` names them, from the programs of `ldip upscale`.
+    """The stages, named as by the twins' `stages`, from the programs of `ldip upscale`.
 
     Args:
         features: the twin's name for the LR features.
@@ -88,7 +88,7 @@ def run_frame_by_frame(programs: Programs, frames, features: str):
 
 
 def assert_every_stage_equals(ours, theirs, atol=1e-5):
-    """Compares what `run_frame_by_frame` and a twin's `stages` give."""
+    """Compare the results of `run_frame_by_frame` and of a twin's `stages`."""
     assert ours.keys() == theirs.keys()
     for name, over_time in theirs.items():
         assert len(ours[name]) == len(over_time)

@@ -1,6 +1,6 @@
 """SPyNet and BasicVSR against PyTorch twins with random weights, stage by stage, on awkward sizes.
 
-The weights take the user's way: a `.pth` file in either naming, the restricted reader, the rule tables. The
+The weights take the user's path: a `.pth` file in either naming, the restricted reader, the rule tables. The
 JAX side runs frame by frame as `ldip upscale` does, in bands.
 """
 
@@ -40,7 +40,7 @@ def twin():
 
 @pytest.fixture(scope="module")
 def weights(twin, tmp_path_factory):
-    """The twin's, as a user would bring them."""
+    """The twin's weights, as a user would supply them."""
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save({"params": twin.state_dict()}, path)
     return load_weights(path)
@@ -75,7 +75,7 @@ def test_a_scanned_clip_equals_frame_by_frame(weights, programs):
 
 
 @pytest.mark.parametrize("naming", [str, mmagic])
-def test_flow_of_a_checkpoint_of_its_own(naming, tmp_path):
+def test_flow_of_a_separate_checkpoint(naming, tmp_path):
     torch.manual_seed(1)
     net = lively(twins.SPyNet())
     torch.save({naming(name): array for name, array in net.state_dict().items()}, tmp_path / "spynet.pth")

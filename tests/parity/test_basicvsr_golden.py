@@ -21,7 +21,7 @@ def published():
 
 
 @pytest.mark.parametrize("name", ["basicvsr-reds4", "basicvsr-vimeo-bi"])
-def test_features_and_output_are_the_official_ones(published, name):
+def test_features_and_output_equal_the_official_ones(published, name):
     with np.load(GOLDEN / f"{name.replace('-', '_')}.npz") as file:
         golden = dict(file)
     frames = golden["frames"].astype(np.float32) / np.float32(255)
@@ -29,7 +29,7 @@ def test_features_and_output_are_the_official_ones(published, name):
     window = WindowFeatures(programs, list(frames), lambda _: None)
     hr_pre = programs.upscale(window.features[FRAME], None)
     output = programs.decode(hr_pre, window.frames[FRAME], None)
-    # The stored features are rounded to float16, half of a unit in the last place off.
+    # The stored features are rounded to float16, and so off by half a unit in the last place.
     for what, whole, rtol in (("hr_pre", hr_pre, 2**-11), ("output", output, 0.0)):
         expected, (row, column) = golden[what], golden[f"{what}_corner"]
         h, w = expected.shape[:2]

@@ -1,6 +1,6 @@
 """BasicVSR++ against a PyTorch twin with random weights, stage by stage; x4 and same-size.
 
-The weights take the user's way: a `.pth` file in either naming, the restricted reader, the rule tables. The
+The weights take the user's path: a `.pth` file in either naming, the restricted reader, the rule tables. The
 JAX side runs frame by frame as `ldip upscale` does, in bands.
 """
 
@@ -33,7 +33,7 @@ FEATURES, BLOCKS = 8, 2
 
 
 def pair(folder, **options):
-    """A twin, and its weights as a user would bring them."""
+    """A twin, and its weights as a user would supply them."""
     torch.manual_seed(0)
     twin = lively(twins.BasicVSRPlusPlus(FEATURES, BLOCKS, **options))
     torch.save({"params": twin.state_dict()}, folder / "random.pth")

@@ -1,7 +1,7 @@
-"""IART against a PyTorch twin with random weights, stage by stage, on sizes that no window divides.
+"""IART against a PyTorch twin with random weights, stage by stage, on sizes that windows do not divide.
 
-The weights take the user's way: a `.pth` file, the restricted reader, the rule table. The JAX side runs frame
-by frame as `ldip upscale` does, in bands.
+The weights take the user's path: a `.pth` file, the restricted reader, the rule table. The JAX side runs
+frame by frame as `ldip upscale` does, in bands.
 """
 
 import jax
@@ -34,14 +34,14 @@ def twin():
     net = lively(twins.IART(*IART.values()))
     for part in (net.swin_backbone, net.implicit_warp):
         for parameter in part.parameters():
-            # Otherwise attention is next to even, and the norms do nothing.
+            # Otherwise attention is nearly uniform, and the norms do nothing.
             parameter += 0.1 * torch.randn(parameter.shape)
     return net
 
 
 @pytest.fixture(scope="module")
 def weights(twin, tmp_path_factory):
-    """The twin's, as a user would bring them."""
+    """The twin's weights, as a user would supply them."""
     path = tmp_path_factory.mktemp("weights") / "random.pth"
     torch.save({"params": twin.state_dict()}, path)
     return load_weights(path)
@@ -65,12 +65,12 @@ def test_alignment_equals_torch(twin, weights, rng, reach):
     net = ImplicitAlignment(24, IART["heads"], band_pixels=80)
     arrays = [x.transpose(0, 2, 3, 1) for x in (other, current, flow)]
     got = jax.jit(net.apply)({"params": weights.params["implicit_warp"]}, *arrays)
-    # The codes' float32 sines are good to 4e-5.
+    # The codes' float32 sines are accurate to 4e-5.
     np.testing.assert_allclose(got, channels_last(expected), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [SIZE, (8, 12)], ids=str)
-def test_three_frames_become_one_as_in_torch(twin, weights, rng, size):
+def test_fusion_of_three_frames_equals_torch(twin, weights, rng, size):
     triple = rng.standard_normal((3, 24, *size)).astype(np.float32)
     expected = twin.swin_backbone["forward_1"](torch.tensor(triple))
     fields = (IART[name] for name in ("embed_dim", "groups", "blocks", "heads", "window", "mlp_ratio"))

@@ -1,6 +1,6 @@
 """LRRF against a PyTorch twin with random weights: a clip's output, and the gradient of every parameter.
 
-No layer is silent, the sizes are not multiples of a window, references have a size of their own.
+No layer is silent, the sizes are not multiples of a window, and references have another size.
 """
 
 from functools import partial
@@ -48,7 +48,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def params():
-    """Random, none of them zero."""
+    """Random parameters, none of them zero."""
     rng = np.random.default_rng(1)
 
     def lively(path, like):

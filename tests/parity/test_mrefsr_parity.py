@@ -1,6 +1,6 @@
 """MRefSR's three networks against PyTorch twins with random weights, stage by stage, on awkward sizes.
 
-The weights take the user's way: `.pth` files, the restricted reader, the rule tables. The JAX side runs in
+The weights take the user's path: `.pth` files, the restricted reader, the rule tables. The JAX side runs in
 bands.
 """
 
@@ -20,12 +20,12 @@ from tests.parity import torch_mrefsr as twins  # noqa: E402
 from tests.parity.stages import channels_last, clip  # noqa: E402
 
 BLOCKS, REFERENCES = 2, 2
-# LR sides; no multiples of 4, so that attention pads.
+# LR sides; not multiples of 4, so that attention pads.
 SIZE = (26, 9)
 
 
 def randomised(net, seed):
-    """Weights that keep signals at their size, and offsets of a pixel or so."""
+    """Weights that keep the magnitude of signals, and offsets of a pixel or so."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in net.named_parameters():
@@ -43,13 +43,13 @@ def randomised(net, seed):
 @pytest.fixture(scope="module")
 def nets():
     """The twins: restoration, extractor, features of references."""
-    made = twins.MRefSR(blocks=BLOCKS), twins.Extractor(), twins.Map()
-    return [randomised(net, seed) for seed, net in enumerate(made)]
+    twin_nets = twins.MRefSR(blocks=BLOCKS), twins.Extractor(), twins.Map()
+    return [randomised(net, seed) for seed, net in enumerate(twin_nets)]
 
 
 @pytest.fixture(scope="module")
 def weights(nets, tmp_path_factory):
-    """The twins' as a user would bring them, wrapped as each of the official files is."""
+    """The twins' weights as a user would supply them, wrapped like the official files."""
     folder, (net, extractor, features) = tmp_path_factory.mktemp("weights"), nets
     vgg = features.vgg.vgg_net
     numbers = {"conv1_1": 0, "conv1_2": 2, "conv2_1": 5, "conv2_2": 7, "conv3_1": 10}
@@ -87,7 +87,7 @@ def assert_near(ours, theirs, name=""):
     np.testing.assert_allclose(ours, channels_last(theirs), rtol=0, atol=1e-4, err_msg=name)
 
 
-def test_the_files_are_told_apart(weights):
+def test_the_networks_are_recognised_from_their_files(weights):
     assert [weights[name].network for name in ("net_g", "extractor", "vgg19")] == [
         *("mrefsr", "c2-matching", "vgg19")
     ]
@@ -106,7 +106,7 @@ def test_features_equal_torch(nets, weights, images):
 
 
 def test_matches_equal_torch(nets, weights, images):
-    """The same patch, unless two are equally good to the rounding of float32."""
+    """The same patch, unless two are equally good up to rounding in float32."""
     _, up, references = images
     extractor, params = Extractor(band_pixels=25 * SIZE[1]), {"params": weights["extractor"].params}
     ours = jax.jit(extractor.apply)(params, up, references[:1])
@@ -121,10 +121,10 @@ def test_matches_equal_torch(nets, weights, images):
     found = scores[np.arange(rows * columns), torch.tensor(got[..., 1] * columns + got[..., 0]).flatten()]
     np.testing.assert_allclose(found, scores.max(1).values, rtol=0, atol=1e-5)
     best = scores.topk(2).values
-    sure = (best[:, 0] - best[:, 1] > 1e-4).reshape(rows, columns).numpy()
-    assert sure.mean() > 0.9
+    unambiguous = (best[:, 0] - best[:, 1] > 1e-4).reshape(rows, columns).numpy()
+    assert unambiguous.mean() > 0.9
     np.testing.assert_array_equal(
-        np.asarray(ours[0, :rows, :columns])[sure], expected[0, :rows, :columns].numpy()[sure]
+        np.asarray(ours[0, :rows, :columns])[unambiguous], expected[0, :rows, :columns].numpy()[unambiguous]
     )
 
 
@@ -138,7 +138,7 @@ def test_offsets_of_taps_equal_torch(rng):
 
 
 def stages(net, image, maps, offsets):
-    """The stages as the twin names them."""
+    """The stages, named as by the twin."""
     matches = jnp.stack([tap_offsets(offsets[:, n]) for n in range(offsets.shape[1])], axis=1)
     matches = matches.reshape(*matches.shape[:-2], -1)
     x = net.content_extractor(image)

@@ -18,7 +18,7 @@ def twin(request):
     net = twins.RAFT(request.param).eval().requires_grad_(False)
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d):
-            # Signals keep their size, so that flows are of several pixels.
+            # Signals keep their magnitude, so that flows are of several pixels.
             module.weight.normal_(std=1.2 * module.weight[0].numel() ** -0.5)
         elif isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(std=0.3)
@@ -48,7 +48,7 @@ def test_both_namings_give_the_same_weights(twin, weights, tmp_path):
 
 
 def test_flow_equals_torch(twin, weights):
-    """On sides under 128 and no multiple of 8, which both extend by replication; two pairs at once."""
+    """On sides that are not multiples of 8, one below 128, extended by replication; two pairs at once."""
     updates, (h, w) = 4, (93, 133)
     a, b, c = clip(3, 3, h, w)
     refs, supps = np.stack([a, c]), np.stack([b, a])

@@ -114,7 +114,7 @@ class BasicVSRPlusPlus(nn.Module):
         return outputs
 
     def propagate(self, frames: Tensor) -> tuple[dict[str, list[Tensor]], list[list[Tensor]]]:
-        """Flows and branches over time, and all that is known of each frame then."""
+        """Flows and branches over time, and everything that is known of each frame then."""
         to_next, to_previous = self.flows(frames)
         stages = {"to_next": to_next, "to_previous": to_previous}
         known = [[self.feat_extract(frame)] for frame in frames.unbind(1)]

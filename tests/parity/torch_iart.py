@@ -93,13 +93,13 @@ def cut(x: Tensor, side: int) -> Tensor:
 
 
 def join(x: Tensor, side: int, depth: int, height: int, width: int) -> Tensor:
-    """Back from `cut`."""
+    """The inverse of `cut`."""
     x = x.view(height // side, width // side, depth, side, side, -1)
     return x.permute(2, 0, 3, 1, 4, 5).reshape(depth, height, width, -1)
 
 
 class Block(nn.Module):
-    """A Swin block on three frames; odd ones roll the map by half a window and mask what then meets."""
+    """A Swin block on three frames; odd ones roll the map by half a window, and mask new neighbours."""
 
     def __init__(self, features: int, heads: int, side: int, ratio: int, shift: int):
         super().__init__()

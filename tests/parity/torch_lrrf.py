@@ -131,7 +131,7 @@ class WindowAttention(nn.Module):
         self.index = apart[..., 0] * (2 * WINDOW - 1) + apart[..., 1]
 
     def forward(self, x: Tensor, is_key: Tensor) -> Tensor:
-        """Windows n t c; whether each token is anyone's key, n t."""
+        """Windows n t c; whether each token is a key, n t."""
         q, k, v = self.qkv(x).unflatten(-1, (3, HEADS, -1)).movedim(2, 0).transpose(2, 3)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)[None]
         hidden = torch.zeros(is_key.shape).masked_fill(~is_key, -1e9)

@@ -1,4 +1,4 @@
-"""Kill a training run with SIGKILL at random moments, go on, and compare with a run that was never stopped.
+"""Kill a training run with SIGKILL at random moments, resume it, and compare it with an uninterrupted run.
 
 python -m tests.training.kill_and_resume --trials 20            # the tiny run of the tests
 python -m tests.training.kill_and_resume --trials 10 --config configs/ldip_basicvsr_x4.py:debug
@@ -42,10 +42,10 @@ def steps_done(workdir: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def wait_for_step(workdir: Path, go_on: Callable[[], bool]) -> None:
+def wait_for_step(workdir: Path, is_running: Callable[[], bool]) -> None:
     """Return when the run has logged another step. It first removes entries of steps that it will repeat."""
     before = steps_done(workdir)
-    while go_on() and (now := steps_done(workdir)) <= before:
+    while is_running() and (now := steps_done(workdir)) <= before:
         before = now
         time.sleep(0.005)
 

@@ -39,8 +39,8 @@ def with_routes(record, rng):
     apart = (record.key_frames[None] - np.arange(t)[:, None])[..., None, None]
     warps = np.broadcast_to(grid, (t, len(record.key_frames), h, w, 2)).copy()
     warps[..., 0] += 3.0 * apart
-    sure = rng.uniform(0, 1, (t, len(record.key_frames), h, w, 1)).astype(np.float16)
-    return record._replace(route_warps=warps, route_confidence=sure)
+    confidence = rng.uniform(0, 1, (t, len(record.key_frames), h, w, 1)).astype(np.float16)
+    return record._replace(route_warps=warps, route_confidence=confidence)
 
 
 def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
@@ -55,7 +55,7 @@ def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
     np.testing.assert_array_equal(found.hr, record.hr)
 
 
-def test_a_crop_s_routes_are_in_its_own_pixels(rng):
+def test_routes_of_a_crop_are_in_its_own_pixels(rng):
     record = with_routes(made_up(rng), rng)
     sample = draw_crop(record, pictures_of(record), np.random.default_rng(5), SPEC)
     x = np.arange(32, dtype=np.float32)
@@ -77,7 +77,7 @@ def test_a_record_without_routes_is_named(rng):
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
-def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
+def test_a_step_carries_detail_and_trains_ref_fusion(rng, propagation):
     record = with_routes(made_up(rng), rng)
     record = record._replace(features=record.features[..., :8].astype(np.float32))
     batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, SPEC)], (2, 2)))
@@ -101,7 +101,7 @@ def test_a_step_carries_and_teaches_ref_fusion(rng, propagation):
     assert (sizes["hrip"] > 0) == (propagation == "both")
 
 
-def test_a_crop_gets_nothing_from_beyond_it(rng):
+def test_a_crop_gets_no_detail_from_beyond_its_edges(rng):
     """Detail beyond a crop's edge is unknown: it is not filled in from the edge."""
     detail = jnp.asarray(rng.standard_normal((1, 1, 8, 10, 4)), jnp.float32)
     x, y = np.meshgrid(np.arange(10.0), np.arange(8.0))
@@ -113,14 +113,14 @@ def test_a_crop_gets_nothing_from_beyond_it(rng):
     assert not np.asarray(carried[0, 1, :, 7:]).any()
 
 
-def test_a_whole_frame_s_route_is_in_hr_pixels():
+def test_routes_of_a_whole_frame_are_in_hr_pixels():
     flow = jnp.broadcast_to(jnp.array([1.5, -0.5]), (1, 6, 8, 2))
-    warp, sure = to_hr(Route(flow, jnp.ones((1, 6, 8, 1))), (24, 32))
+    warp, confidence = to_hr(Route(flow, jnp.ones((1, 6, 8, 1))), (24, 32))
     np.testing.assert_allclose(warp[0, 3, 5], [5 + 6.0, 3 - 2.0], atol=1e-5)
-    np.testing.assert_array_equal(sure, 1.0)
+    np.testing.assert_array_equal(confidence, 1.0)
 
 
-def test_a_run_from_before_carry_was_hrip(tmp_path):
+def test_a_run_older_than_carry_counts_as_hrip(tmp_path):
     old = {"config": {"seed": 0}, "frozen": {}}
     check_same_run(old, {"config": {"seed": 0, "propagation": "hrip"}, "frozen": {}}, tmp_path)
     with pytest.raises(InputError, match=r"propagation \(hrip there, carry now\)"):

@@ -1,4 +1,4 @@
-"""Checkpoints: which are kept, restored bit for bit, damaged or refused."""
+"""Checkpoints: which are kept, which are refused, and how they are restored, even if some are damaged."""
 
 import os
 import resource
@@ -57,7 +57,7 @@ def assert_same(a: Any, b: Any) -> None:
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-def test_a_state_comes_back_bit_for_bit_with_its_place_in_the_data(tmp_path):
+def test_a_state_is_restored_bit_for_bit_with_its_place_in_the_data(tmp_path):
     with opened(tmp_path) as checkpoints:
         assert checkpoints.restore_latest(toy(0)) is None
     store(tmp_path, 1, 2)
@@ -78,7 +78,7 @@ def test_a_state_may_be_donated_while_it_is_written(tmp_path):
         assert_same(checkpoints.restore_latest(toy(0))[0], toy(5))
 
 
-def test_the_last_ones_and_the_best_are_kept_across_runs(tmp_path):
+def test_the_latest_and_the_best_are_kept_across_runs(tmp_path):
     with opened(tmp_path, keep_last=2) as checkpoints:
         checkpoints.restore_latest(toy(0))
         best = [
@@ -106,7 +106,7 @@ def test_a_step_that_is_stored_is_not_stored_again(tmp_path):
         assert checkpoints.steps() == [4]
 
 
-def test_what_an_ended_process_left_is_cleared(tmp_path):
+def test_leftovers_of_an_ended_process_are_removed(tmp_path):
     store(tmp_path, 1)
     left = tmp_path / "checkpoints" / "00000002.orbax-checkpoint-tmp-1"
     left.mkdir()
@@ -139,7 +139,7 @@ def damage(path: Path, kind: str) -> None:
         path.write_bytes(damaged[kind])
 
 
-def test_any_damage_to_the_newest_checkpoint_falls_back_or_does_no_harm(tmp_path):
+def test_any_damage_to_the_newest_checkpoint_causes_a_fallback_or_no_harm(tmp_path):
     store(tmp_path / "intact", 1, 2)
     fell_back = 0
     for number, victim in enumerate(files(tmp_path / "intact/checkpoints/00000002")):
@@ -158,7 +158,7 @@ def test_any_damage_to_the_newest_checkpoint_falls_back_or_does_no_harm(tmp_path
     assert fell_back >= 3
 
 
-def test_a_step_lost_to_damage_is_told_put_aside_and_stored_again(tmp_path):
+def test_a_damaged_step_is_reported_set_aside_and_stored_again(tmp_path):
     store(tmp_path, 1, 2)
     for path in files(tmp_path / "checkpoints/00000002"):
         path.unlink()
@@ -175,7 +175,7 @@ def test_a_step_lost_to_damage_is_told_put_aside_and_stored_again(tmp_path):
     assert (tmp_path / "checkpoints/damaged/00000002").is_dir()
 
 
-def test_where_all_are_damaged_nothing_starts_again(tmp_path):
+def test_if_all_are_damaged_training_does_not_start_again(tmp_path):
     store(tmp_path, 1, 2)
     for path in files(tmp_path / "checkpoints"):
         if path.name != ".lock":
@@ -229,7 +229,7 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path):
     opened(tmp_path).close()
 
 
-def test_a_file_in_the_folders_place_is_one_line(tmp_path):
+def test_a_file_in_place_of_the_folder_is_reported_in_one_line(tmp_path):
     (tmp_path / "work").write_text("")
     with pytest.raises(InputError, match="cannot be written") as caught:
         opened(tmp_path / "work")
@@ -238,7 +238,7 @@ def test_a_file_in_the_folders_place_is_one_line(tmp_path):
 
 @pytest.fixture
 def no_root():
-    """Permissions apply to this process as they do to a user."""
+    """Make permissions apply to this process as they do to an ordinary user."""
     if os.geteuid():
         yield
         return
@@ -249,7 +249,7 @@ def no_root():
         os.seteuid(0)
 
 
-def test_an_unwritable_folder_is_one_line(tmp_path, no_root):
+def test_an_unwritable_folder_is_reported_in_one_line(tmp_path, no_root):
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)") as caught:
         opened(Path("/never-made"))
     assert "\n" not in str(caught.value)
@@ -257,7 +257,7 @@ def test_an_unwritable_folder_is_one_line(tmp_path, no_root):
 
 # If several files fail at once, the library that writes them reports one and leaves the other errors.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_failed_write_is_one_line_and_the_checkpoint_before_it_stays(tmp_path):
+def test_a_failed_write_is_reported_in_one_line_and_keeps_the_checkpoint_before_it(tmp_path):
     store(tmp_path, 1)
     with opened(tmp_path) as checkpoints:
         checkpoints.restore_latest(toy(0))
@@ -274,7 +274,7 @@ def test_a_failed_write_is_one_line_and_the_checkpoint_before_it_stays(tmp_path)
 
 @contextmanager
 def no_large_files():
-    """Stands in for a disk that fails while it is written; a real one would need root."""
+    """Simulate a disk that fails while it is written; a real one would need root."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
@@ -288,7 +288,7 @@ def save_and_wait(checkpoints: Checkpoints, state: Toy) -> None:
     checkpoints.wait()
 
 
-def test_too_full_a_disk_is_one_line(tmp_path, monkeypatch):
+def test_a_disk_that_is_too_full_is_reported(tmp_path, monkeypatch):
     with opened(tmp_path) as checkpoints:
         checkpoints.restore_latest(toy(0))
         usage = shutil.disk_usage(tmp_path)._replace(free=100)

@@ -21,7 +21,7 @@ STORED = json.loads(Path(__file__).with_name("stored_config.json").read_text())
 
 
 def resume(stored, config):
-    """Resume a run that has this config stored."""
+    """Resume a run that was stored with this config."""
     now = json.loads(json.dumps(config.to_dict()))
     check_same_run({"config": stored, "frozen": {}}, {"config": now, "frozen": {}}, CHECKPOINT)
 
@@ -35,7 +35,7 @@ def put(config, name, value):
 
 
 def other(setting):
-    """A value that differs from the default, and that the field may have."""
+    """A valid value that differs from the default."""
     if setting.rule.choices:
         return setting.rule.choices[-1]
     if isinstance(setting.value, bool):
@@ -63,7 +63,7 @@ def test_a_run_of_an_earlier_version_is_resumed():
         resume(STORED, config)
 
 
-def test_a_field_is_also_known_by_its_earlier_name(tmp_path):
+def test_a_field_can_be_set_by_its_earlier_name(tmp_path):
     file = tmp_path / "earlier.py"
     file.write_text(
         "from configs.common import base, finish\n"
@@ -90,7 +90,7 @@ def test_a_resume_may_change_only_the_fields_that_say_so(field):
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
-def test_values_of_another_type_or_out_of_bounds_are_named(field):
+def test_values_of_the_wrong_type_or_out_of_bounds_are_named(field):
     rule = field.rule
     wrong = [None, 7 if isinstance(field.value, str | bool) else "seven"]
     if isinstance(field.value, float):
@@ -144,7 +144,7 @@ def test_flags_set_fields_of_every_type():
         ("red", "red: unexpected"),
     ],
 )
-def test_flags_that_do_not_fit_are_named(word, message):
+def test_invalid_flags_are_named(word, message):
     with pytest.raises(InputError, match=message) as caught:
         read_config("as_basicvsr", [word])
     assert "\n" not in str(caught.value)
@@ -182,7 +182,7 @@ def test_files_that_are_not_configs_are_named(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_table_in_the_docs_is_that_of_the_fields():
+def test_the_table_of_fields_in_the_docs_is_up_to_date():
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     table = settings_table(TrainingConfig())
     assert table in text, "replace the table by what `python -m ldip_jax.training.config` prints"

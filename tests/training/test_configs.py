@@ -41,7 +41,7 @@ def no_weights(monkeypatch):
     monkeypatch.setattr(setup, "frozen_backbone", shapes)
 
 
-def test_all_configs_are_there():
+def test_all_configs_exist():
     assert set(CONFIGS) >= {
         *("ldip_basicvsrpp_x4", "ldip_iart_x4", "as_basicvsrpp", "as_iart", "ldip_basicvsrpp_as"),
         *("ldip_iart_as", "ldip_basicvsr_x4", "as_basicvsr", "ldip_basicvsr_as"),
@@ -49,7 +49,7 @@ def test_all_configs_are_there():
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "mrefsr_x4"])
-def test_a_plan_builds_at_full_size(name, no_weights, monkeypatch):
+def test_a_config_builds_at_full_size(name, no_weights, monkeypatch):
     config = load(name)
     config.init_from = ""
     monkeypatch.setattr(setup, "initialise", jax.eval_shape)
@@ -70,7 +70,7 @@ def test_a_plan_builds_at_full_size(name, no_weights, monkeypatch):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_debug_needs_nothing_from_outside(name):
+def test_debug_needs_neither_weights_nor_a_data_set(name):
     config = load(name, "debug")
     assert config.backbone == "seeded"
     assert config.data.dataset == "synthetic"

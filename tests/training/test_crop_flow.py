@@ -34,7 +34,7 @@ def corner(sample) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("scale", "side", "remat"), [(1.5, 64, True), (2.37, 64, False), (3.9, 64, False), (3.9, 256, False)]
 )
-def test_hrip_follows_the_whole_frames_flow_cropped(rng, scale, side, remat):
+def test_hrip_follows_the_cropped_flow_of_the_whole_frame(rng, scale, side, remat):
     spec = CropSpec(
         target_frames=3, hr_side=side, reference_side=32, window_jitter=4, max_key_frames=1, max_references=1
     )

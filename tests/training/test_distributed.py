@@ -46,11 +46,11 @@ def begin_module(name: str, *arguments: str, **environment: str) -> subprocess.P
 
 
 def with_devices(count: int) -> str:
-    """XLA's flags for so many devices."""
+    """XLA's flags for `count` devices."""
     return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
 
 
-def two() -> list[dict[str, str]]:
+def two_processes() -> list[dict[str, str]]:
     """The environment variables that connect two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,10 +63,10 @@ def two() -> list[dict[str, str]]:
 
 def begin_train(workdir: Path, networks: Networks, **environment: str) -> subprocess.Popen:
     """`train.py` itself, three steps of only key-frames: HRIP is slow to compile and adds no exchange."""
-    given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False, "steps": 3}
-    given |= {"log_every": 1, "validate_every": 2, "checkpoint_every": 2, "validation_samples": 1}
-    given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
-    flags = [f"--config.{name}={value}" for name, value in given.items()]
+    settings = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False, "steps": 3}
+    settings |= {"log_every": 1, "validate_every": 2, "checkpoint_every": 2, "validation_samples": 1}
+    settings |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
     config = "--config=configs/ldip_basicvsr_x4.py:debug"
     return subprocess.Popen(
         [sys.executable, "train.py", config, f"--workdir={workdir}", *flags],
@@ -108,9 +108,9 @@ class Survivor(NamedTuple):
 
 @pytest.fixture(scope="module")
 def survivor(tmp_path_factory) -> Iterator[Future[Survivor]]:
-    """It takes half a minute to notice, and is left to itself meanwhile."""
+    """It takes half a minute to notice, while other tests run."""
     workdir = tmp_path_factory.mktemp("killed")
-    processes = [begin(workdir, 10, 0.5, **environment) for environment in two()]
+    processes = [begin(workdir, 10, 0.5, **environment) for environment in two_processes()]
     wait_for_step(workdir, 3)
     processes[1].kill()
     killed = time.monotonic()
@@ -139,16 +139,16 @@ def assert_same_losses(workdir: Path, one_device: Path) -> None:
     np.testing.assert_allclose([found[step] for step in expected], list(expected.values()), rtol=2e-5)
 
 
-# Begun with the first test, so that the others need not wait for it.
+# Started with the first test, so that the others need not wait for it.
 @pytest.mark.usefixtures("survivor")
-def test_eight_devices_train_as_one_and_go_on_where_another_number_stopped(tmp_path, one_device):
+def test_eight_devices_train_as_one_and_resume_a_run_of_one_device(tmp_path, one_device):
     assert tiny_run.run(tmp_path, 4) == 0
     ended(begin(tmp_path, 10, XLA_FLAGS=with_devices(8)))
     assert_same_losses(tmp_path, one_device)
 
 
-def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, one_device):
-    processes = [begin(tmp_path, 10, 0.5, **environment) for environment in two()]
+def test_two_processes_train_as_one_stop_together_and_are_resumed_by_one(tmp_path, one_device):
+    processes = [begin(tmp_path, 10, 0.5, **environment) for environment in two_processes()]
     wait_for_step(tmp_path, 2)
     processes[1].send_signal(signal.SIGTERM)
     outputs = [ended(process, 143) for process in processes]
@@ -162,7 +162,7 @@ def test_two_processes_train_as_one_stop_together_and_go_on_as_one(tmp_path, one
     assert_same_losses(tmp_path, one_device)
 
 
-def test_a_loss_on_features_is_the_same_on_one_device_and_two():
+def test_a_loss_on_features_is_the_same_on_one_device_and_two_processes():
     """Its divisor is computed from all samples, although each device sees only its own."""
     found = reported(begin_module("tests.training.agreement", "loss", XLA_FLAGS=with_devices(2)))
     assert found["1"]["loss"] > 1.0
@@ -172,7 +172,9 @@ def test_a_loss_on_features_is_the_same_on_one_device_and_two():
 
 def test_processes_agree_on_the_scale_of_features():
     """Each of them measures another scale."""
-    both = [begin_module("tests.training.agreement", "scale", **environment) for environment in two()]
+    both = [
+        begin_module("tests.training.agreement", "scale", **environment) for environment in two_processes()
+    ]
     found = [reported(process) for process in both]
     assert found[0]["own"] != found[1]["own"]
     assert found[0]["scale"] == found[1]["scale"] == found[0]["own"]
@@ -181,7 +183,9 @@ def test_processes_agree_on_the_scale_of_features():
 def test_two_processes_of_train_py_validate_and_store_as_one(tmp_path):
     networks, one, both = write_networks(tmp_path), tmp_path / "one", tmp_path / "both"
     ended(begin_train(one, networks))
-    outputs = [ended(process) for process in [begin_train(both, networks, **part) for part in two()]]
+    outputs = [
+        ended(process) for process in [begin_train(both, networks, **part) for part in two_processes()]
+    ]
     assert "step 3: done" in outputs[0]
     assert "step" not in outputs[1]
     entries = [

@@ -1,4 +1,4 @@
-"""Live training data: all that is drawn is matched and used; it is the same for any number of processes."""
+"""Live training data: everything drawn is matched and used, alike for any number of processes."""
 
 from functools import partial
 
@@ -61,7 +61,7 @@ def batches(config, count=2, process=(0, 1), next_index=0):
         return [next(stream) for _ in range(count)]
 
 
-def test_nothing_is_matched_in_vain(config, matched):
+def test_every_match_is_used(config, matched):
     used = [int(valid.sum()) for batch in batches(config, 6) for valid in batch.valid]
     assert used == matched
     assert len(set(used)) > 4
@@ -70,8 +70,8 @@ def test_nothing_is_matched_in_vain(config, matched):
     assert [int(batch.valid.sum()) for batch in held] == matched
 
 
-def test_all_numbers_of_the_paper_occur(config):
-    """How often each does is tested with `draw_numbers`."""
+def test_all_numbers_of_key_frames_and_references_occur(config):
+    """Their frequencies are tested with `draw_numbers`."""
     config.data.references, config.data.fewest_references = 2, 1
     config.batch_size = 2
     keys, references = set(), set()
@@ -92,26 +92,26 @@ def test_slots_have_two_sizes_and_the_largest_comes_first(config):
     assert batches(config, 1)[0].step.tolist() == [[0.5, 0.5]] * 2
 
 
-def test_samples_are_the_same_whatever_the_number_of_processes_and_where_it_began(config):
+def test_samples_depend_neither_on_the_number_of_processes_nor_on_the_start(config):
     config.data.distractors = 1.0
-    alone = batches(config)
+    one_process = batches(config)
     shares = [batches(config, process=(index, 2)) for index in range(2)]
-    for number, whole in enumerate(alone):
+    for number, whole in enumerate(one_process):
         for index, share in enumerate(shares):
             part = share[number]
             np.testing.assert_array_equal(part.hr, whole.hr[index::2])
             np.testing.assert_array_equal(part.images, whole.images[index::2])
             np.testing.assert_array_equal(part.confidence, whole.confidence[index::2])
     (again,) = batches(config, 1, next_index=4)
-    jax.tree.map(np.testing.assert_array_equal, again, alone[1])
+    jax.tree.map(np.testing.assert_array_equal, again, one_process[1])
 
 
-def test_an_unrelated_image_is_of_another_clip_and_another_still():
+def test_an_unrelated_image_comes_from_a_clip_of_another_still():
     clips = [Coordinates(name=name) for name in ("a move 0", "a move 1", "b move 0")]
     for seed in range(20):
         for clip in clips:
             clip.decoded.clear()
         draw_unrelated_frame(clips, "a move 1", np.random.default_rng(seed))
         assert [len(clip.decoded) for clip in clips] == [0, 0, 1]
-    # If there is only one clip, it has to do.
+    # If there is only one clip, it is used.
     assert draw_unrelated_frame(clips[:1], "a move 0", np.random.default_rng(0)).shape == (24, 36, 3)

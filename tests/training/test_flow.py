@@ -45,7 +45,7 @@ def run_with(flow):
     return Run(net, backbone, {"backbone": backbone.params}, {}, {}, load_flow(flow))
 
 
-def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monkeypatch):
+def test_hrip_follows_the_flow_in_samples_but_the_backbone_does_not(config, flow, monkeypatch):
     config.data.dataset = "reds"
     asked = []
     monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: asked.append(flow))
@@ -61,12 +61,12 @@ def test_hrip_follows_it_in_samples_and_the_backbone_does_not(config, flow, monk
     assert not other.to_next[2].any()
     assert not other.to_previous[0].any()
     assert other.to_previous[1:].any()
-    # The matcher "flow" uses it too.
+    # The matcher "flow" uses the flow too.
     assert asked[0] is None
     assert asked[1][0] == SPyNet()
 
 
-def test_records_say_it_and_go_with_no_other(flow, tmp_path):
+def test_records_name_the_flow_and_are_refused_with_another(flow, tmp_path):
     record = made_up(np.random.default_rng(0), (8, 8))
     own, other = run_with("spynet"), run_with(flow)
     save_record(tmp_path / "a.safetensors", record, network_provenance(other))
@@ -74,14 +74,14 @@ def test_records_say_it_and_go_with_no_other(flow, tmp_path):
     assert check_records(tmp_path, other, "")
     with pytest.raises(InputError, match=r"made with the optical flow flow\.pth, not spynet; prepare"):
         check_records(tmp_path, own, "")
-    # Records that were made before there was a choice.
+    # Records that were made before the flow could be chosen.
     save_record(tmp_path / "a.safetensors", record, {"backbone_sha256": own.backbone.sha256})
     assert check_records(tmp_path, own, "")
     with pytest.raises(InputError, match=r"made with the optical flow spynet, not flow\.pth"):
         check_records(tmp_path, other, "")
 
 
-def test_records_are_made_with_it_and_not_mixed(config, flow, tmp_path, monkeypatch):
+def test_records_are_made_with_the_flow_and_not_mixed(config, flow, tmp_path, monkeypatch):
     record = made_up(np.random.default_rng(0), (8, 8))
     backbone = random_backbone(1)
     monkeypatch.setattr(records, "frozen_backbone", lambda name, folder: backbone)
@@ -95,7 +95,7 @@ def test_records_are_made_with_it_and_not_mixed(config, flow, tmp_path, monkeypa
     assert found["flow_sha256"] == load_weights(flow).sha256
 
 
-def test_checkpoints_and_exports_carry_it_and_inference_follows(config, flow, tmp_path, monkeypatch):
+def test_checkpoints_and_exports_name_the_flow_and_inference_uses_it(config, flow, tmp_path, monkeypatch):
     backbone = random_backbone(1)
     save_weights(tmp_path / "backbone.safetensors", backbone)
     monkeypatch.setattr(setup, "frozen_backbone", lambda *args: backbone)

@@ -36,7 +36,7 @@ def clip(rng):
     )
 
 
-def test_live_features_are_those_of_inference_and_only_files_round_them(work, clip, tmp_path):
+def test_live_features_equal_those_of_inference_and_only_files_round_them(work, clip, tmp_path):
     record = work(clip)
     frames = jnp.asarray(clip.lr[None], jnp.float32) / 255.0
     assert record.features.dtype == np.float32
@@ -65,7 +65,7 @@ def test_batches_keep_the_type_and_one_program_serves_them(work, clip, tmp_path,
     assert traces == [ml_dtypes.bfloat16 if stored else np.float32]
 
 
-def test_damaged_frames_and_jittered_references_are_what_the_networks_see(work, rng):
+def test_the_networks_see_damaged_frames_and_jittered_references(work, rng):
     spec = SamplingSpec(
         context_frames=3, target_frames=2, max_key_frames=1, max_references=2, min_references=2
     )

@@ -59,9 +59,9 @@ def reference(image, confidence=1.0, warp=None):
     """The image as the first of two references, the second empty; by default warped by the identity."""
     warp = pixel_grid(SIDE, SIDE)[None] if warp is None else warp
     twice = lambda x: jnp.stack([x, jnp.zeros_like(x)], axis=1)  # noqa: E731
-    sure = jnp.full((1, SIDE, SIDE, 1), confidence, jnp.float32)
+    confidences = jnp.full((1, SIDE, SIDE, 1), confidence, jnp.float32)
     size = jnp.array([[image.shape[1:3], (1, 1)]], jnp.int32)
-    return Reference(twice(image), size, twice(warp), twice(sure), jnp.array([[1.0, 0.0]]))
+    return Reference(twice(image), size, twice(warp), twice(confidences), jnp.array([[1.0, 0.0]]))
 
 
 def features(own):
@@ -69,43 +69,47 @@ def features(own):
     return SCALE * jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, 61)))
 
 
-def handed_on(fusion, own, references):
+def transferred(fusion, own, references):
     hr = features(own)
     moved = np.asarray(fusion(hr, references) - hr)[:, 8:-8, 8:-8]
     assert not moved[..., 3:].any()
     return moved[..., :3] / SCALE
 
 
-def test_a_sure_references_detail_is_handed_on_where_the_key_frame_has_none(fusion, texture):
+def test_detail_of_a_confident_reference_is_transferred_where_the_key_frame_has_none(fusion, texture):
     wanted = np.asarray(extract_detail(texture))[:, 8:-8, 8:-8]
-    given = handed_on(fusion, jnp.zeros_like(texture), reference(texture))
-    assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.97
-    assert 0.6 < (given * wanted).sum() / (wanted**2).sum() < 1.2
+    found = transferred(fusion, jnp.zeros_like(texture), reference(texture))
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.97
+    assert 0.6 < (found * wanted).sum() / (wanted**2).sum() < 1.2
 
 
-def test_what_the_key_frame_has_already_is_not_added_again(fusion, texture):
-    given = handed_on(fusion, extract_detail(texture), reference(texture))
-    assert np.abs(given).mean() < 0.1 * np.abs(extract_detail(texture)).mean()
+def test_detail_that_the_key_frame_already_has_is_not_added_again(fusion, texture):
+    found = transferred(fusion, extract_detail(texture), reference(texture))
+    assert np.abs(found).mean() < 0.1 * np.abs(extract_detail(texture)).mean()
 
 
-def test_doubt_takes_most_of_it_away_and_none_comes_without_confidence(fusion, texture):
+def test_low_confidence_reduces_the_transfer_and_no_confidence_prevents_it(fusion, texture):
     blank = jnp.zeros_like(texture)
-    sure, unsure, none = (np.abs(handed_on(fusion, blank, reference(texture, c))).mean() for c in (1, 0.6, 0))
-    assert unsure < 0.4 * sure
+    confident, doubtful, none = (
+        np.abs(transferred(fusion, blank, reference(texture, c))).mean() for c in (1, 0.6, 0)
+    )
+    assert doubtful < 0.4 * confident
     assert none == 0.0
 
 
-def test_a_coarse_reference_gives_little(texture):
+def test_a_coarse_reference_transfers_little(texture):
     """Its detail has another size, which shows in sampling offsets that change from pixel to pixel."""
     fusion, blank = fusing(), jnp.zeros_like(texture)
     quarter = texture[:, :10, :10]
-    coarse = handed_on(fusion, blank, reference(quarter, warp=(pixel_grid(SIDE, SIDE)[None] + 0.5) / 4 - 0.5))
-    fine = handed_on(fusion, blank, reference(texture))
+    coarse = transferred(
+        fusion, blank, reference(quarter, warp=(pixel_grid(SIDE, SIDE)[None] + 0.5) / 4 - 0.5)
+    )
+    fine = transferred(fusion, blank, reference(texture))
     assert np.abs(coarse).mean() < 0.5 * np.abs(fine).mean()
 
 
 def test_every_layer_can_still_learn():
-    """No layer is cut off, built in or not: after a first step, everything but key biases has a gradient."""
+    """No layer is cut off: after a first step, everything but key biases has a gradient."""
     lrrf, params = started()
     rng = np.random.default_rng(0)
     hr = jnp.asarray(SCALE * rng.standard_normal((1, SIDE, SIDE, 64)), jnp.float32)
@@ -124,15 +128,15 @@ def test_every_layer_can_still_learn():
     assert all(name.endswith("['k']['bias']") for name in still), still
 
 
-def test_it_is_for_the_start_alone():
+def test_a_trained_ref_fusion_is_refused():
     _, params = started()
     with pytest.raises(InputError, match="trained already"):
         transfer_start(params, MAPS)
 
 
-def test_the_maps_are_those_of_the_frozen_decoder(rng, monkeypatch):
+def test_the_maps_fit_the_frozen_decoder(rng, monkeypatch):
     """`read` gives the detail of the decoded image; what `write` adds appears in the decoder's output."""
-    # A narrow decoder is fitted well enough in fewer.
+    # Fewer steps are enough to fit a narrow decoder.
     monkeypatch.setattr("ldip_jax.training.features.STEPS", 60)
     net, params = narrow_ldip()
     run = Run(net, NO_WEIGHTS, {"backbone": params["backbone"]}, {"lrrf": params["lrrf"]}, {})

@@ -22,7 +22,7 @@ def cells():
     return {**params["lrrf"], "hrip": hrip}, jax.jit(step)
 
 
-def test_features_go_some_way_towards_a_previous_frame_that_holds_more(cells, rng):
+def test_features_move_towards_a_previous_frame_with_more_detail(cells, rng):
     params, step = cells
     smooth = np.repeat(np.repeat(rng.standard_normal((1, 4, 4, 64)), 4, 1), 4, 2).astype(np.float32)
     detail = 0.3 * rng.standard_normal((1, 16, 16, 64)).astype(np.float32)
@@ -43,7 +43,7 @@ def test_equal_frames_hardly_change(cells, rng):
     assert np.abs(change).mean() < 0.15 * np.abs(features).mean()
 
 
-def test_it_is_for_the_start_alone(cells):
+def test_a_trained_hrip_is_refused(cells):
     _, params = narrow_ldip()
     assert is_untrained(params["lrrf"]["hrip"])
     with pytest.raises(InputError, match="trained already"):

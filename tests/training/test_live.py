@@ -1,4 +1,4 @@
-"""Live samples: crops of what whole frames give, in few programs, whatever the scale."""
+"""Live samples: equal to crops of whole frames, and computed by few programs at any scale."""
 
 from dataclasses import replace
 from functools import partial
@@ -54,7 +54,7 @@ def backbone():
 
 
 def works(backbone, matcher, *, routes=False, scale=(4.0, 4.0)):
-    """Of whole frames, and of crops."""
+    """The frozen networks on whole frames, and the sampler on crops."""
     net = BACKBONES[backbone.network](**backbone.config)
     whole = FrozenNetworks(net, backbone.params, matcher, routes=routes)
     spec = replace(SPEC, routes=routes)
@@ -76,7 +76,7 @@ def both(works, clip, seed=3):
 
 
 @pytest.mark.parametrize("size", [FRAMES, FRAMES[::-1]])
-def test_samples_are_those_of_whole_frames(backbone, size, rng):
+def test_samples_equal_those_of_whole_frames(backbone, size, rng):
     """The halo reaches the frame's edges, and the flow is the same everywhere, so nothing may differ."""
     move = {"move": np.array([2.0, 1.0], np.float32)}
     clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng)
@@ -85,7 +85,7 @@ def test_samples_are_those_of_whole_frames(backbone, size, rng):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     for name in ("features", "to_next", "to_previous"):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=1e-4, err_msg=name)
-    # Upright pairs are matched lying, where the same flow means a move along the other axis.
+    # Portrait pairs are matched in landscape, where the same flow is a motion along the other axis.
     if size == FRAMES:
         filled = want.valid > 0
         np.testing.assert_allclose(got.warps[filled], want.warps[filled], atol=1e-3)
@@ -112,27 +112,33 @@ def test_pairs_are_refined_where_they_were_matched(backbone, size, scale, rng):
     y, x = np.mgrid[: box.hr_side, : box.hr_side] + np.array(box.hr_corner)[:, None, None]
     for part in coarse:
         for warp, confidence in live._refine(part, [clip], [record], [place], seen, sides).values():
-            (H, W), lying = clip.hr.shape[1:3], (2.0 / 96, 1.0 / 64)
-            dx, dy = (lying[0] * W, lying[1] * H) if size == FRAMES else (lying[1] * W, lying[0] * H)
+            (H, W), landscape = clip.hr.shape[1:3], (2.0 / 96, 1.0 / 64)
+            dx, dy = (
+                (landscape[0] * W, landscape[1] * H)
+                if size == FRAMES
+                else (landscape[1] * W, landscape[0] * H)
+            )
             want = np.stack([x + dx, y + dy], axis=-1)
             np.testing.assert_allclose(warp, want, atol=2e-3)
             assert confidence.mean() > 0.9
     assert seen.key_frame_images.shape[2:4] == (box.hr_side + 2 * live_programs.MARGIN,) * 2
 
 
-def test_exact_clips_are_not_matched_and_carry_is_that_of_whole_frames(backbone, rng):
+def test_exact_clips_are_not_matched_and_routes_equal_those_of_whole_frames(backbone, rng):
     clip = draw_sample(CLIPS, SyntheticClips(FRAMES, 3)[0], rng)
     want, got = both(works(backbone, None, routes=True), clip)
     for name in ("images", "warps", "confidence", "to_next", "to_previous"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     np.testing.assert_allclose(got.features, want.features, atol=1e-4)
-    sure = want.route_confidence > 0.5
-    assert sure.mean() > 0.2
-    np.testing.assert_allclose(got.route_warps[sure[..., 0]], want.route_warps[sure[..., 0]], atol=0.02)
+    confident = want.route_confidence > 0.5
+    assert confident.mean() > 0.2
+    np.testing.assert_allclose(
+        got.route_warps[confident[..., 0]], want.route_warps[confident[..., 0]], atol=0.02
+    )
     np.testing.assert_allclose(got.route_confidence, want.route_confidence, atol=0.02)
 
 
-def test_a_low_pass_and_a_grid_of_any_scale_are_those_of_a_fixed_one(rng):
+def test_a_low_pass_and_a_grid_of_variable_scale_equal_fixed_ones(rng):
     x = jnp.asarray(rng.random((2, 20, 24, 3), np.float32))
     sigmas = [0.6, 1.7]
     want = jnp.concatenate([gaussian_blur(x[i : i + 1], (s, 0.5 * s)) for i, s in enumerate(sigmas)])
@@ -142,21 +148,21 @@ def test_a_low_pass_and_a_grid_of_any_scale_are_those_of_a_fixed_one(rng):
         step = jnp.full((2, 2), 20 / size[0])
         got = quick_jit(partial(resample_bicubic, size=size))(x, 0.5 * step - 0.5, step)
         wanted = quick_jit(partial(resize_bicubic, size=size))(x)
-        # At edges, a resize leaves out what lies beyond, a grid repeats the edge.
+        # At edges, a resize ignores what lies beyond, while a grid repeats the edge.
         np.testing.assert_allclose(got[:, 4:-4, 4:-4], wanted[:, 4:-4, 4:-4], atol=1e-4)
 
 
 def shapes_only(traces):
-    """Stand-ins for the programs, which return zeros and say when they are compiled."""
+    """Stand-ins for the programs, which return zeros and record when they are compiled."""
 
     def see(net, sides, matches, routes, params, windows):
         traces.append(("see", sides))
         (b, t), (hr, lr), k = windows.frames.shape[:2], sides, windows.key_frames.shape[1]
         wide = hr + 2 * live_programs.MARGIN
         images = jnp.zeros((b, k, wide, wide, 3)) if matches else None
-        ways = (jnp.zeros((b, t, k, hr, hr, n)) for n in (2, 1)) if routes else (None, None)
+        route_maps = (jnp.zeros((b, t, k, hr, hr, n)) for n in (2, 1)) if routes else (None, None)
         flows = Flows(*[jnp.zeros((b, t, lr, lr, 2))] * 2)
-        return live_programs.BackboneOutputs(jnp.zeros((b, t, lr, lr, 4)), flows, images, *ways)
+        return live_programs.BackboneOutputs(jnp.zeros((b, t, lr, lr, 4)), flows, images, *route_maps)
 
     def match(flow, params, images):
         traces.append("match")
@@ -173,7 +179,7 @@ def shapes_only(traces):
 def compilations(caplog, config, run, count):
     """How many programs are compiled for `count` samples, and the shapes of LR crops."""
     caplog.clear()
-    # Not `jax.log_compiles`: that is for one thread.
+    # Not `jax.log_compiles`, which applies only to one thread.
     jax.config.update("jax_log_compiles", True)
     try:
         with caplog.at_level("WARNING"), Feed(config, run) as stream:
@@ -183,7 +189,7 @@ def compilations(caplog, config, run, count):
     return sum("Finished XLA compilation" in message for message in caplog.messages), shapes
 
 
-def test_at_most_six_programs_make_all_samples_of_any_scale(caplog, monkeypatch):
+def test_at_most_six_programs_compute_all_samples_of_any_scale(caplog, monkeypatch):
     traces = []
     for name, stand_in in shapes_only(traces).items():
         monkeypatch.setattr(live_programs, name, stand_in)
@@ -200,7 +206,7 @@ def test_at_most_six_programs_make_all_samples_of_any_scale(caplog, monkeypatch)
     assert len(shapes) == 4
 
 
-def test_one_program_makes_all_samples_of_the_head(caplog, tmp_path):
+def test_one_program_computes_all_samples_of_the_head(caplog, tmp_path):
     config = as_basicvsr.get_config("debug")
     run = make_run(config, tmp_path)
     found, shapes = compilations(caplog, config, run, 8)

@@ -36,7 +36,7 @@ def test_metrics_reach_tensorboard_json_and_the_console(tmp_path, capsys):
     assert "left" in console
 
 
-def test_the_throughput_leaves_out_what_is_no_training(tmp_path, monkeypatch, capsys):
+def test_the_throughput_excludes_time_without_training(tmp_path, monkeypatch, capsys):
     clock = [100.0]
     monkeypatch.setattr("ldip_jax.training.log.time.monotonic", lambda: clock[0])
     with RunLog(tmp_path, steps=30, batch_size=2, first_step=10) as log:
@@ -48,7 +48,7 @@ def test_the_throughput_leaves_out_what_is_no_training(tmp_path, monkeypatch, ca
     assert "00:05 left" in capsys.readouterr().out
 
 
-def test_a_resumed_run_tells_no_step_twice(tmp_path):
+def test_a_resumed_run_logs_no_step_twice(tmp_path):
     with RunLog(tmp_path, steps=9, batch_size=1) as log:
         for step in range(1, 7):
             log.metrics(step, {"loss": float(step)})
@@ -63,7 +63,7 @@ def test_a_resumed_run_tells_no_step_twice(tmp_path):
     assert curve(tmp_path, "loss") == expected
 
 
-def test_an_image_reaches_tensorboard_as_it_is(tmp_path, rng):
+def test_an_image_reaches_tensorboard_unchanged(tmp_path, rng):
     image = rng.integers(0, 256, (20, 30, 3), np.uint8)
     with RunLog(tmp_path, steps=9, batch_size=1) as log:
         log.image(3, "sample", image)
@@ -83,14 +83,14 @@ def test_other_processes_are_silent(tmp_path, monkeypatch, capsys):
     assert not capsys.readouterr().out
 
 
-def test_a_log_that_cannot_be_written_is_one_line(tmp_path):
+def test_a_log_that_cannot_be_written_is_reported_in_one_line(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(InputError, match="cannot be written") as caught:
         RunLog(tmp_path / "run", steps=9, batch_size=1)
     assert "\n" not in str(caught.value)
 
 
-def test_a_contact_sheet_shows_every_picture_where_it_says(rng):
+def test_a_contact_sheet_shows_every_picture(rng):
     target = rng.integers(0, 256, (5, 48, 64, 3), np.uint8)
     lr = target[:, 1::4, 1::4]
     canvas = rng.integers(0, 256, (3, 40, 40, 3), np.uint8)

@@ -33,7 +33,7 @@ def run(output, count, *flags):
     return main(["records", "--output", str(output), "--count", str(count), *CONFIG, *flags])
 
 
-def test_records_are_numbered_and_what_is_there_stays(tmp_path):
+def test_records_are_numbered_and_existing_ones_are_kept(tmp_path):
     assert run(tmp_path / "whole", 4) == 0
     assert run(tmp_path / "parts", 2) == 0
     kept = (tmp_path / "parts" / "000001.safetensors").stat()
@@ -83,7 +83,7 @@ def test_records_of_another_backbone_are_not_mixed_in(tmp_path, monkeypatch, cap
     assert "another backbone" in capsys.readouterr().err
 
 
-def test_damaged_records_differ_in_their_input_alone_and_say_so(tmp_path, capsys):
+def test_damaged_records_differ_only_in_their_input_and_are_marked(tmp_path, capsys):
     assert run(tmp_path / "clean", 2) == 0
     damaged = ["--config.data.input.h264=1", "--config.data.reference_jitter.share=1"]
     assert run(tmp_path / "damaged", 2, *damaged) == 0
@@ -123,7 +123,7 @@ def test_damaged_records_differ_in_their_input_alone_and_say_so(tmp_path, capsys
         (["--config.data.input.crf=(40., 20.)"], "config.data.input.crf=(40.0, 20.0)"),
     ],
 )
-def test_bad_flags_are_told_in_one_line(tmp_path, capsys, flags, message):
+def test_bad_flags_are_reported_in_one_line(tmp_path, capsys, flags, message):
     assert run(tmp_path, 1, *flags) == 2
     err = capsys.readouterr().err
     assert message in err

@@ -49,7 +49,7 @@ def test_a_sample_is_a_frame_and_other_frames_of_its_clip(clips):
     jax.tree.map(np.testing.assert_array_equal, one, again)
 
 
-def test_the_frame_itself_is_no_reference_of_its_own(clips):
+def test_a_frame_is_never_its_own_reference(clips):
     spec = SamplingSpec(
         context_frames=6, target_frames=3, max_key_frames=1, max_references=2, min_references=2
     )
@@ -117,7 +117,7 @@ def test_a_step_at_full_size_keeps_the_state():
         ("records", "x", r"config\.data\.records: MRefSR is trained on clips"),
     ],
 )
-def test_what_mrefsr_cannot_do_is_named(field, value, message):
+def test_settings_that_mrefsr_does_not_support_are_named(field, value, message):
     config = get_config("debug")
     check_config(config)
     setattr(config.data, field, value)
@@ -146,7 +146,7 @@ def test_a_step_changes_every_part_and_the_loss_falls(clips):
     assert losses[-1] < losses[0]
 
 
-def test_a_run_ends_in_a_file_that_is_used(tmp_path, monkeypatch):
+def test_a_run_exports_a_file_that_can_be_loaded(tmp_path, monkeypatch):
     def cheap(net, params, batch):
         """In place of the networks: enlarged input, plus a number that depends on all parameters."""
         large = np.float32(1) * jnp.repeat(jnp.repeat(images(batch.lr), 4, axis=1), 4, axis=2)

@@ -29,7 +29,7 @@ def test_the_rate_falls_along_a_cosine():
     np.testing.assert_allclose([learning_rate(config)(n) for n in (0, 50, 100)], [0, 1e-4, 2e-4], rtol=1e-5)
 
 
-def test_kernels_alone_decay():
+def test_only_kernels_decay():
     updates = first_update(base(), 0.0)
     np.testing.assert_allclose(updates["ref_fusion"]["kernel"], -2e-4 * 0.01, rtol=1e-5)
     assert not updates["ref_fusion"]["bias"].any()
@@ -43,7 +43,7 @@ def test_hrip_may_learn_faster(factor):
     np.testing.assert_allclose(updates["hrip"]["kernel"], factor * updates["ref_fusion"]["kernel"], rtol=1e-6)
 
 
-def test_clipping_bounds_the_norm_over_all_that_is_trained():
+def test_clipping_bounds_the_norm_over_all_trained_parameters():
     """Adam's first update is as large as the learning rate, whatever the gradient; moments show the norm."""
     config = base()
     config.clip_norm = 1.0

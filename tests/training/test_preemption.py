@@ -32,7 +32,7 @@ def test_a_second_ctrl_c_ends_at_once():
         assert preemption.exit_code == 130
 
 
-def test_skipped_steps_are_told_and_many_in_a_row_end_training():
+def test_skipped_steps_are_reported_and_many_in_a_row_end_training():
     reported: list[str] = []
     guard = NonFiniteGuard(2, reported.append)
     for step, skipped in enumerate([True, True, False, True, True]):

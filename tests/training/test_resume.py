@@ -22,7 +22,7 @@ from tests.training.kill_and_resume import Trials, assert_same, train_tiny
 STEPS, STEP_SECONDS = 8, 0.1
 
 
-def test_killed_at_random_moments_and_resumed(tmp_path):
+def test_a_run_killed_at_random_moments_is_resumed(tmp_path):
     assert tiny_run.run(tmp_path / "reference", STEPS) == 0
     trials = Trials(train_tiny, STEPS, STEP_SECONDS)
     kills = sum(trials.kill_once(tmp_path / "run", STEP_SECONDS) for _ in range(3))
@@ -31,12 +31,12 @@ def test_killed_at_random_moments_and_resumed(tmp_path):
     assert_same(tmp_path / "reference", tmp_path / "run")
 
 
-def test_lrrf_training_was_killed_and_resumed(tmp_path):
+def test_killed_training_of_lrrf_is_resumed(tmp_path):
     """Only key-frames on a small backbone, which compile quickly; the program can run any config."""
     networks = write_networks(tmp_path)
-    given = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False}
-    given |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
-    flags = [f"--config.{name}={value}" for name, value in given.items()]
+    settings = {"backbone": networks.backbone, "init_from": networks.trained, "propagate": False}
+    settings |= {"data.size": (64, 64), "data.crop": 16, "data.window": 24}
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
     command = "-m tests.training.kill_and_resume --trials 2 --steps 6"
     done = subprocess.run(
         [sys.executable, *command.split(), "--config", "configs/ldip_basicvsr_x4.py:debug", *flags],

@@ -16,7 +16,7 @@ def state(config):
     return {"config": json.loads(json.dumps(config.to_dict())), "frozen": {}}
 
 
-def test_runs_from_before_a_field_was_there_go_on():
+def test_runs_older_than_a_field_are_resumed():
     stored = state(base())
     for name in ("input", "reference_jitter"):
         del stored["config"]["data"][name]
@@ -25,7 +25,7 @@ def test_runs_from_before_a_field_was_there_go_on():
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_damage_that_was_not_there_is_another_run(kept):
+def test_new_damage_makes_it_another_run(kept):
     stored, config = state(base()), base()
     if not kept:
         del stored["config"]["data"]["input"]

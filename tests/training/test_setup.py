@@ -16,7 +16,7 @@ from tests.networks import Networks, random_export, write_networks
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory) -> Networks:
-    """Files of random networks."""
+    """Files of networks with random weights."""
     return write_networks(tmp_path_factory.mktemp("networks"))
 
 
@@ -25,7 +25,7 @@ def training_config(name, networks, **fields):
     return replace(config, backbone=str(networks.wide), **fields)
 
 
-def test_the_decoder_starts_as_the_backbones(networks, tmp_path):
+def test_the_decoder_starts_as_that_of_the_backbone(networks, tmp_path):
     run = make_run(training_config("as_basicvsr", networks), tmp_path)
     for name, layer in run.params["as_decoder"].items():
         jax.tree.map(np.testing.assert_array_equal, layer, run.backbone.params[name])
@@ -41,7 +41,7 @@ def test_the_decoder_starts_as_the_backbones(networks, tmp_path):
         make_run(training_config("as_basicvsr", networks, init_from=str(networks.head)), tmp_path)
 
 
-def test_boxes_of_several_exports(networks, tmp_path):
+def test_components_of_several_exports(networks, tmp_path):
     lrrf = random_export(load_weights(networks.wide))
     save_export(tmp_path / "lrrf.safetensors", lrrf)
     both = f"{networks.head},{tmp_path / 'lrrf.safetensors'}"

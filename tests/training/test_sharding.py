@@ -11,7 +11,7 @@ from ldip_jax.training.sharding import AXES, join_processes, local_batch_size, m
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-def test_a_process_alone_joins_nothing():
+def test_a_single_process_joins_nothing():
     assert join_processes({}) is False
 
 
@@ -29,7 +29,7 @@ def test_a_batch_divides_among_devices():
 
 
 @pytest.mark.parametrize(("batch", "advice"), [(6, "use 4 or 8,"), (2, "use 4,")])
-def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(batch, advice):
+def test_a_batch_that_does_not_divide_is_refused_with_sizes_that_do(batch, advice):
     with pytest.raises(InputError, match=rf"batch_size={batch}: does not divide among 4 devices; {advice}"):
         local_batch_size(AbstractMesh((4, 1), AXES), batch)
 

@@ -70,40 +70,42 @@ def moved(before, after):
     return {jax.tree_util.keystr(path, simple=True, separator="/"): hit for path, hit in flat}
 
 
-def test_an_untrained_run_starts_at_the_backbones_own_frames(parts):
+def test_an_untrained_run_starts_with_the_frames_of_the_backbone(parts):
     net, frozen, state, batch, _ = parts
     params = {**frozen, **state.params}
-    out, alone = run(net, params, batch), run(net.clone(lrrf=None), params, batch)
-    np.testing.assert_array_equal(out, alone)
+    out, backbone_only = run(net, params, batch), run(net.clone(lrrf=None), params, batch)
+    np.testing.assert_array_equal(out, backbone_only)
     metrics, frames = quick_jit(partial(validation_step, net, STEP))(state, frozen, batch)
     assert float(metrics["gain"]) == 0.0
     np.testing.assert_array_equal(frames, out)
 
 
-def test_bfloat16_is_kept_from_layer_to_layer_and_comes_near_float32(parts):
+def test_bfloat16_is_kept_from_layer_to_layer_and_is_close_to_float32(parts):
     """No layer may return its parameters' type: HRIP's carry would change type, and memory would double."""
     net, frozen, state, batch, _ = parts
-    loud = {**frozen, "lrrf": shaken(state.params["lrrf"], np.random.default_rng(1))}
+    perturbed = {**frozen, "lrrf": shaken(state.params["lrrf"], np.random.default_rng(1))}
     half = jax.eval_shape(
         lambda: net.apply(
-            {"params": loud},
+            {"params": perturbed},
             jnp.zeros((1, 32, 32, 64), jnp.bfloat16),
             jax.tree.map(lambda x: x[:, 0], images_and_warps(batch)),
             method=lambda net, hr, references: net.lrrf.refine(hr, references),
         )
     )
     assert half.dtype == jnp.bfloat16
-    exact = run(net, loud, batch)
-    near = np.asarray(quick_jit(partial(restored_images, net, propagate=True, dtype="bfloat16"))(loud, batch))
-    alone = run(net.clone(lrrf=None), loud, batch)
-    assert np.abs(near - exact).mean() < 0.1 * np.abs(exact - alone).mean()
+    exact = run(net, perturbed, batch)
+    near = np.asarray(
+        quick_jit(partial(restored_images, net, propagate=True, dtype="bfloat16"))(perturbed, batch)
+    )
+    backbone_only = run(net.clone(lrrf=None), perturbed, batch)
+    assert np.abs(near - exact).mean() < 0.1 * np.abs(exact - backbone_only).mean()
     step = quick_jit(partial(train_step, net, optax.adamw(1e-5), STEP._replace(dtype="bfloat16")))
     after, metrics = step(state, frozen, batch)
     assert not metrics["skipped"]
     assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
 
 
-def test_silent_layers_wake_first_and_the_rest_follows(parts):
+def test_silent_layers_get_gradients_first_and_the_others_follow(parts):
     _, _, state, batch, step = parts
     first, metrics = step(state, batch)
     # Weight decay moves kernels too, but the first moment shows what had a gradient.
@@ -158,14 +160,14 @@ def test_without_propagation_only_key_frames_change(parts):
     net, frozen, state, batch, _ = parts
     params = {**frozen, **shaken(state.params, np.random.default_rng(1))}
     out = run(net, params, batch, propagate=False)
-    alone = run(net.clone(lrrf=None), params, batch, propagate=False)
+    backbone_only = run(net.clone(lrrf=None), params, batch, propagate=False)
     key = int(batch.key_frames[0, 0])
-    assert (out[0, key] != alone[0, key]).any()
-    np.testing.assert_array_equal(out[0, 1 - key], alone[0, 1 - key])
+    assert (out[0, key] != backbone_only[0, key]).any()
+    np.testing.assert_array_equal(out[0, 1 - key], backbone_only[0, 1 - key])
 
 
 def test_devices_exchange_gradients_once_and_nothing_else(parts):
-    """The compiler would copy every sample's maps to every device for each warp, even inside loops."""
+    """Otherwise the compiler would copy all maps to every device for each warp, even inside loops."""
     net, frozen, state, batch, _ = parts
     mesh = AbstractMesh((2, 1), AXES, axis_types=(AxisType.Auto,) * 2)
     two = jax.tree.map(lambda x: np.concatenate([x, x]), batch)
@@ -179,7 +181,7 @@ def test_devices_exchange_gradients_once_and_nothing_else(parts):
     assert str(own).count("psum") == len(exchanged)
 
 
-def test_the_head_can_be_taught_the_backbones_own_features(parts):
+def test_the_head_can_be_trained_on_features_of_the_backbone(parts):
     net, frozen, _, batch, _ = parts
     net = LDIP(net.backbone, as_head=ArbitraryScale(), as_decoder=ArbitraryScaleDecoder())
     features = batch.features.astype(jnp.float32)

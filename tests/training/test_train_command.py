@@ -1,4 +1,4 @@
-"""`ldip train` as a command: what it says about bad flags and configs, in one line each."""
+"""`ldip train` as a command: bad flags and configs are reported, in one line each."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
         (["--config=configs/as_basicvsr.py:debug"], "workdir"),
     ],
 )
-def test_bad_flags_are_one_line_and_exit_code_2(flags, message):
+def test_bad_flags_are_reported_in_one_line_with_exit_code_2(flags, message):
     done = subprocess.run(
         [sys.executable, "train.py", *flags], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -54,7 +54,7 @@ def test_bad_flags_are_one_line_and_exit_code_2(flags, message):
         ("warmup_steps", 10**9, "config.warmup_steps=1000000000: less than"),
     ],
 )
-def test_a_config_that_cannot_be_is_named(field, value, message):
+def test_invalid_config_values_are_named(field, value, message):
     from configs.common import base
 
     config = base()
@@ -64,7 +64,7 @@ def test_a_config_that_cannot_be_is_named(field, value, message):
         check_config(config)
 
 
-def test_data_that_cannot_be_is_named():
+def test_invalid_data_settings_are_named():
     from configs.common import base
 
     config = base()

@@ -1,4 +1,4 @@
-"""A training run of seconds, with everything of a real one except the network; as a program or a function.
+"""A training run of a few seconds, like a real one except for the network; as a program or a function.
 
 python -m tests.training.tiny_run WORKDIR STEPS [SECONDS per step]
 """
