@@ -70,11 +70,11 @@ def test_scales_and_sizes(call, frames, options, size):
 def test_references_of_several_types_and_sizes(call, networks, frames, rng):
     refs = [rng.integers(0, 256, (38, 46, 3), dtype=np.uint8), rng.uniform(0, 1, (32, 40, 3))]
     options = {"matcher": "flow", "self_refs": 2, "exclude": 0, "ref_threshold": 0.0}
-    alone = call(frames)
+    backbone_only = call(frames)
     quiet = call(frames, refs=refs, lrrf=networks.untrained, **options)
-    np.testing.assert_array_equal(quiet, alone)
+    np.testing.assert_array_equal(quiet, backbone_only)
     refined = call(frames, refs=refs, lrrf=networks.trained, **options)
-    assert np.abs(refined - alone).max(axis=(1, 2, 3)).min() > 1e-3
+    assert np.abs(refined - backbone_only).max(axis=(1, 2, 3)).min() > 1e-3
     assert np.abs(refined - call(frames, lrrf=networks.trained, **options)).max() > 1e-3
 
 
@@ -101,7 +101,7 @@ def test_moments_and_masks_of_references(call, networks, rng):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"ref_frames": [3]}, "ref0: belongs to frame 3, but the clip has frames 0 to 2"),
         ({"ref_frames": [-1]}, "ref_frames[0] -1: give a whole number, at least 0"),
@@ -110,10 +110,10 @@ def test_moments_and_masks_of_references(call, networks, rng):
         ({"ref_masks": [2.0 * np.ones(HR)]}, "ref_masks[0]: values outside of [0, 1]"),
     ],
 )
-def test_invalid_moments_and_masks_are_refused(call, frames, rng, options, said):
+def test_invalid_moments_and_masks_are_refused(call, frames, rng, options, message):
     with pytest.raises(InputError) as caught:
         call(frames, refs=[rng.uniform(0, 1, (*HR, 3))], **options)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_moments_are_a_list_of_whole_numbers():
@@ -137,7 +137,7 @@ def test_without_default_weights_only_the_backbone_runs(call, frames):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"scale": 2.0, "size": (16, 20)}, "give scale or size, not both"),
         ({"scale": 9.0}, "scale 9.0: give a number between 1 and 8"),
@@ -155,15 +155,15 @@ def test_without_default_weights_only_the_backbone_runs(call, frames):
         ({"backbone": "basicvsr"}, "basicvsr: neither a file nor a name"),
     ],
 )
-def test_invalid_arguments_are_refused(call, frames, options, said):
+def test_invalid_arguments_are_refused(call, frames, options, message):
     with pytest.raises(InputError) as caught:
         call(frames, **options)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("check", "said"),
+    ("check", "message"),
     [
         (lambda: output_shape(None, 40), "size 40: give (height, width), two whole numbers"),
         (lambda: output_shape(None, (16.0, 20.0)), "size (16.0, 20.0): give (height, width)"),
@@ -182,10 +182,10 @@ def test_invalid_arguments_are_refused(call, frames, options, said):
         (lambda: real_number("share", "0.5", 0.0, 1.0), "share '0.5': give a number between 0 and 1"),
     ],
 )
-def test_arguments_of_the_wrong_type_are_refused(check, said):
+def test_arguments_of_the_wrong_type_are_refused(check, message):
     with pytest.raises(InputError) as caught:
         check()
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 def test_numpy_numbers_are_accepted():
@@ -216,7 +216,7 @@ def test_arguments_are_checked_before_anything_is_loaded(call, frames, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [
         (np.zeros((2, 4, 6), np.uint8), "an array of shape (2, 4, 6); RGB of shape (t h w 3)"),
         (np.zeros((2, 4, 6, 4), np.uint8), "an array of shape (2, 4, 6, 4)"),
@@ -232,10 +232,10 @@ def test_arguments_are_checked_before_anything_is_loaded(call, frames, monkeypat
         (np.full((2, 4, 6, 3), np.inf, np.float32), "values outside of [0, 1]"),
     ],
 )
-def test_invalid_arrays_are_refused(images, said):
+def test_invalid_arrays_are_refused(images, message):
     with pytest.raises(InputError) as caught:
         as_float(images, "frames", 4)
-    assert str(caught.value).startswith(f"frames: {said}")
+    assert str(caught.value).startswith(f"frames: {message}")
 
 
 def test_a_single_nan_is_refused(call, frames):

@@ -38,12 +38,12 @@ def test_a_frame_depends_on_every_still_but_on_no_other_frame(upscaler, clip):
     assert [image.shape for image in both] == [(*HR, 3)] * 2
     assert upscaler.work(2, stills) == {"match": done.count("match"), "restore": done.count("restore")}
     assert np.ptp(both[0]) > 0.05
-    (alone,) = upscaler.frames(frames[1:], stills)
-    np.testing.assert_array_equal(alone, both[1])
+    (second,) = upscaler.frames(frames[1:], stills)
+    np.testing.assert_array_equal(second, both[1])
     (swapped,) = upscaler.frames(frames[1:], stills[::-1])
-    np.testing.assert_allclose(swapped, alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(swapped, second, rtol=0, atol=1e-5)
     (other,) = upscaler.frames(frames[1:], [stills[0], Still("c", np.ones((*HR, 3), np.float32))])
-    assert np.abs(other - alone).max() > 1e-3
+    assert np.abs(other - second).max() > 1e-3
 
 
 def test_other_sizes_are_resized_with_a_note(upscaler, clip):

@@ -1,4 +1,4 @@
-"""Checkpoint files made by hand: right ones without PyTorch, and ones that no honest program writes."""
+"""Handmade checkpoint files: valid ones without PyTorch, and ones that no honest program writes."""
 
 import io
 import pickle
@@ -35,7 +35,7 @@ def name(dotted: str) -> bytes:
 
 
 def call(function: str, *arguments: bytes) -> bytes:
-    """Instructions that push what a call gives."""
+    """Instructions that push what a call returns."""
     return name(function) + b"(" + b"".join(arguments) + b"tR"
 
 
@@ -45,7 +45,7 @@ def mapping(items: Mapping[object, bytes]) -> bytes:
 
 
 def stored(kind: str, key: str, count: int, view: bytes = b"") -> bytes:
-    """Instructions that push a storage; `view` those of the older layout's last item."""
+    """Instructions that push a storage; `view` are those for the last item in the older layout."""
     identity = plain("storage") + name(f"torch.{kind}Storage") + plain(key) + plain("cpu") + plain(count)
     return b"(" + identity + view + b"tQ"
 

@@ -46,7 +46,7 @@ def basicvsr_arrays(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def basicvsr_pp_arrays(seed: int = 0, same_size: bool = False) -> dict[str, np.ndarray]:
-    """BasicVSR++ of 8 channels and 2 blocks in BasicSR's names; weights that keep signals at their size."""
+    """BasicVSR++ of 8 channels and 2 blocks in BasicSR's names; weights keep the magnitude of signals."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
 
@@ -80,13 +80,13 @@ def basicvsr_pp_arrays(seed: int = 0, same_size: bool = False) -> dict[str, np.n
     conv("conv_hr", 64, 64)
     conv("conv_last", 64, 3)
     for name, array in spynet_arrays(seed).items():
-        # Unit weights would make flows of any size: these barely move.
+        # Unit weights would give flows of any size; these give hardly any motion.
         arrays[f"spynet.{name}"] = array if name in ("mean", "std") else np.float32(0.02) * array
     return arrays
 
 
 def iart_arrays(seed: int = 0) -> dict[str, np.ndarray]:
-    """IART as `IART` describes it, with what its files hold besides; weights keep signals at their size."""
+    """IART as `IART` describes it, with everything in its files; weights keep the magnitude of signals."""
     rng = np.random.default_rng(seed)
     arrays = {f"spynet.{name}": 0.3 * array for name, array in spynet_arrays(seed).items()}
     arrays |= {"spynet.mean": MEAN, "spynet.std": STD}
@@ -223,7 +223,7 @@ def mrefsr_shapes(blocks: int = 16) -> dict[str, tuple[int, ...]]:
 
 
 def vgg_arrays(seed: int = 0, naming: str = "{layer}") -> dict[str, np.ndarray]:
-    """VGG's first five convolutions; `naming` may use the layer's name and torchvision's number of it."""
+    """VGG's first five convolutions; `naming` may use the layer's name and its number in torchvision."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, np.ndarray] = {}
     layers = (("conv1_1", 0, 3, 64), ("conv1_2", 2, 64, 64), ("conv2_1", 5, 64, 128))

@@ -44,7 +44,7 @@ def parts(head, tmp_path_factory):
 
 
 def refused(path, arrays, metadata):
-    """What `load_export` says to a file of these."""
+    """The error of `load_export` for a file of these."""
     write_safetensors(path, arrays, {key: value for key, value in metadata.items() if value is not None})
     with pytest.raises(InputError) as caught:
         load_export(path, backbone=BACKBONE)
@@ -54,7 +54,7 @@ def refused(path, arrays, metadata):
     return message
 
 
-def test_float32_comes_back_bit_for_bit(head, tmp_path):
+def test_float32_is_restored_bit_for_bit(head, tmp_path):
     path = tmp_path / "a.safetensors"
     save_export(path, head)
     assert os.listdir(tmp_path) == ["a.safetensors"]
@@ -106,8 +106,8 @@ def test_the_whole_lrrf(tmp_path):
         ({"hrip_reach": 0}, "hrip", 0),
     ],
 )
-def test_how_detail_is_propagated_comes_back(head, tmp_path, config, propagation, reach):
-    """Files from before there was a choice mean HRIP, and their detail stands only after it."""
+def test_the_propagation_is_restored(head, tmp_path, config, propagation, reach):
+    """Files from before there was a choice mean HRIP, and their detail is complete only after it."""
     save_export(tmp_path / "a", dataclasses.replace(head, config=config))
     loaded = load_export(tmp_path / "a", backbone=BACKBONE)
     assert loaded.config == config
@@ -189,12 +189,12 @@ def test_a_converted_backbone_still_fits(head, backbone, tmp_path):
         ({"backbone": "\x1b[2J", "backbone_sha256": "00" * 32}, r"\x1b[2J"),
     ],
 )
-def test_a_wrong_description(parts, tmp_path, change, hint):
+def test_a_wrong_description_is_refused(parts, tmp_path, change, hint):
     arrays, metadata = parts
     assert hint in refused(tmp_path / "a", arrays, metadata | change)
 
 
-def test_wrong_arrays_all_at_once(parts, tmp_path):
+def test_all_wrong_arrays_are_reported_at_once(parts, tmp_path):
     arrays, metadata = parts
     names = sorted(arrays)
     wrong = dict(arrays)
@@ -213,7 +213,7 @@ def test_wrong_arrays_all_at_once(parts, tmp_path):
         assert part in message
 
 
-def test_wrong_groups(parts, tmp_path):
+def test_wrong_groups_are_refused(parts, tmp_path):
     arrays, metadata = parts
     one = {name: array for name, array in arrays.items() if name.startswith("as_head")}
     assert "without the other" in refused(tmp_path / "a", one, metadata)
@@ -226,7 +226,7 @@ def test_wrong_groups(parts, tmp_path):
     assert "damaged" in refused(tmp_path / "a", twice, metadata)
 
 
-def test_truncated_empty_and_none(head, tmp_path):
+def test_truncated_empty_and_missing_files_are_refused(head, tmp_path):
     save_export(tmp_path / "whole", head)
     data = (tmp_path / "whole").read_bytes()
     for length in (0, 7, 9, 200, len(data) // 2, len(data) - 1):
@@ -240,7 +240,7 @@ def test_truncated_empty_and_none(head, tmp_path):
         load_export(tmp_path / "b.npz", backbone=BACKBONE)
 
 
-def test_an_export_is_no_backbone_and_a_backbone_no_export(head, backbone, tmp_path):
+def test_an_export_is_refused_as_backbone_and_a_backbone_as_export(head, backbone, tmp_path):
     save_export(tmp_path / "export", head)
     save_weights(tmp_path / "backbone", backbone)
     assert is_export(tmp_path / "export")
@@ -252,7 +252,7 @@ def test_an_export_is_no_backbone_and_a_backbone_no_export(head, backbone, tmp_p
         read_export(tmp_path / "backbone")
 
 
-def test_a_failed_write_leaves_the_old_export(head, tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_export(head, tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     save_export(path, head)
     before = path.read_bytes()
@@ -275,7 +275,7 @@ def test_shipped_exports_are_found_by_backbone_and_kind(tmp_path, monkeypatch):
     assert shipped_export("net", "as") is None
 
 
-def test_a_shipped_export_has_a_name_and_all_else_is_a_path(tmp_path, monkeypatch):
+def test_a_shipped_export_is_found_by_name_and_anything_else_is_a_path(tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "SHIPPED", tmp_path)
     (tmp_path / "net-x4.safetensors").write_bytes(b"")
     assert exports.shipped_names() == ["net-x4"]
@@ -283,7 +283,7 @@ def test_a_shipped_export_has_a_name_and_all_else_is_a_path(tmp_path, monkeypatc
     assert exports.export_file("net-x4.safetensors") == Path("net-x4.safetensors")
 
 
-def test_what_is_shipped_can_be_read():
+def test_shipped_exports_can_be_read():
     for path in exports.SHIPPED.glob("*.safetensors"):
         export = read_export(path)
         assert path.stem.startswith(export.backbone)
@@ -291,9 +291,9 @@ def test_what_is_shipped_can_be_read():
         assert nest(flatten(export.groups)).keys() <= set(exports.GROUPS)
 
 
-def test_lrrf_at_any_scale_stands_on_the_head_that_is_shipped():
+def test_shipped_lrrf_for_any_scale_contains_the_shipped_head():
     whole, head = (read_export(exports.export_file(f"basicvsr-reds4-{kind}")) for kind in ("as", "as-head"))
     assert set(whole.groups) == {"as_head", "as_decoder", "lrrf"}
     assert whole.gains_only_from_stills
-    for box, tree in head.groups.items():
-        jax.tree.map(np.testing.assert_array_equal, whole.groups[box], tree)
+    for component, tree in head.groups.items():
+        jax.tree.map(np.testing.assert_array_equal, whole.groups[component], tree)

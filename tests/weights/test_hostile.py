@@ -1,4 +1,4 @@
-"""Pickles that try to run code, or to exhaust the machine: refused, and nothing happens."""
+"""Pickles that try to run code or to exhaust the machine are refused, and nothing happens."""
 
 import collections
 import io
@@ -22,7 +22,7 @@ SHELL = f"touch '{MARKER}'"
 
 
 class Reduced:
-    """Pickles as whatever is given."""
+    """An object whose `__reduce__` returns the given parts."""
 
     def __init__(self, *parts):
         self.parts = parts
@@ -125,7 +125,7 @@ def interpreted(body, names=None, **more):
     return unpickle(io.BytesIO(finished(body)), "it", names or {}, **more)
 
 
-def test_plain_data_comes_out_as_it_went_in():
+def test_plain_data_is_restored():
     shared = ["a", (1, 2.5)]
     value = {
         "none": None,
@@ -180,19 +180,19 @@ def test_plain_data_comes_out_as_it_went_in():
         plain("\ud800").replace(b"\xed\xa0\x80", b"\xff\xfe\xfd"),
     ],
 )
-def test_nonsense_is_an_input_error(body):
+def test_a_malformed_pickle_is_an_input_error(body):
     with pytest.raises(InputError) as caught:
         interpreted(body)
     assert str(caught.value).isprintable()
 
 
-def test_names_are_shown_without_what_a_terminal_would_obey():
+def test_names_are_shown_without_control_characters():
     with pytest.raises(InputError) as caught:
         interpreted(b"cos\n\x1b[2Jsystem\r\n")
     assert r"os.\x1b[2Jsystem" in str(caught.value)
 
 
-def test_only_functions_of_the_table_are_called():
+def test_only_functions_in_the_table_are_called():
     names = {"a.data": 5, "a.make": dict}
     with pytest.raises(InputError, match="not a function"):
         interpreted(call("a.data"), names)
@@ -205,7 +205,7 @@ def test_only_functions_of_the_table_are_called():
 
 
 def doubled(times):
-    """A tuple of twice a tuple of twice a tuple ...: small, and as a tree of 2**times leaves."""
+    """Tuples that hold the next one twice: small, but with 2**times leaves as a tree."""
     return b")" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(times))
 
 
@@ -260,19 +260,19 @@ def test_copies_are_counted_while_they_are_made(monkeypatch, bomb):
 
 
 @pytest.mark.parametrize("key", [b")", b"]", b"}", b"(", name("torch.Size"), STORAGE])
-def test_only_plain_keys(tmp_path, key):
+def test_keys_must_be_plain(tmp_path, key):
     with pytest.raises(InputError, match="damaged"):
         read_checkpoint(zipped(tmp_path / "a.pth", b"}" + key + b"Ns", {}))
 
 
 @pytest.mark.parametrize("code", ["O8", "V16", "M8", "U5", "S3", "c8", "f3", "f", "i9999999999", "(2,)f4"])
-def test_arrays_of_anything_but_numbers(tmp_path, code):
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path, code):
     body = mapping({"a": call("numpy.dtype", plain(code), b"\x89\x88")})
     with pytest.raises(InputError, match="damaged"):
         read_checkpoint(zipped(tmp_path / "a.pth", body, {}))
 
 
-def test_arrays_of_objects_with_code_in_them(tmp_path):
+def test_arrays_of_objects_with_code_are_refused(tmp_path):
     attack = np.array([RUN, 1], dtype=object)
     for protocol in (2, 4):
         (tmp_path / "a.pkl").write_bytes(from_python({"a": attack}, protocol))
@@ -283,7 +283,7 @@ def test_arrays_of_objects_with_code_in_them(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("code", ["f8", "f4", "f2", "i8", "u2", "b1", ">f4"])
-def test_pickled_arrays_come_out_as_they_went_in(tmp_path, rng, protocol, code):
+def test_pickled_arrays_are_restored(tmp_path, rng, protocol, code):
     array = (100 * rng.random((3, 4))).astype(code)
     arrays = {
         "c": array,

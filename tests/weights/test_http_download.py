@@ -1,4 +1,4 @@
-"""Official files from a server, played by one on this machine that misbehaves in every way known."""
+"""Official files from a server; here from a local one that misbehaves in every known way."""
 
 import hashlib
 import os
@@ -23,19 +23,19 @@ PART = f".{FILE}.part"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, a behaviour after another for each request; the last one stays.
+    """Serves CONTENT with one behaviour for each request; the last one is kept.
 
     Attributes:
         behaviours: "whole", "cut" (breaks off), "stall", "ignore" (the range), "other" (content), "endless",
             "redirect", or an HTTP status.
-        asked: the ranges that were asked for.
+        requested: the ranges of the requests.
     """
 
     daemon_threads = True
 
     def __init__(self, *behaviours):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.behaviours, self.asked = list(behaviours), []
+        self.behaviours, self.requested = list(behaviours), []
         self.over = threading.Event()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -59,9 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         behaviours = server.behaviours
         behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
-        asked = self.headers.get("Range")
-        server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        requested = self.headers.get("Range")
+        server.requested.append(requested)
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested else 0
         self.close_connection = True
         if isinstance(behaviour, int):
             self.send_error(behaviour)
@@ -135,7 +135,7 @@ def offer(monkeypatch, url):
 
 
 def refused(*parts):
-    """The message, which names the file to bring and where to put it."""
+    """The message, which names the file to download and where to put it."""
     with pytest.raises(InputError) as caught:
         fetch("tiny", progress=lambda line: None)
     message = str(caught.value)
@@ -145,123 +145,123 @@ def refused(*parts):
     return message
 
 
-def left():
+def files_in_cache():
     return sorted(os.listdir(cache_dir()))
 
 
-def test_a_file_comes_whole_and_is_not_asked_for_again(serve):
+def test_a_whole_file_is_downloaded_and_not_requested_again(serve):
     server = serve("whole")
     lines = []
     path = fetch("tiny", progress=lines.append)
     assert path == cache_dir() / FILE
     assert path.read_bytes() == CONTENT
-    assert left() == [FILE]
+    assert files_in_cache() == [FILE]
     assert server.url in lines[0]
     assert lines[-1].endswith("licence: Apache-2.0, Somebody")
     assert cached(CATALOGUE["tiny"]) == path
     assert fetch("tiny") == path
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
-def test_a_connection_that_breaks_off_is_taken_up_where_it_did(serve):
+def test_a_broken_download_is_resumed_where_it_stopped(serve):
     server = serve("cut", "cut", "whole")
     assert fetch("tiny").read_bytes() == CONTENT
     half, rest = len(CONTENT) // 2, len(CONTENT) - len(CONTENT) // 4
-    assert server.asked == [None, f"bytes={half}-", f"bytes={rest}-"]
-    assert left() == [FILE]
+    assert server.requested == [None, f"bytes={half}-", f"bytes={rest}-"]
+    assert files_in_cache() == [FILE]
 
 
-def test_what_was_got_is_kept_for_the_next_try(serve):
+def test_a_partial_download_is_kept_for_the_next_try(serve):
     server = serve("cut", 503)
     refused("503")
-    assert left() == [PART]
+    assert files_in_cache() == [PART]
     server.behaviours[:] = ["whole"]
     assert fetch("tiny").read_bytes() == CONTENT
-    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
-    assert left() == [FILE]
+    assert server.requested[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert files_in_cache() == [FILE]
 
 
-def test_what_a_process_that_died_has_left_is_taken_up(serve):
+def test_a_partial_download_of_a_dead_process_is_resumed(serve):
     server = serve("whole")
     cache_dir().mkdir(parents=True)
     part = cache_dir() / f".{FILE}.0123456789abcdef.part"
     part.write_bytes(CONTENT[:1000])
-    # As long as it may be alive, it is left alone.
+    # As long as that process may be alive, its file is not touched.
     assert fetch("tiny").read_bytes() == CONTENT
-    assert left() == sorted([part.name, FILE])
+    assert files_in_cache() == sorted([part.name, FILE])
     (cache_dir() / FILE).unlink()
     os.utime(part, (time.time() - 3600,) * 2)
     assert fetch("tiny").read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=1000-"]
-    assert left() == [FILE]
+    assert server.requested == [None, "bytes=1000-"]
+    assert files_in_cache() == [FILE]
 
 
 @pytest.mark.parametrize("behaviour", ["whole", "ignore"])
 @pytest.mark.parametrize("part", [b"something else" * 100, CONTENT[:-1] + b"x", CONTENT + b"x"])
-def test_a_part_of_something_else_is_given_up(serve, part, behaviour):
+def test_a_part_of_another_file_is_discarded(serve, part, behaviour):
     serve(behaviour)
     cache_dir().mkdir(parents=True)
     (cache_dir() / PART).write_bytes(part)
     assert fetch("tiny").read_bytes() == CONTENT
-    assert left() == [FILE]
+    assert files_in_cache() == [FILE]
 
 
-def test_a_part_that_is_all_of_it(serve):
+def test_a_part_that_is_complete_is_used(serve):
     server = serve("whole")
     cache_dir().mkdir(parents=True)
     (cache_dir() / PART).write_bytes(CONTENT)
     assert fetch("tiny").read_bytes() == CONTENT
-    assert server.asked == [f"bytes={len(CONTENT)}-"]
+    assert server.requested == [f"bytes={len(CONTENT)}-"]
 
 
-def test_a_server_that_knows_no_ranges(serve):
+def test_a_server_that_does_not_support_ranges(serve):
     serve("cut", "ignore")
     assert fetch("tiny").read_bytes() == CONTENT
 
 
-def test_another_file_than_the_right_one_leaves_nothing(serve):
+def test_a_wrong_file_leaves_nothing(serve):
     serve("other")
     refused("the server sent a different file")
-    assert left() == []
+    assert files_in_cache() == []
 
 
 def test_an_endless_file_is_not_read_to_its_end(serve):
     serve("endless")
     refused("the server sent a different file")
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_a_server_that_stalls_is_given_up(serve, monkeypatch):
+def test_a_stalled_download_is_resumed(serve, monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT", 0.3)
     server = serve("stall", "whole")
     assert fetch("tiny").read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={len(CONTENT) // 2}-"]
+    assert server.requested == [None, f"bytes={len(CONTENT) // 2}-"]
 
 
-def test_a_server_that_says_nothing(monkeypatch):
+def test_a_server_that_does_not_answer_is_reported(monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         offer(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/{FILE}")
         refused("no answer for 0.3 s")
-    assert left() == []
+    assert files_in_cache() == []
 
 
 @pytest.mark.parametrize(
     ("status", "cause"), [(404, "does not have it, HTTP 404"), (403, "refused access"), (500, "failed")]
 )
-def test_a_server_that_refuses(serve, status, cause):
+def test_http_errors_are_reported(serve, status, cause):
     serve(status)
     refused(cause)
-    assert left() == []
+    assert files_in_cache() == []
 
 
 def test_redirects_are_followed(serve):
     server = serve("redirect", "cut", "redirect", "whole")
     assert fetch("tiny").read_bytes() == CONTENT
-    assert server.asked[-1] == f"bytes={len(CONTENT) // 2}-"
+    assert server.requested[-1] == f"bytes={len(CONTENT) // 2}-"
 
 
-def test_no_redirect_leads_away_from_https():
+def test_redirects_away_from_https_are_refused():
     request = module.urllib.request.Request("https://somewhere.example/file")
     handler = module._SafeRedirect()
     with pytest.raises(DownloadError, match="without https"):
@@ -270,14 +270,14 @@ def test_no_redirect_leads_away_from_https():
     assert followed.full_url == "https://other.example/file"
 
 
-def test_without_network_the_file_can_be_brought(serve):
+def test_without_network_the_file_can_be_placed_by_hand(serve):
     serve("whole").close()
     refused("cannot be reached")
     (cache_dir() / FILE).write_bytes(CONTENT)
     assert fetch("tiny").read_bytes() == CONTENT
 
 
-def test_a_wrong_file_that_was_brought_is_named(serve):
+def test_a_wrong_file_placed_by_hand_is_named(serve):
     serve("whole").close()
     cache_dir().mkdir(parents=True)
     (cache_dir() / FILE).write_bytes(CONTENT[:-1])
@@ -285,10 +285,10 @@ def test_a_wrong_file_that_was_brought_is_named(serve):
     with pytest.raises(InputError, match="cannot be reached"):
         fetch("tiny", progress=lines.append)
     assert f"{cache_dir() / FILE}: not the expected file" in lines[0]
-    assert left() == [FILE]
+    assert files_in_cache() == [FILE]
 
 
-def test_interrupted_it_keeps_what_it_has(serve, monkeypatch):
+def test_an_interrupted_download_keeps_its_part(serve, monkeypatch):
     serve("whole")
     read = module._read
 
@@ -299,19 +299,19 @@ def test_interrupted_it_keeps_what_it_has(serve, monkeypatch):
     monkeypatch.setattr(module, "_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("tiny")
-    assert left() == [PART]
+    assert files_in_cache() == [PART]
     assert CONTENT.startswith((cache_dir() / PART).read_bytes())
 
 
-def test_a_full_disk_is_told(serve, monkeypatch):
+def test_a_full_disk_is_reported(serve, monkeypatch):
     serve("whole")
     monkeypatch.setattr("shutil.disk_usage", lambda path: module.shutil._ntuple_diskusage(1, 1, 100))
     with pytest.raises(InputError, match=r"No space left on device.*LDIP_CACHE"):
         fetch("tiny")
-    assert left() == []
+    assert files_in_cache() == []
 
 
-def test_two_at_once_both_end_well(serve):
+def test_two_downloads_at_once_both_succeed(serve):
     serve("whole")
     results = []
     threads = [threading.Thread(target=lambda: results.append(fetch("tiny").read_bytes())) for _ in range(2)]
@@ -320,4 +320,4 @@ def test_two_at_once_both_end_well(serve):
     for thread in threads:
         thread.join(20)
     assert results == [CONTENT, CONTENT]
-    assert left() == [FILE]
+    assert files_in_cache() == [FILE]

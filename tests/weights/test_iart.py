@@ -1,4 +1,4 @@
-"""IART's checkpoints: every weight in its place, what never runs named, other constants refused."""
+"""IART's checkpoints: every weight in its place, unused ones reported, other constants refused."""
 
 from dataclasses import replace
 
@@ -42,14 +42,14 @@ def test_every_weight_finds_its_place(arrays, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"window": 10**6}, {"blocks": 10**6}, {"heads": 5}, {"embed_dim": 0}])
-def test_a_converted_file_describes_a_possible_network(arrays, tmp_path, change):
+def test_a_converted_file_must_describe_a_possible_network(arrays, tmp_path, change):
     weights = load_weights(write_pth(tmp_path / "a.pth", arrays))
     save_weights(tmp_path / "a.safetensors", replace(weights, config=IART | change))
     with pytest.raises(InputError, match="config is not one of IART"):
         load_weights(tmp_path / "a.safetensors")
 
 
-def test_the_published_size():
+def test_parameter_count_is_the_published_one():
     network = NETWORKS["iart"]
     count = sum(leaf.size for leaf in jax.tree.leaves(network.skeleton(network.config({}))))
     assert count + 567_136 == 13_410_503
@@ -67,7 +67,7 @@ def test_the_published_size():
         ),
     ],
 )
-def test_another_constant_is_another_network(arrays, tmp_path, name, change):
+def test_other_constants_are_refused(arrays, tmp_path, name, change):
     path = write_pth(tmp_path / "a.pth", arrays | {name: np.ascontiguousarray(change(arrays[name]))})
     with pytest.raises(InputError, match=f"{name}: holds other values"):
         load_weights(path)
@@ -92,7 +92,7 @@ def test_another_constant_is_another_network(arrays, tmp_path, name, change):
         ("swin_backbone.backward_1.layers.99.conv.bias", (24,)),
     ],
 )
-def test_impossible_shapes_are_told_without_building_a_network_of_them(arrays, tmp_path, name, shape):
+def test_impossible_shapes_are_reported_without_building_a_network(arrays, tmp_path, name, shape):
     path = write_pth(tmp_path / "a.pth", arrays | {name: np.zeros(shape, np.float32)})
     with pytest.raises(InputError, match="as IART") as caught:
         load_weights(path)

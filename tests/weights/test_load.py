@@ -1,4 +1,4 @@
-"""Checkpoints of the networks: both namings, every container, strict, and converted ones."""
+"""Checkpoints of the networks: in both namings and every container, loaded strictly, and converted."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ def arrays():
 
 @pytest.fixture(scope="module")
 def converted(arrays, tmp_path_factory):
-    """Loaded from a checkpoint, and the same written as a .safetensors file."""
+    """Weights loaded from a checkpoint, and a .safetensors file of them."""
     folder = tmp_path_factory.mktemp("converted")
     weights = load_weights(write_pth(folder / "net.pth", arrays, wrap="params"))
     save_weights(folder / "net.safetensors", weights)
@@ -90,7 +90,7 @@ def test_both_namings_in_every_container(arrays, converted, tmp_path):
     assert_same(load_weights(tmp_path / "d.npz").params, weights.params)
 
 
-def test_spynet_alone_in_both_namings(tmp_path):
+def test_spynet_by_itself_in_both_namings(tmp_path):
     arrays = spynet_arrays(3)
     a = load_weights(write_pth(tmp_path / "a.pth", arrays))
     b = load_weights(write_pth(tmp_path / "b.pth", as_mmagic(arrays), wrap="state_dict"))
@@ -101,13 +101,13 @@ def test_spynet_alone_in_both_namings(tmp_path):
     np.testing.assert_array_equal(found, kernel.transpose(2, 3, 1, 0))
 
 
-def test_a_mixture_of_both_namings_is_no_checkpoint(arrays, tmp_path):
+def test_a_mixture_of_both_namings_is_refused(arrays, tmp_path):
     both = arrays | {name: array for name, array in as_mmagic(arrays).items() if name.startswith("upsample1")}
     message = refused(write_pth(tmp_path / "a.pth", both))
     assert "fills upconv1/kernel a second time" in message
 
 
-def test_every_fault_of_a_checkpoint_is_told(arrays, tmp_path):
+def test_every_error_in_a_checkpoint_is_reported(arrays, tmp_path):
     wrong = dict(arrays)
     del wrong["conv_hr.weight"]
     del wrong["forward_trunk.main.2.0.conv2.bias"]
@@ -131,7 +131,7 @@ def test_every_fault_of_a_checkpoint_is_told(arrays, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 3, 10**6])
-def test_a_trunk_of_an_impossible_width(arrays, tmp_path, size):
+def test_a_trunk_of_an_impossible_width_is_refused(arrays, tmp_path, size):
     wrong = arrays | {"backward_trunk.main.0.bias": np.zeros(size, np.float32)}
     assert "as BasicVSR" in refused(write_pth(tmp_path / "a.pth", wrong))
 
@@ -156,7 +156,7 @@ def test_other_networks_are_named(tmp_path, name, title):
     assert "BasicVSR, BasicVSR++, IART, SPyNet, GMFlow" in str(caught.value)
 
 
-def test_the_wrong_network_is_told_before_anything_is_fetched(tmp_path, monkeypatch):
+def test_the_wrong_network_is_reported_before_anything_is_fetched(tmp_path, monkeypatch):
     path = write_pth(tmp_path / "a.pth", spynet_arrays())
     assert "holds weights of SPyNet; weights of BasicVSR are needed" in refused(path, network="basicvsr")
     assert load_weights(path, network=("basicvsr", "spynet")).network == "spynet"
@@ -166,14 +166,14 @@ def test_the_wrong_network_is_told_before_anything_is_fetched(tmp_path, monkeypa
     assert "a city from above" in refused("cityCC0")
 
 
-def test_no_such_name_or_file(tmp_path):
+def test_unknown_names_and_missing_files_are_refused(tmp_path):
     assert "did you mean basicvsr-reds4" in refused("basicvsr-red4")
     assert "neither a file nor a name" in refused(tmp_path / "none.pth")
     assert "irectory" in refused(tmp_path)
     assert "neither a file nor a name" in refused("x" * 5000)
 
 
-def test_an_original_file_under_any_name_is_known_by_its_sha256(tmp_path, monkeypatch):
+def test_an_original_file_is_recognised_by_its_sha256_under_any_name(tmp_path, monkeypatch):
     path = write_pth(tmp_path / "my file.pth", spynet_arrays())
     entry = dataclasses.replace(
         CATALOGUE["basicvsr-reds4"], name="known", sha256=hashlib.sha256(path.read_bytes()).hexdigest()
@@ -187,7 +187,7 @@ def test_an_original_file_under_any_name_is_known_by_its_sha256(tmp_path, monkey
     assert load_weights(tmp_path / "converted.safetensors").name == "known"
 
 
-def test_converted_weights_keep_where_they_are_from(converted, tmp_path):
+def test_converted_weights_keep_their_origin(converted, tmp_path):
     weights, path = converted
     again = load_weights(path)
     assert_same(again.params, weights.params)
@@ -226,14 +226,14 @@ def test_converted_weights_keep_where_they_are_from(converted, tmp_path):
         {"licence": None},
     ],
 )
-def test_a_converted_file_whose_description_is_wrong(converted, tmp_path, change):
+def test_a_converted_file_with_a_wrong_description_is_refused(converted, tmp_path, change):
     checkpoint = read_checkpoint(converted[1])
     metadata = {key: value for key, value in (checkpoint.metadata | change).items() if value is not None}
     write_safetensors(tmp_path / "a.safetensors", checkpoint.arrays, metadata)
     refused(tmp_path / "a.safetensors")
 
 
-def test_a_converted_file_whose_arrays_are_wrong(converted, tmp_path):
+def test_a_converted_file_with_wrong_arrays_is_refused(converted, tmp_path):
     checkpoint = read_checkpoint(converted[1])
     path = tmp_path / "a.safetensors"
 
@@ -251,7 +251,7 @@ def test_a_converted_file_whose_arrays_are_wrong(converted, tmp_path):
     assert "damaged" in message(checkpoint.arrays | {"conv_hr/bias/x": np.zeros(64, np.float32)})
 
 
-def test_the_text_of_a_converted_file_is_shown_harmlessly(converted, tmp_path):
+def test_control_characters_in_a_converted_file_are_escaped(converted, tmp_path):
     checkpoint = read_checkpoint(converted[1])
     evil = checkpoint.metadata | {"name": "\x1b[2Ja\nb", "licence": "c\rd"}
     write_safetensors(tmp_path / "a.safetensors", checkpoint.arrays, evil)
@@ -260,7 +260,7 @@ def test_the_text_of_a_converted_file_is_shown_harmlessly(converted, tmp_path):
     assert weights.licence == r"c\rd"
 
 
-def test_a_file_name_that_is_no_text(tmp_path):
+def test_a_file_name_that_is_not_valid_text(tmp_path):
     path = write_pth(tmp_path / "a\udcff.pth", spynet_arrays())
     weights = load_weights(path)
     assert weights.name == r"a\udcff.pth"
@@ -270,7 +270,7 @@ def test_a_file_name_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("half", [np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("widened", [False, True])
-def test_half_precision_is_compared_in_its_own_precision(arrays, tmp_path, half, widened):
+def test_constants_in_half_precision_are_compared_in_that_precision(arrays, tmp_path, half, widened):
     rounded = {name: array.astype(half) for name, array in arrays.items()}
     stored = {name: a.astype(np.float32) for name, a in rounded.items()} if widened else rounded
     write_safetensors(tmp_path / "half.safetensors", stored, {})
@@ -283,7 +283,7 @@ def test_half_precision_is_compared_in_its_own_precision(arrays, tmp_path, half,
     assert "spynet.mean: holds other values" in refused(tmp_path / "half.safetensors")
 
 
-def test_a_converted_file_says_if_nothing_vouches_for_it(converted, tmp_path):
+def test_a_converted_file_without_a_checksum_is_reported(converted, tmp_path):
     weights, path = converted
     assert not any("checksum" in note for note in load_weights(path).notes)
     checkpoint = read_checkpoint(path)

@@ -15,7 +15,7 @@ from tests.weights.forge import write_pth
 from tests.weights.narrow import MEAN, STD, mrefsr_shapes, vgg_arrays
 
 STEMS = ("feature_extraction_image1", "feature_extraction_image2")
-# What else torchvision's files hold.
+# The other convolutions in torchvision's files.
 DEEP19 = (12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 DEEP16 = (12, 14, 17, 19, 21, 24, 26, 28)
 
@@ -35,7 +35,7 @@ def torchvision_arrays(deep):
     return arrays
 
 
-def test_the_published_size():
+def test_parameter_counts_are_the_published_ones():
     networks = [NETWORKS[name] for name in ("mrefsr", "c2-matching", "vgg19")]
     counts = [
         sum(leaf.size for leaf in jax.tree.leaves(network.skeleton(network.config({}))))
@@ -47,7 +47,7 @@ def test_the_published_size():
 
 def test_every_weight_of_the_restoration_finds_its_place():
     network, blocks = NETWORKS["mrefsr"], 2
-    # Each array holds one number many times, which costs nothing.
+    # Each array repeats one number, which takes no memory.
     shapes = mrefsr_shapes(blocks)
     arrays = {name: np.broadcast_to(np.float32(i), shape) for i, (name, shape) in enumerate(shapes.items())}
     assert identify(arrays, "a.pth") is network
@@ -69,7 +69,7 @@ def test_every_weight_of_the_restoration_finds_its_place():
         assert flat[path].flat[-1] == number[name]
 
 
-def test_the_extractor_and_both_classifiers(tmp_path):
+def test_the_extractor_and_both_classifiers_are_recognised(tmp_path):
     extractor = extractor_arrays()
     for name, arrays in (
         ("c2-matching", extractor),
@@ -88,7 +88,7 @@ def test_the_extractor_and_both_classifiers(tmp_path):
     )
 
 
-def test_another_normalisation_is_another_network(tmp_path):
+def test_another_normalisation_is_refused(tmp_path):
     arrays = extractor_arrays() | {f"{STEMS[0]}.mean": MEAN + np.float32(0.1)}
     with pytest.raises(InputError, match=r"image1\.mean: holds other values"):
         load_weights(write_pth(tmp_path / "a.pth", arrays))
@@ -97,7 +97,7 @@ def test_another_normalisation_is_another_network(tmp_path):
 @pytest.mark.parametrize(
     "change", [{"encoder": "resnet"}, {"matches": "luck"}, {"blocks": 0}, {"blocks": 10**6}]
 )
-def test_a_converted_file_describes_a_possible_network(tmp_path, change):
+def test_a_converted_file_must_describe_a_possible_network(tmp_path, change):
     config = {"blocks": 1, "encoder": "vgg19", "matches": "vgg16"} | change
     save_weights(
         tmp_path / "a.safetensors",
@@ -107,7 +107,7 @@ def test_a_converted_file_describes_a_possible_network(tmp_path, change):
         load_weights(tmp_path / "a.safetensors")
 
 
-def test_c2_matchings_own_restoration_is_named(tmp_path):
+def test_the_restoration_of_c2_matching_is_named(tmp_path):
     name = "dyn_agg_restore.head_small.0.weight"
     with pytest.raises(InputError, match="C2-Matching's restoration"):
         load_weights(write_pth(tmp_path / "a.pth", {name: np.zeros(2, np.float32)}))

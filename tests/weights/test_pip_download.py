@@ -77,7 +77,7 @@ def sdist(index, marker, pyproject=None):
     return put(index, "tiny-1.0.tar.gz", stream.getvalue())
 
 
-def test_a_wheel(index, folder):
+def test_a_wheel_is_downloaded(index, folder):
     archive = wheel(index)
     path = pip_download(archive, folder)
     assert path == folder / archive.file
@@ -85,7 +85,7 @@ def test_a_wheel(index, folder):
 
 
 @pytest.mark.parametrize("pyproject", [None, SETUPTOOLS])
-def test_a_source_archive_whose_setup_is_never_run(index, folder, tmp_path, monkeypatch, pyproject):
+def test_the_setup_of_a_source_archive_is_never_run(index, folder, tmp_path, monkeypatch, pyproject):
     marker = tmp_path / MARKER
     archive = sdist(index, marker, pyproject)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "of the user"))
@@ -93,8 +93,8 @@ def test_a_source_archive_whose_setup_is_never_run(index, folder, tmp_path, monk
     assert not marker.exists()
 
 
-def test_another_file_of_that_name_is_turned_down_unopened(index, folder, tmp_path):
-    """Its own build backend would be run otherwise, whatever stands in for setuptools."""
+def test_another_file_of_that_name_is_refused_unopened(index, folder, tmp_path):
+    """Otherwise its own build backend would be run, whatever stands in for setuptools."""
     marker = tmp_path / MARKER
     backend = '[build-system]\nrequires = []\nbuild-backend = "setup"\nbackend-path = ["."]\n'
     archive = sdist(index, marker, backend)
@@ -111,13 +111,13 @@ def test_the_wheel_is_not_taken_for_the_source_archive(index, folder, tmp_path):
     assert pip_download(archive, folder).name == "tiny-1.0.tar.gz"
 
 
-def test_what_the_index_does_not_have(index, folder):
+def test_a_file_that_the_index_does_not_have_is_reported(index, folder):
     with pytest.raises(DownloadError, match="does not have it"):
         pip_download(Archive("tiny==1.0", "tiny-1.0-py3-none-any.whl", "0" * 64, 1), folder)
 
 
 @pytest.mark.parametrize(
-    ("said", "cause"),
+    ("output", "cause"),
     [
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES from the file", "another file than the pinned"),
         ("OSError: [Errno 28] No space left on device", "no space left"),
@@ -135,15 +135,15 @@ def test_what_the_index_does_not_have(index, folder):
         ("", "pip ended with code 3"),
     ],
 )
-def test_what_pip_says_becomes_a_cause(folder, monkeypatch, said, cause):
-    script = f"import sys; sys.stderr.write({said!r}); sys.exit(3)"
+def test_output_of_pip_becomes_a_cause(folder, monkeypatch, output, cause):
+    script = f"import sys; sys.stderr.write({output!r}); sys.exit(3)"
     monkeypatch.setattr(module, "_pip", lambda: [sys.executable, "-c", script])
     with pytest.raises(DownloadError, match=cause) as caught:
         pip_download(Archive("tiny==1.0", "tiny-1.0-py3-none-any.whl", "0" * 64, 1), folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_python_without_pip_uses_the_one_it_carries(index, folder, tmp_path, monkeypatch):
+def test_a_python_without_pip_uses_the_bundled_one(index, folder, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
     command = module._pip()
@@ -152,14 +152,14 @@ def test_a_python_without_pip_uses_the_one_it_carries(index, folder, tmp_path, m
     assert not (tmp_path / MARKER).exists()
 
 
-def test_a_python_without_any_pip_says_how_to_add_one(folder, monkeypatch):
+def test_without_any_pip_the_error_says_how_to_add_it(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sysconfig, "get_config_var", lambda name: None)
     with pytest.raises(DownloadError, match="no pip; `python -m ensurepip` or `uv pip install pip` adds it"):
         pip_download(Archive("tiny==1.0", "tiny-1.0-py3-none-any.whl", "0" * 64, 1), folder)
 
 
-def test_a_folder_called_pip_where_the_user_stands_is_not_run(index, folder, tmp_path):
+def test_a_folder_named_pip_in_the_current_folder_is_not_run(index, folder, tmp_path):
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "__init__.py").touch()
     (tmp_path / "pip" / "__main__.py").write_text(f"open({str(tmp_path / MARKER)!r}, 'w')")

@@ -27,7 +27,7 @@ LAYOUTS = pytest.mark.parametrize("layout", ["zip", "stream"])
 
 
 def write(path, layout, body, data=FLOATS):
-    """The storages that `body` reads, in one of the layouts: "0" only."""
+    """A file in one of the layouts; "0" is the only storage that `body` may read."""
     if layout == "zip":
         return zipped(path, body, {"0": data.tobytes()})
     return streamed(path, body, {"0": (data.size, data.tobytes())})
@@ -137,7 +137,7 @@ def test_a_compressed_archive(tmp_path):
         ([3], [1], 0),
     ],
 )
-def test_a_tensor_outside_of_its_storage_or_of_reason(tmp_path, layout, shape, strides, offset):
+def test_impossible_tensors_are_refused(tmp_path, layout, shape, strides, offset):
     body = mapping({"a": tensor(stored("Float", "0", 24), shape, strides, offset)})
     assert "damaged" in refused(write(tmp_path / "a.pth", layout, body))
 
@@ -159,12 +159,12 @@ def test_a_tensor_outside_of_its_storage_or_of_reason(tmp_path, layout, shape, s
         plain(None),
     ],
 )
-def test_a_storage_that_is_not_what_it_says(tmp_path, layout, storage):
+def test_inconsistent_storages_are_refused(tmp_path, layout, storage):
     body = mapping({"a": tensor(storage, (2,), (1,))})
     assert "damaged" in refused(write(tmp_path / "a.pth", layout, body))
 
 
-def test_counts_and_keys_of_the_older_layout(tmp_path):
+def test_wrong_counts_and_keys_of_the_older_layout_are_refused(tmp_path):
     body = mapping({"a": tensor(stored("Float", "0", 24), (2,), (1,))})
     data = FLOATS.tobytes()
     assert "truncated" in refused(streamed(tmp_path / "a.pth", body, {"0": (24, data[:-1])}))
@@ -178,12 +178,12 @@ def test_counts_and_keys_of_the_older_layout(tmp_path):
     assert "storage without a name" in refused(tmp_path / "b.pth")
 
 
-def test_a_newer_version_of_the_older_layout(tmp_path):
+def test_a_newer_version_of_the_older_layout_is_refused(tmp_path):
     (tmp_path / "a.pth").write_bytes(finished(plain(MAGIC)) + finished(plain(1002)) + finished(plain({})))
     assert "unknown version" in refused(tmp_path / "a.pth")
 
 
-def test_archives_that_are_no_checkpoints(tmp_path):
+def test_archives_that_are_not_checkpoints_are_refused(tmp_path):
     body = mapping({"a": tensor(stored("Float", "0", 24), (24,), (1,))})
     script = zipped(tmp_path / "a.pth", body, {"0": FLOATS.tobytes()}, **{"constants.pkl": b"\x80\x02)."})
     assert "TorchScript" in refused(script)
@@ -203,7 +203,7 @@ def test_archives_that_are_no_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize("member", ["data.pkl", "byteorder"])
-def test_an_archive_that_unpacks_without_end(tmp_path, member):
+def test_an_archive_that_unpacks_to_a_huge_size_is_refused(tmp_path, member):
     path = tmp_path / "a.pth"
     members = {"data.pkl": finished(mapping({})), member: b"." * (300 << 20)}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -213,7 +213,7 @@ def test_an_archive_that_unpacks_without_end(tmp_path, member):
     assert "far more than its size allows" in refused(path)
 
 
-def test_a_changed_byte_is_noticed_by_the_archive(tmp_path):
+def test_a_changed_byte_is_detected(tmp_path):
     path = write_pth(tmp_path / "a.pth", {"a": FLOATS})
     data = path.read_bytes()
     assert data.count(FLOATS.tobytes()) == 1
@@ -223,7 +223,7 @@ def test_a_changed_byte_is_noticed_by_the_archive(tmp_path):
 
 @LAYOUTS
 @pytest.mark.filterwarnings("ignore:invalid escape")
-def test_any_truncation_or_change_ends_in_a_message(tmp_path, layout):
+def test_truncated_or_changed_files_raise_only_input_errors(tmp_path, layout):
     whole = write_pth(tmp_path / "a.pth", {"a.b": FLOATS, "c": FLOATS[:6].reshape(2, 3)}, layout=layout)
     data = whole.read_bytes()
     path = tmp_path / "b.pth"

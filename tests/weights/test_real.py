@@ -1,4 +1,4 @@
-"""The published checkpoints, where they are at hand or can be fetched."""
+"""The published checkpoints, if they are available or can be fetched."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ def published(request):
     return published_params(request.param), COUNTS[request.param]
 
 
-def test_published_checkpoints_load_strictly_and_whole(published):
+def test_published_checkpoints_load_strictly_and_completely(published):
     params, count = published
     leaves = jax.tree.leaves(params)
     assert sum(leaf.size for leaf in leaves) == count

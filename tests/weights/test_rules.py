@@ -76,7 +76,7 @@ def test_layouts_and_layers(arrays):
         kernel = arrays[f"body.{layer}.out.weight"]
         np.testing.assert_array_equal(params["body_0"]["out"]["kernel"][layer], kernel.T)
     np.testing.assert_array_equal(params["last_3"]["scale"], arrays["last.3.weight"])
-    # What has no axes to transpose stays as it is, a square table too.
+    # Arrays without axes to transpose are not changed, not even a square table.
     np.testing.assert_array_equal(params["table"], arrays["table"])
     assert all(leaf.dtype == np.float32 and leaf.flags.c_contiguous for leaf in flatten(params).values())
 
@@ -89,7 +89,7 @@ def test_other_floating_point_becomes_float32(arrays, code):
     np.testing.assert_allclose(params["stem"]["bias"], arrays["stem.bias"], rtol=1e-3)
 
 
-def test_all_faults_at_once(arrays):
+def test_all_errors_are_reported_at_once(arrays):
     del arrays["stem.bias"]
     del arrays["body.1.in.weight"]
     arrays["body.3.in.weight"] = arrays["body.2.in.weight"]
@@ -115,7 +115,7 @@ def test_all_faults_at_once(arrays):
         assert error in message
 
 
-def test_many_faults_are_counted(arrays):
+def test_many_errors_are_counted(arrays):
     message = errors_of({f"x.{index}": np.zeros(1) for index in range(30)})
     assert "x.11: not part" in message
     assert "x.12" not in message
@@ -123,25 +123,25 @@ def test_many_faults_are_counted(arrays):
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e39])
-def test_values_that_float32_does_not_have(arrays, value):
+def test_values_that_float32_cannot_hold_are_refused(arrays, value):
     arrays["stem.bias"] = np.array([0, 1, value, 2])
     assert "stem.bias: holds NaN or infinity" in errors_of(arrays)
 
 
 @pytest.mark.parametrize("name", ["Stem.bias", "stem.bias ", "module.stem.bias", "stem_bias", "stem.bias.0"])
-def test_a_name_that_only_resembles(arrays, name):
+def test_a_similar_name_is_refused(arrays, name):
     arrays[name] = arrays.pop("stem.bias")
     message = errors_of(arrays)
     assert f"{name}: not part of this network" in message
     assert "stem/bias: missing" in message
 
 
-def test_one_parameter_given_twice(arrays):
+def test_a_parameter_given_twice_is_refused(arrays):
     arrays["body.01.in.bias"] = arrays["body.1.in.bias"]
     assert "fills body_0/in/bias a second time" in errors_of(arrays)
 
 
-def test_a_name_that_two_rules_match(arrays):
+def test_a_name_that_two_rules_match_is_refused(arrays):
     with pytest.raises(InputError, match="table: matches two rules"):
         convert(arrays, (*RULES, Rule(r"tab.e", "table")), skeleton(), "net")
 
@@ -149,17 +149,17 @@ def test_a_name_that_two_rules_match(arrays):
 @pytest.mark.parametrize(
     "mean", [np.zeros(3), np.ones(4), np.full(3, np.nan), np.array(["a", "b", "c"]), np.ones(3, np.int64)]
 )
-def test_a_constant_of_another_value(arrays, mean):
+def test_a_constant_of_another_value_is_refused(arrays, mean):
     arrays["mean"] = mean
     assert "mean: holds other values than this network computes with" in errors_of(arrays)
 
 
-def test_the_wrong_number_of_axes(arrays):
+def test_the_wrong_number_of_axes_is_refused(arrays):
     arrays["stem.weight"] = arrays["stem.weight"][0]
     assert "stem/kernel: shape (3, 5, 5), (5, 5, 3, 4) expected" in errors_of(arrays)
 
 
-def test_modules_of_another_name_are_told_once_with_examples(arrays):
+def test_renamed_modules_are_reported_once_with_an_example(arrays):
     rules = (
         *conv(r"(?:up([12])|upsample([12])\.conv)", r"up\1\2"),
         *conv(r"block\.(?P<layer>\d)\.(in|out)", r"block.\2"),
@@ -184,7 +184,7 @@ def test_check_params(rng):
     assert "\n" not in str(caught.value)
 
 
-def test_names_to_trees_and_back():
+def test_names_are_converted_to_trees_and_back():
     flat = {"a/b/c": np.ones(1, np.float32), "a/b/d": np.ones(2, np.float32), "e": np.ones(3, np.float32)}
     assert flatten(as_params(flat)) == flat
     for clash in ({"a": flat["e"], "a/b": flat["e"]}, {"a/b": flat["e"], "a": flat["e"]}):

@@ -1,4 +1,4 @@
-"""What PyTorch itself writes is read as PyTorch reads it."""
+"""Files that PyTorch writes are read as PyTorch reads them."""
 
 import collections
 
@@ -76,7 +76,7 @@ def test_a_training_checkpoint(tmp_path, zipped, protocol):
 
 
 @LAYOUTS
-def test_what_is_no_plain_data_is_refused_by_name(tmp_path, zipped):
+def test_anything_but_plain_data_is_refused_by_name(tmp_path, zipped):
     net = torch.nn.Conv2d(3, 4, 3)
     path = tmp_path / "a.pth"
     torch.save(net, path, _use_new_zipfile_serialization=zipped)
