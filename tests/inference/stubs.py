@@ -12,10 +12,10 @@ class TopLeftMatcher:
     """Matches every pixel with the same place in the reference, except at `blind` key-frames."""
 
     def __init__(self):
-        self.asked, self.confidence, self.blind = [], 1.0, set()
+        self.matched, self.confidence, self.blind = [], 1.0, set()
 
     def coarse(self, pair):
-        self.asked.append((pair.key_frame, pair.name))
+        self.matched.append((pair.key_frame, pair.name))
         y, x = jnp.mgrid[: pair.size[0], : pair.size[1]].astype(jnp.float32)
         warp = jnp.stack([x, y], axis=-1)[None]
         confidence = 0.0 if pair.key_frame in self.blind else self.confidence

@@ -31,19 +31,19 @@ def images(tmp_path_factory):
     rng = np.random.default_rng(5)
     frames = rng.uniform(0, 1, (COUNT, *LR, 3)).astype(np.float32)
     still = Still("still", rng.uniform(0, 1, (*HR, 3)).astype(np.float32))
-    made = {}
+    outputs = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "load_matcher", lambda *args, **kwargs: TopLeftMatcher())
         for name in ("none", "untrained", "trained"):
             lrrf = "none" if name == "none" else str(folder / f"{name}.safetensors")
             model = load_model(str(folder / "backbone.safetensors"), lrrf, native=True)
             upscaler = Upscaler(model, LR, HR, key_stride=2, rules=ReferenceRules(as_given=True))
-            made[name] = np.stack(list(upscaler.frames(frames, [still])))
+            outputs[name] = np.stack(list(upscaler.frames(frames, [still])))
             if name != "none":
                 used = [choice.used for choices in upscaler.choices.values() for choice in choices]
                 assert len(upscaler.choices) == 3
                 assert all(used)
-    return made
+    return outputs
 
 
 def test_an_untrained_lrrf_changes_nothing(images):

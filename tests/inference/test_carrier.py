@@ -44,7 +44,7 @@ def stacks():
 
 
 def with_propagation(programs, propagation, reach=0):
-    """The same programs with another propagation, on which none of them depends."""
+    """The same programs for another propagation, which none of them depends on."""
     others = copy(programs)
     others.net = programs.net.clone(parent=None, name=None, propagation=propagation, hrip_reach=reach)
     return others
@@ -72,8 +72,8 @@ def test_frame_by_frame_equals_the_whole_program(
 ):
     programs = with_propagation(programs, propagation, reach)
     references = jax.tree.map(lambda x: x[:, np.array(keys)], stacks)
-    given = KeyFrames(jnp.array([keys]), jnp.ones((1, len(keys))), references)
-    whole = quick_jit(programs.net.apply)({"params": model.params}, frames[None], given)[0]
+    key_frames = KeyFrames(jnp.array([keys]), jnp.ones((1, len(keys))), references)
+    whole = quick_jit(programs.net.apply)({"params": model.params}, frames[None], key_frames)[0]
     # Without storage in half precision, only rounding differs.
     monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
     monkeypatch.setattr(engine, "add", lambda hr, residual: hr + residual)
@@ -128,10 +128,10 @@ def test_hrip_around_a_key_frame_stays_within_its_shot(programs, window, stacks,
 def test_frames_may_be_requested_in_either_order(programs, window, rng):
     keys = (1, 3, 4)
     details = {key: jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.bfloat16) for key in keys}
-    asked = []
+    requested = []
 
     def detail(key):
-        asked.append(key)
+        requested.append(key)
         return details[key]
 
     up, down = (Carrier(programs, window, keys, detail) for _ in range(2))
@@ -140,8 +140,8 @@ def test_frames_may_be_requested_in_either_order(programs, window, rng):
     for one, two in zip(ascending, descending, strict=True):
         np.testing.assert_array_equal(one, two)
         assert jnp.any(one)
-    # Each carrier asks for each once, when it is first needed.
-    assert asked == [1, 3, 4, 4, 3, 1]
+    # Each carrier asks for each detail once, when it is first needed.
+    assert requested == [1, 3, 4, 4, 3, 1]
     for key in keys:
         np.testing.assert_array_equal(ascending[key], details[key].astype(jnp.float32))
 

@@ -28,7 +28,7 @@ def shot(seed, count, size=SIZE, step=1):
 
 
 def pan(seed, share, *, blur, count=12):
-    """A camera at rest that starts to pan to and fro, in the end by a share of the width per frame."""
+    """A camera at rest that starts to pan to and fro, finally by a share of the width per frame."""
     image, (height, width) = scene(seed, wide=4), SIZE
     speed, x, way, frames = round(share * width), 0, 1, []
     for i in range(count):

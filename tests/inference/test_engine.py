@@ -46,9 +46,9 @@ def references_of(stacks, place):
 
 
 def refined(programs, window, stacks, keep=range(COUNT), advance=lambda _: None):
-    given = partial(references_of, stacks)
-    made = refined_frames(programs, window, range(COUNT), keep, given, KEYS, advance)
-    return [np.asarray(image) for image in made]
+    references = partial(references_of, stacks)
+    images = refined_frames(programs, window, range(COUNT), keep, references, KEYS, advance)
+    return [np.asarray(image) for image in images]
 
 
 def test_the_backbone_frame_by_frame_equals_its_whole_program(model, programs, window, frames):
@@ -83,13 +83,13 @@ def test_hrip_follows_the_flow_on_the_grid(model, frames):
     programs = Programs(showing(), {"backbone": model.params["backbone"]})
     window = WindowFeatures(programs, list(frames), lambda _: None, grid)
     whole = range(COUNT)
-    made = list(refined_frames(programs, window, whole, whole, lambda _: [], (), lambda _: None))
-    for i, shown in enumerate(made):
+    images = list(refined_frames(programs, window, whole, whole, lambda _: [], (), lambda _: None))
+    for i, shown in enumerate(images):
         back, on = (sample_flow(window.detail_flow(i, there), grid) for there in (i - 1, i + 1))
         np.testing.assert_allclose(shown[..., :2], back, rtol=1e-5, atol=1e-7)
         # The residual of the first pass is stored as bfloat16.
         np.testing.assert_allclose(shown[..., 2], on[..., 0], rtol=1e-2, atol=1e-7)
-    assert np.abs(made[1]).max() > 0.01
+    assert np.abs(images[1]).max() > 0.01
 
 
 def test_frames_do_not_depend_on_which_are_kept(programs, window, stacks):
@@ -119,8 +119,8 @@ def test_references_may_come_in_any_order(programs, window, stacks):
 def test_a_window_of_one_frame(programs, frames, stacks):
     """There is no neighbour to warp from."""
     window = WindowFeatures(programs, [frames[0]], lambda _: None)
-    given = partial(references_of, stacks)
-    (image,) = refined_frames(programs, window, range(1), range(1), given, (0,), lambda _: None)
+    references = partial(references_of, stacks)
+    (image,) = refined_frames(programs, window, range(1), range(1), references, (0,), lambda _: None)
     assert np.isfinite(image).all()
     np.testing.assert_array_equal(window.flow(0, 1), 0)
     np.testing.assert_array_equal(window.flow(0, -1), 0)

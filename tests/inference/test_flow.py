@@ -110,10 +110,10 @@ def test_the_flow_of_training_is_the_default_and_a_mismatch_is_reported(
     assert net == SPyNet()
     assert note == "LRRF was trained with the optical flow spynet, and follows flow.pth"
     # Weights with a name are fetched by it, whatever the file was called.
-    asked = []
-    monkeypatch.setattr(inference_model, "load_flow", lambda name, progress: asked.append(name))
+    requested = []
+    monkeypatch.setattr(inference_model, "load_flow", lambda name, progress: requested.append(name))
     load(paths["raft-small"])
-    assert asked == ["raft-small"]
+    assert requested == ["raft-small"]
 
 
 def test_weights_of_other_networks_are_refused(networks):

@@ -28,15 +28,15 @@ def test_the_oldest_result_is_awaited(monkeypatch, most):
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_an_image_is_copied_while_later_ones_are_computed(monkeypatch, most, count):
     monkeypatch.setattr(module, "most_in_flight", lambda: most)
-    asked = []
+    requested = []
 
     def images():
         for number in range(count):
-            asked.append(number)
+            requested.append(number)
             yield jnp.full((1, 2, 3, 3), number, jnp.float32)
 
     for number, image in enumerate(to_host(images())):
         assert isinstance(image, np.ndarray)
         np.testing.assert_array_equal(image, np.full((2, 3, 3), number))
-        assert len(asked) == min(count, number + 1 + most)
-    assert len(asked) == count
+        assert len(requested) == min(count, number + 1 + most)
+    assert len(requested) == count

@@ -40,12 +40,12 @@ def test_the_model_with_matched_references_equals_the_upscaler(networks, frames,
     assert keys.references.warp.shape == (1, 2, 2, *HR, 2)
     whole = quick_jit(model.apply)({"params": params}, jnp.asarray(frames)[None], keys)[0]
     upscaler = Upscaler(networks.backbone, networks.trained, key_stride=3, cuts="none", **OPTIONS)
-    made = upscaler(frames, stills)
+    upscaled = upscaler(frames, stills)
     assert [choice.used for choice in upscaler.choices[3]] == [True, True]
-    changed = np.abs(made - Upscaler(networks.backbone, "none")(frames)).max()
+    changed = np.abs(upscaled - Upscaler(networks.backbone, "none")(frames)).max()
     assert changed > 0.01
     # Inference stores residuals of HRIP as bfloat16.
-    np.testing.assert_allclose(made, np.clip(whole, 0, 1), atol=0.01 * changed)
+    np.testing.assert_allclose(upscaled, np.clip(whole, 0, 1), atol=0.01 * changed)
 
 
 def test_stages_are_available_as_methods(networks, frames):

@@ -83,9 +83,9 @@ def test_a_mask_removes_confidence_where_it_is_black():
 def test_a_mask_is_cropped_with_its_still(rng):
     mask = (rng.random((40, 60)) > 0.5).astype(np.float32)
     image = rng.random((40, 60, 3)).astype(np.float32)
-    given = Still("a", image, mask=mask)
+    masked = Still("a", image, mask=mask)
     view = View(-4, 10, 24, 30, 0.9)
-    shown, part = cropped_part(given, view, (24, 30))
+    shown, part = cropped_part(masked, view, (24, 30))
     np.testing.assert_array_equal(shown[4:], image[:20, 10:40])
     confidence = limit(part, shown, pixel_grid(24, 30)[None])
     np.testing.assert_array_equal(confidence[4:], mask[:20, 10:40])

@@ -1,4 +1,4 @@
-"""What becomes of stills from cameras, with a matcher that knows where everything is."""
+"""How stills from cameras are screened, with a matcher that knows where everything is."""
 
 import json
 
@@ -54,8 +54,8 @@ class SamePlaceMatcher:
 def find(image, rules=None, mask=None):
     finder = ReferenceFinder(SamePlaceMatcher(), rules or ReferenceRules(0))
     clip = WindowFrames(0, [ANCHOR[:, ::4, ::4]], lambda place: ANCHOR)
-    given = Still("still", np.clip(image, 0, 1).astype(np.float32), mask=mask)
-    references, (choice,) = finder.match_stills(clip, 0, [given], SCALE, lambda _: None)
+    altered = Still("still", np.clip(image, 0, 1).astype(np.float32), mask=mask)
+    references, (choice,) = finder.match_stills(clip, 0, [altered], SCALE, lambda _: None)
     assert len(references) == choice.used
     return references, choice
 
@@ -147,10 +147,10 @@ def test_masked_parts_do_not_affect_calibration():
 def test_a_smaller_still_is_calibrated_too():
     small = SCENE.reshape(48, 2, 64, 2, 3).mean((1, 3))
     pair = Pair(ANCHOR, 0.8 * small[None])
-    made, found = calibrate(pair, SamePlaceMatcher().coarse(pair), SCALE)
+    pair, found = calibrate(pair, SamePlaceMatcher().coarse(pair), SCALE)
     assert found is not None
     assert found.stops == pytest.approx(0.71, abs=0.08)
-    assert np.abs(np.asarray(made.reference)[0] - small).mean() < 0.02
+    assert np.abs(np.asarray(pair.reference)[0] - small).mean() < 0.02
 
 
 def test_a_still_identical_to_the_anchor_is_not_rejected():

@@ -105,19 +105,19 @@ def test_a_still_of_a_frame_far_from_key_frames_makes_it_a_key_frame(model, clip
 
 def test_a_still_with_a_moment_serves_only_its_shot(model, clip, matcher):
     one, other, free = stills(3)
-    given = [replace(one, moment=3), replace(other, moment=12), free]
+    offered_stills = [replace(one, moment=3), replace(other, moment=12), free]
     upscaler = Upscaler(
         model, LR, HR, key_stride=8, rules=ReferenceRules(0), propagation="carry", cuts=(7, 20)
     )
     done = Counter()
-    list(upscaler.frames(clip[:24], given, lambda kind: done.update([kind])))
+    list(upscaler.frames(clip[:24], offered_stills, lambda kind: done.update([kind])))
     offered = {
         key: tuple(sorted(choice.name for choice in choices)) for key, choices in upscaler.choices.items()
     }
     first = dict.fromkeys((0, 3, 6), ("still0", "still2"))
     second = dict.fromkeys((8, 12, 16, 19), ("still1", "still2"))
     assert offered == first | second | dict.fromkeys((20, 23), ("still2",))
-    assert done["match"] == upscaler.work(24, given)["match"] == 2 * 7 + 2
+    assert done["match"] == upscaler.work(24, offered_stills)["match"] == 2 * 7 + 2
 
 
 def test_a_moment_outside_the_clip_is_refused_before_any_work(model, matcher):

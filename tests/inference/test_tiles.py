@@ -90,7 +90,7 @@ def test_detail_is_cropped_to_the_places_of_a_tile(rng):
     y, x = np.mgrid[100:140, 90:140].astype(np.float32)
     warp = jnp.asarray(np.stack([x + 7.25, y - 3.5], axis=-1))[None]
     weight = jnp.ones((1, 40, 50, 1))
-    # One place is far away, and is left out.
+    # One place is far away, and is ignored.
     warp = warp.at[0, 0, 0].set(jnp.array([5.0, 290.0]))
     cropped, places, weights = detail_crop(detail, warp, weight)
     assert cropped.shape == (1, 128, 128, 2)
@@ -192,13 +192,13 @@ def test_a_plan_keeps_within_its_budget_and_reports_the_least_possible(model, mo
     counts = []
     for budget in budgets:
         upscaler.memory = budget
-        made = upscaler.memory_plan(100, 2)
-        assert made.memory <= budget == made.budget
-        assert (made.disk > 0) == made.layout.spill
-        counts.append((made.layout.recurrence.count, made.layout.detail.count))
+        plan = upscaler.memory_plan(100, 2)
+        assert plan.memory <= budget == plan.budget
+        assert (plan.disk > 0) == plan.layout.spill
+        counts.append((plan.layout.recurrence.count, plan.layout.detail.count))
     assert counts == sorted(counts)
     assert counts[0] == (1, 1) != counts[-1]
-    assert roomy.window_length == made.window_length
+    assert roomy.window_length == plan.window_length
     upscaler.memory = 2**30
     with pytest.raises(InputError, match=r"memory 1024M: frames of 960x540 need at least \d+M") as caught:
         upscaler.check(100, ())
@@ -220,7 +220,7 @@ def test_frames_are_queued_as_far_as_memory_allows(model, monkeypatch):
     fewer = upscaler.memory_plan(100, 2)
     assert (fewer.read_ahead, fewer.write_behind) == (plans.MIN_QUEUE, plans.MIN_QUEUE)
     assert fewer.layout == roomy.layout
-    # Queued frames count.
+    # Queued frames count towards the memory.
     assert roomy.memory - fewer.memory == 12 * lr * (roomy.read_ahead - fewer.read_ahead)
     upscaler.memory = fewer.memory - 1
     none = upscaler.memory_plan(100, 2)

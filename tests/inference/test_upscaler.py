@@ -73,15 +73,15 @@ def test_frames_are_read_window_by_window_and_yielded_one_by_one(models, clip, m
 
     stream = Upscaler(models["backbone"], LR, HR).frames(source())
     assert read == []
-    for given in range(1, LONG + 1):
+    for yielded in range(1, LONG + 1):
         next(stream)
-        assert len(read) <= given + 4 * OVERLAP
+        assert len(read) <= yielded + 4 * OVERLAP
     assert next(stream, None) is None
     assert read == list(range(LONG))
 
 
 @pytest.mark.parametrize(
-    ("count", "given", "cut", "propagation"),
+    ("count", "still_count", "cut", "propagation"),
     [
         (1, 0, False, "hrip"),
         (1, 2, False, "hrip"),
@@ -91,16 +91,16 @@ def test_frames_are_read_window_by_window_and_yielded_one_by_one(models, clip, m
     ],
 )
 def test_the_amount_of_work_is_known_in_advance(
-    models, clip, matcher, monkeypatch, count, given, cut, propagation
+    models, clip, matcher, monkeypatch, count, still_count, cut, propagation
 ):
     if cut:
         small_windows(monkeypatch)
     rules = ReferenceRules(3, 2, 0.05)
     upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=rules, propagation=propagation)
     done = Counter()
-    frames = list(upscaler.frames(clip[:count], stills(given), lambda kind: done.update([kind])))
+    frames = list(upscaler.frames(clip[:count], stills(still_count), lambda kind: done.update([kind])))
     assert len(frames) == count
-    assert dict(done) == {kind: n for kind, n in upscaler.work(count, stills(given)).items() if n}
+    assert dict(done) == {kind: n for kind, n in upscaler.work(count, stills(still_count)).items() if n}
     assert set(upscaler.costs()) >= set(done)
     assert min(upscaler.costs().values()) > 0
 
@@ -140,9 +140,9 @@ def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_changes_every_frame
         return np.stack(list(upscaler.frames(short, stills(2))))
 
     backbone_only = run("backbone")
-    assert matcher.asked == []
+    assert matcher.matched == []
     np.testing.assert_array_equal(run("untrained"), backbone_only)
-    assert {name for _, name in matcher.asked} > {"still0", "still1", "frame 0"}
+    assert {name for _, name in matcher.matched} > {"still0", "still1", "frame 0"}
     changed = np.abs(run("trained") - backbone_only).max(axis=(1, 2, 3))
     assert changed.min() > 1e-3
 
@@ -150,13 +150,13 @@ def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_changes_every_frame
 def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
     short = clip[:7]
 
-    def run(confidence, if_unmatched, given):
+    def run(confidence, if_unmatched, still_count):
         matcher.confidence = confidence
         rules = ReferenceRules(exclude=2)
         upscaler = Upscaler(
             models["trained"], LR, HR, key_stride=4, rules=rules, backbone_only_if_unmatched=if_unmatched
         )
-        return upscaler, np.stack(list(upscaler.frames(short, stills(given))))
+        return upscaler, np.stack(list(upscaler.frames(short, stills(still_count))))
 
     backbone_only = np.stack(list(Upscaler(models["backbone"], LR, HR).frames(short)))
     left, frames = run(0.0, True, 2)
@@ -165,9 +165,9 @@ def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
     assert sorted(left.choices) == [0, 4, 6]
     assert all(not choice.used for choices in left.choices.values() for choice in choices)
     # With a still that matches, or without any still, `backbone_only_if_unmatched` changes nothing.
-    for confidence, given in ((1.0, 2), (1.0, 0)):
-        kept, frames = run(confidence, True, given)
-        always, expected = run(confidence, False, given)
+    for confidence, still_count in ((1.0, 2), (1.0, 0)):
+        kept, frames = run(confidence, True, still_count)
+        always, expected = run(confidence, False, still_count)
         np.testing.assert_array_equal(frames, expected)
         assert kept.choices == always.choices
         assert kept.backbone_only_frames == 0
@@ -194,9 +194,9 @@ def test_only_the_backbone_runs_in_shots_where_no_still_matches(models, clip, ma
     assert upscaler.backbone_only_frames == 3
     used = {key: [choice.used for choice in choices] for key, choices in upscaler.choices.items()}
     assert used == {0: [True], 3: [True], 4: [False], 6: [False]}
-    assert {name for _, name in matcher.asked} == {"still0"}
+    assert {name for _, name in matcher.matched} == {"still0"}
     # Self-references that are requested are used all the same.
-    asked = Upscaler(
+    requested = Upscaler(
         models["trained"],
         LR,
         HR,
@@ -205,20 +205,20 @@ def test_only_the_backbone_runs_in_shots_where_no_still_matches(models, clip, ma
         backbone_only_if_unmatched=True,
         cuts=(4,),
     )
-    list(asked.frames(short, stills(1)))
-    assert asked.backbone_only_frames == 0
+    list(requested.frames(short, stills(1)))
+    assert requested.backbone_only_frames == 0
 
 
 def test_matches_are_computed_again_unless_remembered(models, clip, matcher):
     short = clip[:7]
     for remember, factor in ((False, 2), (True, 1)):
-        matcher.asked.clear()
+        matcher.matched.clear()
         rules = ReferenceRules(2, 2, 0.05)
         upscaler = Upscaler(models["untrained"], LR, HR, rules=rules, remember=remember)
         first = np.stack(list(upscaler.frames(short, stills(1))))
-        asked = len(matcher.asked)
+        once = len(matcher.matched)
         second = np.stack(list(upscaler.frames(short, stills(1))))
-        assert len(matcher.asked) == factor * asked
+        assert len(matcher.matched) == factor * once
         np.testing.assert_array_equal(first, second)
 
 

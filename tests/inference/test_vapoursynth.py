@@ -43,10 +43,10 @@ def test_frames_equal_those_of_the_library_in_any_order_with_every_kind_of_still
     expected = Upscaler(networks.backbone, networks.trained, **OPTIONS)(frames, [still])
     clip = as_clip(frames)
     for ref in (still, str(tmp_path / "still.png"), as_clip(still[None])):
-        made = upscale(clip, [ref], backbone=networks.backbone, lrrf=networks.trained, **OPTIONS)
-        assert (made.num_frames, made.fps, made.format.id) == (5, clip.fps, vs.RGBS)
+        upscaled = upscale(clip, [ref], backbone=networks.backbone, lrrf=networks.trained, **OPTIONS)
+        assert (upscaled.num_frames, upscaled.fps, upscaled.format.id) == (5, clip.fps, vs.RGBS)
         for number in (3, 0, 4):
-            frame = made.get_frame(number)
+            frame = upscaled.get_frame(number)
             assert frame.props["number"] == number
             np.testing.assert_allclose(as_array(frame), expected[number], atol=1e-6)
 
@@ -54,9 +54,9 @@ def test_frames_equal_those_of_the_library_in_any_order_with_every_kind_of_still
 def test_frames_are_requested_by_several_threads(networks, frames):
     from ldip_jax.vapoursynth import upscale
 
-    made = upscale(as_clip(frames * 1.5 - 0.2), backbone=networks.backbone, lrrf="none", scale=2.5)
+    upscaled = upscale(as_clip(frames * 1.5 - 0.2), backbone=networks.backbone, lrrf="none", scale=2.5)
     expected = Upscaler(networks.backbone, "none", scale=2.5)(np.clip(frames * 1.5 - 0.2, 0, 1))
-    found = [as_array(frame) for frame in made.frames(prefetch=5)]
+    found = [as_array(frame) for frame in upscaled.frames(prefetch=5)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

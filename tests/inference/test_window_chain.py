@@ -1,4 +1,4 @@
-"""Windows that continue each other: what a window takes from the one before it, and at what cost."""
+"""Windows that continue one another: what a window takes from the one before it, and at what cost."""
 
 from typing import ClassVar
 
@@ -19,10 +19,10 @@ OVERLAP, LENGTH = 4, 14
 class Features(WindowFeatures):
     """Features without networks: each is the number of its window."""
 
-    made: ClassVar[list[int]] = []
+    computed: ClassVar[list[int]] = []
 
     def __init__(self, programs, frames, advance, grid, layout, holder):
-        self.made.append(frames[0])
+        self.computed.append(frames[0])
         number = frames[0] // (LENGTH - 2 * OVERLAP)
         self.features = [holder.hold(jnp.full((1, 2, 3, 4), number, jnp.float32)) for _ in frames]
         self.in_flight = InFlight()
@@ -32,7 +32,7 @@ class Features(WindowFeatures):
 def chain(programs, monkeypatch):
     """Returns a function that makes chains over such windows."""
     monkeypatch.setattr(module, "WindowFeatures", Features)
-    monkeypatch.setattr(Features, "made", [])
+    monkeypatch.setattr(Features, "computed", [])
 
     def make(spill=False):
         layout = TileLayout(whole((2, 3)), whole((2, 3)), spill)
@@ -62,21 +62,21 @@ def test_a_window_blends_from_the_previous_features_to_its_own(chain, spill):
         assert one[:OVERLAP] == [number - 1.0] * OVERLAP
         np.testing.assert_allclose(one[OVERLAP : 2 * OVERLAP], [number - 1 + share for share in ramp])
         assert set(one[2 * OVERLAP :]) == {float(number)}
-    assert Features.made == [0, 6, 12, 18]
+    assert Features.computed == [0, 6, 12, 18]
 
 
 def test_a_window_needs_only_the_one_before_it(chain):
     everything, part = chain(), chain()
-    made = []
+    computed = []
     for window in windows(range(30), LENGTH, OVERLAP):
         everything.begin(window)
         part.begin(window)
         whole = values(everything.features(window))
         if window.first == 12:
-            Features.made.clear()
+            Features.computed.clear()
             assert values(part.features(window)) == whole
-            made = list(Features.made)
-    assert made == [6, 12]
+            computed = list(Features.computed)
+    assert computed == [6, 12]
 
 
 def test_a_single_window_is_not_changed(chain):

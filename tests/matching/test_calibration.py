@@ -103,10 +103,10 @@ def test_a_calibration_as_text():
 
 def test_values_stay_in_range_and_float32():
     image = np.linspace(0.0, 1.0, 30, dtype=np.float32).reshape(2, 5, 3)
-    made = Calibration((3.0, 1.0, 0.5), 0.6)(image)
-    assert made.dtype == np.float32
-    assert made.min() == 0.0
-    assert made.max() == 1.0
+    calibrated = Calibration((3.0, 1.0, 0.5), 0.6)(image)
+    assert calibrated.dtype == np.float32
+    assert calibrated.min() == 0.0
+    assert calibrated.max() == 1.0
     np.testing.assert_array_equal(Calibration()(image), image)
 
 

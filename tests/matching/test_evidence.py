@@ -72,8 +72,8 @@ def test_only_confident_places_count():
 
 def test_a_reference_is_warped_to_the_key_frame():
     shift = jnp.array([3.0, -2.0])[None, None, None]
-    made = np.asarray(warp_reference(SHARP, pixel_grid(*SIZE)[None] + shift))
-    np.testing.assert_allclose(made[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)
+    warped = np.asarray(warp_reference(SHARP, pixel_grid(*SIZE)[None] + shift))
+    np.testing.assert_allclose(warped[:, 2:, :-3], np.asarray(SHARP)[:, :-2, 3:], atol=1e-6)
 
 
 def test_bands_give_the_evidence_of_the_whole_frame(rng, monkeypatch):

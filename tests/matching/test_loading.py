@@ -15,10 +15,10 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed(tmp_path):
 
 @pytest.mark.parametrize("refine", [True, False])
 def test_gmflow_is_refined_by_default(monkeypatch, tmp_path, refine):
-    given = []
-    made = PrecomputedMatcher(tmp_path)
+    received = []
+    matcher = PrecomputedMatcher(tmp_path)
     weights = SimpleNamespace(params={"of": "gmflow"})
     monkeypatch.setattr(loading, "load_weights", lambda name, **options: weights)
-    monkeypatch.setattr(loading, "GMFlowMatcher", lambda *params: given.append(params) or made)
-    assert loading.load_matcher("gmflow", {"of": "spynet"}, refine=refine) is made
-    assert given == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]
+    monkeypatch.setattr(loading, "GMFlowMatcher", lambda *params: received.append(params) or matcher)
+    assert loading.load_matcher("gmflow", {"of": "spynet"}, refine=refine) is matcher
+    assert received == [({"of": "gmflow"}, {"of": "spynet"} if refine else None)]

@@ -12,7 +12,7 @@ from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
 
 RATE = 48000
-# Of the flash and the beep in a clip, in seconds.
+# The time of the flash and the beep in a clip, in seconds.
 MOMENT = Fraction(13, 25)
 
 

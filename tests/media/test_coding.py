@@ -24,10 +24,10 @@ def coding(codec, size=SIZES["HD"], *, bit_depth=8, lossless=False, suffix=".mkv
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_memory_of_an_encoder_grows_with_pixels_and_up_to_a_limit_with_frames(codec):
-    made = coding(codec)
-    few, many, unknown = (made.held_bytes(1000, count) for count in (3, 1000, None))
+    chosen = coding(codec)
+    few, many, unknown = (chosen.held_bytes(1000, count) for count in (3, 1000, None))
     assert 0 < few < many == unknown
-    assert made.held_bytes(2000, 3) == 2 * few
+    assert chosen.held_bytes(2000, 3) == 2 * few
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "ffv1"])
@@ -37,10 +37,10 @@ def test_higher_bit_depths_take_more_memory(codec):
 
 @pytest.mark.parametrize("lossless", [False, True])
 def test_x264_looks_ahead_at_fewer_frames_if_they_are_large(lossless):
-    made = {name: coding("h264", size, lossless=lossless, suffix=".mp4") for name, size in SIZES.items()}
-    assert "rc-lookahead" not in made["HD"].options.get("x264-params", "")
-    assert "rc-lookahead=10" in made["4K"].options["x264-params"]
-    each = {name: made[name].held_bytes(h * w, None) / (h * w) for name, (h, w) in SIZES.items()}
+    codings = {name: coding("h264", size, lossless=lossless, suffix=".mp4") for name, size in SIZES.items()}
+    assert "rc-lookahead" not in codings["HD"].options.get("x264-params", "")
+    assert "rc-lookahead=10" in codings["4K"].options["x264-params"]
+    each = {name: codings[name].held_bytes(h * w, None) / (h * w) for name, (h, w) in SIZES.items()}
     assert each["4K"] < 0.6 * each["HD"]
 
 

@@ -32,8 +32,8 @@ def test_chroma_positions_follow_the_format(layout, centred, shift):
 def test_every_layout_gives_the_same_flat_colours(layout):
     flat = from_planes(codes(32, 32, 100, 180), "yuv444p").reformat(format=layout)
     rgb = ToRgb(BT709, False)(flat)
-    wanted = ToRgb(BT709, False)(from_planes(codes(32, 32, 100, 180), "yuv444p"))
-    np.testing.assert_allclose(rgb, wanted, atol=1e-6)
+    expected = ToRgb(BT709, False)(from_planes(codes(32, 32, 100, 180), "yuv444p"))
+    np.testing.assert_allclose(rgb, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", ["yuv420p10le", "yuv444p10le", "p010le", "yuv422p12le", "yuv420p16le"])

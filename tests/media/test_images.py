@@ -160,7 +160,7 @@ def test_exif_orientation(tmp_path, rng, orientation, suffix):
     exif[0x0112] = orientation
     image.save(tmp_path / f"a{suffix}", exif=exif)
     rgb, notes = read_image(tmp_path / f"a{suffix}")
-    wanted = Image.open(tmp_path / f"a{suffix}").convert("RGB")
+    expected = Image.open(tmp_path / f"a{suffix}").convert("RGB")
     if orientation > 1:
         methods = {
             2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -171,8 +171,8 @@ def test_exif_orientation(tmp_path, rng, orientation, suffix):
             7: Image.Transpose.TRANSVERSE,
             8: Image.Transpose.ROTATE_90,
         }
-        wanted = wanted.transpose(methods[orientation])
-    np.testing.assert_array_equal(np.rint(rgb * 255), np.asarray(wanted))
+        expected = expected.transpose(methods[orientation])
+    np.testing.assert_array_equal(np.rint(rgb * 255), np.asarray(expected))
     info = image_info(tmp_path / f"a{suffix}")
     assert (info.height, info.width) == rgb.shape[:2]
     assert notes == info.notes == ([] if orientation == 1 else ["turned upright as its EXIF data say"])

@@ -199,8 +199,8 @@ def test_an_animated_picture_is_a_video(tmp_path, rng):
     grey[0].save(tmp_path / "a.gif", save_all=True, append_images=grey[1:], duration=100)
     clip = open_clip(tmp_path / "a.gif")
     assert (clip.kind, clip.fps) == ("video", Fraction(10))
-    for frame, wanted in zip(clip, grey, strict=True):
-        np.testing.assert_allclose(frame[..., 0] * 255, np.asarray(wanted), atol=0.01)
+    for frame, expected in zip(clip, grey, strict=True):
+        np.testing.assert_allclose(frame[..., 0] * 255, np.asarray(expected), atol=0.01)
 
 
 def pages(path, rng, **options):
@@ -218,14 +218,14 @@ def pages(path, rng, **options):
     ],
 )
 def test_pictures_of_one_file_are_frames(tmp_path, rng, name, options, worst):
-    wanted = pages(tmp_path / name, rng, **options)
+    expected = pages(tmp_path / name, rng, **options)
     clip = open_clip(tmp_path / name)
     assert (clip.kind, clip.count, clip.height, clip.width) == ("images", 4, 16, 24)
     assert (clip.fps, clip.times) == (None if name == "a.tif" else 20, None)
     assert clip.notes[-1] == "its 4 pictures are the frames"
     for _ in range(2):
-        for frame, want in zip(clip, wanted, strict=True):
-            np.testing.assert_allclose(255 * frame, 255 * want, atol=worst)
+        for frame, picture in zip(clip, expected, strict=True):
+            np.testing.assert_allclose(255 * frame, 255 * picture, atol=worst)
 
 
 def test_pictures_keep_their_times_in_a_video(tmp_path, rng):

@@ -56,8 +56,8 @@ def test_joined_segments_play_as_one_clip(tmp_path, rng):
     write(tmp_path / "a.mp4", frames, "h264")
     with open_clip(tmp_path / "a.mp4") as clip:
         assert (clip.count, clip.times, clip.fps) == (COUNT, None, 25)
-        for frame, wanted in zip(clip, frames, strict=True):
-            assert np.abs(frame - wanted).mean() < 4 / 255
+        for frame, expected in zip(clip, frames, strict=True):
+            assert np.abs(frame - expected).mean() < 4 / 255
 
 
 def test_an_interrupted_move_of_the_output_is_completed(tmp_path, rng, monkeypatch):

@@ -49,11 +49,11 @@ def test_surround_channels_are_kept(tmp_path, layout):
     notes = copied(tmp_path / "a.mov", tmp_path / "b.mp4")
     assert "pcm_s16le sound coded again as AAC" in notes
     assert layout_of(tmp_path / "b.mp4") == layout.removesuffix("(side)")
-    wanted = [300 + 100 * i for i in range(av.AudioLayout(layout).nb_channels)]
+    expected = [300 + 100 * i for i in range(av.AudioLayout(layout).nb_channels)]
     if "." in layout:
         # Encoders remove high frequencies from the bass channel.
-        wanted[3] = 0
-    assert [0 if i == 3 and "." in layout else p for i, p in enumerate(peaks(tmp_path / "b.mp4"))] == wanted
+        expected[3] = 0
+    assert [0 if i == 3 and "." in layout else p for i, p in enumerate(peaks(tmp_path / "b.mp4"))] == expected
 
 
 def test_mixed_channels_are_reported(tmp_path):

@@ -46,7 +46,7 @@ def test_aac_is_copied_packet_by_packet(tmp_path, rng, source, name):
 
 
 def heard(path):
-    """Seconds of sound that decode, and their pitch."""
+    """The number of seconds of sound that can be decoded; checks their pitch."""
     with av.open(str(path)) as container:
         # Packed samples come as one row.
         decoded = list(container.decode(audio=0))

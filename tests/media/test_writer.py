@@ -37,9 +37,9 @@ def test_h264_and_h265(tmp_path, rng, suffix, codec, size):
     clip = open_clip(path)
     assert (clip.count, clip.fps, clip.height, clip.width) == (5, NTSC, *size)
     assert clip.notes == []
-    for frame, wanted in zip(clip, frames, strict=True):
-        assert np.abs(frame - wanted).mean() < 2.5 / 255
-        assert np.abs((frame - wanted).mean((0, 1))).max() < 1 / 255
+    for frame, expected in zip(clip, frames, strict=True):
+        assert np.abs(frame - expected).mean() < 2.5 / 255
+        assert np.abs((frame - expected).mean((0, 1))).max() < 1 / 255
     assert any("4:4:4" in note for note in writer.notes) == (size == (53, 75))
     with av.open(str(path)) as container:
         assert (
@@ -106,8 +106,8 @@ def test_colours_and_tags_are_kept_when_a_clip_grows(tmp_path, rng, matrix, full
     assert tags(tmp_path / "out.mp4") == tags(tmp_path / "in.mp4") == (matrix, matrix, 1, 2 if full else 1)
     clip = open_clip(tmp_path / "out.mp4")
     assert clip.color == color
-    for frame, wanted in zip(clip, large, strict=True):
-        patches = (frame - wanted).reshape(768, 4, 320, 3)[:, :, 40:-40].mean((0, 2))
+    for frame, expected in zip(clip, large, strict=True):
+        patches = (frame - expected).reshape(768, 4, 320, 3)[:, :, 40:-40].mean((0, 2))
         assert np.abs(patches).mean(0).max() < 1 / 255
 
 
@@ -192,8 +192,8 @@ def test_every_codec_in_every_container(tmp_path, rng, codec, suffix, size, deep
     bits = {"ffv1": 16 if deep else 8, "prores": prores}.get(codec, 10 if deep else 8)
     assert clip.color.bits == bits
     assert tags(path)[:3] == ((2, 1, 13) if codec == "ffv1" else (1, 1, 1))
-    for frame, wanted in zip(clip, frames, strict=True):
-        assert np.abs(frame - wanted).mean() < 3 / 255
+    for frame, expected in zip(clip, frames, strict=True):
+        assert np.abs(frame - expected).mean() < 3 / 255
     with av.open(str(path)) as container:
         name = container.streams.video[0].codec_context.codec.canonical_name
     assert name == CODECS[codec][0]

@@ -71,9 +71,9 @@ def test_a_crop_equals_the_whole_away_from_its_edges(features, params):
         return Axis(axis.index[start:stop], axis.offset[start:stop], axis.pixel)
 
     crop = Grid(part(grid.rows, 3, 28), part(grid.columns, 8, 36))
-    got, want = head(params, features, crop), head(params, features, grid)[:, 3:28, 8:36]
-    np.testing.assert_allclose(got[:, 9:-9, 9:-9], want[:, 9:-9, 9:-9], atol=1e-5)
-    assert np.abs(got - want).max() > 1e-3
+    got, expected = head(params, features, crop), head(params, features, grid)[:, 3:28, 8:36]
+    np.testing.assert_allclose(got[:, 9:-9, 9:-9], expected[:, 9:-9, 9:-9], atol=1e-5)
+    assert np.abs(got - expected).max() > 1e-3
 
 
 def test_scales_are_distinguished_by_the_pixel_size(features, params):

@@ -57,7 +57,7 @@ def shares_of(index, valid, count):
 
 
 def carried(rng, flows, index):
-    """Noise at the key-frames, and the part of it that reaches every frame."""
+    """Noise at the key-frames, and what reaches each frame of it."""
     detail = jnp.asarray(rng.standard_normal((1, len(index), *HR, 2)), jnp.float32)
     routes = hr_routes(flows, index)
     out = jax.jit(carry)(detail, routes, np.array([index]), np.ones((1, len(index)), np.float32))
@@ -86,7 +86,7 @@ def test_a_pan_by_whole_pixels_moves_detail_with_it_and_invents_none(rng):
 
 def test_no_detail_passes_inconsistent_flow_to_any_later_frame(rng):
     flows = moving(0, 0)
-    # In the left half of frame 1, the flow back to frame 0 is 3 pixels off that from frame 0.
+    # In the left half of frame 1, the flow back to frame 0 is off by 3 pixels.
     to_previous = flows.to_previous.at[:, 1, :, : LR[1] // 2, 0].set(3.0)
     detail, out = carried(rng, Flows(flows.to_next, to_previous), [0])
     middle = HR[1] // 2

@@ -55,5 +55,5 @@ def test_untrained_lrrf_equals_the_backbone_bit_for_bit(programs, window, backbo
     stack = random_references(rng, (1, 2), HR)
     references = [jax.tree.map(lambda x, n=n: x[:, n], stack) for n in range(2)]
     whole = range(COUNT)
-    made = refined_frames(programs, window, whole, whole, lambda _: references, (0, 3), lambda _: None)
-    np.testing.assert_array_equal(np.concatenate(list(made)), backbone_only)
+    images = refined_frames(programs, window, whole, whole, lambda _: references, (0, 3), lambda _: None)
+    np.testing.assert_array_equal(np.concatenate(list(images)), backbone_only)

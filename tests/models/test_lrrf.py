@@ -1,4 +1,4 @@
-"""What LRRF guarantees: no effect if untrained, nor of empty slots, larger canvases and bands."""
+"""What LRRF guarantees: it has no effect if untrained, and empty slots, canvases and bands have none."""
 
 from functools import cache
 
@@ -173,7 +173,7 @@ def test_which_parameters_have_gradients_at_first_and_after_a_step(scene, rng):
         return jax.grad(loss)(lrrf)
 
     def alive(grads):
-        """Above rounding: adding a number to all keys shifts all scores alike, except for rounding."""
+        """Above rounding: adding a number to all keys shifts all scores alike, up to rounding in float32."""
         size = {"/".join(path): np.abs(leaf).max() for path, leaf in flatten_dict(grads).items()}
         return {path for path, most in size.items() if most > 1e-5 * max(size.values())}
 

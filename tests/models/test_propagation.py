@@ -85,14 +85,14 @@ def test_carry_brings_the_same_detail_to_all_frames(params, scene):
     still = [jnp.broadcast_to(x[:, :1], x.shape) for x in (features, frames)]
     scene = still[0], flows, still[1], keys, routes
     run = quick_jit(partial(restore, LDIP(BasicVSR(**NARROW), Dab(), propagation="carry"), scene=scene))
-    made = run(params, routes)
+    output = run(params, routes)
     silent = run({**params, "lrrf": {**params["lrrf"], "amount": jnp.zeros((1, 1, 1, 64))}}, routes)
-    np.testing.assert_array_equal(made, jnp.broadcast_to(made[:, :1], made.shape))
-    assert np.abs(made - silent).max(axis=(2, 3, 4)).min() > 1e-3
+    np.testing.assert_array_equal(output, jnp.broadcast_to(output[:, :1], output.shape))
+    assert np.abs(output - silent).max(axis=(2, 3, 4)).min() > 1e-3
     # Nothing arrives by a route without confidence.
     refuted = run(params, Routes(routes.warp, routes.confidence.at[:, 1].set(0.0)))
     np.testing.assert_array_equal(refuted[:, 1], silent[:, 1])
-    np.testing.assert_array_equal(refuted[:, 2], made[:, 2])
+    np.testing.assert_array_equal(refuted[:, 2], output[:, 2])
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
@@ -102,12 +102,12 @@ def test_key_frames_of_a_whole_clip_stay_as_they_were_refined(params, scene, pro
     # A clip without motion: detail goes only where frames agree.
     frames = jnp.broadcast_to(frames[:, :1], frames.shape)
     silenced = {**params, "lrrf": {**params["lrrf"], "share": jnp.float32(0.0)}}
-    made, expected = (
+    output, expected = (
         program(LDIP(BasicVSR(**NARROW), Dab(), propagation=name))({"params": silenced}, frames, keys)
         for name in (propagation, "hrip")
     )
-    np.testing.assert_allclose(made[:, 0], expected[:, 0], atol=1e-5)
-    assert np.abs(made - expected)[:, 1:].max(axis=(2, 3, 4)).min() > 1e-3
+    np.testing.assert_allclose(output[:, 0], expected[:, 0], atol=1e-5)
+    assert np.abs(output - expected)[:, 1:].max(axis=(2, 3, 4)).min() > 1e-3
 
 
 def test_without_routes_nothing_is_carried(params, scene):

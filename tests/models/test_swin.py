@@ -62,8 +62,8 @@ def test_equals_the_textbook_form(rng, key, size, shifted):
     params = jax.tree.map(lambda a: a + 0.2 * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params)
     got = block.apply({"params": params}, x, shifted)
     p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-    want = np.stack([textbook(np.asarray(image, np.float64), p64, shifted) for image in x])
-    np.testing.assert_allclose(got, want, atol=2e-5)
+    expected = np.stack([textbook(np.asarray(image, np.float64), p64, shifted) for image in x])
+    np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("shifted", [False, True])

@@ -65,10 +65,10 @@ def test_maps_and_sums_do_not_depend_on_bands(rng, height, halo):
         padded = jnp.pad(x, ((0, 0), (halo, halo), (0, 0), (0, 0)))
         return padded[:, : x.shape[1]] + 2.0 * padded[:, 2 * halo :] - y
 
-    want = chain(*maps)
-    np.testing.assert_array_equal(map_bands(chain, tuple(maps), 16, halo), want)
-    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), 16, halo), want.sum((0, 1, 2)))
-    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), None, halo), want.sum((0, 1, 2)))
+    expected = chain(*maps)
+    np.testing.assert_array_equal(map_bands(chain, tuple(maps), 16, halo), expected)
+    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), 16, halo), expected.sum((0, 1, 2)))
+    np.testing.assert_array_equal(sum_bands(chain, tuple(maps), None, halo), expected.sum((0, 1, 2)))
     assert min(seen) < height == max(seen)
 
 

@@ -51,8 +51,8 @@ def test_bicubic_equals_resize_inside(rng):
     """At the border, jax.image.resize ignores taps outside; here the edge is extended."""
     x = jnp.asarray(rng.standard_normal((1, 12, 10, 3)), jnp.float32)
     got = sample_bicubic(x, whole_grid((12, 10), (30, 33)))
-    want = jax.image.resize(x, (1, 30, 33, 3), "cubic", antialias=False)
-    np.testing.assert_allclose(got[:, 5:-5, 7:-7], want[:, 5:-5, 7:-7], atol=3e-6)
+    expected = jax.image.resize(x, (1, 30, 33, 3), "cubic", antialias=False)
+    np.testing.assert_allclose(got[:, 5:-5, 7:-7], expected[:, 5:-5, 7:-7], atol=3e-6)
 
 
 def test_bicubic_keeps_constants_and_is_the_identity_at_x1(rng):

@@ -24,16 +24,16 @@ def test_bilinear_zeros_equals_a_loop_over_neighbours(rng):
     coords = rng.uniform(-3, 9, (2, 6, 4, 2)).astype(np.float32)
     coords[0, 0] = [[0, 0], [6, 4], [-0.5, 2], [6.5, 3.25]]
     got = bilinear(jnp.asarray(x), jnp.asarray(coords))
-    want = [[[sample(x[b], *coords[b, i, j]) for j in range(4)] for i in range(6)] for b in range(2)]
-    np.testing.assert_allclose(got, want, atol=2e-6)
+    expected = [[[sample(x[b], *coords[b, i, j]) for j in range(4)] for i in range(6)] for b in range(2)]
+    np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
 def test_bilinear_border_clamps(rng):
     x = jnp.asarray(rng.standard_normal((1, 4, 5, 2)), jnp.float32)
     coords = jnp.array([[[[-9.0, 1.0], [4.7, 3.9], [2.0, -1e6], [1e9, 1e9]]]])
     got = bilinear(x, coords, "border")
-    want = jnp.stack([x[0, 1, 0], x[0, 3, 4], x[0, 0, 2], x[0, 3, 4]])
-    np.testing.assert_allclose(got[0, 0], want, atol=1e-6)
+    expected = jnp.stack([x[0, 1, 0], x[0, 3, 4], x[0, 0, 2], x[0, 3, 4]])
+    np.testing.assert_allclose(got[0, 0], expected, atol=1e-6)
 
 
 def test_far_outside_is_zero_not_wrapped():
@@ -61,9 +61,9 @@ def test_bilinear_equals_torch(rng):
     place = torch.from_numpy(coords / np.array([10, 8], np.float32) * 2 - 1)
     image = torch.from_numpy(x).permute(0, 3, 1, 2)
     for padding in ("zeros", "border"):
-        want = torch.nn.functional.grid_sample(image, place, padding_mode=padding, align_corners=True)
+        expected = torch.nn.functional.grid_sample(image, place, padding_mode=padding, align_corners=True)
         got = bilinear(jnp.asarray(x), jnp.asarray(coords), padding)
-        np.testing.assert_allclose(got, want.permute(0, 2, 3, 1).numpy(), atol=2e-5)
+        np.testing.assert_allclose(got, expected.permute(0, 2, 3, 1).numpy(), atol=2e-5)
 
 
 def test_nearest_rounds_half_to_even_and_returns_the_remainder():

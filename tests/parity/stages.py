@@ -11,7 +11,7 @@ from ldip_jax.inference.streaming import WindowFeatures
 
 # Frames, height, width: odd sides, sides under 32 and under 64; only the last are multiples of 32.
 CLIPS = [(1, 20, 28), (2, 8, 8), (5, 37, 53), (2, 64, 32)]
-# Largest difference by stage, pixels for flows; 1e-5 and 1e-6 were found.
+# Largest difference by stage, in pixels for flows; 1e-5 and 1e-6 were measured.
 TOLERANCES = {"to_next": 5e-5, "to_previous": 5e-5}
 
 _MMAGIC = (

@@ -1,4 +1,4 @@
-"""BasicVSR with its published weights: results that `golden/make_basicvsr.py` wrote, in float64 PyTorch."""
+"""BasicVSR with its published weights against float64 PyTorch, from `golden/make_basicvsr.py`."""
 
 from pathlib import Path
 

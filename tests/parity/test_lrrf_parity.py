@@ -87,8 +87,8 @@ def test_output_and_every_gradient_equal_torch(clip, params, rng):
     named = dict(twin.named_parameters())
     for name, gradient in twins.in_torch(gradients):
         expected = named.pop(name).grad.numpy()
-        # As a whole: a value that rounding moves across a leaky ReLU's kink changes single entries. The
-        # keys' bias has no gradient: it cancels out in the softmax.
+        # Compared as a whole: a value that rounding moves across a leaky ReLU's kink changes single entries.
+        # The keys' bias has no gradient: it cancels out in the softmax.
         difference, whole = np.linalg.norm(gradient - expected), np.linalg.norm(expected)
         assert difference < 2e-3 * whole + 1e-9, f"{name}: {difference:.1e} of {whole:.1e}"
     assert not named

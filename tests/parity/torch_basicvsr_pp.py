@@ -1,4 +1,4 @@
-"""BasicVSR++ and its deformable convolution in PyTorch, written from the paper: to compare with.
+"""BasicVSR++ and its deformable convolution in PyTorch, written from the paper, for comparison.
 
 Module names are those of the published checkpoints, the upsampling's in BasicSR's naming. Arrays are channels
 first. Needs torch.

@@ -1,4 +1,4 @@
-"""LRRF in PyTorch, as one would write it there: what the JAX module is compared with, gradients included.
+"""LRRF in idiomatic PyTorch, with which the JAX module is compared, including gradients.
 
 Maps are channels first, tokens channels last. Whole frames, references as large as their canvas. Needs torch.
 """

@@ -46,10 +46,10 @@ def test_hrip_follows_the_cropped_flow_of_the_whole_frame(rng, scale, side, rema
 
     size = record.hr.shape[1:3]
     to_next, to_previous = (np.asarray(hr_flow(jnp.asarray(flow), size)) for flow in record[3:5])
-    want = np.concatenate([to_previous, to_next[..., :1]], axis=-1)
+    expected = np.concatenate([to_previous, to_next[..., :1]], axis=-1)
     for sample, found in zip(samples, got, strict=True):
         y, x = corner(sample)
-        cropped = want[:, y : y + side, x : x + side]
+        cropped = expected[:, y : y + side, x : x + side]
         # Beyond the window's outermost pixels there is nothing to interpolate from.
         inside = []
         for origin, step, n in zip(sample.origin, sample.step, sample.lr.shape[1:3], strict=True):

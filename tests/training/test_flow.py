@@ -47,8 +47,8 @@ def run_with(flow):
 
 def test_hrip_follows_the_flow_in_samples_but_the_backbone_does_not(config, flow, monkeypatch):
     config.data.dataset = "reds"
-    asked = []
-    monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: asked.append(flow))
+    requested = []
+    monkeypatch.setattr(frozen, "load_matcher", lambda *args, flow: requested.append(flow))
     spec = SamplingSpec(context_frames=3, target_frames=3, max_key_frames=1, max_references=0)
     clip = draw_sample(spec, Coordinates((32, 40), 3), np.random.default_rng(0))
     own, other = (frozen_networks(config, run_with(name))(clip) for name in ("spynet", flow))
@@ -62,8 +62,8 @@ def test_hrip_follows_the_flow_in_samples_but_the_backbone_does_not(config, flow
     assert not other.to_previous[0].any()
     assert other.to_previous[1:].any()
     # The matcher "flow" uses the flow too.
-    assert asked[0] is None
-    assert asked[1][0] == SPyNet()
+    assert requested[0] is None
+    assert requested[1][0] == SPyNet()
 
 
 def test_records_name_the_flow_and_are_refused_with_another(flow, tmp_path):

@@ -77,10 +77,10 @@ def transferred(fusion, own, references):
 
 
 def test_detail_of_a_confident_reference_is_transferred_where_the_key_frame_has_none(fusion, texture):
-    wanted = np.asarray(extract_detail(texture))[:, 8:-8, 8:-8]
+    expected = np.asarray(extract_detail(texture))[:, 8:-8, 8:-8]
     found = transferred(fusion, jnp.zeros_like(texture), reference(texture))
-    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.97
-    assert 0.6 < (found * wanted).sum() / (wanted**2).sum() < 1.2
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97
+    assert 0.6 < (found * expected).sum() / (expected**2).sum() < 1.2
 
 
 def test_detail_that_the_key_frame_already_has_is_not_added_again(fusion, texture):
@@ -155,12 +155,12 @@ def test_the_maps_fit_the_frozen_decoder(rng, monkeypatch):
     image = decode({"params": params}, hr, lr)
     inner = (slice(None), slice(8, -8), slice(8, -8))
     read = conv2d(hr / net.lrrf.feature_scale, jnp.asarray(maps.read))
-    wanted = np.asarray(extract_detail(image))[inner]
-    assert np.corrcoef(np.asarray(read)[inner].ravel(), wanted.ravel())[0, 1] > 0.7
-    asked = EXTRACTOR_SCALE * 0.02 * jnp.asarray(rng.standard_normal((1, 96, 96, 3)), jnp.float32)
-    written = net.lrrf.feature_scale * conv2d(asked, jnp.asarray(maps.write))
-    made = EXTRACTOR_SCALE * np.asarray(decode({"params": params}, hr + written, lr) - image)
-    assert np.corrcoef(made[inner].ravel(), np.asarray(asked)[inner].ravel())[0, 1] > 0.5
+    expected = np.asarray(extract_detail(image))[inner]
+    assert np.corrcoef(np.asarray(read)[inner].ravel(), expected.ravel())[0, 1] > 0.7
+    requested = EXTRACTOR_SCALE * 0.02 * jnp.asarray(rng.standard_normal((1, 96, 96, 3)), jnp.float32)
+    written = net.lrrf.feature_scale * conv2d(requested, jnp.asarray(maps.write))
+    changed = EXTRACTOR_SCALE * np.asarray(decode({"params": params}, hr + written, lr) - image)
+    assert np.corrcoef(changed[inner].ravel(), np.asarray(requested)[inner].ravel())[0, 1] > 0.5
 
 
 def test_clips_that_are_too_small_are_named():

@@ -57,8 +57,8 @@ def test_a_frame_is_never_its_own_reference(clips):
     key = sample.first + int(sample.key_frames[0])
     for candidates in ([key, key], [key, -1]):
         chosen = sample._replace(candidates=np.array([candidates], np.int32))
-        made = crop_references(chosen, 4, SIDE, 0, np.random.default_rng(2))
-        assert all(np.any(reference != made.hr) for reference in made.references)
+        crops = crop_references(chosen, 4, SIDE, 0, np.random.default_rng(2))
+        assert all(np.any(reference != crops.hr) for reference in crops.references)
 
 
 def test_frames_smaller_than_the_crop_are_named(clips):

@@ -126,8 +126,8 @@ def test_silent_layers_get_gradients_first_and_the_others_follow(parts):
 def test_the_average_follows_the_parameters(parts):
     _, _, state, batch, step = parts
     after, _ = step(state, batch)
-    wanted = jax.tree.map(lambda a, p: a + 0.9 * (p - a), state.ema, after.params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after.ema, wanted)
+    expected = jax.tree.map(lambda a, p: a + 0.9 * (p - a), state.ema, after.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after.ema, expected)
     assert trained_params(after) is after.ema
     assert trained_params(after.replace(ema=None)) is after.params
     late = update_average({"w": jnp.zeros(())}, {"w": jnp.ones(())}, jnp.array(10_000), 0.99)
@@ -191,11 +191,11 @@ def test_the_head_can_be_trained_on_features_of_the_backbone(parts):
         "as_head": initialise(lambda key: net.as_head.init(key, flat, grid)["params"], jax.random.key(0)),
         "as_decoder": initialise(partial(init_decoder, net.as_decoder), jax.random.key(1)),
     }
-    made = net.as_head.apply({"params": params["as_head"]}, flat, grid)
+    predicted = net.as_head.apply({"params": params["as_head"]}, flat, grid)
     own = net.backbone.apply({"params": frozen["backbone"]}, flat, method="upscale")
     apart = quick_jit(lambda params: feature_distance(net, {**frozen, **params}, features))
     before = float(apart(params))
-    np.testing.assert_allclose(before, np.abs(made - own).mean() / np.std(own), rtol=1e-4)
+    np.testing.assert_allclose(before, np.abs(predicted - own).mean() / np.std(own), rtol=1e-4)
 
     optimizer = optax.adam(1e-4)
     options = STEP._replace(feature_loss=2.0, ema=0.0)

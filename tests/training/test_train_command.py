@@ -1,4 +1,4 @@
-"""`ldip train` as a command: bad flags and configs are reported, in one line each."""
+"""`ldip train` as a command: bad flags and configs are reported in one line each."""
 
 import re
 import subprocess

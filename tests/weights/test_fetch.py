@@ -246,10 +246,10 @@ def test_a_cache_that_cannot_be_written_is_reported(index, monkeypatch, tmp_path
 
 
 def test_if_two_fetch_at_once_one_waits_for_the_other(index, monkeypatch):
-    asked = []
+    requested = []
 
     def slow(archive, folder):
-        asked.append(archive)
+        requested.append(archive)
         time.sleep(0.5)
         return index(archive, folder)
 
@@ -261,7 +261,7 @@ def test_if_two_fetch_at_once_one_waits_for_the_other(index, monkeypatch):
     for thread in threads:
         thread.join(20)
     assert results == [CONTENT, CONTENT]
-    assert len(asked) == 1
+    assert len(requested) == 1
     assert files_in_cache() == ["tiny.pth"]
 
 

@@ -172,15 +172,15 @@ def test_renamed_modules_are_reported_once_with_an_example(arrays):
 
 
 def test_check_params(rng):
-    wanted = skeleton()
-    params = nest({name: np.ones(leaf.shape, np.float32) for name, leaf in flatten(wanted).items()})
-    check_params(params, wanted, "net")
+    expected = skeleton()
+    params = nest({name: np.ones(leaf.shape, np.float32) for name, leaf in flatten(expected).items()})
+    check_params(params, expected, "net")
     params["stem"]["bias"] = np.array([1, np.nan, 0, 0], np.float32)
     params["table"] = np.zeros((2, 2), np.float32)
     params["new"] = {"bias": np.zeros(1, np.float32)}
     del params["last_3"]
     with pytest.raises(InputError, match="net: 5 errors") as caught:
-        check_params(params, wanted, "net")
+        check_params(params, expected, "net")
     assert "\n" not in str(caught.value)
 
 

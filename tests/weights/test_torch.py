@@ -18,10 +18,10 @@ def assert_same(path, state):
     assert list(read) == list(state)
     for key, value in state.items():
         value = value.detach()
-        wanted = value.float() if value.dtype == torch.bfloat16 else value
+        expected = value.float() if value.dtype == torch.bfloat16 else value
         assert read[key].shape == tuple(value.shape)
-        assert read[key].dtype == wanted.numpy().dtype
-        np.testing.assert_array_equal(read[key], wanted.numpy())
+        assert read[key].dtype == expected.numpy().dtype
+        np.testing.assert_array_equal(read[key], expected.numpy())
         assert read[key].flags.c_contiguous
 
 
@@ -69,8 +69,8 @@ def test_a_training_checkpoint(tmp_path, zipped, protocol):
     }
     path = tmp_path / "a.pth"
     torch.save(content, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
-    wanted = {key: value for key, value in net.state_dict().items() if "num_batches" not in key}
-    assert_same(path, wanted)
+    expected = {key: value for key, value in net.state_dict().items() if "num_batches" not in key}
+    assert_same(path, expected)
     notes = read_checkpoint(path).notes
     assert notes == ["unwrapped 'state_dict', left out meta, optimizer", "left out 1.num_batches_tracked"]
 
