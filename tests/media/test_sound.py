@@ -169,7 +169,7 @@ def test_trimmed_sound_is_not_restored(tmp_path, sound, target):
     make_synced(path, sound=sound, options={"bf": "0", "g": "5"})
     trim(path, 0.8)
     copied(path, tmp_path / target)
-    # The beep and the flash were before the cut.
+    # The beep and the flash were in the trimmed part.
     assert beeps(tmp_path / target) == flashes(tmp_path / target) == []
     with av.open(str(tmp_path / target)) as container:
         packets = [p for p in container.demux(container.streams.audio[0]) if p.size]

@@ -42,7 +42,7 @@ def lr_routes(flows, index):
 # As one program, here and below: JAX would otherwise compile one for each operation.
 @partial(jax.jit, static_argnames="size")
 def in_hr(route, size):
-    """Routes without a second look."""
+    """Routes in HR pixels, without the second look."""
     lead = route.flow.shape[:3]
     warp, confidence = to_hr(Route(*(rearrange(x, "b t k ... -> (b t k) ...") for x in route)), size)
     return Routes(*(x.reshape(*lead, *x.shape[1:]) for x in (warp, zero_outside(warp, confidence))))

@@ -225,7 +225,7 @@ def test_local_matching_finds_distinct_pixels_and_nothing_outside(key):
     flow = local_matching(a, b)
     np.testing.assert_allclose(flow[0, 3:, :10] - jnp.array([[[4.0, -3.0]]]), 0.0, atol=1e-3)
     x, y = jnp.arange(14)[None], jnp.arange(12)[:, None]
-    # A mean of places inside lies inside.
+    # A mean of places inside the image lies inside.
     assert ((flow[0, ..., 0] + x >= 0) & (flow[0, ..., 0] + x <= 13)).all()
     assert ((flow[0, ..., 1] + y >= 0) & (flow[0, ..., 1] + y <= 11)).all()
 
@@ -245,7 +245,7 @@ def test_propagation_is_a_mean_of_flows(key, local):
     result = module.apply(module.init(key, features, flow, local), features, flow, local)
     inner = result[:, 1:-1, 1:-1] if local else result
     np.testing.assert_allclose(inner, 3.0, atol=1e-5)
-    # The local one counts the outside as flow 0.
+    # The local one takes the flow outside as 0.
     assert (np.asarray(result[:, 0]) < 2.99).all() == local
 
 

@@ -37,7 +37,7 @@ def test_the_best_of_all_patches_is_found(rng, values):
     assert not np.any(offsets[:, :, 9:])
 
 
-def test_of_equal_patches_the_first_one_wins(rng):
+def test_the_first_of_equal_patches_wins(rng):
     # One-hot features: all products are exact.
     tile = np.eye(8, dtype=np.float32)[rng.integers(0, 8, (4, 4))]
     repeated = np.tile(tile, (3, 3, 1))[None]

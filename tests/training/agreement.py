@@ -35,7 +35,7 @@ WIDTH = NARROW["mid_channels"]
 
 
 class Gain(ArbitraryScale):
-    """The nearest features, amplified: a head that compiles at once."""
+    """The nearest features, amplified: a head that compiles instantly."""
 
     def setup(self):
         self.gain = self.param("gain", lambda _: jnp.float32(2.0))
@@ -45,7 +45,7 @@ class Gain(ArbitraryScale):
 
 
 def loss() -> dict[int, dict[str, float]]:
-    """Loss and gradient norm of a step of the head with unlike samples, by number of devices."""
+    """Loss and gradient norm of a step of the head with different samples, by number of devices."""
     backbone = random_backbone(1)
     net = LDIP(BasicVSR(**backbone.config), as_head=Gain(), as_decoder=Plain())
     spec = CropSpec(target_frames=1, hr_side=16, reference_side=16, max_key_frames=1, max_references=1)

@@ -27,7 +27,7 @@ def train_tiny(workdir: Path, steps: int, pause: float) -> None:
 
 
 def train_config(workdir: Path, steps: int, path: str, *overrides: str) -> None:
-    """The run of `ldip train` with this config, checkpoints after every other step."""
+    """The run of `ldip train` with this config, with a checkpoint after every other step."""
     from ldip_jax.training.config_flags import read_config
     from ldip_jax.training.loop import train
 
@@ -96,7 +96,7 @@ class Trials:
         assert process.exitcode == 0, process.exitcode
 
     def kill_once(self, workdir: Path, step_seconds: float) -> bool:
-        """Train, and kill at a random moment; False if the run was done before that moment.
+        """Train, and kill at a random moment; False if the run ended before that moment.
 
         One in five may be killed while it starts; the others complete between one step and two thirds of all.
         """
