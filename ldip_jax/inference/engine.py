@@ -13,12 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ldip_jax.inference.programs import Programs, add, blend_sides, routes_outwards, subtract
+from ldip_jax.inference.programs import (
+    Programs,
+    add,
+    add_share,
+    blend_sides,
+    replace_share,
+    routes_outwards,
+    subtract,
+)
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
 from ldip_jax.inference.tile_crops import detail_crop, reference_crop
 from ldip_jax.inference.tiles import Tile
-from ldip_jax.models.carry import Route
+from ldip_jax.models.carry import REPLACED, Route
 from ldip_jax.models.ref_align import Reference
 
 Features = Float[Array, "1 H W 64"]
@@ -58,6 +66,7 @@ def refined_frames(
     key_frames: Sequence[int],
     advance: Advance,
     shares: Mapping[int, float] | None = None,
+    damage_of: Callable[[int], float] = lambda key: 0.0,
 ) -> Iterator[Image]:
     """Images of the frames in `keep`, with LRRF; no detail comes from outside the shot.
 
@@ -67,6 +76,7 @@ def refined_frames(
         references_of: called once for each key-frame that is needed.
         key_frames: the shot's key-frames, as places in the window, ascending.
         shares: how much of its detail each key-frame takes, by place; None: all.
+        damage_of: how damaged a key-frame is, in [0, 1]; called after `references_of`.
     """
     net = programs.net
     reach = net.hrip_reach if net.propagation == "carry" else 0
@@ -87,7 +97,11 @@ def refined_frames(
                 passes = hrip(programs, window, near, lambda i: current.get(i), key + 1, advance, tile)
                 features = list(passes)[-1]
             added = subtract(features, hr)
-            return window.in_flight.add(added if shares is None else added * shares[key])
+            added = added if shares is None else added * shares[key]
+            # Two damaged versions of a place are better than one.
+            if net.propagation != "hrip" and damage_of(key):
+                added = add_share(added, hr, REPLACED * damage_of(key))
+            return window.in_flight.add(added)
 
         made = window.assemble(of)
         advance("fuse")
@@ -98,7 +112,7 @@ def refined_frames(
     if net.propagation == "hrip":
         details = KeyFrameDetails(window, key_frames, detail)
     else:
-        details = Carrier(programs, window, key_frames, detail, keep_all=by_tile)
+        details = Carrier(programs, window, key_frames, detail, damage_of, keep_all=by_tile)
 
     def refined(place: int, tile: Tile) -> Features | None:
         found = details.at(place, tile)
@@ -255,15 +269,19 @@ class Carrier:
         window: WindowFeatures,
         key_frames: Sequence[int],
         detail: Callable[[int], Held | None],
+        damage_of: Callable[[int], float] = lambda key: 0.0,
         keep_all: bool = False,
     ):
         """
         Args:
             key_frames: the shot's key-frames, as places in the window.
-            detail: gives a key-frame's detail, or None if it has none.
+            detail: gives a key-frame's detail, or None if it has none. If the key-frame is damaged, the
+                detail contains the share `REPLACED` times the damage of its HR features.
+            damage_of: how damaged a key-frame is, in [0, 1]; called after `detail`.
             keep_all: hold everything, because all frames will be asked for again, for another tile.
         """
-        self._programs, self._window, self._detail = programs, window, detail
+        self._programs, self._window = programs, window
+        self._detail, self._damage_of = detail, damage_of
         self._key_frames, self._keep_all = sorted(key_frames), keep_all
         self._held: dict[int, Held] = {}
         self._without_detail: set[int] = set()
@@ -284,15 +302,31 @@ class Carrier:
             return None
         box = self._window.hr_tile(tile or self._window.tiles[0]).read
         if place in sides:
-            return crop(self._held[place], box).astype(jnp.float32)
+            found = crop(self._held[place], box).astype(jnp.float32)
+            return self._without_features({place: jnp.ones((1, 1, 1, 1))}, found, place, tile)
         if place not in self._located:
             self._located[place] = self._locate(place, before, after, sides)
-        made = None
+        made, taken = None, {}
         for key, warp, weight in self._located[place]:
-            detail, places, weights = detail_crop(self._held[key], crop(warp, box), crop(weight, box))
-            one = self._programs.sample_detail(detail, places, weights)
+            detail, places, taken[key] = detail_crop(self._held[key], crop(warp, box), crop(weight, box))
+            one = self._programs.sample_detail(detail, places, taken[key])
             made = one if made is None else made + one
-        return self._window.in_flight.add(made)
+        assert made is not None, "a place is found in at least one key-frame"
+        return self._window.in_flight.add(self._without_features(taken, made, place, tile))
+
+    def _without_features(
+        self, weights: Mapping[int, Array], made: Array, place: int, tile: Tile | None
+    ) -> Array:
+        """What is carried to a frame, minus the part of its features that damaged key-frames' replace.
+
+        Args:
+            weights: of the key-frames, at each pixel.
+            made: the sum of the details, weighted.
+        """
+        shares = [REPLACED * self._damage_of(key) for key in weights]
+        if not any(shares):
+            return made
+        return replace_share(made, self._window.hr(place, tile), jnp.array(shares), list(weights.values()))
 
     def _locate(
         self, place: int, before: int | None, after: int | None, sides: set[int]
@@ -310,7 +344,8 @@ class Carrier:
         shares = dict.fromkeys(sides, 1.0)
         if before is not None and after is not None:
             shares = {before: (after - place) / (after - before), after: (place - before) / (after - before)}
-        weights = blend_sides(list(confidences.values()), jnp.array([shares[key] for key in confidences]))
+        by_side = jnp.array([[shares[key], self._damage_of(key)] for key in confidences])
+        weights = blend_sides(list(confidences.values()), *by_side.T)
         return [(key, warps[key], hold(weight)) for key, weight in zip(confidences, weights, strict=True)]
 
     def _nearest(self, key_frames: Sequence[int]) -> int | None:

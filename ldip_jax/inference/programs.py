@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.carry import Route, blend, identity_route
+from ldip_jax.models.carry import Route, blend, identity_route, raise_confidence
 from ldip_jax.models.carry import extend_route as _extend_route
 from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
 from ldip_jax.models.sharpness import sharpness as _sharpness
@@ -218,11 +218,44 @@ def speed(flows: list[Float[Array, "1 h w 2"]]) -> Float[Array, "1 h w 1"]:
 
 @partial(timed, "carry", "blend_sides")
 @jax.jit
-def blend_sides(confidences: list[Array], shares: Float[Array, "k"]) -> list[Array]:
-    """The weights of both sides' detail, from the confidence of places and shares by time; see `blend`."""
-    stacked = jnp.stack(confidences, axis=-1)
+def blend_sides(
+    confidences: list[Array], shares: Float[Array, "k"], damage: Float[Array, "k"]
+) -> list[Array]:
+    """The weights of both sides' detail; see `blend`.
+
+    Args:
+        confidences: of the places in the key-frames on both sides.
+        shares: of the key-frames, by time.
+        damage: of the key-frames, in [0, 1].
+    """
+    raised = [raise_confidence(*side) for side in zip(confidences, damage, strict=True)]
+    stacked = jnp.stack(raised, axis=-1)
     weights = blend(jnp.broadcast_to(shares, stacked.shape), stacked)
     return [weights[..., side] for side in range(len(confidences))]
+
+
+@partial(timed, "carry", "add_share")
+@jax.jit
+def add_share(detail: Array, hr: Float[Array, "1 H W 64"], share: Float[Array, ""]) -> Array:
+    """A key-frame's detail and a share of its HR features, in the detail's type."""
+    return (detail.astype(jnp.float32) + share * hr.astype(jnp.float32)).astype(detail.dtype)
+
+
+@partial(timed, "carry", "replace_share")
+@jax.jit
+def replace_share(
+    carried: Array, hr: Float[Array, "1 H W 64"], shares: Float[Array, "k"], weights: list[Array]
+) -> Float[Array, "1 H W 64"]:
+    """What was carried, minus the part of the frame's features that it replaces.
+
+    Args:
+        carried: details with shares of their key-frames' features, weighted.
+        hr: the frame's features.
+        shares: those of the key-frames; see `add_share`.
+        weights: those of the key-frames, at each pixel.
+    """
+    replaced = sum(share * weight for share, weight in zip(shares, weights, strict=True))
+    return carried.astype(jnp.float32) - replaced * hr.astype(jnp.float32)
 
 
 @partial(timed, "carry", "add")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from ldip_jax.errors import InputError
 from ldip_jax.inference.keyframes import select_self_references
 from ldip_jax.inference.reference_images import Still, UsablePart, cropped_part, whole_part
-from ldip_jax.inference.screening import UNLIKE, calibrate, rejection_reason
+from ldip_jax.inference.screening import UNLIKE, calibrate, find_damage, rejection_reason
 from ldip_jax.inference.shortlist import CLEAR_SHARE, MatchBudget, RankedStill, rank_stills
 from ldip_jax.matching.calibration import Calibration
 from ldip_jax.matching.dense import DenseMatcher, same_size
@@ -47,6 +47,7 @@ class ReferenceChoice:
         is_self_reference: whether it is a frame of the clip, because a still may also be called "frame N".
         calibration: how its values were calibrated; None: it is used as it is.
         reason: why it is not used, or "".
+        damage: how damaged the key-frame is beside it, in [0, 1]: 0 on clean clips.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ReferenceChoice:
     is_self_reference: bool = False
     calibration: Calibration | None = None
     reason: str = ""
+    damage: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """As JSON, for results and for runs that resume; `read_choice` is the inverse."""
@@ -335,7 +337,12 @@ class ReferenceFinder:
         if self.rules.threshold > 0.0 and not self.rules.as_given:
             reason = timed("matching", "examine", rejection_reason)(pair, match, scale)
         share = 0.0 if reason == UNLIKE else share
-        choice = ReferenceChoice(still.name, share, not reason, calibration=calibration, reason=reason)
+        damage = 0.0
+        if not reason and not self.rules.as_given:
+            damage = timed("matching", "examine", find_damage)(pair, match, scale)
+        choice = ReferenceChoice(
+            still.name, share, not reason, calibration=calibration, reason=reason, damage=damage
+        )
         return choice, None if reason else on_canvas(jnp.asarray(pair.reference), match)
 
     def _waiting(self, window: WindowFrames, pair: Pair, match: Match) -> tuple[Pair, Match]:

@@ -10,6 +10,7 @@ from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.calibration import Calibration, fit_calibration
 from ldip_jax.matching.evidence import measure_evidence, warp_reference
 from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.matching.refine import measure_damage
 from ldip_jax.models.carry import BANDWIDTH
 from ldip_jax.ops.blur import gaussian_blur
 
@@ -63,3 +64,13 @@ def rejection_reason(pair: Pair, match: Match, scale: tuple[float, float]) -> st
     if evidence.likeness < MIN_LIKENESS:
         return UNLIKE
     return BLURRED if evidence.sharpness < MIN_SHARPNESS else ""
+
+
+def find_damage(pair: Pair, match: Match, scale: tuple[float, float]) -> float:
+    """How damaged the key-frame is beside a reference that is used, in [0, 1].
+
+    Args:
+        match, scale: as in `rejection_reason`.
+    """
+    anchor, shown = jnp.asarray(pair.anchor), warp_reference(jnp.asarray(pair.reference), match.warp)
+    return float(measure_damage(anchor, shown, match.confidence, scale)[0, 0, 0, 0])

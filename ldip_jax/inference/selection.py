@@ -36,6 +36,7 @@ class WindowReferences:
         self._finder, self._clip, self._stills, self._scale = finder, window, stills_at, scale
         self._advance, self._notify, self._stills_only = advance, notify, stills_only
         self._matched_stills: dict[int, FoundReferences] = {}
+        self._damage: dict[int, float] = {}
 
     def at(self, place: int) -> list[Reference]:
         """A key-frame's references, best still first; call it once for each key-frame."""
@@ -45,8 +46,14 @@ class WindowReferences:
             found, choices = self._finder.add_self_references(
                 self._clip, place, (found, choices), self._scale, self._advance
             )
+        # The still that is most like the key-frame tells its damage best.
+        self._damage[place] = min((choice.damage for choice in choices if choice.used), default=0.0)
         self._notify(place, found, choices)
         return found
+
+    def damage(self, place: int) -> float:
+        """How damaged a key-frame is, in [0, 1]; known once its references are."""
+        return self._damage[place]
 
     def uses_any_still(self, places: Collection[int], wanted: range) -> bool:
         """Whether a still is used at one of these key-frames; if not, `notify` is called for all of them.

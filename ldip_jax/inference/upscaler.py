@@ -459,6 +459,7 @@ class Upscaler:
             notify,
             stills_only=self._stills_only(len(stills)),
         )
+        programs, damage = self._programs, references.damage
         key_frames = set(self._key_frames(window, stills))
         shares = None
         if stills and not self._finder.precomputed:
@@ -481,7 +482,7 @@ class Upscaler:
                 yield from backbone_frames(features, keep, advance)
             else:
                 yield from refined_frames(
-                    self._programs, features, span, keep, references.at, shot_key_frames, advance, taken
+                    programs, features, span, keep, references.at, shot_key_frames, advance, taken, damage
                 )
 
     def _stills_only(self, stills: int) -> bool:

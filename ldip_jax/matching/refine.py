@@ -16,8 +16,10 @@ from ldip_jax.matching.steady import FEW, steady_warp
 from ldip_jax.models.carry import (
     BAND_PIXELS,
     correct,
+    damage,
     difference_halo,
     low_passed,
+    raise_confidence,
     sample_image,
     texture_difference,
     trust,
@@ -29,11 +31,6 @@ from ldip_jax.ops.warp import inside
 
 # As in `carry`, but Ref-Fusion looks at what it gets: with half as much, LPIPS gets worse.
 TOLERATED_DIFFERENCE = 0.8
-# Damage lowers all confidence, even where the warp is right. Between the second and the third of these usual
-# differences, the odds of each confidence are raised by the factor 1 + RAISED; below the first and above the
-# last, they are kept. Key-frames usually differ from their stills by 0.01 to 0.03 on clean clips, by 0.15 to
-# 0.35 at CRF 30, and by 2 from images of something else.
-DAMAGED, RAISED = (0.08, 0.15, 0.8, 1.2), 2.0
 
 
 # What `refine_warp` does, as three programs, so that each holds only what it needs. Only the first one is
@@ -72,25 +69,41 @@ def _trusted(
     scale: tuple[float, float],
 ) -> Match:
     """The match, with less confidence where the reference, sampled there, differs from the key-frame."""
-    difference = map_bands(
-        lambda a, b: texture_difference(a, b, scale), (anchor, shown), BAND_PIXELS, difference_halo(scale)
-    )
+    difference = compare_textures(anchor, shown, scale)
     usual = usual_difference(difference[FEW], match.confidence[FEW])
     confidence = match.confidence * trust(difference, usual, TOLERATED_DIFFERENCE)
-    return Match(match.warp, raise_confidence(confidence, usual) * inside(match.warp, reference_size))
+    return Match(match.warp, raise_confidence(confidence, damage(usual)) * inside(match.warp, reference_size))
 
 
-def raise_confidence(
-    confidence: Float[Array, "b H W 1"], usual: Float[Array, "b 1 1 1"]
+def compare_textures(
+    anchor: Float[Array, "b H W 3"], warped_reference: Float[Array, "b H W 3"], scale: tuple[float, float]
 ) -> Float[Array, "b H W 1"]:
-    """Confidence, raised where damage lowers all of it; that of undamaged or different images is kept.
+    """See `texture_difference`; large images are compared in bands."""
+    return map_bands(
+        lambda a, b: texture_difference(a, b, scale),
+        (anchor, warped_reference),
+        BAND_PIXELS,
+        difference_halo(scale),
+    )
+
+
+@partial(jax.jit, static_argnums=3)
+def measure_damage(
+    anchor: Float[Array, "b H W 3"],
+    warped_reference: Float[Array, "b H W 3"],
+    confidence: Float[Array, "b H W 1"],
+    scale: tuple[float, float],
+) -> Float[Array, "b 1 1 1"]:
+    """How damaged a key-frame is beside its reference, in [0, 1]; see `damage`.
 
     Args:
-        confidence: in [0, 1]; 0 and 1 do not change.
-        usual: `usual_difference` of the images.
+        anchor: the backbone's image of the key-frame, in [0, 1].
+        warped_reference: the reference at the key-frame's pixels.
+        confidence: of the refined match.
+        scale: (H, W) divided by the size of the input video's frames.
     """
-    raised = jnp.interp(usual, jnp.array(DAMAGED), jnp.array([0.0, RAISED, RAISED, 0.0]))
-    return confidence * (1.0 + raised) / (1.0 + raised * confidence)
+    difference = compare_textures(anchor, warped_reference, scale)
+    return damage(usual_difference(difference[FEW], confidence[FEW]))
 
 
 class Refiner:

@@ -10,6 +10,7 @@ import pytest
 from ldip_jax.inference import engine
 from ldip_jax.inference.engine import Carrier, backbone_frames, refined_frames
 from ldip_jax.inference.streaming import WindowFeatures
+from ldip_jax.models.carry import REPLACED
 from ldip_jax.models.ldip import KeyFrames
 from ldip_jax.models.trainable import quick_jit
 from tests.models.build import random_references
@@ -50,7 +51,7 @@ def with_propagation(programs, propagation, reach=0):
     return others
 
 
-def refined_images(programs, window, stacks, keys, served=None, keep=range(COUNT), done=None):
+def refined_images(programs, window, stacks, keys, served=None, keep=range(COUNT), done=None, damage=0.0):
     """Images of the clip, with references only at the key-frames in `served`."""
 
     def references(place):
@@ -59,7 +60,8 @@ def refined_images(programs, window, stacks, keys, served=None, keep=range(COUNT
         return [jax.tree.map(lambda x: x[:, place, n], stacks) for n in range(2)]  # noqa: B023
 
     done = [] if done is None else done
-    images = refined_frames(programs, window, range(COUNT), keep, references, keys, done.append)
+    shot, damages = range(COUNT), lambda _: damage
+    images = refined_frames(programs, window, shot, keep, references, keys, done.append, None, damages)
     return np.concatenate([np.asarray(image) for image in images])
 
 
@@ -154,3 +156,23 @@ def test_frames_take_detail_only_from_the_nearest_key_frames(programs, window, r
     for place in (3, 4):
         np.testing.assert_array_equal(all_three.at(place), two.at(place))
     assert np.abs(all_three.at(1) - two.at(1)).max() > 0.1
+
+
+def test_features_of_a_damaged_key_frame_replace_a_part_of_those_around_it(programs, window):
+    """The scene is still, so all frames come nearer to the key-frame; its own detail stays as it is."""
+    key = window.hr(0)
+    carrier = Carrier(programs, window, (0,), {0: REPLACED * key}.get, lambda _: 1.0)
+    np.testing.assert_allclose(carrier.at(0), 0.0, atol=1e-6)
+    for place in range(1, COUNT):
+        here, moved = window.hr(place), window.hr(place) + carrier.at(place)
+        before, after = (float(jnp.mean(jnp.abs(x - key))) for x in (here, moved))
+        assert 0.2 * before < after < 0.8 * before
+
+
+def test_damage_changes_no_key_frame_but_the_frames_between_them(programs, window, stacks, monkeypatch):
+    monkeypatch.setattr(engine, "subtract", lambda refined, hr: refined - hr)
+    programs = with_propagation(programs, "carry")
+    clean, damaged = (refined_images(programs, window, stacks, (0, 3), damage=d) for d in (0.0, 1.0))
+    differences = np.abs(damaged - clean).max(axis=(1, 2, 3))
+    assert differences[[0, 3]].max() < 1e-5
+    assert differences[[1, 2, 4, 5]].min() > 1e-3

@@ -8,7 +8,7 @@ import pytest
 from ldip_jax.inference.spill import Holder
 from ldip_jax.matching.dense import flow_matcher
 from ldip_jax.matching.matcher import Match, Pair
-from ldip_jax.matching.refine import DAMAGED, RAISED, Refiner, raise_confidence
+from ldip_jax.matching.refine import Refiner
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.warp import bilinear, pixel_grid
 from tests.published import published_params
@@ -106,21 +106,6 @@ def test_places_that_differ_are_trusted_less_unless_damage_makes_all_differ(rng,
     damage = 0.15 * rng.standard_normal((1, H // 4, W // 4, 3), np.float32).repeat(4, 1).repeat(4, 2)
     everywhere = confidence(np.clip(still + damage, 0.0, 1.0))
     assert everywhere.mean() > 0.7
-
-
-def test_confidence_is_raised_only_on_damaged_images(rng):
-    usual = np.array([0.0, DAMAGED[0], DAMAGED[3], 2.0, (DAMAGED[0] + DAMAGED[1]) / 2, *DAMAGED[1:3]])
-    confidence = rng.uniform(0.05, 0.95, (len(usual), 8, 10, 1)).astype(np.float32)
-    confidence[:, 0] = [[0.0], [1.0]] * 5
-    damage = jnp.asarray(usual, jnp.float32)[:, None, None, None]
-    found = np.asarray(raise_confidence(jnp.asarray(confidence), damage))
-    np.testing.assert_array_equal(found[:4], confidence[:4])
-    before, after = confidence[4:, 1:], found[4:, 1:]
-    odds = after / (1 - after) / (before / (1 - before))
-    for share, raised in zip((0.5, 1.0, 1.0), odds, strict=True):
-        np.testing.assert_allclose(raised, 1.0 + share * RAISED, rtol=1e-3)
-    # Places without any confidence, and those with full confidence, stay as they are.
-    np.testing.assert_array_equal(found[:, 0], confidence[:, 0])
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,17 @@ import numpy as np
 from einops import rearrange
 
 from ldip_jax.models.carry import (
+    DAMAGED,
+    RAISED,
     Route,
     Routes,
     agreement,
     blend,
     carry,
     clip_routes,
+    damage,
     neighbour_weights,
+    raise_confidence,
     refine_warp,
     sample_image,
     to_hr,
@@ -197,6 +201,21 @@ def test_gradients_reach_the_detail_that_is_used_but_never_the_routes(rng):
     assert not any(np.any(grad) for grad in of_routes)
     # Carrying is linear, so the gradient describes all of it.
     np.testing.assert_allclose(np.sum(of_detail * np.asarray(detail)), value, rtol=1e-3)
+
+
+def test_confidence_is_raised_only_on_damaged_images(rng):
+    usual = np.array([0.0, DAMAGED[0], DAMAGED[3], 2.0, (DAMAGED[0] + DAMAGED[1]) / 2, *DAMAGED[1:3]])
+    confidence = rng.uniform(0.05, 0.95, (len(usual), 8, 10, 1)).astype(np.float32)
+    confidence[:, 0] = [[0.0], [1.0]] * 5
+    damages = damage(jnp.asarray(usual, jnp.float32)[:, None, None, None])
+    found = np.asarray(raise_confidence(jnp.asarray(confidence), damages))
+    np.testing.assert_array_equal(found[:4], confidence[:4])
+    before, after = confidence[4:, 1:], found[4:, 1:]
+    odds = after / (1 - after) / (before / (1 - before))
+    for share, raised in zip((0.5, 1.0, 1.0), odds, strict=True):
+        np.testing.assert_allclose(raised, 1.0 + share * RAISED, rtol=1e-3)
+    # Places without any confidence, and those with full confidence, stay as they are.
+    np.testing.assert_array_equal(found[:, 0], confidence[:, 0])
 
 
 def test_a_second_look_in_smaller_images_finds_the_same(rng):
