@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from ldip_jax.matching import CONFIDENT
 from ldip_jax.matching.calibration import Calibration, fit_calibration
 from ldip_jax.matching.evidence import measure_evidence, warp_reference
-from ldip_jax.matching.matcher import Match, Pair
+from ldip_jax.matching.matcher import Match, Pair, confident_share
 from ldip_jax.matching.refine import measure_damage
 from ldip_jax.models.carry import BANDWIDTH
 from ldip_jax.ops.blur import gaussian_blur
@@ -17,9 +17,11 @@ from ldip_jax.ops.blur import gaussian_blur
 # A coarse match is off by a pixel or two, so colours are compared after a low-pass of COARSE times BANDWIDTH.
 COARSE = 2.0
 # With less likeness, a match is not genuine; with less sharpness, a still has no detail to give. True stills
-# have a likeness of at least 0.85 and a sharpness of at least 1.3; blurred by 2 pixels at x4, a sharpness of
-# 0.15.
-MIN_LIKENESS, MIN_SHARPNESS = 0.3, 0.7
+# have a likeness of at least 0.85, or 0.73 at CRF 30, and a sharpness of at least 1.3; blurred by 2 pixels at
+# x4, a sharpness of 0.15. Mirrored ones reach a likeness of 0.6 on surfaces such as asphalt, and of 0.82 in a
+# small part of the frame; so matches of less than the share SMALL must be more alike.
+MIN_LIKENESS, MIN_SHARPNESS = 0.65, 0.7
+SMALL, MIN_LIKENESS_OF_SMALL = 0.15, 0.85
 UNLIKE = "nothing in common where it seems to match"
 BLURRED = "no sharper than the upscaled frame"
 
@@ -61,7 +63,8 @@ def rejection_reason(pair: Pair, match: Match, scale: tuple[float, float]) -> st
     """
     shown = warp_reference(jnp.asarray(pair.reference), match.warp)
     evidence = measure_evidence(pair.anchor, shown, match, scale)
-    if evidence.likeness < MIN_LIKENESS:
+    small = confident_share(match.confidence) < SMALL
+    if evidence.likeness < (MIN_LIKENESS_OF_SMALL if small else MIN_LIKENESS):
         return UNLIKE
     return BLURRED if evidence.sharpness < MIN_SHARPNESS else ""
 

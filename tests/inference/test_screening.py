@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.inference import screening
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import (
     ReferenceChoice,
@@ -14,8 +15,9 @@ from ldip_jax.inference.references import (
     WindowFrames,
     read_choice,
 )
-from ldip_jax.inference.screening import BLURRED, UNLIKE, calibrate, rejection_reason
+from ldip_jax.inference.screening import BLURRED, UNLIKE, calibrate, find_damage, rejection_reason
 from ldip_jax.matching.calibration import CLIPPED, Calibration
+from ldip_jax.matching.evidence import Evidence
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.warp import pixel_grid
@@ -158,10 +160,36 @@ def test_a_still_identical_to_the_anchor_is_not_rejected():
     assert rejection_reason(pair, SamePlaceMatcher().coarse(pair), SCALE) == ""
 
 
+@pytest.mark.parametrize(
+    ("likeness", "share", "reason"), [(0.6, 1.0, UNLIKE), (0.7, 1.0, ""), (0.8, 0.1, UNLIKE), (0.9, 0.1, "")]
+)
+def test_a_match_of_a_small_part_must_be_more_alike(monkeypatch, likeness, share, reason):
+    monkeypatch.setattr(screening, "measure_evidence", lambda *_: Evidence(likeness, 2.0))
+    pair = Pair(ANCHOR, SCENE[None])
+    match = SamePlaceMatcher().coarse(pair)
+    match = match._replace(confidence=match.confidence.at[:, round(share * HR[0]) :].set(0.0))
+    assert rejection_reason(pair, match, SCALE) == reason
+
+
+def test_only_a_damaged_key_frame_of_the_same_scene_counts_as_damaged(rng):
+    """Blur does not count, and neither does a frame of another scene."""
+    blocky = 0.1 * rng.standard_normal((HR[0] // 4, HR[1] // 4, 3)).repeat(4, 0).repeat(4, 1)
+    match = SamePlaceMatcher().coarse(Pair(ANCHOR, SCENE[None]))
+
+    def damage(anchor):
+        return find_damage(Pair(jnp.asarray(anchor, jnp.float32)[None], SCENE[None]), match, SCALE)
+
+    assert damage(blurred(SCENE, 1.5)) == 0.0
+    assert damage(blurred(SCENE + blocky, 1.5)) > 0.9
+    assert damage(blocks(10, *HR)) == 0.0
+    assert find(SCENE)[1].damage == 0.0
+
+
 def test_choices_survive_a_json_round_trip():
     for choice in (
         ReferenceChoice("a", 0.5, used=True, calibration=Calibration((1.25, 1.0, 0.5), 0.8)),
         ReferenceChoice("frame 3", 0.25, used=True, is_self_reference=True),
         ReferenceChoice("b", 0.0, used=False, reason=UNLIKE),
+        ReferenceChoice("c", 0.6, used=True, damage=0.25),
     ):
         assert read_choice(json.loads(json.dumps(choice.as_json()))) == choice
