@@ -18,10 +18,10 @@ from ldip_jax.ops.blur import gaussian_blur
 COARSE = 2.0
 # With less likeness, a match is not genuine; with less sharpness, a still has no detail to give. True stills
 # have a likeness of at least 0.85, or 0.73 at CRF 30, and a sharpness of at least 1.3; blurred by 2 pixels at
-# x4, a sharpness of 0.15. Mirrored ones reach a likeness of 0.6 on surfaces such as asphalt, and of 0.82 in a
+# x4, a sharpness of 0.15. Mirrored ones reach a likeness of 0.6 on surfaces such as asphalt, and of 0.86 in a
 # small part of the frame; so matches of less than the share SMALL must be more alike.
 MIN_LIKENESS, MIN_SHARPNESS = 0.65, 0.7
-SMALL, MIN_LIKENESS_OF_SMALL = 0.15, 0.85
+SMALL, MIN_LIKENESS_OF_SMALL = 0.15, 0.9
 UNLIKE = "nothing in common where it seems to match"
 BLURRED = "no sharper than the upscaled frame"
 

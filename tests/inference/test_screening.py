@@ -161,7 +161,8 @@ def test_a_still_identical_to_the_anchor_is_not_rejected():
 
 
 @pytest.mark.parametrize(
-    ("likeness", "share", "reason"), [(0.6, 1.0, UNLIKE), (0.7, 1.0, ""), (0.8, 0.1, UNLIKE), (0.9, 0.1, "")]
+    ("likeness", "share", "reason"),
+    [(0.6, 1.0, UNLIKE), (0.7, 1.0, ""), (0.85, 0.1, UNLIKE), (0.95, 0.1, "")],
 )
 def test_a_match_of_a_small_part_must_be_more_alike(monkeypatch, likeness, share, reason):
     monkeypatch.setattr(screening, "measure_evidence", lambda *_: Evidence(likeness, 2.0))
