@@ -18,6 +18,7 @@ from ldip_jax.inference.programs import (
     add,
     add_share,
     blend_sides,
+    least_sharpness,
     replace_share,
     routes_outwards,
     subtract,
@@ -333,12 +334,14 @@ class Carrier:
     ) -> list[tuple[int, Held, Held]]:
         """The places of a frame's pixels in the key-frames on both sides, and their weights."""
         window, hold = self._window, self._window.holder.hold
-        this_frame, speed = (window.frames[place], window.image(place)), window.speed(place)
+        this_frame = window.frames[place], window.image(place)
         warps, confidences = {}, {}
         for key in sides:
-            route = self._route(place, key)
+            route, damage, least = self._route(place, key), self._damage_of(key), None
+            if damage:
+                least = least_sharpness(window.speed(place), window.speed(key), route, jnp.float32(damage))
             warp, confidences[key] = self._programs.locate(
-                *this_frame, window.frames[key], window.image(key), route, (speed, window.speed(key))
+                *this_frame, window.frames[key], window.image(key), route, least
             )
             warps[key] = hold(window.in_flight.add(warp))
         shares = dict.fromkeys(sides, 1.0)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from ldip_jax.models.carry import Route, blend, identity_route, raise_confidence
 from ldip_jax.models.carry import extend_route as _extend_route
 from ldip_jax.models.ldip import LDIP, flow_in_hr_pixels
+from ldip_jax.models.sharpness import least_sharpness as _least_sharpness
 from ldip_jax.models.sharpness import sharpness as _sharpness
 from ldip_jax.models.sharpness import speed as _speed
 from ldip_jax.models.sharpness import times_as_sharp as _times_as_sharp
@@ -109,8 +110,8 @@ class Programs:
         fuse: (layer, query, state) -> query after the layer; donates the given query.
         finish: (HR features, query, highest confidence, validity) -> refined HR features.
         propagate: (reverse, current, previous, LR flow, grid or None) -> refined HR features of a frame.
-        locate: (frame, image, key-frame, its image, route, speeds of both) -> places in the key-frame, their
-            confidence.
+        locate: (frame, image, key-frame, its image, route, least sharpness or None) -> places in the
+            key-frame, their confidence.
         sample_detail: (detail, places, weight) -> the detail at a frame's pixels.
     """
 
@@ -214,6 +215,18 @@ def times_as_sharp(this: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"]
 def speed(flows: list[Float[Array, "1 h w 2"]]) -> Float[Array, "1 h w 1"]:
     """See `ldip_jax.models.sharpness.speed`."""
     return _speed(flows)
+
+
+@partial(timed, "carry", "least_sharpness")
+@jax.jit
+def least_sharpness(
+    this_speed: Float[Array, "1 h w 1"],
+    other_speed: Float[Array, "1 h w 1"],
+    route: Route,
+    damage: Float[Array, ""],
+) -> Float[Array, "1 h w 1"]:
+    """See `ldip_jax.models.sharpness.least_sharpness`."""
+    return _least_sharpness(this_speed, other_speed, route, damage)
 
 
 @partial(timed, "carry", "blend_sides")

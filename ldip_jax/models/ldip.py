@@ -40,7 +40,7 @@ from ldip_jax.models.layers import over_bands
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.backbone import Backbone, Flows, clip_flows, over_time
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.models.sharpness import clip_speeds, relative_sharpness, texture
+from ldip_jax.models.sharpness import relative_sharpness, texture
 from ldip_jax.ops.grid import Grid, sample_flow
 from ldip_jax.ops.resize import hr_flow, resize_bilinear, resize_large
 from ldip_jax.ops.warp import bicubic, bilinear, pixel_grid
@@ -165,7 +165,7 @@ class LDIP(nn.Module):
         key_frame: Float[Array, "b h w 3"],
         key_image: Float[Array, "b H W 3"],
         route: Route,
-        speeds: tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"]],
+        least_sharpness: Float[Array, "b h w 1"] | None = None,
     ) -> tuple[Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:
         """The places (x, y) of a frame's HR pixels in a key-frame, and their confidence in [0, 1].
 
@@ -173,15 +173,14 @@ class LDIP(nn.Module):
             frame, key_frame: whole LR frames.
             image, key_image: the backbone's images of these frames, in [0, 1], maybe in float16.
             route: from the frame to the key-frame.
-            speeds: those of the frame and of the key-frame; see `speed`.
+            least_sharpness: of the frame relative to the key-frame, whatever their textures; None: 0.
         """
         size, lr = (image.shape[1], image.shape[2]), (route.flow.shape[1], route.flow.shape[2])
         places = pixel_grid(*lr)[None] + route.flow
         # Some backbones compute flow on smaller frames.
         own, other = (resize_bilinear(texture(x), lr) for x in (frame, key_frame))
-        other, key_speed = (bilinear(x, places, padding="border") for x in (other, speeds[1]))
-        faster = (speeds[0] - key_speed) * (frame.shape[1] / lr[0])
-        sharp = relative_sharpness(own, other, faster)
+        sharp = relative_sharpness(own, bilinear(other, places, padding="border"))
+        sharp = sharp if least_sharpness is None else jnp.maximum(sharp, least_sharpness)
         warp = hr_places(route.flow, size)
         scale = (size[0] / lr[0], size[1] / lr[1])
         reduce = max(1, int(min(scale) / 2))
@@ -243,21 +242,20 @@ class LDIP(nn.Module):
         """
         b, k = index.shape
         clip = jnp.arange(b)[:, None]
-        shown = (frames, images, clip_speeds(flows))
-        there = [rearrange(x[clip, index], "b k ... -> (b k) ...") for x in shown]
+        there = [rearrange(x[clip, index], "b k ... -> (b k) ...") for x in (frames, images)]
 
         def locate(net: LDIP, _, inputs):
-            frame, image, speed = (jnp.repeat(x, k, axis=0) for x in inputs[:3])
-            route = Route(*(rearrange(x, "b k ... -> (b k) ...") for x in inputs[3:]))
+            frame, image = (jnp.repeat(x, k, axis=0) for x in inputs[:2])
+            route = Route(*(rearrange(x, "b k ... -> (b k) ...") for x in inputs[2:]))
             if exact:
                 warp, confidence = to_hr(route, (image.shape[1], image.shape[2]))
                 found = warp, zero_outside(warp, confidence)
             else:
-                found = net.locate(frame, image, there[0], there[1], route, (speed, there[2]))
+                found = net.locate(frame, image, there[0], there[1], route)
             return None, tuple(rearrange(x, "(b k) ... -> b k ...", b=b) for x in found)
 
         lr_routes = clip_routes(flows, index)
-        warp, confidence = over_time(locate)(self, None, (*shown, *lr_routes))[1]
+        warp, confidence = over_time(locate)(self, None, (frames, images, *lr_routes))[1]
         # From a key-frame to itself: a flow network finds motion even between equal images.
         here = (index[:, None] == jnp.arange(frames.shape[1])[None, :, None])[..., None, None, None]
         warp = jnp.where(here, pixel_grid(*warp.shape[3:5])[None, None, None], warp)

@@ -2,8 +2,8 @@
 
 This is ours, not the paper's, and belongs to `carry`. Frames are compared by their texture, below the input's
 bandwidth. Compression reduces texture too, and from frame to frame by different amounts, but detail may be
-added to what it has lost. So a frame that has less texture than another one counts as blurred only as far as
-its motion can explain that: motion blurs a frame more than another one if it is faster.
+added to what it has lost. So a damaged frame with less texture than another one counts as blurred only as far
+as its motion can explain that: motion blurs a frame more than another one if it is faster.
 
 Nothing here has parameters. Speeds are in LR pixels per frame.
 """
@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ldip_jax.models.carry import Route, zero_outside
-from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.resize import resize_bilinear
 from ldip_jax.ops.warp import bilinear, pixel_grid
@@ -25,9 +24,9 @@ from ldip_jax.ops.warp import bilinear, pixel_grid
 # sharpness, stands for the whole frame; the share falls with FRAME_POWER.
 TEXTURE_REACH, TEXTURE_NOISE = 4.0, 6e-4
 PLACE_SLACK, PLACE_POWER, FRAME_QUANTILE, FRAME_POWER = 1.25, 2, 0.75, 5
-# A frame that is faster than another one by less than the first of these cannot be more blurred; by more than
-# the second, it can be blurred by any amount. On clean clips, frames that were faster by up to 0.1 had a
-# relative sharpness of at least 0.81; by 0.35, of 0.5 and more.
+# A damaged frame that is faster than another one by less than the first of these does not count as blurred;
+# by more than the second, it may by any amount. On clean clips, frames that were faster by up to 0.1 had a
+# mean relative sharpness of at least 0.81; but in parts of a blurred frame, speeds do not tell blur.
 AS_FAST, FASTER = 0.1, 0.5
 # For `times_as_sharp`: the least share of their places, and the least number, that both frames must show.
 LEAST_SHARE, LEAST_PLACES = 0.2, 1000
@@ -52,9 +51,7 @@ def texture(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 4"]:
 
 
 def relative_sharpness(
-    own_texture: Float[Array, "b h w 4"],
-    other_texture: Float[Array, "b h w 4"],
-    faster: Float[Array, "b h w 1"],
+    own_texture: Float[Array, "b h w 4"], other_texture: Float[Array, "b h w 4"]
 ) -> Float[Array, "b h w 1"]:
     """How much of another frame's detail a frame can show, in [0, 1]; the more blurred it is, the less.
 
@@ -63,27 +60,36 @@ def relative_sharpness(
     Args:
         own_texture: `texture` of the frame.
         other_texture: `texture` of the other frame, at the same places.
-        faster: by how much the frame's `speed` is higher than the other frame's there.
     """
     ratio = jnp.min((own_texture + TEXTURE_NOISE) / (other_texture + TEXTURE_NOISE), axis=-1, keepdims=True)
     # A frame is blurred as a whole if even its sharper places are.
     whole = jnp.quantile(ratio, FRAME_QUANTILE, axis=(1, 2), keepdims=True)
     place = jnp.minimum(1.0, PLACE_SLACK * ratio) ** PLACE_POWER
-    unexplained = jnp.clip((FASTER - faster) / (FASTER - AS_FAST), 0.0, 1.0)
-    return jnp.maximum(place * jnp.minimum(1.0, whole) ** FRAME_POWER, unexplained)
+    return place * jnp.minimum(1.0, whole) ** FRAME_POWER
 
 
-def speed(flows: Sequence[Float[Array, "*b h w 2"]]) -> Float[Array, "*b h w 1"]:
+def least_sharpness(
+    this_speed: Float[Array, "b h w 1"],
+    other_speed: Float[Array, "b h w 1"],
+    route: Route,
+    damage: Float[Array, ""],
+) -> Float[Array, "b h w 1"]:
+    """How sharp a damaged frame is at least, relative to another one, as far as motion explains its blur.
+
+    Args:
+        this_speed, other_speed: `speed` of the frame and of the other one.
+        route: from the frame to the other one.
+        damage: of the other one, in [0, 1]; without any, nothing is known.
+    """
+    places = pixel_grid(*route.flow.shape[1:3])[None] + route.flow
+    faster = this_speed - bilinear(other_speed, places, padding="border")
+    return damage * jnp.clip((FASTER - faster) / (FASTER - AS_FAST), 0.0, 1.0)
+
+
+def speed(flows: Sequence[Float[Array, "b h w 2"]]) -> Float[Array, "b h w 1"]:
     """How fast the places of a frame move, from its flows to the frames before and after it, or to one."""
     # The lower one: flow across a cut, or to where a place is hidden, is too high.
     return jnp.min(jnp.stack([jnp.linalg.norm(flow, axis=-1, keepdims=True) for flow in flows]), axis=0)
-
-
-def clip_speeds(flows: Flows) -> Float[Array, "b t h w 1"]:
-    """The `speed` of all frames of a clip."""
-    to_next = jnp.concatenate([flows.to_next[:, :-1], flows.to_previous[:, -1:]], axis=1)
-    to_previous = jnp.concatenate([flows.to_next[:, :1], flows.to_previous[:, 1:]], axis=1)
-    return speed([to_next, to_previous])
 
 
 def sharpness(frame: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:

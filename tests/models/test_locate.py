@@ -34,9 +34,7 @@ def example(rng, size):
     noise = 0.1 * jnp.asarray(rng.standard_normal((1, *LR, 2)), jnp.float32)
     route = Route(true + noise, jnp.asarray(rng.uniform(0.5, 1.0, (1, *LR, 1)), jnp.float32))
     here, there = (image.astype(jnp.float16) for image in images)
-    # Twice as fast as the key-frame, so that blur counts.
-    speeds = tuple(jnp.full((1, *LR, 1), value) for value in (2.0, 1.0))
-    return frames[0], here, frames[1], there, route, speeds
+    return frames[0], here, frames[1], there, route
 
 
 @pytest.mark.parametrize("size", [(360, 64), (351, 50)])
