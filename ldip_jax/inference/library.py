@@ -73,6 +73,8 @@ def match_references(
 ) -> KeyFrames:
     """Match reference images with the key-frames of one short clip, as an input of `LDIP`.
 
+    `upscale` and `Upscaler` do more: they move blurred key-frames, and carry detail further on damaged clips.
+
     Args:
         model, params: see `load_pretrained`.
         frames: LR frames, RGB in [0, 1], uint8 or uint16; sides are multiples of the backbone's `shrink`.

@@ -1,7 +1,7 @@
 """Stills, the parts of them that may be used, and the key-frames that each still is offered to."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,11 +35,11 @@ class UsablePart:
 
     Attributes:
         view: where the image shows the still, if the still was cropped to another view.
-        masks: of any size, 1 where the image may be used and 0 elsewhere; all of them count.
+        mask: of any size, 1 where the image may be used and 0 elsewhere; None: it may be used everywhere.
     """
 
     view: Reframed | None = None
-    masks: tuple[Float[np.ndarray, "_ _"], ...] = ()
+    mask: Float[np.ndarray, "h w"] | None = None
 
     def limit(self, match: Match, pair: Pair) -> Match:
         """The pair's match with confidence 0 outside this part; the reference may have been reduced since."""
@@ -50,19 +50,15 @@ class UsablePart:
         confidence = match.confidence
         if self.view is not None:
             confidence = confidence * self.view.holds(places(self.view.image.shape[:2]))
-        for mask in self.masks:
-            values = jnp.asarray(mask, jnp.float32)[None, ..., None]
-            confidence = confidence * bilinear(values, places(mask.shape[:2]), padding="border")
+        if self.mask is not None:
+            mask = jnp.asarray(self.mask, jnp.float32)[None, ..., None]
+            confidence = confidence * bilinear(mask, places(self.mask.shape[:2]), padding="border")
         return match._replace(confidence=confidence)
-
-    def masked(self, mask: Float[np.ndarray, "h w"] | None) -> "UsablePart":
-        """This part, without what one more mask leaves out; None: nothing."""
-        return self if mask is None else replace(self, masks=(*self.masks, mask))
 
 
 def whole_part(still: Still) -> UsablePart:
     """The part of a still that may be used, if the still is not cropped."""
-    return UsablePart().masked(still.mask)
+    return UsablePart(mask=still.mask)
 
 
 def cropped_part(
@@ -77,7 +73,7 @@ def cropped_part(
     if still.mask is None:
         return shown.image, UsablePart(shown)
     mask = reframe(np.repeat(still.mask[..., None], 3, axis=-1), view, frame)
-    return shown.image, UsablePart(shown).masked(mask.image[..., 0])
+    return shown.image, UsablePart(shown, mask.image[..., 0])
 
 
 def offered_stills(key_frame: int, stills: Sequence[Still], cuts: Collection[int]) -> list[Still]:

@@ -327,9 +327,7 @@ class ReferenceFinder:
         pair, match = self._reduce(pair, match)
         calibration = None
         if not self.rules.as_given:
-            given = np.asarray(pair.reference)[0]
             pair, calibration = timed("matching", "calibrate", calibrate)(pair, match, scale)
-            part = part if calibration is None else part.masked(calibration.unclipped(given))
         pair, match = self._waiting(window, pair, match)
         match = part.limit(self._refined(pair, match, scale), pair)
         # A threshold of 0 rejects nothing.

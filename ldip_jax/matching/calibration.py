@@ -15,8 +15,6 @@ from jaxtyping import Float
 
 # Samples must lie between these: noise dominates near black, and cameras clip near white.
 DARKEST, BRIGHTEST = 0.04, 0.96
-# A channel of a still that reaches CLIPPED has lost its highlights if the clip shows white as SHOWN or less.
-CLIPPED, SHOWN = 0.998, 0.97
 # The fewest samples for a fit, and the most that are used.
 MIN_SAMPLES, MAX_SAMPLES = 60, 20_000
 ITERATIONS = 20
@@ -68,14 +66,6 @@ class Calibration:
             self.gain, np.float32
         )
         return np.clip(calibrated, 0.0, 1.0, dtype=np.float32)
-
-    def unclipped(self, image: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"] | None:
-        """0 where the image, not yet calibrated, has lost highlights that the clip still shows; else 1.
-
-        None: it has lost none.
-        """
-        lost = (image >= CLIPPED) & (np.array(self.gain) < SHOWN)
-        return None if not lost.any() else 1.0 - lost.any(axis=-1).astype(np.float32)
 
     def __str__(self) -> str:
         parts = [f"exposure {self.stops:+.2f} stops", f"gamma {self.gamma:.2f}"]

@@ -73,9 +73,9 @@ def test_a_mask_removes_confidence_where_it_is_black():
     mask = np.zeros((8, 12), np.float32)
     mask[:, 6:] = 1.0
     warp = pixel_grid(8, 12)[None]
-    np.testing.assert_array_equal(limit(UsablePart().masked(mask), IMAGE, warp), mask)
+    np.testing.assert_array_equal(limit(UsablePart(mask=mask), IMAGE, warp), mask)
     # It is reduced together with its still.
-    small = limit(UsablePart().masked(mask), IMAGE[::2, ::2], pixel_grid(4, 6)[None])
+    small = limit(UsablePart(mask=mask), IMAGE[::2, ::2], pixel_grid(4, 6)[None])
     np.testing.assert_array_equal(small, mask[::2, ::2])
     np.testing.assert_array_equal(limit(UsablePart(), IMAGE, warp), 1.0)
 

@@ -16,7 +16,7 @@ from ldip_jax.inference.references import (
     read_choice,
 )
 from ldip_jax.inference.screening import BLURRED, UNLIKE, calibrate, find_damage, rejection_reason
-from ldip_jax.matching.calibration import CLIPPED, Calibration
+from ldip_jax.matching.calibration import Calibration
 from ldip_jax.matching.evidence import Evidence
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
@@ -82,18 +82,6 @@ def test_an_altered_still_is_calibrated(how):
     assert choice.note.startswith("calibrated: exposure ")
     error = np.abs(image_of(reference) - SCENE).mean()
     assert error < 0.2 * np.abs(ALTERED[how] - SCENE).mean()
-
-
-def test_highlights_that_a_brighter_still_has_lost_are_not_used():
-    (reference,), choice = find(1.6 * SCENE)
-    lost = (1.6 * SCENE).max(axis=-1) >= CLIPPED
-    assert 0.02 < lost.mean() < 0.5
-    assert choice.calibration is not None
-    np.testing.assert_array_equal(np.asarray(reference.confidence)[0, ..., 0], ~lost)
-    # White that the clip shows as white is kept.
-    (reference,), choice = find(np.where(lost[..., None], 1.0, SCENE))
-    assert choice.calibration is None
-    np.testing.assert_array_equal(reference.confidence, 1.0)
 
 
 def test_as_given_stills_are_not_changed():

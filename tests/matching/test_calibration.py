@@ -108,10 +108,3 @@ def test_values_stay_in_range_and_float32():
     assert calibrated.min() == 0.0
     assert calibrated.max() == 1.0
     np.testing.assert_array_equal(Calibration()(image), image)
-
-
-def test_only_channels_that_are_made_darker_have_lost_highlights():
-    image = np.array([[1.0, 0.5, 0.5], [0.5, 1.0, 0.5], [0.9, 0.9, 0.9]], np.float32)
-    kept = Calibration((0.8, 1.0, 1.2)).unclipped(image)
-    np.testing.assert_array_equal(kept, [0.0, 1.0, 1.0])
-    assert Calibration((1.0, 1.0, 1.2)).unclipped(image) is None
