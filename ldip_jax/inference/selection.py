@@ -46,8 +46,9 @@ class WindowReferences:
             found, choices = self._finder.add_self_references(
                 self._clip, place, (found, choices), self._scale, self._advance
             )
-        # The still that is most like the key-frame tells its damage best.
-        self._damage[place] = min((choice.damage for choice in choices if choice.used), default=0.0)
+        # The still most like the key-frame shows its damage best; frames of the clip are as damaged.
+        stills = (choice for choice in choices if choice.used and not choice.is_self_reference)
+        self._damage[place] = min((choice.damage for choice in stills), default=0.0)
         self._notify(place, found, choices)
         return found
 

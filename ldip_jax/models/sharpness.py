@@ -74,7 +74,7 @@ def least_sharpness(
     route: Route,
     damage: Float[Array, ""],
 ) -> Float[Array, "b h w 1"]:
-    """How sharp a damaged frame is at least, relative to another one, as far as motion explains its blur.
+    """The least relative sharpness of a damaged frame: its motion explains no more blur than that.
 
     Args:
         this_speed, other_speed: `speed` of the frame and of the other one.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldip_jax.inference.references import ReferenceFinder, WindowFrames
+from ldip_jax.inference.references import ReferenceChoice, ReferenceFinder, WindowFrames
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.models.ref_align import Reference
 
@@ -68,3 +68,20 @@ def test_no_key_frame_is_matched_twice():
     assert window.uses_any_still(KEY_FRAMES, range(4, 5))
     assert [window.at(place) for place in KEY_FRAMES] == [[PHOTO], [], [], []]
     assert sorted(matched) == notified == KEY_FRAMES
+
+
+def test_damage_is_that_beside_the_most_similar_still(monkeypatch):
+    """Neither unused stills nor the clip's own frames, which are as damaged, tell how damaged it is."""
+    window, *_ = references([0])
+    choices = [
+        ReferenceChoice("a", 0.6, used=True, damage=0.9),
+        ReferenceChoice("b", 0.3, used=True, damage=0.7),
+        ReferenceChoice("c", 0.1, used=False, reason="matches too little"),
+        ReferenceChoice("frame 9", 0.9, used=True, is_self_reference=True),
+    ]
+    monkeypatch.setattr(Finder, "add_self_references", lambda *_: ([PHOTO] * 3, choices))
+    window.at(0)
+    assert window.damage(0) == 0.7
+    monkeypatch.setattr(Finder, "add_self_references", lambda *_: ([], []))
+    window.at(4)
+    assert window.damage(4) == 0.0
