@@ -316,18 +316,18 @@ class Carrier:
         return self._window.in_flight.add(self._without_features(taken, made, place, tile))
 
     def _without_features(
-        self, weights: Mapping[int, Array], made: Array, place: int, tile: Tile | None
+        self, weights: Mapping[int, Array], carried: Array, place: int, tile: Tile | None
     ) -> Array:
         """What is carried to a frame, minus the part of its features that damaged key-frames' replace.
 
         Args:
             weights: of the key-frames, at each pixel.
-            made: the sum of the details, weighted.
+            carried: the sum of the details, weighted.
         """
         shares = [REPLACED * self._damage_of(key) for key in weights]
         if not any(shares):
-            return made
-        return replace_share(made, self._window.hr(place, tile), jnp.array(shares), list(weights.values()))
+            return carried
+        return replace_share(carried, self._window.hr(place, tile), jnp.array(shares), list(weights.values()))
 
     def _locate(
         self, place: int, before: int | None, after: int | None, sides: set[int]
