@@ -71,7 +71,7 @@ def test_no_key_frame_is_matched_twice():
 
 
 def test_damage_is_that_beside_the_most_similar_still(monkeypatch):
-    """Neither unused stills nor the clip's own frames, which are as damaged, tell how damaged it is."""
+    """Unused stills do not count, nor do frames of the clip, which are as damaged themselves."""
     window, *_ = references([0])
     choices = [
         ReferenceChoice("a", 0.6, used=True, damage=0.9),
