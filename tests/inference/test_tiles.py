@@ -16,6 +16,7 @@ from ldip_jax.inference.memory_plan import plan_memory
 from ldip_jax.inference.model import load_model
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import ReferenceRules
+from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.spill import Holder, Spilled, crop, load
 from ldip_jax.inference.streaming import TileLayout
 from ldip_jax.inference.tile_crops import detail_crop, reference_crop
@@ -142,6 +143,8 @@ def test_frames_in_tiles_equal_whole_frames(model, clip, matcher, monkeypatch, p
     size, tile, read = ((32, 40), (24, 24), (24, 32)) if carry else ((16, 48), (16, 40), (16, 40))
     clip = clip[:, : size[0], : size[1]]
     stills = [Still("a", np.repeat(np.repeat(clip[2], 4, axis=0), 4, axis=1), moment=2)]
+    # Key-frames are damaged, so that their features are carried too.
+    monkeypatch.setattr(WindowReferences, "damage", lambda self, place: 0.5)
     # Without HRIP around key-frames, nothing after the recurrence reaches further than the halo.
     model = replace(model, net=model.net.clone(parent=None, name=None, hrip_reach=0))
 
