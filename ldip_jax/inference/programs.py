@@ -179,11 +179,8 @@ def subtract(refined: Float[Array, "1 H W 64"], hr: Float[Array, "1 H W 64"]) ->
     return (refined - hr).astype(jnp.bfloat16)
 
 
-@partial(timed, "carry", "extend_route")
-@jax.jit
-def extend_route(route: Route, towards: Float[Array, "1 h w 2"], back: Float[Array, "1 h w 2"]) -> Route:
-    """See `ldip_jax.models.carry.extend_route`."""
-    return _extend_route(route, towards, back)
+extend_route = timed("carry", "extend_route", jax.jit(_extend_route))
+"""See `ldip_jax.models.carry.extend_route`."""
 
 
 def routes_outwards(key_frame: int, frames: Iterable[int], flow: Flow) -> Iterator[Route]:
@@ -196,37 +193,14 @@ def routes_outwards(key_frame: int, frames: Iterable[int], flow: Flow) -> Iterat
         yield route
 
 
-@partial(timed, "carry", "sharpness")
-@jax.jit
-def sharpness(frame: Float[Array, "1 h w 3"]) -> Float[Array, "1 h w 1"]:
-    """See `ldip_jax.models.sharpness.sharpness`."""
-    return _sharpness(frame)
-
-
-@partial(timed, "carry", "times_as_sharp")
-@jax.jit
-def times_as_sharp(this: Float[Array, "1 h w 1"], other: Float[Array, "1 h w 1"], route: Route) -> Array:
-    """See `ldip_jax.models.sharpness.times_as_sharp`."""
-    return _times_as_sharp(this, other, route)
-
-
-@partial(timed, "carry", "speed")
-@jax.jit
-def speed(flows: list[Float[Array, "1 h w 2"]]) -> Float[Array, "1 h w 1"]:
-    """See `ldip_jax.models.sharpness.speed`."""
-    return _speed(flows)
-
-
-@partial(timed, "carry", "least_sharpness")
-@jax.jit
-def least_sharpness(
-    this_speed: Float[Array, "1 h w 1"],
-    other_speed: Float[Array, "1 h w 1"],
-    route: Route,
-    damage: Float[Array, ""],
-) -> Float[Array, "1 h w 1"]:
-    """See `ldip_jax.models.sharpness.least_sharpness`."""
-    return _least_sharpness(this_speed, other_speed, route, damage)
+sharpness = timed("carry", "sharpness", jax.jit(_sharpness))
+"""See `ldip_jax.models.sharpness.sharpness`."""
+times_as_sharp = timed("carry", "times_as_sharp", jax.jit(_times_as_sharp))
+"""See `ldip_jax.models.sharpness.times_as_sharp`."""
+speed = timed("carry", "speed", jax.jit(_speed))
+"""See `ldip_jax.models.sharpness.speed`."""
+least_sharpness = timed("carry", "least_sharpness", jax.jit(_least_sharpness))
+"""See `ldip_jax.models.sharpness.least_sharpness`."""
 
 
 @partial(timed, "carry", "blend_sides")

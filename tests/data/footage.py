@@ -29,5 +29,5 @@ def sample_bilinear(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR, limited to 60 dB because bytes are no more precise than that."""
+    """PSNR, limited to 60 dB, because 8-bit values are not precise enough for more."""
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(np.float64) - b) ** 2), 0.065)))
