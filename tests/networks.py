@@ -12,7 +12,7 @@ from ldip_jax.weights.export import Export, save_export
 from ldip_jax.weights.identify import NETWORKS
 from ldip_jax.weights.load import Weights, save_weights
 from ldip_jax.weights.rules import flatten, nest
-from tests.models.build import NARROW
+from tests.models.random_models import NARROW
 from tests.weights.forge import write_pth
 from tests.weights.narrow import spynet_arrays
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 CODE = [
     path
-    for folder in ("ldip_jax", "configs", "benchmarks", "examples", "scripts")
+    for folder in ("ldip_jax", "configs", "benchmarks", "examples", "scripts", "tests")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 FOLDERS = ("ldip_jax", "tests", "configs", "benchmarks", "examples", "docs", "scripts", ".github")
@@ -59,6 +59,8 @@ def words(name: str) -> set[str]:
 
 
 def refused(names: set[str]) -> list[str]:
+    """Names with a retired word; those of tests are sentences, so they may have any."""
+    names = {name for name in names if not name.startswith("test_")}
     return sorted(name for name in names if name.strip("_") in NAMES or words(name) & WORDS)
 
 

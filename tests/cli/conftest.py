@@ -18,7 +18,7 @@ class Result(NamedTuple):
     err: str
 
     @property
-    def complaint(self) -> str:
+    def message(self) -> str:
         """The line that says what is wrong: one line only, and the last."""
         lines = self.err.splitlines()
         assert "Traceback" not in self.err

@@ -40,7 +40,7 @@ def refused(upscale, tmp_path):
         assert done.code == 2, done
         assert listing(tmp_path) == before
         assert done.out == ""
-        return done.complaint.removeprefix("ldip: ")
+        return done.message.removeprefix("ldip: ")
 
     return run
 
@@ -89,8 +89,8 @@ def test_a_video_damaged_in_the_middle(upscale, tmp_path, rng):
     for out, partial in (("out", "out.partial"), ("b.mp4", "b.partial.mp4")):
         done = upscale(path, tmp_path / out)
         assert done.code == 2
-        assert done.complaint.startswith(f"ldip: {path}: ")
-        assert done.complaint.endswith("--on-error skip or hold passes over it")
+        assert done.message.startswith(f"ldip: {path}: ")
+        assert done.message.endswith("--on-error skip or hold passes over it")
         assert (tmp_path / partial).exists()
         assert not (tmp_path / out).exists()
 
@@ -100,7 +100,7 @@ def test_damaged_images(refused, upscale, tmp_path, clip):
     whole = middle.read_bytes()
     middle.write_bytes(whole[: len(whole) // 2])
     done = upscale(clip, tmp_path / "out")
-    assert done.complaint.startswith(f"ldip: {middle}: cannot be read as an image")
+    assert done.message.startswith(f"ldip: {middle}: cannot be read as an image")
     assert listing(tmp_path / "out.partial").keys() == {"shot_00.png"}
     assert refused(middle, tmp_path / "out.png").startswith(f"{middle}: ")
     middle.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
@@ -185,9 +185,9 @@ def test_invalid_paths_of_reports_and_profiles(refused, unread, tmp_path, clip, 
         (out / f"page{suffix}", "is the output or inside it"),
         (f"/proc/page{suffix}", "cannot be written"),
     ]:
-        complaint = refused(clip, out, flag, report)
-        assert complaint.startswith(f"{report}: ")
-        assert message in complaint
+        line = refused(clip, out, flag, report)
+        assert line.startswith(f"{report}: ")
+        assert message in line
     same = tmp_path / f"same{suffix}"
     assert "is the output or inside it" in refused(clip, same, flag, same)
 
@@ -372,7 +372,7 @@ def test_a_full_disk_leaves_existing_outputs_untouched(upscale, tmp_path, clip, 
     for out in ("out", "b.mp4"):
         done = upscale(clip, tmp_path / out, "--overwrite", "--scale", 2)
         assert done.code == 2
-        assert done.complaint.startswith(f"ldip: {tmp_path / out}: cannot be written")
+        assert done.message.startswith(f"ldip: {tmp_path / out}: cannot be written")
     assert listing(tmp_path) == before
 
 

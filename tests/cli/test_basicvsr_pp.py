@@ -71,8 +71,8 @@ def test_without_network_the_user_is_asked_for_the_official_file(ldip, monkeypat
     monkeypatch.setattr("ldip_jax.weights.fetch.http_download", unreachable)
     done = ldip("weights", "fetch", "basicvsrpp-reds4")
     assert (done.code, done.out) == (2, "")
-    assert CATALOGUE["basicvsrpp-reds4"].source.file in done.complaint
-    assert "its sha256 begins with db622b2f" in done.complaint
+    assert CATALOGUE["basicvsrpp-reds4"].source.file in done.message
+    assert "its sha256 begins with db622b2f" in done.message
 
 
 def test_a_converted_file_upscales_a_clip_identically(upscale, ldip, checkpoint, tmp_path, rng):
@@ -134,4 +134,4 @@ def test_networks_that_do_not_restore_are_refused(upscale, network, reason, tmp_
     clip = write_folder(tmp_path / "in", random_frames(rng, 2))
     done = upscale(clip, tmp_path / "out", "--restore", network)
     assert done.code == 2
-    assert reason in done.complaint
+    assert reason in done.message

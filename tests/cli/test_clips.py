@@ -64,9 +64,9 @@ def test_a_part_of_a_clip(upscale, video, tmp_path, words, first, stop):
 
 def test_invalid_parts_of_a_clip(upscale, video, images, tmp_path):
     out = tmp_path / "out"
-    assert "has only 12 frames" in upscale(video, out, "--start", 12).complaint
-    assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).complaint
-    assert "images have no times" in upscale(images, out, "--start", "00:00.1").complaint
+    assert "has only 12 frames" in upscale(video, out, "--start", 12).message
+    assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).message
+    assert "images have no times" in upscale(images, out, "--start", "00:00.1").message
     assert "is neither a frame" in upscale(video, out, "--start", "x").err
 
 
@@ -160,7 +160,7 @@ def test_a_full_disk_is_reported_in_one_line_from_any_thread(upscale, images, tm
     out = tmp_path / "out"
     done = upscale(images, out)
     assert done.code == 2
-    assert done.complaint.startswith(f"ldip: {out}: cannot be written (No space left on device)")
+    assert done.message.startswith(f"ldip: {out}: cannot be written (No space left on device)")
     assert names(tmp_path) == ["in"]
 
 
@@ -170,10 +170,10 @@ def test_incompatible_arguments(upscale, video, images, tmp_path):
     (mixed / "a.mp4").write_bytes(video.read_bytes())
     Image.new("RGB", (8, 8)).save(mixed / "a.png")
     out = ("--output-dir", tmp_path / "out")
-    assert "holds videos (a.mp4) and images (a.png)" in upscale(mixed, *out).complaint
-    assert "would share its output a.mp4" in upscale(video, mixed / "a.mp4", *out).complaint
-    assert "give --output-dir too" in upscale(video, tmp_path / "b.mp4", "--shard", "0/2").complaint
-    assert "leave --output-dir out" in upscale(video, *out, "--preview", 1).complaint
+    assert "holds videos (a.mp4) and images (a.png)" in upscale(mixed, *out).message
+    assert "would share its output a.mp4" in upscale(video, mixed / "a.mp4", *out).message
+    assert "give --output-dir too" in upscale(video, tmp_path / "b.mp4", "--shard", "0/2").message
+    assert "leave --output-dir out" in upscale(video, *out, "--preview", 1).message
     done = upscale(video, video, video)
     assert done.code == 2
     assert "for several clips, give --output-dir DIR" in done.err
@@ -204,8 +204,8 @@ def damaged(tmp_path, rng):
 def test_a_damaged_frame_stops_the_clip_unless_it_is_skipped_or_replaced(upscale, damaged, tmp_path):
     done = upscale(damaged, tmp_path / "stop.mkv")
     assert done.code == 2
-    assert "at frame 7; " in done.complaint
-    assert f"the 7 frames before it are in {tmp_path / 'stop.partial.mkv'}" in done.complaint
+    assert "at frame 7; " in done.message
+    assert f"the 7 frames before it are in {tmp_path / 'stop.partial.mkv'}" in done.message
     assert not (tmp_path / "stop.mkv").exists()
     with open_clip(tmp_path / "stop.partial.mkv") as part:
         assert part.count == 7
@@ -266,7 +266,7 @@ def test_matches_are_shown_without_writing_frames(upscale, networks, images, tmp
     with Image.open(out / "00000008_0.jpg") as picture:
         assert picture.size == HR[::-1]
     assert found["advice"] == done.out.splitlines() == ["A still matches in every part of the clip."]
-    assert "exists already" in upscale(images, "--matches", out, *words).complaint
+    assert "exists already" in upscale(images, "--matches", out, *words).message
     done = upscale(images, "--matches", out, *words, "--overwrite", "--ref-threshold", 1)
     assert done.code == 0
     assert "No still matches from frame 0 to frame 11: add a sharp one" in done.out
@@ -275,8 +275,8 @@ def test_matches_are_shown_without_writing_frames(upscale, networks, images, tmp
 
 def test_matches_need_stills_and_lrrf_and_allow_no_other_output(upscale, networks, images, tmp_path):
     out = tmp_path / "matches"
-    assert "give some with --ref" in upscale(images, "--matches", out).complaint
-    assert "makes nothing else" in upscale(images, tmp_path / "o", "--matches", out).complaint
+    assert "give some with --ref" in upscale(images, "--matches", out).message
+    assert "makes nothing else" in upscale(images, tmp_path / "o", "--matches", out).message
     still = next(images.iterdir())
-    assert "only LRRF uses stills" in upscale(images, "--matches", out, "--ref", still).complaint
+    assert "only LRRF uses stills" in upscale(images, "--matches", out, "--ref", still).message
     assert not out.exists()

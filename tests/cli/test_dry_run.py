@@ -34,7 +34,7 @@ def test_a_dry_run_reports_what_a_run_needs_and_writes_only_the_report(upscale, 
     assert made["output_size"] == [40, 32]
     assert made["memory"] <= made["memory_allowed"] == 64 * 2**30
     assert made["seconds"] >= 0.0
-    assert "exists already" in upscale(clip, tmp_path / "out", "--dry-run", "--json", report).complaint
+    assert "exists already" in upscale(clip, tmp_path / "out", "--dry-run", "--json", report).message
 
 
 def test_the_memory_of_the_video_encoder_is_planned(upscale, tmp_path, clip, monkeypatch):
@@ -50,14 +50,14 @@ def test_the_memory_of_the_video_encoder_is_planned(upscale, tmp_path, clip, mon
     assert made["out.mp4"] == made["out"] + 2**30
     done = upscale(clip, tmp_path / "out.mp4", "--memory", "1536M")
     assert done.code == 2
-    assert "1024M of these are the encoder's" in done.complaint
+    assert "1024M of these are the encoder's" in done.message
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
 def test_too_little_memory_is_reported_at_once(upscale, tmp_path, clip, words):
     done = upscale(clip, tmp_path / "out", "--memory", "64M", *words)
     assert done.code == 2
-    assert done.complaint.startswith("ldip: memory 64M: frames of 10x8 need at least ")
+    assert done.message.startswith("ldip: memory 64M: frames of 10x8 need at least ")
     assert not (tmp_path / "out").exists()
 
 
@@ -65,4 +65,4 @@ def test_an_invalid_size_or_a_report_without_a_dry_run_is_refused(upscale, tmp_p
     assert upscale(clip, tmp_path / "out", "--memory", "lots").code == 2
     done = upscale(clip, tmp_path / "out", "--json", tmp_path / "plan.json")
     assert done.code == 2
-    assert "needs --dry-run" in done.complaint
+    assert "needs --dry-run" in done.message

@@ -60,10 +60,10 @@ def test_the_parameters_of_a_file_are_counted(ldip, networks):
 def test_names_that_are_not_backbones(ldip, name):
     done = ldip("info", "--backbone", name)
     assert (done.code, done.out) == (2, "")
-    assert done.complaint.startswith(f"ldip: {name}: ")
+    assert done.message.startswith(f"ldip: {name}: ")
 
 
 def test_an_export_is_not_a_backbone(ldip, networks):
     done = ldip("info", "--backbone", networks.trained)
     assert done.code == 2
-    assert done.complaint.startswith(f"ldip: {networks.trained}: ")
+    assert done.message.startswith(f"ldip: {networks.trained}: ")

@@ -46,7 +46,7 @@ def test_exit_codes(ending, error, code, message):
     done = ending(error)
     assert done.code == code
     assert done.out == "a line of output\n"
-    assert done.complaint.startswith(message)
+    assert done.message.startswith(message)
 
 
 def test_a_bug_is_not_reported_as_invalid_input(ending):
@@ -66,9 +66,7 @@ def test_a_missing_device(ending, monkeypatch, error):
     monkeypatch.setattr(jax, "devices", none)
     done = ending(error)
     assert done.code == 2
-    assert done.complaint == (
-        "ldip: JAX_PLATFORMS=cuda: jax finds no such device; unset it, or set it to cpu"
-    )
+    assert done.message == ("ldip: JAX_PLATFORMS=cuda: jax finds no such device; unset it, or set it to cpu")
 
 
 def test_no_home_folder(ldip, monkeypatch):
@@ -77,11 +75,11 @@ def test_no_home_folder(ldip, monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])
     done = ldip("weights", "list")
     assert done.code == 2
-    assert done.complaint == "ldip: no home folder is known; set LDIP_CACHE to a folder for weights"
+    assert done.message == "ldip: no home folder is known; set LDIP_CACHE to a folder for weights"
     monkeypatch.setenv("LDIP_CACHE", "~no such user/x")
     done = ldip("weights", "list")
     assert done.code == 2
-    assert done.complaint == "ldip: LDIP_CACHE=~no such user/x: there is no such user; give a full path"
+    assert done.message == "ldip: LDIP_CACHE=~no such user/x: there is no such user; give a full path"
 
 
 def test_names_that_are_not_valid_text_can_be_printed(tmp_path):
@@ -135,7 +133,7 @@ def test_the_error_of_a_full_disk_names_the_file(ending, monkeypatch):
     monkeypatch.setattr("ldip_jax.command._print_no_more", lambda: None)
     done = ending(OSError(errno.ENOSPC, "No space left on device", "/cache/file"))
     assert done.code == 2
-    assert done.complaint == "ldip: /cache/file: no space left on the disk"
+    assert done.message == "ldip: /cache/file: no space left on the disk"
     with pytest.raises(PermissionError):
         ending(PermissionError(errno.EACCES, "no"))
 
@@ -228,7 +226,7 @@ def test_signals_give_the_exit_codes_of_shells(ldip, monkeypatch, name, code, lo
     finally:
         signal.signal(number, before[0])
     assert done.code == code
-    assert done.complaint == "ldip: interrupted"
+    assert done.message == "ldip: interrupted"
 
 
 def test_completion_is_printed_for_a_shell(ldip):

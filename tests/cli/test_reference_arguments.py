@@ -40,11 +40,11 @@ def video(tmp_path, rng):
 def refused(upscale, networks, clip, tmp_path):
     """Runs `ldip upscale`, which must fail, and returns the line that says why."""
 
-    def run(*words, given=clip):
-        done = upscale(given, tmp_path / "out", "--lrrf", networks.trained, *words)
+    def run(*words, source=clip):
+        done = upscale(source, tmp_path / "out", "--lrrf", networks.trained, *words)
         assert done.code == 2
         assert not (tmp_path / "out").exists()
-        return done.complaint
+        return done.message
 
     return run
 
@@ -110,7 +110,7 @@ def test_moments_that_the_clip_does_not_have_are_refused(refused, photo, video):
     assert f"{photo}@7: that moment is not in the clip" in refused("--ref", f"{photo}@7")
     assert "its 7 frames are counted from 0" in refused("--ref", f"{photo}@7")
     assert f"{photo}@00:00.1: images have no times" in refused("--ref", f"{photo}@00:00.1")
-    assert f"{photo}@00:01: that moment" in refused("--ref", f"{photo}@00:01", given=video)
+    assert f"{photo}@00:01: that moment" in refused("--ref", f"{photo}@00:01", source=video)
     assert "'1x' is neither a frame" in refused("--ref", f"{photo}@1x")
     assert "none.png: no such file" in refused("--ref", "none.png@3")
 

@@ -52,8 +52,8 @@ def refused(result, *hints):
     assert result.code == 2
     assert result.out == ""
     for hint in hints:
-        assert str(hint) in result.complaint
-    return result.complaint
+        assert str(hint) in result.message
+    return result.message
 
 
 def test_list_shows_the_catalogue_with_licences(ldip, clip):

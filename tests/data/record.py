@@ -6,7 +6,7 @@ import numpy as np
 from ldip_jax.data.records import Record
 
 
-def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) -> Record:
+def random_record(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) -> Record:
     """Frames of noise. References are key-frames moved by a few pixels; warps say by how much."""
     h, w = size
     H, W = round(h * scale), round(w * scale)
@@ -35,6 +35,6 @@ def made_up(rng, size=(16, 20), frames=5, keys=(1, 3), candidates=3, scale=4) ->
     )
 
 
-def pictures_of(record: Record):
+def draw_reference(record: Record):
     """A function that draws one of the record's references, as if it were an image of another clip."""
     return lambda rng: record.references[int(rng.integers(len(record.references)))]

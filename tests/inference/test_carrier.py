@@ -13,7 +13,7 @@ from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.carry import REPLACED
 from ldip_jax.models.ldip import KeyFrames
 from ldip_jax.models.trainable import quick_jit
-from tests.models.build import random_references
+from tests.models.random_models import random_references
 from tests.networks import HR, LR
 from tests.scenes import blocks
 

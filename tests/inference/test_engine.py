@@ -16,7 +16,7 @@ from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import KeyFrames
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.grid import Grid, crop_axis, sample_flow
-from tests.models.build import random_references
+from tests.models.random_models import random_references
 from tests.models.shown import showing
 from tests.networks import HR, LR
 

@@ -92,9 +92,9 @@ def find(shares, stills, rules=None, *, place=8, count=COUNT, default=1.0):
     return references, choices, matcher
 
 
-def both(finder, given):
+def both(finder, still):
     """References of the first frame: a still and self-references."""
-    of_stills = finder.match_stills(clip(), 0, [given], SCALE, lambda _: None)
+    of_stills = finder.match_stills(clip(), 0, [still], SCALE, lambda _: None)
     return finder.add_self_references(clip(), 0, of_stills, SCALE, lambda _: None)
 
 
@@ -116,10 +116,10 @@ def test_by_default_self_references_are_used_only_where_no_still_is():
     _, choices, matcher = find({"a": 0.0, "b": 0.5}, stills, ReferenceRules())
     assert names(choices) == ["b"]
     assert len(matcher.coarse_calls) == 2
-    for shares, given in (({"a": 0.0, "b": 0.0}, stills), ({}, [])):
-        references, choices, _ = find(shares, given, ReferenceRules())
+    for shares, images in (({"a": 0.0, "b": 0.0}, stills), ({}, [])):
+        references, choices, _ = find(shares, images, ReferenceRules())
         assert sum(choice.is_self_reference for choice in choices) == len(references) == 5
-        assert names(choices, used=False) == [image.name for image in given]
+        assert names(choices, used=False) == [image.name for image in images]
 
 
 def test_a_useless_still_is_dropped_and_takes_no_slot():

@@ -47,7 +47,7 @@ def test_compressed_and_fortran_ordered_files_are_read_too(tmp_path, pair):
 
 
 @pytest.mark.parametrize(
-    ("contents", "complaint"),
+    ("contents", "message"),
     [
         ({"warp": arrays()["warp"]}, r"holds arrays \['warp'\]"),
         (arrays(extra=np.zeros(3)), "holds arrays"),
@@ -62,9 +62,9 @@ def test_compressed_and_fortran_ordered_files_are_read_too(tmp_path, pair):
         (arrays(warp=np.array([{"a": 1}], object)), "'warp' is object"),
     ],
 )
-def test_invalid_arrays_are_named(tmp_path, pair, contents, complaint):
+def test_invalid_arrays_are_named(tmp_path, pair, contents, message):
     path = save(tmp_path, contents)
-    with pytest.raises(InputError, match=complaint) as error:
+    with pytest.raises(InputError, match=message) as error:
         PrecomputedMatcher(tmp_path).coarse(pair)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

@@ -53,32 +53,14 @@ def test_png_of_16_bits(tmp_path, rng, kind, channels):
 
 def test_interlaced_png_of_16_bits(tmp_path, rng):
     samples = rng.integers(0, 65536, (8, 8, 3)).astype(">u2")
-    passes = [
-        (0, 0, 8, 8),
-        (0, 4, 8, 8),
-        (4, 0, 8, 4),
-        (0, 2, 4, 4),
-        (2, 0, 4, 2),
-        (0, 1, 2, 2),
-        (1, 0, 2, 1),
-    ]
-    rows = [row.tobytes() for y, x, dy, dx in passes for row in samples[y::dy, x::dx]]
+    rows = [row.tobytes() for y, x, dy, dx in ADAM7 for row in samples[y::dy, x::dx]]
     rgb, _ = read_image(png(tmp_path / "a.png", 8, 8, 16, 2, rows, interlace=1))
     np.testing.assert_array_equal(np.rint(rgb * 65535), samples.astype(int))
 
 
 def test_interlaced_png(tmp_path, rng):
     samples = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    passes = [
-        (0, 0, 8, 8),
-        (0, 4, 8, 8),
-        (4, 0, 8, 4),
-        (0, 2, 4, 4),
-        (2, 0, 4, 2),
-        (0, 1, 2, 2),
-        (1, 0, 2, 1),
-    ]
-    rows = [row.tobytes() for y, x, dy, dx in passes for row in samples[y::dy, x::dx]]
+    rows = [row.tobytes() for y, x, dy, dx in ADAM7 for row in samples[y::dy, x::dx]]
     rgb, notes = read_image(png(tmp_path / "a.png", 8, 8, 8, 2, rows, interlace=1))
     np.testing.assert_array_equal(np.rint(rgb * 255), samples)
     assert notes == []

@@ -142,6 +142,7 @@ def test_no_python_runs_while_the_library_writes(tmp_path, rng, monkeypatch):
 
     monkeypatch.setattr(av, "open", spy)
     write(tmp_path / "a.mp4", moving(rng, 2, 32, 32))
+    assert opened
     assert all(isinstance(file, str) for file in opened)
 
 

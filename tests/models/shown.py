@@ -6,7 +6,7 @@ from ldip_jax.models.arbitrary_scale import ArbitraryScale, ArbitraryScaleDecode
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.lrrf import LRRF
 from ldip_jax.models.networks.basicvsr import BasicVSR
-from tests.models.build import NARROW
+from tests.models.random_models import NARROW
 
 
 class Shown(LRRF):

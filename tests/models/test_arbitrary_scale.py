@@ -15,7 +15,7 @@ from ldip_jax.models.arbitrary_scale import (
 )
 from ldip_jax.models.trainable import initialise
 from ldip_jax.ops.grid import Axis, Grid, sample_bicubic, whole_grid
-from tests.models.build import shaken
+from tests.models.random_models import shaken
 
 
 def count(tree):

@@ -238,7 +238,7 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
     grid = pixel_grid(*size)
 
     @jax.jit
-    def look(anchor, other):
+    def locate_both(anchor, other):
         warp, seen = start(grid)[None], []
         find, show = partial(find_flow, seen), partial(sample_image, other)
         refined = [refine_warp(find, anchor, show, warp, (4.0, 4.0), reduce) for reduce in (1, 2)]
@@ -247,7 +247,7 @@ def test_a_second_look_in_smaller_images_finds_the_same(rng):
         return refined, seen, smooth, warp, start(grid + motion(grid))
 
     anchor, other = (rng.random((1, *size, 3)).astype(np.float32) for _ in range(2))
-    (full, half), seen, smooth, warp, true = jax.tree.map(np.asarray, look(anchor, other))
+    (full, half), seen, smooth, warp, true = jax.tree.map(np.asarray, locate_both(anchor, other))
     inner = (slice(4, -4), slice(4, -4))
     np.testing.assert_allclose(full[0][inner], true[inner], atol=1e-4)
     np.testing.assert_allclose(half[0][inner], true[inner], atol=0.03)

@@ -14,7 +14,7 @@ from ldip_jax.models.networks.iart import IART
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.rules import convert
-from tests.models.build import narrow_ldip, random_references
+from tests.models.random_models import narrow_ldip, random_references
 from tests.networks import HR, LR
 from tests.weights import narrow
 

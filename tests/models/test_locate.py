@@ -12,7 +12,7 @@ from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.networks.spynet import SPyNet
 from ldip_jax.ops.resize import resize_bilinear
 from ldip_jax.ops.warp import bilinear, pixel_grid
-from tests.models.build import NARROW
+from tests.models.random_models import NARROW
 from tests.networks import random_backbone
 from tests.scenes import blocks
 

@@ -13,7 +13,7 @@ from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.trainable import quick_jit
-from tests.models.build import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
+from tests.models.random_models import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
 
 FRAMES, LR, HR = 4, (4, 6), (16, 24)
 

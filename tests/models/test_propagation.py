@@ -15,7 +15,7 @@ from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.warp import pixel_grid
-from tests.models.build import NARROW, random_keys
+from tests.models.random_models import NARROW, random_keys
 from tests.networks import random_backbone
 
 COUNT, LR, HR = 4, (4, 6), (16, 24)

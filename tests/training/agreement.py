@@ -26,7 +26,7 @@ from ldip_jax.training.setup import Run
 from ldip_jax.training.sharding import AXES, join_processes, replicated, spread
 from ldip_jax.training.state import start_state
 from ldip_jax.training.step import train_step
-from tests.models.build import NARROW
+from tests.models.random_models import NARROW
 from tests.models.shown import Plain
 from tests.networks import random_backbone
 from tests.training.batches import noise_batch
@@ -77,9 +77,9 @@ def scale() -> dict[str, float]:
     frame = np.zeros((1, 8, 8, 3), np.uint8)
     clips = [MeasuredClip(maps * 4.0 ** jax.process_index(), frame, frame)]
     taken = features.with_feature_scale(run, clips)
-    features.of_first_process = lambda own: own
-    own = features.with_feature_scale(run, clips)
-    return {"scale": taken.modules["lrrf"]["feature_scale"], "own": own.net.lrrf.feature_scale}
+    features.of_first_process = lambda scale: scale
+    measured = features.with_feature_scale(run, clips)
+    return {"scale": taken.modules["lrrf"]["feature_scale"], "own": measured.net.lrrf.feature_scale}
 
 
 if __name__ == "__main__":

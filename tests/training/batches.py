@@ -8,7 +8,7 @@ from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.data.crops import Sample, draw_crop, stack
 from ldip_jax.data.records import Record
-from tests.data.record import made_up, pictures_of
+from tests.data.record import draw_reference, random_record
 
 
 def noise_batch(rng, spec: CropSpec, samples=1, size=(16, 20)) -> Sample:
@@ -16,11 +16,11 @@ def noise_batch(rng, spec: CropSpec, samples=1, size=(16, 20)) -> Sample:
     frames = max(spec.target_frames, 5)
     drawn = []
     for _ in range(samples):
-        record = made_up(rng, size, frames=frames, candidates=max(spec.max_references, 1))
+        record = random_record(rng, size, frames=frames, candidates=max(spec.max_references, 1))
         record = record._replace(
             features=(0.06 * record.features.astype(np.float32)).astype(record.features.dtype)
         )
-        drawn.append(draw_crop(record, pictures_of(record), rng, spec))
+        drawn.append(draw_crop(record, draw_reference(record), rng, spec))
     return jax.tree.map(jnp.asarray, stack(drawn, (spec.max_key_frames, spec.max_references)))
 
 

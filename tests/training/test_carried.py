@@ -16,8 +16,8 @@ from ldip_jax.models.carry import Route, Routes, carry, to_hr
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.training.config import check_same_run
 from ldip_jax.training.step import restored_images
-from tests.data.record import made_up, pictures_of
-from tests.models.build import narrow_ldip, shaken
+from tests.data.record import draw_reference, random_record
+from tests.models.random_models import narrow_ldip, shaken
 
 SPEC = CropSpec(
     target_frames=3,
@@ -44,7 +44,7 @@ def with_routes(record, rng):
 
 
 def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
-    plain = made_up(rng)
+    plain = random_record(rng)
     save_record(tmp_path / "plain.safetensors", plain, {})
     assert load_record(tmp_path / "plain.safetensors").route_warps is None
     record = with_routes(plain, rng)
@@ -56,8 +56,8 @@ def test_routes_are_stored_and_records_without_them_still_load(rng, tmp_path):
 
 
 def test_routes_of_a_crop_are_in_its_own_pixels(rng):
-    record = with_routes(made_up(rng), rng)
-    sample = draw_crop(record, pictures_of(record), np.random.default_rng(5), SPEC)
+    record = with_routes(random_record(rng), rng)
+    sample = draw_crop(record, draw_reference(record), np.random.default_rng(5), SPEC)
     x = np.arange(32, dtype=np.float32)
     for slot in np.flatnonzero(sample.key_valid):
         for t in range(SPEC.target_frames):
@@ -65,22 +65,22 @@ def test_routes_of_a_crop_are_in_its_own_pixels(rng):
             np.testing.assert_allclose(sample.route_warps[t, slot, 7, :, 0], x + moved, atol=1e-4)
             np.testing.assert_allclose(sample.route_warps[t, slot, :, 7, 1], x, atol=1e-4)
     assert stack([sample], (1, 2)).route_warps.shape == (1, 3, 1, 32, 32, 2)
-    plain = draw_crop(record, pictures_of(record), np.random.default_rng(5), replace(SPEC, routes=False))
+    plain = draw_crop(record, draw_reference(record), np.random.default_rng(5), replace(SPEC, routes=False))
     assert plain.route_warps is None
     np.testing.assert_array_equal(plain.warps, sample.warps)
 
 
 def test_a_record_without_routes_is_named(rng):
-    record = made_up(rng)
+    record = random_record(rng)
     with pytest.raises(InputError, match=r"a record: .*config.propagation=hrip"):
-        draw_crop(record, pictures_of(record), rng, SPEC, "a record")
+        draw_crop(record, draw_reference(record), rng, SPEC, "a record")
 
 
 @pytest.mark.parametrize("propagation", ["carry", "both"])
 def test_a_step_carries_detail_and_trains_ref_fusion(rng, propagation):
-    record = with_routes(made_up(rng), rng)
+    record = with_routes(random_record(rng), rng)
     record = record._replace(features=record.features[..., :8].astype(np.float32))
-    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, pictures_of(record), rng, SPEC)], (2, 2)))
+    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, draw_reference(record), rng, SPEC)], (2, 2)))
     net, params = narrow_ldip()
     net = net.clone(propagation=propagation)
     silent = quick_jit(partial(restored_images, net, propagate=True))(params, batch)

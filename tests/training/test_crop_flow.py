@@ -11,14 +11,14 @@ from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.data.crops import draw_crop, stack
 from ldip_jax.ops.resize import hr_flow
 from ldip_jax.training.step import restored_images
-from tests.data.record import made_up, pictures_of
+from tests.data.record import draw_reference, random_record
 from tests.models.shown import showing
 
 
 def located(rng, spec, scale, margin=12) -> Any:
     """A record whose pixels encode their positions, in red and green, with noise as flows."""
     lr = spec.sides(scale)[1] + margin
-    record = made_up(rng, (lr, lr + 5), frames=spec.target_frames, keys=(1,), candidates=1, scale=scale)
+    record = random_record(rng, (lr, lr + 5), frames=spec.target_frames, keys=(1,), candidates=1, scale=scale)
     y, x = np.mgrid[: record.hr.shape[1], : record.hr.shape[2]]
     # Blue holds what exceeds a byte.
     place = np.stack([x % 256, y % 256, x // 256 + 16 * (y // 256)], axis=-1).astype(np.uint8)
@@ -39,7 +39,7 @@ def test_hrip_follows_the_cropped_flow_of_the_whole_frame(rng, scale, side, rema
         target_frames=3, hr_side=side, reference_side=32, window_jitter=4, max_key_frames=1, max_references=1
     )
     record = located(rng, spec, scale)
-    samples = [draw_crop(record, pictures_of(record), rng, spec) for _ in range(2)]
+    samples = [draw_crop(record, draw_reference(record), rng, spec) for _ in range(2)]
     net = showing(remat_frames=remat)
     batch = jax.tree.map(jnp.asarray, stack(samples, (1, 1)))
     got = np.asarray(jax.jit(lambda batch: restored_images(net, {}, batch, propagate=True))(batch))

@@ -24,7 +24,7 @@ from ldip_jax.weights.export import read_export
 from ldip_jax.weights.flow import load_flow
 from ldip_jax.weights.load import load_weights, save_weights
 from tests.data.footage import Coordinates
-from tests.data.record import made_up
+from tests.data.record import random_record
 from tests.networks import random_backbone, write_flow
 from tests.published import published_params
 
@@ -67,7 +67,7 @@ def test_hrip_follows_the_flow_in_samples_but_the_backbone_does_not(config, flow
 
 
 def test_records_name_the_flow_and_are_refused_with_another(flow, tmp_path):
-    record = made_up(np.random.default_rng(0), (8, 8))
+    record = random_record(np.random.default_rng(0), (8, 8))
     own, other = run_with("spynet"), run_with(flow)
     save_record(tmp_path / "a.safetensors", record, network_provenance(other))
     assert record_provenance(tmp_path / "a.safetensors")["flow"] == "flow.pth"
@@ -82,7 +82,7 @@ def test_records_name_the_flow_and_are_refused_with_another(flow, tmp_path):
 
 
 def test_records_are_made_with_the_flow_and_not_mixed(config, flow, tmp_path, monkeypatch):
-    record = made_up(np.random.default_rng(0), (8, 8))
+    record = random_record(np.random.default_rng(0), (8, 8))
     backbone = random_backbone(1)
     monkeypatch.setattr(records, "frozen_backbone", lambda name, folder: backbone)
     monkeypatch.setattr(records, "frozen_networks", lambda config, run: lambda clip: record)

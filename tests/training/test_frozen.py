@@ -17,7 +17,7 @@ from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.models.networks import BACKBONES
 from ldip_jax.training.frozen import FrozenNetworks
 from tests.data.footage import Coordinates
-from tests.data.record import pictures_of
+from tests.data.record import draw_reference
 from tests.networks import random_backbone
 
 
@@ -59,7 +59,8 @@ def test_batches_keep_the_type_and_one_program_serves_them(work, clip, tmp_path,
     program = jax.jit(lambda batch: traces.append(batch.features.dtype) or batch.hr)
     for seed in range(2):
         samples = [
-            draw_crop(record, pictures_of(record), np.random.default_rng([seed, i]), spec) for i in range(2)
+            draw_crop(record, draw_reference(record), np.random.default_rng([seed, i]), spec)
+            for i in range(2)
         ]
         program(stack(samples, (0, 0)))
     assert traces == [ml_dtypes.bfloat16 if stored else np.float32]

@@ -23,7 +23,7 @@ from ldip_jax.training.features import (
 from ldip_jax.training.fusion_start import transfer_start
 from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
-from tests.models.build import narrow_ldip
+from tests.models.random_models import narrow_ldip
 
 SIDE, SCALE = 40, 0.5
 NO_WEIGHTS = Weights("none", "basicvsr", {}, {}, "", "", [])
@@ -64,13 +64,13 @@ def reference(image, confidence=1.0, warp=None):
     return Reference(twice(image), size, twice(warp), twice(confidences), jnp.array([[1.0, 0.0]]))
 
 
-def features(own):
+def features(channels):
     """HR features of an image with this detail."""
-    return SCALE * jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, 61)))
+    return SCALE * jnp.pad(channels, ((0, 0), (0, 0), (0, 0), (0, 61)))
 
 
-def transferred(fusion, own, references):
-    hr = features(own)
+def transferred(fusion, channels, references):
+    hr = features(channels)
     moved = np.asarray(fusion(hr, references) - hr)[:, 8:-8, 8:-8]
     assert not moved[..., 3:].any()
     return moved[..., :3] / SCALE

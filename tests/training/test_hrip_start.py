@@ -7,7 +7,7 @@ import pytest
 
 from ldip_jax.errors import InputError
 from ldip_jax.training.hrip_start import difference_start, is_untrained
-from tests.models.build import narrow_ldip
+from tests.models.random_models import narrow_ldip
 
 
 @pytest.fixture(scope="module")

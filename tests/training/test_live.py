@@ -155,7 +155,7 @@ def test_a_low_pass_and_a_grid_of_variable_scale_equal_fixed_ones(rng):
 def shapes_only(traces):
     """Stand-ins for the programs, which return zeros and record when they are compiled."""
 
-    def see(net, sides, matches, routes, params, windows):
+    def run_backbone(net, sides, matches, routes, params, windows):
         traces.append(("see", sides))
         (b, t), (hr, lr), k = windows.frames.shape[:2], sides, windows.key_frames.shape[1]
         wide = hr + 2 * live_programs.MARGIN
@@ -173,7 +173,7 @@ def shapes_only(traces):
         traces.append("refine")
         return tuple(jnp.zeros((len(inputs[0]), hr, hr, n)) for n in (2, 1))
 
-    return {"run_backbone": see, "match": match, "refine": refine}
+    return {"run_backbone": run_backbone, "match": match, "refine": refine}
 
 
 def compilations(caplog, config, run, count):

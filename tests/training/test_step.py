@@ -19,7 +19,7 @@ from ldip_jax.training.config import StepOptions
 from ldip_jax.training.sharding import AXES
 from ldip_jax.training.state import start_state, trained_params, update_average
 from ldip_jax.training.step import feature_distance, restored_images, train_step, validation_step
-from tests.models.build import narrow_ldip, shaken
+from tests.models.random_models import narrow_ldip, shaken
 from tests.training.batches import noise_batch
 
 SPEC = CropSpec(
