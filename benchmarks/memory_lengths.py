@@ -68,7 +68,7 @@ def main() -> int:
             source = make_clip(folder / f"{frames}.mkv", picture, frames, height, width)
             run = [*command, str(source), str(folder / f"{frames}.mp4"), *args.options]
             run += ["--ref", str(still)] if args.still else []
-            code, peak, seconds, text = measured(run, str(folder / "cache"))
+            code, peak, seconds, _, text = measured(run, str(folder / "cache"))
             if code:
                 failed = True
                 print(f"{frames:6d}   exit code {code}: {text.splitlines()[-1] if text else ''}", flush=True)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -40,8 +41,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measured(command: list[str], cache: str | None) -> tuple[int, float, float, str]:
-    """Exit code, peak bytes, seconds and output of a process."""
+class Measured(NamedTuple):
+    """What a process took: peak memory in bytes, seconds, and CPU seconds on all cores together."""
+
+    code: int
+    peak: float
+    seconds: float
+    cpu: float
+    text: str
+
+
+def measured(command: list[str], cache: str | None) -> Measured:
+    """Run a process."""
     environment = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]))
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = cache
@@ -52,7 +63,8 @@ def measured(command: list[str], cache: str | None) -> tuple[int, float, float, 
         log.seek(0)
         text = log.read().decode(errors="replace").strip()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024.0, time.perf_counter() - began, text
+    seconds, cpu = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    return Measured(process.returncode, usage.ru_maxrss * 1024.0, seconds, cpu, text)
 
 
 def main() -> int:
@@ -60,7 +72,7 @@ def main() -> int:
     limit, exceeded = parse_size(args.memory), False
     paths = sorted(p for p in args.clip.iterdir() if p.suffix.lower() in (".png", ".jpg"))[: args.frames]
     print(f"--memory {args.memory}, {len(paths)} frames, {len(args.still)} stills")
-    print("size        tiles    peak MB  share of SIZE  s a frame   planned MB", flush=True)
+    print("size        tiles    peak MB  share of SIZE  s a frame  CPU s a frame  planned MB", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for size in args.sizes:
@@ -75,7 +87,7 @@ def main() -> int:
             run += ["--memory", args.memory, "--lrrf", args.lrrf, "--ref-threshold", "0"]
             run += [*(["--ref", *map(str, args.still)] if args.still else [])]
             cache = None if args.cache else str(folder / f"{size}.cache")
-            code, peak, seconds, text = measured(run, cache)
+            code, peak, seconds, cpu, text = measured(run, cache)
             plan_file = folder / f"{size}.json"
             measured([*run, "--overwrite", "--dry-run", "--json", str(plan_file)], cache)
             planned = json.loads(plan_file.read_text()) if plan_file.is_file() else None
@@ -85,7 +97,7 @@ def main() -> int:
             exceeded |= over
             print(
                 f"{size:11s} {tiles:8s} {peak / 1e6:7.0f} {peak / limit:14.2f} {seconds / len(paths):10.2f}"
-                f" {expected:12.0f}{'  TOO MUCH' if over and code == 0 else ''}",
+                f" {cpu / len(paths):14.2f} {expected:11.0f}{'  TOO MUCH' if over and code == 0 else ''}",
                 flush=True,
             )
             if code:

@@ -29,7 +29,7 @@ from ldip_jax.media.background import WriteBehind, read_ahead
 from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output
 from ldip_jax.media.reader import open_clip
-from ldip_jax.media.run_folder import run_folder_path
+from ldip_jax.media.run_folder import is_left_complete, is_left_unfinished
 from ldip_jax.media.writer import Writer, open_writer
 from ldip_jax.media.y4m import PIPE, PipeWriter, open_pipe
 from ldip_jax.profiling import Profile, part, timed_items
@@ -39,7 +39,12 @@ from ldip_jax.progress import Progress
 def is_complete(out: Path) -> bool:
     """Whether an output is there and no run has left a part of it."""
     there = any(out.iterdir()) if out.is_dir() else out.exists()
-    return there and not run_folder_path(out).exists()
+    return there and not is_left_unfinished(out)
+
+
+def _may_replace(args: argparse.Namespace, out: Path) -> bool:
+    """Whether an existing output is no error: also if it is that of the run that is resumed."""
+    return args.overwrite or (args.resume and is_left_complete(out))
 
 
 def upscale_clip(
@@ -63,7 +68,10 @@ def upscale_clip(
         clip = cut_clip(whole, first, stop)
         if out != PIPE:
             check_output(
-                out, overwrite=args.overwrite, inputs=input_files, names=clip.names if clip.count else None
+                out,
+                overwrite=_may_replace(args, out),
+                inputs=input_files,
+                names=clip.names if clip.count else None,
             )
         if args.report is not None:
             check_report_file(
@@ -120,7 +128,7 @@ def _open_output(
         crf=args.crf,
         lossless=args.lossless,
         codec=args.codec,
-        overwrite=args.overwrite,
+        overwrite=_may_replace(args, out),
         identity=identity,
         resume=args.resume,
     )

@@ -26,6 +26,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.untrusted import printable
 
 FORMAT = 1
+_LOCK, _COMPLETE, _IDENTITY, _STEPS = "lock", "placing", "run.json", "steps.jsonl"
 
 
 class BusyError(InputError):
@@ -64,6 +65,17 @@ def run_folder_path(out: Path) -> Path:
     return parent / f".{target.name}.ldip"
 
 
+def is_left_unfinished(out: Path) -> bool:
+    """Whether an earlier run has left more than its lock beside an output."""
+    folder = run_folder_path(out)
+    return folder.is_dir() and any(entry.name != _LOCK for entry in folder.iterdir())
+
+
+def is_left_complete(out: Path) -> bool:
+    """Whether an earlier run has completed an output, but was interrupted before it had cleaned up."""
+    return (run_folder_path(out) / _COMPLETE).exists()
+
+
 class RunFolder:
     """The folder of one output, locked while it is open.
 
@@ -88,7 +100,7 @@ class RunFolder:
     @property
     def is_complete(self) -> bool:
         """Whether the output is complete, apart from being moved to its place."""
-        return (self.path / "placing").exists()
+        return (self.path / _COMPLETE).exists()
 
     def open(
         self, identity: Mapping[str, Any], *, resume: bool, count_intact: Callable[[Sequence[Step]], int]
@@ -109,6 +121,9 @@ class RunFolder:
             wanted = {"format of the folder": FORMAT, **json.loads(json.dumps(identity))}
             found = self._read_identity()
             self.steps = self._read_steps()
+            if resume and self.is_complete and not (found and self.steps):
+                # Only removing the folder was interrupted.
+                return
             if resume and found is not None and self.steps:
                 self._compare(found, wanted)
                 # What has moved to its place already is missing here.
@@ -119,7 +134,7 @@ class RunFolder:
                 return
             self.discarded_frames, self.steps = self.finished_frames, []
             self._empty()
-            with atomic_open(self.path / "run.json") as file:
+            with atomic_open(self.path / _IDENTITY) as file:
                 file.write(json.dumps(wanted, indent=1).encode())
             self._write_steps()
         except BaseException:
@@ -132,20 +147,20 @@ class RunFolder:
     def _acquire(self) -> None:
         while True:
             self.path.mkdir(exist_ok=True)
-            lock = FileLock(self.path / "lock", timeout=0)
+            lock = FileLock(self.path / _LOCK, timeout=0)
             try:
                 lock.acquire()
             except Timeout:
                 raise BusyError(f"{self._out}: another process is making it; wait for that one") from None
             # The process that held it may have removed the folder meanwhile.
-            if (self.path / "lock").exists():
+            if (self.path / _LOCK).exists():
                 self._lock = lock
                 return
             lock.release(force=True)
 
     def _read_identity(self) -> dict[str, Any] | None:
         try:
-            found = json.loads((self.path / "run.json").read_bytes())
+            found = json.loads((self.path / _IDENTITY).read_bytes())
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
@@ -164,7 +179,7 @@ class RunFolder:
     def _read_steps(self) -> list[Step]:
         steps: list[Step] = []
         try:
-            lines = (self.path / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = (self.path / _STEPS).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
             return steps
         for line in lines:
@@ -179,14 +194,14 @@ class RunFolder:
         return steps
 
     def _write_steps(self) -> None:
-        with atomic_open(self.path / "steps.jsonl") as file:
+        with atomic_open(self.path / _STEPS) as file:
             for step in self.steps:
                 file.write(json.dumps(asdict(step)).encode() + b"\n")
 
     def commit(self, step: Step) -> None:
         """Record a finished step, whose files are on disk."""
         sync(self.path)
-        with open(self.path / "steps.jsonl", "ab") as file:
+        with open(self.path / _STEPS, "ab") as file:
             file.write(json.dumps(asdict(step)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -195,13 +210,13 @@ class RunFolder:
     def mark_complete(self) -> None:
         """Record that the output is complete."""
         sync(self.path)
-        with atomic_open(self.path / "placing"):
+        with atomic_open(self.path / _COMPLETE):
             pass
         sync(self.path)
 
-    def _empty(self) -> None:
+    def _empty(self, keep: Sequence[str] = (_LOCK,)) -> None:
         for entry in self.path.iterdir():
-            if entry.name == "lock":
+            if entry.name in keep:
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -210,6 +225,9 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove the folder with its content."""
+        # If this is interrupted, a run that resumes must not take what is left for unfinished work.
+        with suppress(OSError):
+            self._empty(keep=(_LOCK, _COMPLETE, _IDENTITY, _STEPS))
         shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 

@@ -171,6 +171,38 @@ def test_a_run_that_is_interrupted_while_its_output_is_moved_into_place(
     assert not (tmp_path / ".out.ldip").exists()
 
 
+@pytest.mark.parametrize("name", ["b.mp4", "out", "a.png"])
+@pytest.mark.parametrize(
+    "removed", [(), ("run.json",), ("steps.jsonl", "run.json"), ("frames", "placing", "*.*")]
+)
+def test_a_run_that_is_interrupted_while_it_cleans_up_is_complete(
+    upscale, images, tmp_path, monkeypatch, name, removed
+):
+    source = images if name != "a.png" else images / "shot_00.png"
+    folder, out = tmp_path / "again" / f".{name}.ldip", tmp_path / "again" / name
+
+    def die(self):
+        for pattern in removed:
+            for path in folder.glob(pattern):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise KeyboardInterrupt
+
+    def finished():
+        return {name: hash for name, hash in listing(out.parent).items() if name[0] != "."}
+
+    monkeypatch.setattr(RunFolder, "remove", die)
+    assert upscale(source, out).code == 130
+    monkeypatch.undo()
+    before = finished()
+    assert before
+    assert "exists already" in upscale(source, out).message
+    done = upscale(source, out, "--resume")
+    assert done.code == 0
+    assert "complete already" in done.out
+    assert finished() == before
+    assert not list(folder.glob("[!l]*"))
+
+
 def without_time(page):
     """A report's text, except for how long the run took."""
     text, times = re.subn(r">[0-9.]+</td>(?=\s*</tr>)", ">", page.read_text(encoding="utf-8"))
