@@ -43,7 +43,7 @@ def is_complete(out: Path) -> bool:
 
 
 def _may_replace(args: argparse.Namespace, out: Path) -> bool:
-    """Whether an existing output is no error: also if it is that of the run that is resumed."""
+    """Whether the output may exist: it may also be that of the run which is resumed."""
     return args.overwrite or (args.resume and is_left_complete(out))
 
 
