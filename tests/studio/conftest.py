@@ -1,11 +1,15 @@
 """A studio that serves random networks, and a client for it."""
 
 import http.client
+import io
 import json
+import os
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,6 +22,8 @@ pytest.importorskip("uvicorn", reason="needs the extra studio")
 
 import uvicorn
 
+from ldip_jax.cli.main import main
+from ldip_jax.studio import job
 from ldip_jax.studio.guard import HEADER
 from ldip_jax.studio.server import HOST, Studio, make_app
 from tests.media.make import make_video, moving
@@ -33,9 +39,10 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 
 
 @pytest.fixture
-def words(networks: Networks) -> list[str]:
-    """Arguments with which random networks accept any still."""
-    weights = ["--backbone", str(networks.backbone), "--lrrf", str(networks.trained), "--matcher", "flow"]
+def words(networks: Networks, request: pytest.FixtureRequest) -> list[str]:
+    """Arguments with which random networks accept any still; an indirect parameter is another LRRF."""
+    lrrf = getattr(request, "param", networks.trained)
+    weights = ["--backbone", str(networks.backbone), "--lrrf", str(lrrf), "--matcher", "flow"]
     return [*weights, "--refs-as-given", "--ref-threshold", "0"]
 
 
@@ -46,6 +53,31 @@ def studio(words, tmp_path, monkeypatch) -> Iterator[Studio]:
     instance = Studio(1 << 20, words)
     yield instance
     instance.close()
+
+
+class Finished(subprocess.Popen):
+    """A command of the studio's child that has run in this process, as far as jobs use it."""
+
+    def __init__(self, command: Sequence[str], **options: Any):
+        assert command[1:3] == ["-m", "ldip_jax.studio.child"]
+        self.stderr = io.StringIO()
+        with redirect_stderr(self.stderr), redirect_stdout(io.StringIO()):
+            self.returncode = main(command[3:])
+        self.stderr.seek(0)
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run in this process, where programs are traced only once; they cannot be stopped."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    stand_in = SimpleNamespace(Popen=Finished, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(job, "subprocess", stand_in)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def job(tmp_path, *words, finish=lambda: None, turn=None):
     return Job("run", 1, words, tmp_path / "log.jsonl", turn or threading.Lock(), finish)
 
 
+@pytest.mark.usefixtures("in_process")
 def test_from_clip_and_stills_to_matches_preview_and_frames(client, studio, clip, photo):
     client.upload("clip", "my film.mp4", clip)
     client.upload("still", "holiday.png", photo)
@@ -68,6 +70,7 @@ def test_from_clip_and_stills_to_matches_preview_and_frames(client, studio, clip
     assert client.session_request("GET", "/picture/after-6").status == 404
 
 
+@pytest.mark.parametrize("words", ["none"], indirect=True)
 def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
     frames = moving(rng, 60, *LR)
     video = make_video(tmp_path / "long.mp4", frames, options={"bf": "0"})
@@ -118,6 +121,7 @@ def test_an_error_is_one_line_with_the_users_names(client, studio, clip, photo, 
     assert "Traceback" not in found["error"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_too_little_memory_is_reported_before_any_work(client, clip):
     client.upload("clip", "a.mp4", clip)
     client.start("run", memory="1M")
@@ -185,13 +189,14 @@ def test_the_child_ends_with_the_studio(tmp_path, clip, words):
     import subprocess
     import sys
 
-    frames = moving(np.random.default_rng(0), 3000, *LR)
+    frames = moving(np.random.default_rng(0), 300, *LR)
     make_video(tmp_path / "long.mp4", frames)
     words = ["upscale", "long.mp4", "out.mkv", "--log-json", "log.jsonl", *words]
     child = [sys.executable, "-m", "ldip_jax.studio.child", *words]
     with subprocess.Popen(child, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         while not Path("log.jsonl").exists() or '"progress"' not in Path("log.jsonl").read_text():
             assert process.poll() is None
+            time.sleep(0.02)
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(60) == 130
