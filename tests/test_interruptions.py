@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.networks import write_networks
+from ldip_jax.weights.load import save_weights
+from tests.networks import LR, random_backbone
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "interruptions.py"
 
@@ -23,9 +24,11 @@ def program():
 
 
 def test_a_run_survives_kill_and_sigterm(program, tmp_path):
+    backbone = tmp_path / "backbone.safetensors"
+    save_weights(backbone, random_backbone(1))
     command = [sys.executable, "-m", "ldip_jax.cli.start", "upscale", "--lrrf", "none"]
-    command += ["--scale", "1", "--backbone", str(write_networks(tmp_path).backbone)]
-    source = program.make_clip(tmp_path / "in.mp4", 120, seed=0, size=(18, 32))
+    command += ["--scale", "1", "--backbone", str(backbone)]
+    source = program.make_clip(tmp_path / "in.mp4", 40, seed=0, size=LR)
     out = tmp_path / "out" / "b.mp4"
     out.parent.mkdir()
     # Both results have the same name, because names are compared too.
