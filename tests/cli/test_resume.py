@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -13,14 +14,14 @@ from tests.media.make import interrupt_moves, make_video, moving
 from tests.networks import LR
 
 # Three windows, which share 2 frames on either side.
-COUNT = 12
+COUNT = 9
 
 
 @pytest.fixture(autouse=True)
 def short_windows():
     # Not the `monkeypatch` fixture, which tests undo.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "window_length", lambda *args, **kwargs: 7)
+        patch.setattr(inference, "window_length", lambda *args, **kwargs: 6)
         patch.setattr(inference.Upscaler, "_overlap", lambda self: 2)
         yield
 
@@ -48,14 +49,33 @@ def stop_at(monkeypatch):
     return prepare
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder for results of runs that several tests need."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def whole(upscale, video, kept):
+    """Upscales the video without interruption, once for each name; returns the folder."""
+
+    def run(name):
+        folder = kept / f"whole-{name}"
+        if not folder.exists():
+            folder.mkdir()
+            assert upscale(video, folder / name).code == 0
+        return folder
+
+    return run
+
+
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "out"])
-@pytest.mark.parametrize("frame", [6, 11])
+@pytest.mark.parametrize("frame", [5, 8])
 def test_a_resumed_run_writes_the_same_bytes_as_an_uninterrupted_one(
-    upscale, video, tmp_path, stop_at, monkeypatch, name, frame
+    upscale, video, whole, tmp_path, stop_at, monkeypatch, name, frame
 ):
-    (tmp_path / "whole").mkdir()
+    expected = listing(whole(name))
     (tmp_path / "again").mkdir()
-    assert upscale(video, tmp_path / "whole" / name).code == 0
     out = tmp_path / "again" / name
     with monkeypatch.context():
         stop_at(frame)
@@ -73,7 +93,7 @@ def test_a_resumed_run_writes_the_same_bytes_as_an_uninterrupted_one(
     assert done.code == 0
     assert f"{COUNT} frames" in done.out
     assert 0 < len(made) < COUNT
-    assert listing(tmp_path / "again") == listing(tmp_path / "whole")
+    assert listing(tmp_path / "again") == expected
     done = upscale(video, out, "--resume")
     assert (done.code, done.err) == (0, "")
     assert "complete already" in done.out
@@ -81,7 +101,7 @@ def test_a_resumed_run_writes_the_same_bytes_as_an_uninterrupted_one(
 
 def interrupted(upscale, source, out, stop_at, monkeypatch, *words):
     with monkeypatch.context():
-        stop_at(9)
+        stop_at(7)
         assert upscale(source, out, *words).code == 130
     monkeypatch.undo()
     return out.parent / f".{out.name}.ldip"
@@ -90,6 +110,17 @@ def interrupted(upscale, source, out, stop_at, monkeypatch, *words):
 @pytest.fixture
 def images(tmp_path, rng):
     return write_folder(tmp_path / "in", random_frames(rng, COUNT))
+
+
+@pytest.fixture
+def unfinished(upscale, images, tmp_path, kept, stop_at, monkeypatch):
+    """What an interrupted run of the images into `out` leaves; copied after the first time."""
+    folder = tmp_path / ".out.ldip"
+    if (kept / "unfinished").exists():
+        return shutil.copytree(kept / "unfinished", folder)
+    assert interrupted(upscale, images, tmp_path / "out", stop_at, monkeypatch) == folder
+    shutil.copytree(folder, kept / "unfinished")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -103,10 +134,9 @@ def images(tmp_path, rng):
     ],
 )
 def test_a_run_with_other_settings_or_input_is_not_resumed(
-    upscale, networks, images, tmp_path, stop_at, monkeypatch, words, what
+    upscale, networks, images, unfinished, tmp_path, words, what
 ):
-    out = tmp_path / "out"
-    folder = interrupted(upscale, images, out, stop_at, monkeypatch)
+    out, folder = tmp_path / "out", unfinished
     before = listing(folder)
     if not words:
         (images / "shot_00.png").write_bytes((images / "shot_01.png").read_bytes())
@@ -118,9 +148,8 @@ def test_a_run_with_other_settings_or_input_is_not_resumed(
     assert not out.exists()
 
 
-def test_without_resume_a_run_starts_over(upscale, images, tmp_path, stop_at, monkeypatch):
-    out = tmp_path / "out"
-    folder = interrupted(upscale, images, out, stop_at, monkeypatch)
+def test_without_resume_a_run_starts_over(upscale, images, unfinished, tmp_path):
+    out, folder = tmp_path / "out", unfinished
     done = upscale(images, out)
     assert done.code == 0
     assert "of an unfinished run are thrown away; --resume would continue it" in done.err
