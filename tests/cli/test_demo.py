@@ -24,7 +24,7 @@ from ldip_jax.ops.imresize import imresize
 from ldip_jax.ops.warp import pixel_grid
 from ldip_jax.weights import fetch
 from ldip_jax.weights.load import load_weights
-from tests.networks import random_backbone
+from tests.networks import HR, random_backbone
 
 FRAMES, KEYS = 4, 2
 TABLE = re.compile(r"^(\S.*?) {2,}(-?[\d.]+) +(-?[\d.]+) +(.+)$", re.MULTILINE)
@@ -55,16 +55,16 @@ def matcher():
 def clip(tmp_path_factory):
     """A video file: a camera moves along a scene of random tiles."""
     path = tmp_path_factory.mktemp("clip") / "clip.mkv"
-    scene = np.random.default_rng(1).random((30, 80, 3)).astype(np.float32).repeat(2, 0).repeat(2, 1)
-    with open_writer(path, height=60, width=104, fps=Fraction(25), lossless=True) as writer:
+    scene = np.random.default_rng(1).random((20, 49, 3)).astype(np.float32).repeat(2, 0).repeat(2, 1)
+    with open_writer(path, height=40, width=52, fps=Fraction(25), lossless=True) as writer:
         for index in range(16):
-            writer.write(scene[:, 3 * index : 3 * index + 104])
+            writer.write(scene[:, 3 * index : 3 * index + 52])
     return path
 
 
 @pytest.fixture
 def small(monkeypatch, clip, matcher):
-    """The demo on 4 synthetic frames of 80x48, as if no LRRF weights were shipped."""
+    """The demo on 4 synthetic frames of 40x32, as if no LRRF weights were shipped."""
     for module in (model, methods):
         monkeypatch.setattr(module, "shipped_export", lambda backbone, kind: None)
     monkeypatch.setattr(material, "FIRST", 6)
@@ -72,7 +72,7 @@ def small(monkeypatch, clip, matcher):
     monkeypatch.setattr(material, "BEFORE", (2, 4))
     monkeypatch.setattr(material, "AFTER", (2, 4, 6))
     for module in (material, methods):
-        monkeypatch.setattr(module, "SIZE", (48, 80))
+        monkeypatch.setattr(module, "SIZE", HR)
     monkeypatch.setattr(fetch, "fetch", lambda name, progress: clip)
     weights = replace(random_backbone(1), name=methods.BACKBONE)
     monkeypatch.setattr(model, "load_weights", lambda *args, **options: weights)
@@ -131,7 +131,7 @@ def test_without_weights_ldip_is_called_untrained_and_not_computed(tmp_path, cap
 def test_what_will_be_done_is_printed_first(capsys):
     call("--lrrf", "none")
     first, rest = capsys.readouterr().out.split("PSNR Y", 1)
-    for words in ("4 frames", "20x12", "80x48", "minute", "81 MB of downloads", "Licence: CC0", "Apache-2.0"):
+    for words in ("4 frames", "10x8", "40x32", "minute", "81 MB of downloads", "Licence: CC0", "Apache-2.0"):
         assert words in first
     assert "gmflow" not in first
     assert "--lrrf none" in rest
@@ -151,14 +151,14 @@ def test_inputs_and_results_are_written_to_the_folder(tmp_path, clip):
     whole = list(open_clip(clip))
     truth = list(open_clip(folder / "truth"))
     for place, (image, low) in enumerate(zip(truth, open_clip(folder / "input"), strict=True)):
-        expected = imresize(np.round(whole[6 + place] * 255).astype(np.uint8), size=(48, 83))[:, 1:81]
+        expected = imresize(np.round(whole[6 + place] * 255).astype(np.uint8), size=(32, 42))[:, 1:41]
         np.testing.assert_array_equal(np.round(image * 255), expected)
         np.testing.assert_array_equal(np.round(low * 255), imresize(expected, 0.25))
     for name in stills:
         still, _ = read_image(folder / "stills" / f"{name}.png")
         assert all(np.abs(still - image).mean() > 0.02 for image in truth)
     video = open_clip(folder / "upscaled.mp4")
-    assert (video.count, video.fps, video.height, video.width) == (FRAMES, 25, 48, 80)
+    assert (video.count, video.fps, video.height, video.width) == (FRAMES, 25, *HR)
 
 
 @pytest.mark.usefixtures("small")
