@@ -132,10 +132,12 @@ def test_an_evaluation_continues_where_it_stopped_and_repeats_nothing(evaluate, 
 
 
 def test_processes_share_the_clips_automatically(evaluate, networks, clips):
-    assert evaluate("--output", "single").code == 0
+    # A column without a network, which each process would have to compile.
+    words = ("--protocol", "savsr", "--scale", "2.5x1.5", "--columns", "bicubic")
+    assert evaluate(*words, "--output", "single").code == 0
     command = [sys.executable, "eval.py", "--dataset", "video_folder", "--data-dir", clips, "--shard", "auto"]
     command += ["--backbone", networks.backbone, "--checkpoint", "none", "--no-lpips"]
-    command += ["--output", Path("out").absolute()]
+    command += ["--output", Path("out").absolute(), *words]
     # Nothing listens on the coordinator's port: processes that evaluate do not communicate.
     member = {"COORDINATOR": "127.0.0.1:1", "NUM_PROCESSES": "2"}
     processes = [
@@ -151,9 +153,9 @@ def test_processes_share_the_clips_automatically(evaluate, networks, clips):
     ]
     outputs = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    assert ["one, x4, backbone: " in text for text in outputs] == [True, False]
-    assert ["two, x4, backbone: " in text for text in outputs] == [False, True]
-    assert evaluate().code == 0
+    assert ["one, x2.5x1.5, bicubic: " in text for text in outputs] == [True, False]
+    assert ["two, x2.5x1.5, bicubic: " in text for text in outputs] == [False, True]
+    assert evaluate(*words).code == 0
     assert columns("out") == columns("single")
 
 
