@@ -405,7 +405,7 @@ def test_an_internal_error_leaves_nothing_behind(upscale, tmp_path, clip, monkey
 
 def test_ctrl_c(networks, tmp_path, rng):
     """The real thing: a signal in the middle of writing."""
-    source = make_video(tmp_path / "a.mp4", moving(rng, 200, *LR), options={"preset": "ultrafast"})
+    source = make_video(tmp_path / "a.mp4", moving(rng, 100, *LR), options={"preset": "ultrafast"})
     before = listing(tmp_path)
     words = [sys.executable, "-m", "ldip_jax.cli.main", "upscale", source, tmp_path / "new" / "out"]
     words += ["--backbone", networks.backbone, "--lrrf", "none"]
