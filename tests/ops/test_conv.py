@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.conv import conv2d
 
 CASES = [
@@ -35,11 +36,11 @@ def arrays(rng, case):
     k, stride, c, o, b, h, w = case
     x, kernel = rng.standard_normal((b, h, w, c)), rng.standard_normal((k, k, c, o)) / (k * np.sqrt(c))
     shape = jax.eval_shape(lambda x, kernel: bare(x, kernel, stride), x, kernel).shape
-    return tuple(jnp.asarray(a, jnp.float32) for a in (x, kernel, rng.standard_normal(shape)))
+    return tuple(a.astype(np.float32) for a in (x, kernel, rng.standard_normal(shape)))
 
 
 def close(a, b, to):
-    np.testing.assert_allclose(a, b, atol=to * float(jnp.abs(b).max()), rtol=0)
+    np.testing.assert_allclose(a, b, atol=to * np.abs(b).max(), rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "k{}s{}-{}to{}".format(*case[:4]))
@@ -51,7 +52,7 @@ def test_gradients_equal_those_of_xla(rng, case):
         expected, pull_bare = jax.vjp(lambda x, kernel: bare(x, kernel, case[1]), x, kernel)
         return (value, *pull(g)), (expected, *pull_bare(g))
 
-    (value, *ours), (expected, *theirs) = jax.jit(both)(x, kernel, g)
+    (value, *ours), (expected, *theirs) = quick_jit(both)(x, kernel, g)
     wide = case[0] == 3 and min(case[2:4]) >= 32
     close(value, expected, to=1e-5 if wide else 0)
     for a, b in zip(ours, theirs, strict=True):
@@ -60,9 +61,9 @@ def test_gradients_equal_those_of_xla(rng, case):
 
 def test_winograd_is_optional(rng):
     x, kernel, _ = arrays(rng, (3, 1, 32, 32, 1, 4, 8))
-    expected = jax.jit(bare, static_argnums=2)(x, kernel, 1)
-    np.testing.assert_array_equal(jax.jit(conv2d)(x, kernel), expected)
-    assert (jax.jit(partial(conv2d, winograd=True))(x, kernel) != expected).any()
+    expected = quick_jit(lambda x, kernel: bare(x, kernel, 1))(x, kernel)
+    np.testing.assert_array_equal(quick_jit(conv2d)(x, kernel), expected)
+    assert np.any(quick_jit(partial(conv2d, winograd=True))(x, kernel) != expected)
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[2]], ids=["widening", "narrowing"])
@@ -73,13 +74,13 @@ def test_bfloat16_sums_in_float32(rng, case):
     def pull(x, kernel, g):
         return jax.vjp(lambda x, kernel: conv2d(x, kernel), x, kernel)[1](g)
 
-    dx, dw = jax.jit(pull)(x, kernel, g)
+    dx, dw = quick_jit(pull)(x, kernel, g)
     assert dx.dtype == jnp.bfloat16
     assert dw.dtype == jnp.float32
-    exact = jax.jit(pull)(x.astype(jnp.float32), kernel, g.astype(jnp.float32))
+    exact = quick_jit(pull)(x.astype(np.float32), kernel, g.astype(np.float32))
     # 6144 products in a sum: bfloat16 would have lost the small ones.
     close(dw, exact[1], to=1e-5)
-    np.testing.assert_allclose(dx.astype(jnp.float32), exact[0], atol=0.05)
+    np.testing.assert_allclose(np.float32(dx), exact[0], atol=0.05)
 
 
 def test_gradients_under_scan_remat_and_vmap(rng):
@@ -91,12 +92,11 @@ def test_gradients_under_scan_remat_and_vmap(rng):
 
         return jax.lax.scan(jax.checkpoint(step), 0.0, jnp.stack([x, 2.0 * x]))[0]
 
-    ours, theirs = (
-        jax.jit(jax.vmap(jax.grad(lambda x, k, conv=conv: loss(conv, x, k), argnums=(0, 1)), (0, None)))(
-            jnp.stack([x, x[::-1]]), kernel
-        )
-        for conv in (conv2d, bare)
-    )
+    def gradients(conv, xs, kernel):
+        return jax.vmap(jax.grad(partial(loss, conv), argnums=(0, 1)), (0, None))(xs, kernel)
+
+    both = quick_jit(lambda *args: [gradients(conv, *args) for conv in (conv2d, bare)])
+    ours, theirs = both(np.stack([x, x[::-1]]), kernel)
     for a, b in zip(ours, theirs, strict=True):
         close(a, b, to=1e-5)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.patch_match import match_patches, tap_offsets
 
 
@@ -26,7 +27,8 @@ def by_definition(a, b):
 @pytest.mark.parametrize("values", [2**24, 9 * 8 * 4], ids=["whole", "bands of columns"])
 def test_the_best_of_all_patches_is_found(rng, values):
     a, b = rng.standard_normal((2, 6, 11, 4)), rng.standard_normal((2, 9, 8, 4))
-    offsets, score = jax.jit(partial(match_patches, values=values))(*(x.astype(np.float32) for x in (a, b)))
+    match = quick_jit(partial(match_patches, values=values))
+    offsets, score = map(np.asarray, match(*(x.astype(np.float32) for x in (a, b))))
     for i in range(2):
         scores = by_definition(a[i], b[i])
         y, x = np.divmod(scores.argmax(1).reshape(4, 9), 6)
@@ -41,15 +43,15 @@ def test_the_first_of_equal_patches_wins(rng):
     # One-hot features: all products are exact.
     tile = np.eye(8, dtype=np.float32)[rng.integers(0, 8, (4, 4))]
     repeated = np.tile(tile, (3, 3, 1))[None]
-    offsets, score = jax.jit(match_patches)(repeated, repeated)
-    places = np.asarray(offsets[0, :10, :10]) + np.indices((10, 10))[::-1].transpose(1, 2, 0)
+    offsets, score = quick_jit(match_patches)(repeated, repeated)
+    places = np.asarray(offsets)[0, :10, :10] + np.indices((10, 10))[::-1].transpose(1, 2, 0)
     assert places.max() <= 3
     np.testing.assert_allclose(score, 1.0, atol=1e-5)
 
 
 def test_features_of_zero_give_finite_offsets():
     nothing = np.zeros((1, 5, 6, 3), np.float32)
-    offsets, score = jax.jit(match_patches)(nothing, nothing)
+    offsets, score = quick_jit(match_patches)(nothing, nothing)
     assert not np.any(score)
     assert np.isfinite(offsets).all()
 
@@ -60,8 +62,8 @@ def test_a_map_smaller_than_a_patch_is_refused():
 
 
 def test_a_tap_has_the_offset_of_the_patch_above_and_left_of_it(rng):
-    offsets = jnp.asarray(rng.standard_normal((1, 4, 5, 2)), jnp.float32)
-    taps = tap_offsets(offsets)
+    offsets = rng.standard_normal((1, 4, 5, 2)).astype(np.float32)
+    taps = np.asarray(quick_jit(tap_offsets)(offsets))
     np.testing.assert_array_equal(taps[:, :, :, 0], offsets)
     np.testing.assert_array_equal(taps[:, 2:, 1:, 7], offsets[:, :-2, :-1])
     assert not np.any(taps[:, :2, :, 7])
