@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,27 +7,28 @@ from ldip_jax.matching import density
 from ldip_jax.matching.density import ReferenceReducer, median_scale, reduction_steps
 from ldip_jax.matching.matcher import Match, Pair
 from ldip_jax.ops.blur import gaussian_blur
-from ldip_jax.ops.warp import bilinear, pixel_grid
+from ldip_jax.ops.warp import bilinear
 
 H, W = 30, 40
+PIXELS = np.stack(np.meshgrid(np.arange(W), np.arange(H)), -1).astype(np.float32)
+ONES = np.ones((1, H, W, 1), np.float32)
+blurred = jax.jit(gaussian_blur, static_argnums=1)
 
 
 def affine(matrix, shift=(0.0, 0.0)):
-    return jnp.einsum("hwd,cd->hwc", pixel_grid(H, W), jnp.asarray(matrix, jnp.float32))[None] + jnp.array(
-        [[[shift]]], jnp.float32
-    )
+    return jnp.asarray((PIXELS @ np.transpose(matrix) + shift)[None], jnp.float32)
 
 
 def dense_pair(zoom, rng, name="still"):
     h, w = round(H * zoom), round(W * zoom)
-    reference = gaussian_blur(jnp.asarray(rng.random((1, h, w, 3)), jnp.float32), (zoom, zoom))
+    reference = blurred(rng.random((1, h, w, 3), np.float32), (zoom, zoom))
     warp = affine(zoom * np.eye(2), shift=(zoom / 2 - 0.5,) * 2)
-    return Pair(np.zeros((1, H, W, 3), np.float32), reference, name=name), Match(warp, jnp.ones((1, H, W, 1)))
+    return Pair(np.zeros((1, H, W, 3), np.float32), reference, name=name), Match(warp, jnp.asarray(ONES))
 
 
 def test_scale_is_the_square_root_of_the_area_at_any_rotation():
     turn = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
-    ones = jnp.ones((1, H, W, 1))
+    ones = jnp.asarray(ONES)
     assert median_scale(affine(1.7 * turn), ones) == pytest.approx(1.7, rel=1e-4)
     assert median_scale(affine(np.diag([4.0, 1.0])), ones) == pytest.approx(2.0, rel=1e-4)
     assert median_scale(affine(np.diag([-1.0, 1.0])), ones) == pytest.approx(1.0, rel=1e-4)
@@ -41,11 +43,12 @@ def test_scale_does_not_depend_on_how_many_rows_are_processed_at_a_time(rng, mon
 
 
 def test_scale_ignores_places_that_are_not_confident(rng):
-    wild = jnp.asarray(100.0 * rng.random((1, H, W, 2)), jnp.float32)
-    confident = jnp.zeros((1, H, W, 1)).at[:, 10:20, 10:16].set(0.6)
-    warp = jnp.where(confident > 0.5, affine(3.0 * np.eye(2)), wild)
-    assert median_scale(warp, confident) == pytest.approx(3.0, rel=1e-3)
-    assert median_scale(wild, jnp.full((1, H, W, 1), 0.5)) == 1.0
+    wild = 100.0 * rng.random((1, H, W, 2), np.float32)
+    confident = np.zeros_like(ONES)
+    confident[:, 10:20, 10:16] = 0.6
+    warp = np.where(confident > 0.5, affine(3.0 * np.eye(2)), wild)
+    assert median_scale(*map(jnp.asarray, (warp, confident))) == pytest.approx(3.0, rel=1e-3)
+    assert median_scale(*map(jnp.asarray, (wild, 0.5 * ONES))) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -62,10 +65,14 @@ def test_a_reference_four_times_denser_shrinks_to_a_quarter_and_shows_the_same(r
     reduced, moved = ReferenceReducer()(pair, match)
     assert reduced.reference.shape == (1, H, W, 3)
     # The key-frame's pixel x is the reference's 4 x + 1.5, the middle of four; so it is x again.
-    np.testing.assert_allclose(moved.warp[0], pixel_grid(H, W), atol=1e-4)
+    np.testing.assert_allclose(np.asarray(moved.warp)[0], PIXELS, atol=1e-4)
     np.testing.assert_array_equal(moved.confidence, match.confidence)
-    low = bilinear(gaussian_blur(pair.reference, (1.6, 1.6)), match.warp)
-    seen = bilinear(reduced.reference, moved.warp)
+
+    @jax.jit
+    def both(reference, warp, reduced, moved):
+        return bilinear(gaussian_blur(reference, (1.6, 1.6)), warp), bilinear(reduced, moved)
+
+    low, seen = map(np.asarray, both(pair.reference, match.warp, reduced.reference, moved.warp))
     inner = (slice(None), slice(3, -3), slice(3, -3))
     assert np.abs(seen - low)[inner].mean() < 0.1 * np.std(pair.reference)
 
@@ -78,8 +85,8 @@ def test_at_any_zoom_places_agree_and_the_scale_is_at_most_one(rng, zoom):
     for axis, (n, m) in enumerate(
         zip(pair.reference.shape[2:0:-1], reduced.reference.shape[2:0:-1], strict=True)
     ):
-        expected = (np.asarray(match.warp[..., axis]) + 0.5) * m / n - 0.5
-        np.testing.assert_allclose(moved.warp[..., axis], expected, atol=1e-4)
+        expected = (np.asarray(match.warp)[..., axis] + 0.5) * m / n - 0.5
+        np.testing.assert_allclose(np.asarray(moved.warp)[..., axis], expected, atol=1e-4)
 
 
 def test_a_reference_of_the_same_density_is_unchanged(rng):
