@@ -14,6 +14,7 @@ from ldip_jax.inference.streaming import WindowFeatures
 from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.networks.spynet import SPyNet
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")
@@ -67,11 +68,15 @@ def test_every_stage_equals_torch(twin, programs, size):
 
 
 def test_a_scanned_clip_equals_frame_by_frame(weights, programs):
-    frames = clip(2, 5, 20, 28)
+    # Of the size of another clip, whose programs run again.
+    frames = clip(2, *CLIPS[2])
     window = WindowFeatures(programs, list(frames), lambda _: None)
     one_by_one = np.concatenate(list(backbone_frames(window, range(5), lambda _: None)))
-    whole = jax.jit(BasicVSR(**weights.config).apply)({"params": weights.params}, frames[None])[0]
+    whole = quick_jit(BasicVSR(**weights.config).apply)({"params": weights.params}, frames[None])[0]
     np.testing.assert_allclose(whole, one_by_one, rtol=0, atol=1e-5)
+
+
+spynet = quick_jit(SPyNet().apply)
 
 
 @pytest.mark.parametrize("naming", [str, mmagic])
@@ -81,7 +86,7 @@ def test_flow_of_a_separate_checkpoint(naming, tmp_path):
     torch.save({naming(name): array for name, array in net.state_dict().items()}, tmp_path / "spynet.pth")
     params = load_weights(tmp_path / "spynet.pth", network="spynet").params
     a, b = clip(3, 2, 37, 53)
-    flow = jax.jit(SPyNet().apply)({"params": params}, a[None], b[None])
+    flow = spynet({"params": params}, a[None], b[None])
     expected = net(*(torch.tensor(x).permute(2, 0, 1)[None] for x in (a, b)))
     assert expected.abs().max() > 2.0
     np.testing.assert_allclose(flow, channels_last(expected), rtol=0, atol=5e-5)

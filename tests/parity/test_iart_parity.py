@@ -4,13 +4,13 @@ The weights take the user's path: a `.pth` file, the restricted reader, the rule
 frame by frame as `ldip upscale` does, in bands.
 """
 
-import jax
 import numpy as np
 import pytest
 
 from ldip_jax.inference.model import make_network
 from ldip_jax.inference.programs import Programs
 from ldip_jax.models.networks.iart import ImplicitAlignment, SwinIRFM
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")
@@ -56,15 +56,17 @@ def test_the_configuration_is_read_from_the_file(weights):
     assert (weights.network, weights.config) == ("iart", IART)
 
 
+align = quick_jit(ImplicitAlignment(24, IART["heads"], band_pixels=80).apply)
+
+
 @pytest.mark.parametrize("reach", [0.7, 40.0], ids=["near", "far outside"])
 def test_alignment_equals_torch(twin, weights, rng, reach):
     other, current = (rng.standard_normal((2, 24, *SIZE)).astype(np.float32) for _ in range(2))
     flow = (reach * rng.standard_normal((2, 2, *SIZE))).astype(np.float32)
     flow[0, :, ::2] = np.round(flow[0, :, ::2])
     expected = twin.implicit_warp(*map(torch.tensor, (other, current, flow)))
-    net = ImplicitAlignment(24, IART["heads"], band_pixels=80)
     arrays = [x.transpose(0, 2, 3, 1) for x in (other, current, flow)]
-    got = jax.jit(net.apply)({"params": weights.params["implicit_warp"]}, *arrays)
+    got = align({"params": weights.params["implicit_warp"]}, *arrays)
     # The codes' float32 sines are accurate to 4e-5.
     np.testing.assert_allclose(got, channels_last(expected), rtol=0, atol=1e-4)
 
@@ -76,7 +78,7 @@ def test_fusion_of_three_frames_equals_torch(twin, weights, rng, size):
     fields = (IART[name] for name in ("embed_dim", "groups", "blocks", "heads", "window", "mlp_ratio"))
     net = SwinIRFM(*fields, band_pixels=100)
     params = weights.params["swin_backbone_forward_1"]
-    got = jax.jit(net.apply)({"params": params}, triple.transpose(0, 2, 3, 1)[None])
+    got = quick_jit(net.apply)({"params": params}, triple.transpose(0, 2, 3, 1)[None])
     np.testing.assert_allclose(got, channels_last(expected[None]), rtol=0, atol=2e-5)
 
 

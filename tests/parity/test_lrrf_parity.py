@@ -15,13 +15,11 @@ from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.ref_align import Reference
-from ldip_jax.ops.warp import pixel_grid
+from ldip_jax.models.trainable import quick_jit
 
 torch = pytest.importorskip("torch")
 from tests.parity import torch_lrrf as twins  # noqa: E402
 
-# Most of the test's time is compilation.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 FRAMES, SIZE, STILL, KEYS, COUNT, SCALE = 3, (20, 28), (36, 26), (0, 2), 2, 0.5
 
 
@@ -32,18 +30,20 @@ def clip():
     stack = (1, len(KEYS), COUNT)
     zoom = np.array([STILL[1] / SIZE[1], STILL[0] / SIZE[0]])
     # Some places lie outside.
-    warp = (np.asarray(pixel_grid(*SIZE)) + 3 * rng.standard_normal((*stack, *SIZE, 2))) * zoom
+    pixels = np.stack(np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0])), -1)
+    warp = (pixels + 3 * rng.standard_normal((*stack, *SIZE, 2))) * zoom
     references = Reference(
-        jnp.asarray(rng.random((*stack, *STILL, 3)), jnp.float32),
-        jnp.broadcast_to(jnp.array(STILL), (*stack, 2)),
-        jnp.asarray(warp, jnp.float32),
-        jnp.asarray(rng.random((*stack, *SIZE, 1)), jnp.float32),
-        jnp.ones(stack),
+        rng.random((*stack, *STILL, 3)).astype(np.float32),
+        np.broadcast_to(np.array(STILL, np.int32), (*stack, 2)),
+        warp.astype(np.float32),
+        rng.random((*stack, *SIZE, 1)).astype(np.float32),
+        np.ones(stack, np.float32),
     )
     lr = (1, FRAMES, SIZE[0] // 4, SIZE[1] // 4, 2)
-    flows = Flows(*jnp.asarray(rng.standard_normal((2, *lr)), jnp.float32))
-    hr = jnp.asarray(SCALE * rng.standard_normal((1, FRAMES, *SIZE, 64)), jnp.float32)
-    return hr, KeyFrames(jnp.array([KEYS]), jnp.ones((1, len(KEYS))), references), flows
+    flows = Flows(*rng.standard_normal((2, *lr)).astype(np.float32))
+    hr = (SCALE * rng.standard_normal((1, FRAMES, *SIZE, 64))).astype(np.float32)
+    keys = KeyFrames(np.array([KEYS], np.int32), np.ones((1, len(KEYS)), np.float32), references)
+    return hr, keys, flows
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def params():
                 values = 1.0 + 0.1 * values
             case _:
                 values *= 0.1
-        return jnp.asarray(values, jnp.float32)
+        return np.asarray(values, np.float32)
 
     return jax.tree_util.tree_map_with_path(
         lively, jax.eval_shape(partial(init_lrrf, LRRF()), jax.random.key(0))
@@ -77,7 +77,7 @@ def test_output_and_every_gradient_equal_torch(clip, params, rng):
         out = net.apply(variables, refined, flows, method=LDIP.propagate)
         return jnp.mean(out * weights), out
 
-    gradients, out = jax.jit(jax.grad(ours, has_aux=True), compiler_options=QUICKLY)(params, *clip)
+    gradients, out = quick_jit(jax.grad(ours, has_aux=True))(params, *clip)
     twin = twins.LRRF(SCALE)
     twins.load(twin, params)
     theirs = twin(*twins.inputs(*clip))

@@ -4,8 +4,8 @@ The weights take the user's path: `.pth` files, the restricted reader, the rule 
 bands.
 """
 
-import jax
-import jax.numpy as jnp
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -98,7 +98,7 @@ def test_the_networks_are_recognised_from_their_files(weights):
 def test_features_equal_torch(nets, weights, images):
     expected = nets[2](to_torch(images[2]))
     net = VGG(band_pixels=25 * SIZE[1])
-    maps = jax.jit(lambda p, x: net.apply(p, x, method="maps"))(
+    maps = quick_jit(lambda p, x: net.apply(p, x, method="maps"))(
         {"params": weights["vgg19"].params}, images[2]
     )
     for name, ours in maps._asdict().items():
@@ -109,46 +109,61 @@ def test_matches_equal_torch(nets, weights, images):
     """The same patch, unless two are equally good up to rounding in float32."""
     _, up, references = images
     extractor, params = Extractor(band_pixels=25 * SIZE[1]), {"params": weights["extractor"].params}
-    ours = jax.jit(extractor.apply)(params, up, references[:1])
+
+    def both(params, up, reference):
+        stem = VGG().apply({"params": params["params"]["feature_extraction_image1"]}, up)
+        return extractor.apply(params, up, reference), stem
+
+    ours, stem = map(np.asarray, quick_jit(both)(params, up, references[:1]))
     first, other = nets[1](to_torch(up), to_torch(references[:1]))
-    stem = jax.jit(VGG().apply)({"params": params["params"]["feature_extraction_image1"]}, up)
     assert_near(stem, first, "conv3_1")
     place, scores = twins.match(first[0], other[0])
     expected = twins.pre_offsets(place, 1)
     rows, columns = place.shape
     own = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1)
-    got = np.asarray(ours[0, :rows, :columns] + own).astype(int)
+    got = (ours[0, :rows, :columns] + own).astype(int)
     found = scores[np.arange(rows * columns), torch.tensor(got[..., 1] * columns + got[..., 0]).flatten()]
     np.testing.assert_allclose(found, scores.max(1).values, rtol=0, atol=1e-5)
     best = scores.topk(2).values
     unambiguous = (best[:, 0] - best[:, 1] > 1e-4).reshape(rows, columns).numpy()
     assert unambiguous.mean() > 0.9
     np.testing.assert_array_equal(
-        np.asarray(ours[0, :rows, :columns])[unambiguous], expected[0, :rows, :columns].numpy()[unambiguous]
+        ours[0, :rows, :columns][unambiguous], expected[0, :rows, :columns].numpy()[unambiguous]
     )
 
 
 def test_offsets_of_taps_equal_torch(rng):
     features, other = rng.standard_normal((2, 1, 7, 9, 5)).astype(np.float32)
-    offsets, _ = jax.jit(match_patches)(features, other)
+
+    def taps(features, other):
+        return tap_offsets(match_patches(features, other)[0])
+
+    offsets = np.asarray(quick_jit(taps)(features, other))
     place, _ = twins.match(to_torch(features)[0], to_torch(other)[0])
     for _, (step, _) in SIZES.items():
-        ours = step * np.repeat(np.repeat(tap_offsets(offsets), step, 1), step, 2)
+        ours = step * np.repeat(np.repeat(offsets, step, 1), step, 2)
         np.testing.assert_array_equal(np.moveaxis(ours[0], 2, 0), twins.pre_offsets(place, step).numpy())
 
 
-def stages(net, image, maps, offsets):
-    """The stages, named as by the twin."""
-    matches = jnp.stack([tap_offsets(offsets[:, n]) for n in range(offsets.shape[1])], axis=1)
-    matches = matches.reshape(*matches.shape[:-2], -1)
-    x = net.content_extractor(image)
-    seen = {"content": x}
-    for (name, level), features in zip(net.dyn_agg_restore.items(), reversed(maps), strict=True):
-        aligned = level.aggregate(x, features, matches)
-        fused = level.head(x, aligned)
-        x = level.finish(x, fused)
-        seen |= {f"{name} aligned": aligned[0], f"{name} fused": fused, name: x}
-    return seen | {"output": net(image, maps, offsets)}
+def stages(net, params, *inputs):
+    """The stages as they are computed, named as by the twin."""
+
+    def is_stage(module, method):
+        return (module.name, method) in {("content_extractor", "__call__"), ("head", "__call__")} or (
+            method in ("aggregate", "finish")
+        )
+
+    output, variables = net.apply({"params": params}, *inputs, capture_intermediates=is_stage)
+    captured = variables["intermediates"]
+    seen = {"content": captured["content_extractor"]["__call__"][0], "output": output}
+    for name in SIZES:
+        level = captured[f"dyn_agg_restore_{name}"]
+        seen |= {
+            f"{name} aligned": level["aggregate"][0][0],
+            f"{name} fused": level["head"]["__call__"][0],
+            name: level["finish"][0],
+        }
+    return seen
 
 
 def test_every_stage_equals_torch(nets, weights, images, rng):
@@ -162,8 +177,7 @@ def test_every_stage_equals_torch(nets, weights, images, rng):
         *(np.stack([channels_last(f[name])[0] for f in features])[None] for name in VGGMaps._fields)
     )
     net = MRefSR(blocks=BLOCKS, band_pixels=25 * SIZE[1])
-    run = quick_jit(lambda p, *x: net.apply(p, *x, method=stages))
-    got = run({"params": weights["net_g"].params}, low, maps, offsets)
+    got = quick_jit(partial(stages, net))(weights["net_g"].params, low, maps, offsets)
     assert got.keys() == expected.keys()
     for name, stage in expected.items():
         assert stage.abs().max() > 0.05, name

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.models.networks.raft import RAFT
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.load import load_weights
 
 torch = pytest.importorskip("torch")
@@ -58,7 +59,7 @@ def test_flow_equals_torch(twin, weights):
     )
     expected = channels_last(twin.stages(*padded, updates)["flow"])[:, :h, :w]
     net = RAFT(**weights.config, updates=updates)
-    flow = jax.jit(net.apply)({"params": weights.params}, refs, supps)
+    flow = quick_jit(net.apply)({"params": weights.params}, refs, supps)
     assert flow.dtype == np.float32
     assert np.abs(expected).max() > 2.0
     np.testing.assert_allclose(flow, expected, rtol=0, atol=1e-3)

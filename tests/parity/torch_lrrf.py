@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ldip_jax.models.ldip import KeyFrames
 from ldip_jax.models.networks.backbone import Flows
+from ldip_jax.models.trainable import quick_jit
 from ldip_jax.ops.resize import hr_flow
 
 PAIRS, WINDOW, HEADS, LAYERS = 4, 8, 4, 2
@@ -269,11 +270,13 @@ def channels_first(x: Any) -> Tensor:
 def inputs(hr: Any, keys: KeyFrames, flows: Flows) -> tuple[Tensor, ...]:
     """What `LDIP.refine` and `propagate` take, for a batch of one, as `LRRF` takes it here."""
     references = keys.references
+    size = hr.shape[2:4]
+    hr_flows = quick_jit(lambda flows: [hr_flow(flow[0], size) for flow in flows])(flows)
     return (
         channels_first(hr[0]),
         torch.tensor(np.asarray(keys.index[0])),
         channels_first(references.image[0]),
         torch.tensor(np.asarray(references.warp[0])),
         channels_first(references.confidence[0]),
-        *(torch.tensor(np.asarray(hr_flow(flow[0], hr.shape[2:4]))) for flow in flows),
+        *(torch.tensor(np.asarray(flow)) for flow in hr_flows),
     )
