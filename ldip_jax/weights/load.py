@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def load_weights(
     if entry and entry.network not in wanted:
         raise InputError(f"{entry.name}: {entry.summary}; weights of {_titles(wanted)} are needed")
     path = fetch(entry.name, progress=progress) if entry else _existing(name_or_path)
-    checkpoint = read_checkpoint(path)
+    checkpoint = _read(path)
+    # Its memory is free for other things once the weights are converted.
+    _read_version.cache_clear()
     found, config = _identify(path, checkpoint)
     if found.name not in wanted:
         raise InputError(f"{path}: holds weights of {found.title}; weights of {_titles(wanted)} are needed")
@@ -86,11 +89,22 @@ def network_of(name_or_path: str | Path) -> tuple[Network, dict[str, Any]]:
     entry = CATALOGUE.get(str(name_or_path))
     if entry is None:
         path = _existing(name_or_path)
-        return _identify(path, read_checkpoint(path))
+        return _identify(path, _read(path))
     if entry.network is None:
         raise InputError(f"{entry.name}: {entry.summary}; no weights")
     network = NETWORKS[entry.network]
     return network, {**network.config({}), **entry.config}
+
+
+def _read(path: Path) -> Checkpoint:
+    """A checkpoint; it is read and verified once, although its network is asked for before its weights."""
+    state = os.stat(path)
+    return _read_version(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_version(path: Path, *version: int) -> Checkpoint:
+    return read_checkpoint(path)
 
 
 def _existing(name_or_path: str | Path) -> Path:

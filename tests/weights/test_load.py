@@ -187,6 +187,22 @@ def test_an_original_file_is_recognised_by_its_sha256_under_any_name(tmp_path, m
     assert load_weights(tmp_path / "converted.safetensors").name == "known"
 
 
+def test_a_file_is_read_once_for_its_network_and_its_weights(converted, tmp_path, monkeypatch):
+    files = []
+    monkeypatch.setattr(load, "read_checkpoint", lambda path: files.append(path) or read_checkpoint(path))
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(converted[1].read_bytes())
+    for _ in range(2):
+        assert load.network_of(path)[0].name == "basicvsr"
+    assert_same(load_weights(path).params, converted[0].params)
+    assert len(files) == 1
+    # Another file under the same name is another one.
+    spynet = load_weights(write_pth(tmp_path / "flow.pth", spynet_arrays()))
+    assert load.network_of(path)[0].name == "basicvsr"
+    save_weights(path, spynet)
+    assert load.network_of(path)[0].name == spynet.network
+
+
 def test_converted_weights_keep_their_origin(converted, tmp_path):
     weights, path = converted
     again = load_weights(path)
