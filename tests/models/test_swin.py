@@ -1,15 +1,18 @@
 """The Swin block against its textbook form: cyclic shift, region mask, whole map at once."""
 
-import math
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from einops import rearrange
+from scipy.special import erf
 
 from ldip_jax.models.networks.swin import SwinBlock
+from ldip_jax.models.trainable import initialise, quick_jit
 from ldip_jax.ops.windows import relative_index
+from tests.models.random_models import shaken
 
 
 def norm(x, p):
@@ -47,29 +50,39 @@ def textbook(x, p, shifted, heads=4, size=8):
     out = rearrange(np.einsum("nmij,nmjd->nmid", weights, qkv[2]), "n m t d -> n t (m d)")
     tokens = tokens + dense(out, p["attn"]["proj"])
     hidden = dense(norm(tokens, p["norm2"]), p["fc1"])
-    erf = np.vectorize(math.erf)
     tokens = tokens + dense(0.5 * hidden * (1 + erf(hidden / np.sqrt(2))), p["fc2"])
     y = rearrange(tokens, "(i j) (y x) c -> (i y) (j x) c", i=H // size, y=size, x=size)
     return np.roll(y, (shift, shift), (0, 1))[:h, :w]
 
 
+@cache
+def untrained():
+    """Initial parameters; they depend neither on the map's size nor on the shift."""
+
+    def init(key):
+        return SwinBlock(16).init(key, jnp.zeros((1, 8, 8, 16)), shifted=False)["params"]
+
+    return initialise(init, jax.random.key(0))
+
+
+def run(block, params, x, shifted):
+    return quick_jit(partial(block.apply, shifted=shifted))({"params": params}, x)
+
+
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("size", [(16, 24), (19, 13), (8, 8), (5, 30)])
-def test_equals_the_textbook_form(rng, key, size, shifted):
-    x = jnp.asarray(rng.standard_normal((2, *size, 16)), jnp.float32)
-    block = SwinBlock(16, heads=4)
-    params = block.init(key, x, shifted)["params"]
-    params = jax.tree.map(lambda a: a + 0.2 * jnp.asarray(rng.standard_normal(a.shape), jnp.float32), params)
-    got = block.apply({"params": params}, x, shifted)
+def test_equals_the_textbook_form(rng, size, shifted):
+    x = rng.standard_normal((2, *size, 16)).astype(np.float32)
+    params = shaken(untrained(), rng, scale=0.2)
+    got = run(SwinBlock(16, heads=4), params, x, shifted)
     p64 = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-    expected = np.stack([textbook(np.asarray(image, np.float64), p64, shifted) for image in x])
+    expected = np.stack([textbook(image, p64, shifted) for image in x.astype(np.float64)])
     np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("shifted", [False, True])
-def test_bands_change_nothing(rng, key, shifted):
-    x = jnp.asarray(rng.standard_normal((1, 37, 20, 16)), jnp.float32)
-    params = SwinBlock(16).init(key, x, shifted)
-    whole = SwinBlock(16).apply(params, x, shifted)
-    bands = SwinBlock(16, band_pixels=200).apply(params, x, shifted)
+def test_bands_change_nothing(rng, shifted):
+    x = rng.standard_normal((1, 37, 20, 16)).astype(np.float32)
+    whole = run(SwinBlock(16), untrained(), x, shifted)
+    bands = run(SwinBlock(16, band_pixels=200), untrained(), x, shifted)
     np.testing.assert_allclose(bands, whole, atol=1e-6)
