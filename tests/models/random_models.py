@@ -11,19 +11,36 @@ from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.models.trainable import initialise
+from ldip_jax.weights.network import backbone_shapes
 
 NARROW = {"mid_channels": 8, "num_blocks": 2}
 
 
 @cache
-def _untrained(attention: str) -> dict:
+def _random_backbone() -> dict:
+    """Kernels as Flax draws them, and no biases; with NumPy, because JAX would compile for seconds."""
+    rng = np.random.default_rng(0)
+
+    def fill(leaf):
+        if leaf.ndim < 4:
+            return np.zeros(leaf.shape, np.float32)
+        # An axis before a kernel's four is that of stacked layers.
+        deviation = np.prod(leaf.shape[-4:-1]) ** -0.5
+        return (deviation * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree.map(fill, backbone_shapes(BasicVSR(**NARROW)))
+
+
+@cache
+def _untrained_lrrf(attention: str) -> dict:
     """Real initial parameters, computed once."""
-    backbone, lrrf = BasicVSR(**NARROW), LRRF(attention=attention)
-    frames = jnp.zeros((1, 2, 8, 8, 3))
-    return {
-        "backbone": initialise(lambda key: backbone.init(key, frames)["params"], jax.random.key(0)),
-        "lrrf": initialise(lambda key: init_lrrf(lrrf, key), jax.random.key(1)),
-    }
+    lrrf = LRRF(attention=attention)
+    return initialise(lambda key: init_lrrf(lrrf, key), jax.random.key(1))
+
+
+def untrained_lrrf(attention="ica"):
+    """The initial parameters of a full-size LRRF, which may be changed."""
+    return jax.tree.map(lambda leaf: leaf, _untrained_lrrf(attention))
 
 
 def narrow_ldip(band_pixels=None, attention="ica", gate="none"):
@@ -32,7 +49,8 @@ def narrow_ldip(band_pixels=None, attention="ica", gate="none"):
         BasicVSR(**NARROW, band_pixels=band_pixels),
         LRRF(feature_scale=0.5, attention=attention, gate=gate, band_pixels=band_pixels),
     )
-    return net, jax.tree.map(lambda leaf: leaf, _untrained(attention))
+    backbone = jax.tree.map(lambda leaf: leaf, _random_backbone())
+    return net, {"backbone": backbone, "lrrf": untrained_lrrf(attention)}
 
 
 def shaken_lrrf(rng, **options):
@@ -55,10 +73,10 @@ def random_references(rng, lead, size, image=(24, 20)) -> Reference:
     warp = rng.uniform(-4.0, max(image) + 4.0, (*shape, 2))
     return Reference(
         jnp.asarray(rng.uniform(0, 1, (*lead, h, w, 3)), jnp.float32),
-        jnp.broadcast_to(jnp.array([h, w], jnp.int32), (*lead, 2)),
+        jnp.asarray(np.broadcast_to(np.array([h, w], np.int32), (*lead, 2))),
         jnp.asarray(warp, jnp.float32),
         jnp.asarray(rng.uniform(0, 1, (*shape, 1)), jnp.float32),
-        jnp.ones(lead, jnp.float32),
+        jnp.asarray(np.ones(lead, np.float32)),
     )
 
 
@@ -67,6 +85,6 @@ def random_keys(rng, index, size, references=3) -> KeyFrames:
     index = np.asarray(index, np.int32)
     return KeyFrames(
         jnp.asarray(index),
-        jnp.ones(index.shape, jnp.float32),
+        jnp.asarray(np.ones(index.shape, np.float32)),
         random_references(rng, (*index.shape, references), size),
     )

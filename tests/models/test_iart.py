@@ -14,7 +14,7 @@ from ldip_jax.models.networks.iart import IART
 from ldip_jax.models.trainable import quick_jit
 from ldip_jax.weights.iart import IART_NETWORK
 from ldip_jax.weights.rules import convert
-from tests.models.random_models import narrow_ldip, random_references
+from tests.models.random_models import random_references, untrained_lrrf
 from tests.networks import HR, LR
 from tests.weights import narrow
 
@@ -26,7 +26,7 @@ def programs():
     """With an untrained LRRF, as `ldip upscale` would put it together."""
     params, _ = convert(narrow.iart_arrays(), IART_NETWORK.rules, IART_NETWORK.skeleton(narrow.IART), "test")
     net = LDIP(IART(**narrow.IART, band_pixels=400), LRRF(feature_scale=0.5, band_pixels=BAND_PIXELS))
-    return Programs(net, {"backbone": params, "lrrf": narrow_ldip()[1]["lrrf"]})
+    return Programs(net, {"backbone": params, "lrrf": untrained_lrrf()})
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What LRRF guarantees: it has no effect if untrained, and empty slots, canvases and bands have none."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -25,18 +25,33 @@ def count(tree):
 @pytest.fixture(scope="module")
 def scene():
     rng = np.random.default_rng(7)
-    frames = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *LR, 3)), jnp.float32)
+    frames = rng.uniform(0, 1, (2, FRAMES, *LR, 3)).astype(np.float32)
     return frames, random_keys(rng, [[0, 3], [1, 2]], HR)
 
 
 @cache
-def program(net):
-    """The whole path, traced and compiled once for all tests that run it on the same shapes."""
-    return jax.jit(net.apply)
+def program(net, method=None):
+    """A method, or the whole path, traced and compiled once for all tests that run it on the same shapes."""
+    return quick_jit(partial(net.apply, method=method))
 
 
 def run(net, params, frames, keys):
-    return program(net)({"params": params}, frames, keys)
+    return np.asarray(program(net)({"params": params}, frames, keys))
+
+
+def refine(net, params, *inputs):
+    """`refine` of LRRF alone, or of LDIP."""
+    return np.asarray(program(net, "refine")({"params": params}, *inputs))
+
+
+@pytest.fixture(scope="module")
+def untrained(scene):
+    """What an untrained LRRF restores."""
+    return run(*narrow_ldip(), *scene)
+
+
+def features(rng, *lead):
+    return rng.standard_normal((*lead, *HR, 64)).astype(np.float32)
 
 
 def test_parameter_counts(key):
@@ -58,22 +73,18 @@ def test_untrained_lrrf_equals_the_backbone_bit_for_bit(scene, gate):
     np.testing.assert_array_equal(run(net, params, frames, keys), only_backbone)
 
 
-def test_conv_r_changes_only_key_frames(scene, rng):
-    frames, keys = scene
+def test_conv_r_changes_only_key_frames(scene, untrained, rng):
     net, params = narrow_ldip()
-    before = run(net, params, frames, keys)
     params["lrrf"]["ref_fusion"]["conv_r"] = shaken(params["lrrf"]["ref_fusion"]["conv_r"], rng)
-    changed = np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0
+    changed = np.abs(run(net, params, *scene) - untrained).max(axis=(2, 3, 4)) > 0
     np.testing.assert_array_equal(changed, [[True, False, False, True], [False, True, True, False]])
 
 
-def test_hrip_changes_other_frames(scene, rng):
-    frames, keys = scene
+def test_hrip_changes_other_frames(scene, untrained, rng):
     net, params = narrow_ldip()
-    before = run(net, params, frames, keys)
     for cell in params["lrrf"]["hrip"].values():
         cell["conv_last"] = shaken(cell["conv_last"], rng)
-    assert (np.abs(run(net, params, frames, keys) - before).max(axis=(2, 3, 4)) > 0).all()
+    assert (np.abs(run(net, params, *scene) - untrained).max(axis=(2, 3, 4)) > 0).all()
 
 
 def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
@@ -81,8 +92,8 @@ def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
     frames, keys = scene
     net, params = narrow_ldip()
     params["lrrf"] = shaken(params["lrrf"], rng)
-    keys = keys._replace(valid=jnp.array([[1.0, 0.0], [0.0, 0.0]]))
-    other = keys._replace(references=keys.references._replace(image=1.0 - keys.references.image))
+    keys = keys._replace(valid=np.float32([[1, 0], [0, 0]]))
+    other = keys._replace(references=keys.references._replace(image=1 - np.asarray(keys.references.image)))
     difference = np.abs(run(net, params, frames, keys) - run(net, params, frames, other))
     assert (difference[0].max(axis=(1, 2, 3)) > 1e-7).all()
     assert not difference[1].any()
@@ -90,64 +101,66 @@ def test_detail_travels_from_a_key_frame_to_all_frames(scene, rng):
 
 def test_without_a_valid_reference_features_are_unchanged(rng):
     lrrf, params = shaken_lrrf(rng, gate="none")
-    hr = jnp.asarray(rng.standard_normal((2, *HR, 64)), jnp.float32)
+    hr = features(rng, 2)
     references = random_references(rng, (2, 3), HR)
-    references = references._replace(valid=jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
 
-    def refine(params, hr, references=references):
-        return lrrf.apply({"params": params}, hr, references, method="refine")
+    @quick_jit
+    @partial(jax.grad, has_aux=True)
+    def gradient(params, hr, references):
+        refined = lrrf.apply({"params": params}, hr, references, method="refine")
+        return refined.sum(), refined
 
-    refined = quick_jit(refine)(params, hr)
+    one = references._replace(valid=np.float32([[0, 0, 0], [0, 1, 0]]))
+    grads, refined = gradient(params, hr, one)
     np.testing.assert_array_equal(refined[0], hr[0])
     assert (refined[1] != hr[1]).any()
-    gradient = quick_jit(
-        jax.grad(lambda p, valid: refine(p, hr, references._replace(valid=valid)).sum()),
-    )
-    grads = gradient(params, references.valid)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
-    grads = gradient(params, jnp.zeros((2, 3)))
+    none = references._replace(valid=np.zeros((2, 3), np.float32))
+    grads, _ = gradient(params, hr, none)
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(grads))
 
 
 def test_empty_slots_do_not_count(rng):
     """An invalid reference has no effect, whatever it holds."""
     lrrf, params = shaken_lrrf(rng, gate="max_confidence")
-    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
-    three = random_references(rng, (1, 3), HR)._replace(valid=jnp.array([[1.0, 0.0, 1.0]]))
-    two = jax.tree.map(lambda x: x[:, ::2], three)
-    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
-    np.testing.assert_allclose(refine(three), refine(two), atol=1e-6)
+    hr = features(rng, 1)
+    three = random_references(rng, (1, 3), HR)._replace(valid=np.float32([[1, 0, 1]]))
+    two = jax.tree.map(lambda x: np.asarray(x)[:, ::2], three)
+    np.testing.assert_allclose(refine(lrrf, params, hr, three), refine(lrrf, params, hr, two), atol=1e-6)
 
 
-def test_empty_key_frame_slots_write_nowhere(scene, rng):
+def test_empty_key_frame_slots_write_nowhere(rng):
     """A masked key-frame slot at index 0 must not undo the real key-frame there."""
-    frames, keys = scene
     net, params = narrow_ldip()
-    params["lrrf"] = shaken(params["lrrf"], rng)
-    two = keys._replace(index=jnp.array([[0, 0], [1, 1]]), valid=jnp.array([[1.0, 0.0], [1.0, 0.0]]))
-    one = jax.tree.map(lambda x: x[:, :1], two)
-    np.testing.assert_allclose(run(net, params, frames, two), run(net, params, frames, one), atol=1e-6)
+    params = {"lrrf": shaken(params["lrrf"], rng)}
+    hr = features(rng, 2, FRAMES)
+    two = random_keys(rng, [[0, 0], [1, 1]], HR)._replace(valid=np.float32([[1, 0], [1, 0]]))
+    one = jax.tree.map(lambda x: np.asarray(x)[:, :1], two)
+    refined = refine(net, params, hr, two)
+    np.testing.assert_allclose(refined, refine(net, params, hr, one), atol=1e-6)
+    changed = np.abs(refined - hr).max(axis=(2, 3, 4)) > 1e-3
+    np.testing.assert_array_equal(changed, [[True, False, False, False], [False, True, False, False]])
 
 
 def test_max_confidence_gate_closes_where_nothing_matches(rng):
     lrrf, params = shaken_lrrf(rng, gate="max_confidence")
-    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
+    hr = features(rng, 1)
     references = random_references(rng, (1, 2), HR)
-    confidence = references.confidence.at[..., :6, :].set(0.0)
-    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
-    refined = refine(references._replace(confidence=confidence))
+    confidence = np.array(references.confidence)
+    confidence[..., :6, :] = 0.0
+    refined = refine(lrrf, params, hr, references._replace(confidence=confidence))
     np.testing.assert_array_equal(refined[..., :6, :], hr[..., :6, :])
     assert (refined[..., 6:, :] != hr[..., 6:, :]).any()
 
 
 def test_a_larger_canvas_changes_nothing(rng):
     lrrf, params = shaken_lrrf(rng)
-    hr = jnp.asarray(rng.standard_normal((1, *HR, 64)), jnp.float32)
+    hr = features(rng, 1)
     bare = random_references(rng, (1, 2), HR)
-    around = jnp.asarray(rng.uniform(0, 1, (1, 2, 41, 33, 3)), jnp.float32)
-    canvas = bare._replace(image=around.at[:, :, :24, :20].set(bare.image))
-    refine = quick_jit(lambda r: lrrf.apply({"params": params}, hr, r, method="refine"))
-    np.testing.assert_allclose(refine(canvas), refine(bare), atol=1e-6)
+    around = rng.uniform(0, 1, (1, 2, 41, 33, 3)).astype(np.float32)
+    around[:, :, :24, :20] = bare.image
+    canvas = bare._replace(image=around)
+    np.testing.assert_allclose(refine(lrrf, params, hr, canvas), refine(lrrf, params, hr, bare), atol=1e-6)
 
 
 def test_bands_equal_the_whole_frame(scene, rng):
@@ -158,19 +171,21 @@ def test_bands_equal_the_whole_frame(scene, rng):
     np.testing.assert_allclose(run(bands, params, frames, keys), run(whole, params, frames, keys), atol=1e-6)
 
 
-def test_which_parameters_have_gradients_at_first_and_after_a_step(scene, rng):
+def test_which_parameters_have_gradients_at_first_and_after_a_step(rng):
     """At first only conv_r and HRIP's last layers; after one step all but the key biases."""
-    frames, keys = scene
     net, params = narrow_ldip()
-    target = jnp.asarray(rng.uniform(0, 1, (2, FRAMES, *HR, 3)), jnp.float32)
+    hr, target = features(rng, 1, FRAMES), features(rng, 1, FRAMES)
+    flows = Flows(*rng.standard_normal((2, 1, FRAMES, *LR, 2)).astype(np.float32))
+    keys = random_keys(rng, [[0, 3]], HR)
 
     @quick_jit
-    def gradient(lrrf):
-        def loss(lrrf):
-            out = net.apply({"params": {**params, "lrrf": lrrf}}, frames, keys)
-            return jnp.abs(out - target).mean()
+    @jax.grad
+    def gradient_of(lrrf, hr, flows, keys):
+        out = net.apply({"params": {"lrrf": lrrf}}, hr, flows, keys, method="spread")
+        return jnp.abs(out - target).mean()
 
-        return jax.grad(loss)(lrrf)
+    def gradient(lrrf):
+        return gradient_of(lrrf, hr, flows, keys)
 
     def alive(grads):
         """Above rounding: adding a number to all keys shifts all scores alike, up to rounding in float32."""
