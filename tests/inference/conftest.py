@@ -28,9 +28,13 @@ def programs(model):
 
 @pytest.fixture
 def matcher(monkeypatch):
-    """Replaces an upscaler's matcher; stills are noise, and neither calibrated nor rejected."""
+    """Replaces an upscaler's matcher; stills are noise, and neither calibrated nor rejected.
+
+    Beside noise, no key-frame counts as damaged; measuring that takes a slow program.
+    """
     stub = TopLeftMatcher()
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
     monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
+    monkeypatch.setattr(references, "find_damage", lambda pair, match, scale: 0.0)
     monkeypatch.setattr(references, "load_matcher", lambda *args, **kwargs: stub)
     return stub

@@ -138,9 +138,10 @@ def laid_out(monkeypatch, layout):
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_frames_in_tiles_equal_whole_frames(model, clip, matcher, monkeypatch, propagation):
-    # HRIP needs a wide halo and is slow: tiles in one row, on low frames.
-    carry = propagation == "carry"
-    size, tile, read = ((32, 40), (24, 24), (24, 32)) if carry else ((16, 48), (16, 40), (16, 40))
+    carry, size = propagation == "carry", (16, 32)
+    # HRIP needs a wide halo and is slow: tiles in one row.
+    tile, halo = ((12, 24), 4) if carry else ((16, 24), 8)
+    tiles = Tiling(size, tile, halo, 4)
     clip = clip[:, : size[0], : size[1]]
     stills = [Still("a", np.repeat(np.repeat(clip[2], 4, axis=0), 4, axis=1), moment=2)]
     # Key-frames are damaged, so that their features are carried too.
@@ -163,11 +164,11 @@ def test_frames_in_tiles_equal_whole_frames(model, clip, matcher, monkeypatch, p
     one = run(TileLayout(whole(size), whole(size)))
     spilled = run(TileLayout(whole(size), whole(size), True))
     np.testing.assert_allclose(spilled, one, atol=1e-6)
-    detail = run(TileLayout(whole(size), Tiling(size, tile, 4 if carry else 16, 8), True))
+    detail = run(TileLayout(whole(size), tiles, True))
     worst = np.abs(detail - one).max()
     # Convolutions reach no further than the halo; HRIP does, a little.
     assert worst < (1e-3 if carry else 2e-2)
-    everything = run(TileLayout(Tiling(size, read, 8, 8), Tiling(size, tile, 4 if carry else 16, 8), True))
+    everything = run(TileLayout(tiles, tiles, True))
     assert 0.0 < np.abs(everything - one).max() < 0.1
     assert np.sqrt(np.mean(np.square(everything - one))) < 2e-3
 
@@ -185,7 +186,7 @@ def test_the_arbitrary_scale_head_works_in_tiles(networks, clip, monkeypatch):
     np.testing.assert_allclose(tiles, one, atol=1e-5)
 
 
-def test_a_plan_keeps_within_its_budget_and_reports_the_least_possible(model, monkeypatch):
+def test_a_plan_keeps_within_its_budget_and_reports_the_least_possible(model, matcher, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
     roomy = upscaler.memory_plan(100, 2)
@@ -211,7 +212,7 @@ def test_a_plan_keeps_within_its_budget_and_reports_the_least_possible(model, mo
         plan_memory(task_of(upscaler, monkeypatch), upscaler.memory, disk=2**20)
 
 
-def test_frames_are_queued_as_far_as_memory_allows(model, monkeypatch):
+def test_frames_are_queued_as_far_as_memory_allows(model, matcher, monkeypatch):
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     upscaler = Upscaler(model, (540, 960), (2160, 3840))
     lr, hr = 540 * 960, 16 * 540 * 960
@@ -232,7 +233,7 @@ def test_frames_are_queued_as_far_as_memory_allows(model, monkeypatch):
     assert fewer.memory - none.memory >= 12 * (2 * lr + 2 * hr)
 
 
-def test_restoring_shares_the_memory(model, networks, monkeypatch):
+def test_restoring_shares_the_memory(model, networks, matcher, monkeypatch):
     """Its windows are held besides those of the run, and the least memory reported suffices for both."""
     monkeypatch.setattr(plans, "resident", lambda: 300 * 2**20)
     size = (540, 960)
