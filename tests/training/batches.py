@@ -1,5 +1,7 @@
 """Training batches of noise, exact records of synthetic clips, and the shapes of a batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,16 @@ from ldip_jax.data.clips import ClipSample
 from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.data.crops import Sample, draw_crop, stack
 from ldip_jax.data.records import Record
+from ldip_jax.models.ldip import LDIP
 from tests.data.record import draw_reference, random_record
+from tests.models.random_models import narrow_ldip
+
+
+def training_ldip() -> tuple[LDIP, dict[str, Any]]:
+    """`narrow_ldip` as a run trains it: references are extracted once, also in the program."""
+    net, params = narrow_ldip()
+    assert net.lrrf is not None
+    return net.clone(lrrf=net.lrrf.clone(keep_features=True)), params
 
 
 def noise_batch(rng, spec: CropSpec, samples=1, size=(16, 20)) -> Sample:

@@ -17,7 +17,8 @@ from ldip_jax.models.trainable import quick_jit
 from ldip_jax.training.config import check_same_run
 from ldip_jax.training.step import restored_images
 from tests.data.record import draw_reference, random_record
-from tests.models.random_models import narrow_ldip, shaken
+from tests.models.random_models import shaken
+from tests.training.batches import training_ldip
 
 SPEC = CropSpec(
     target_frames=3,
@@ -76,24 +77,34 @@ def test_a_record_without_routes_is_named(rng):
         draw_crop(record, draw_reference(record), rng, SPEC, "a record")
 
 
-@pytest.mark.parametrize("propagation", ["carry", "both"])
-def test_a_step_carries_detail_and_trains_ref_fusion(rng, propagation):
+@pytest.fixture(scope="module")
+def parts():
+    """A narrow network, its parameters, a batch with routes, and the backbone's frames of it."""
+    rng = np.random.default_rng(0)
     record = with_routes(random_record(rng), rng)
     record = record._replace(features=record.features[..., :8].astype(np.float32))
-    batch = jax.tree.map(jnp.asarray, stack([draw_crop(record, draw_reference(record), rng, SPEC)], (2, 2)))
-    net, params = narrow_ldip()
-    net = net.clone(propagation=propagation)
-    silent = quick_jit(partial(restored_images, net, propagate=True))(params, batch)
+    batch = stack([draw_crop(record, draw_reference(record), rng, SPEC)], (2, 2))
+    net, params = training_ldip()
     backbone = quick_jit(partial(restored_images, net.clone(lrrf=None), propagate=False))(params, batch)
+    return net, params, batch, backbone
+
+
+@pytest.mark.parametrize("propagation", ["carry", "both"])
+def test_a_step_carries_detail_and_trains_ref_fusion(parts, rng, propagation):
+    net, params, batch, backbone = parts
+    net = net.clone(propagation=propagation)
+
+    def loss(lrrf, batch):
+        frames = restored_images(net, {**params, "lrrf": lrrf}, batch, propagate=True)
+        return jnp.mean(jnp.abs(frames)), frames
+
+    # One program for the frames of the untrained network and for the gradient of a trained one.
+    learn = quick_jit(jax.grad(loss, has_aux=True))
+    _, silent = learn(params["lrrf"], batch)
     np.testing.assert_array_equal(silent, backbone)
-    trained = {**params, "lrrf": shaken(params["lrrf"], rng)}
-
-    def loss(lrrf):
-        return jnp.mean(jnp.abs(restored_images(net, {**trained, "lrrf": lrrf}, batch, propagate=True)))
-
-    gradient = quick_jit(jax.grad(loss))(trained["lrrf"])
+    gradient, _ = learn(shaken(params["lrrf"], rng), batch)
     sizes = {
-        name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+        name: max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
         for name, tree in gradient.items()
     }
     assert sizes["ref_fusion"] > 0
@@ -103,19 +114,21 @@ def test_a_step_carries_detail_and_trains_ref_fusion(rng, propagation):
 
 def test_a_crop_gets_no_detail_from_beyond_its_edges(rng):
     """Detail beyond a crop's edge is unknown: it is not filled in from the edge."""
-    detail = jnp.asarray(rng.standard_normal((1, 1, 8, 10, 4)), jnp.float32)
+    detail = rng.standard_normal((1, 1, 8, 10, 4)).astype(np.float32)
     x, y = np.meshgrid(np.arange(10.0), np.arange(8.0))
     warp = np.stack([x + 3, y - 2], axis=-1)[None, None, None].repeat(2, axis=1).astype(np.float32)
-    routes = Routes(jnp.asarray(warp), jnp.ones((1, 2, 1, 8, 10, 1)))
-    carried = carry(detail, routes, jnp.array([[0]]), jnp.ones((1, 1)))
+    routes = Routes(warp, np.ones((1, 2, 1, 8, 10, 1), np.float32))
+    index, valid = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
+    carried = np.asarray(quick_jit(carry)(detail, routes, index, valid))
     np.testing.assert_array_equal(carried[0, 1, 2:, :7], detail[0, 0, :6, 3:])
-    assert not np.asarray(carried[0, 1, :2]).any()
-    assert not np.asarray(carried[0, 1, :, 7:]).any()
+    assert not carried[0, 1, :2].any()
+    assert not carried[0, 1, :, 7:].any()
 
 
 def test_routes_of_a_whole_frame_are_in_hr_pixels():
-    flow = jnp.broadcast_to(jnp.array([1.5, -0.5]), (1, 6, 8, 2))
-    warp, confidence = to_hr(Route(flow, jnp.ones((1, 6, 8, 1))), (24, 32))
+    flow = np.broadcast_to(np.array([1.5, -0.5], np.float32), (1, 6, 8, 2))
+    route = Route(flow, np.ones((1, 6, 8, 1), np.float32))
+    warp, confidence = quick_jit(partial(to_hr, size=(24, 32)))(route)
     np.testing.assert_allclose(warp[0, 3, 5], [5 + 6.0, 3 - 2.0], atol=1e-5)
     np.testing.assert_array_equal(confidence, 1.0)
 
