@@ -1,7 +1,7 @@
 """Live samples: equal to crops of whole frames, and computed by few programs at any scale."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from ldip_jax.training import feed, live_programs
 from ldip_jax.training.feed import Feed
 from ldip_jax.training.frozen import FrozenNetworks, bare_record
 from ldip_jax.training.live import LiveSampler
-from ldip_jax.training.setup import Run, make_run
+from ldip_jax.training.setup import Run
 from ldip_jax.weights.load import Weights
 from tests.data.footage import Coordinates
 from tests.networks import random_backbone
@@ -48,18 +48,33 @@ def some_size(size):
     return (64, 96) if size[0] < size[1] else (96, 64)
 
 
-@pytest.fixture(scope="module")
+MOVE = {"move": np.array([2.0, 1.0], np.float32)}
+
+
+@cache
 def backbone():
     return random_backbone(1)
 
 
-def works(backbone, matcher, *, routes=False, scale=(4.0, 4.0)):
-    """The frozen networks on whole frames, and the sampler on crops."""
-    net = BACKBONES[backbone.network](**backbone.config)
-    whole = FrozenNetworks(net, backbone.params, matcher, routes=routes)
+@cache
+def matcher(refined):
+    """Finds the same motion everywhere, and refines it by almost nothing."""
+    quiet = jax.tree.map(lambda x: 0.0 * x, backbone().params["spynet"])
+    return DenseMatcher(moved, MOVE, some_size, Refiner(quiet) if refined else None)
+
+
+@cache
+def works(*, refined=None, routes=False, scale=(4.0, 4.0)):
+    """The frozen networks on whole frames, and the sampler on crops; one for all sizes of frames.
+
+    `refined` is whether matches are; None for no matcher.
+    """
+    weights, match = backbone(), None if refined is None else matcher(refined)
+    net = BACKBONES[weights.network](**weights.config)
+    whole = FrozenNetworks(net, weights.params, match, routes=routes)
     spec = replace(SPEC, routes=routes)
     live = LiveSampler(
-        LDIP(net), {"backbone": backbone.params}, matcher, spec, batch_size=1, canvas=FRAMES, scale=scale
+        LDIP(net), {"backbone": weights.params}, match, spec, batch_size=1, canvas=FRAMES, scale=scale
     )
     return whole, live
 
@@ -76,11 +91,10 @@ def both(works, clip, seed=3):
 
 
 @pytest.mark.parametrize("size", [FRAMES, FRAMES[::-1]])
-def test_samples_equal_those_of_whole_frames(backbone, size, rng):
+def test_samples_equal_those_of_whole_frames(size, rng):
     """The halo reaches the frame's edges, and the flow is the same everywhere, so nothing may differ."""
-    move = {"move": np.array([2.0, 1.0], np.float32)}
     clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng)
-    want, got = both(works(backbone, DenseMatcher(moved, move, some_size)), clip)
+    want, got = both(works(refined=False), clip)
     for name in ("lr", "hr", "key_frames", "valid", "origin", "step"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     for name in ("features", "to_next", "to_previous"):
@@ -95,14 +109,10 @@ def test_samples_equal_those_of_whole_frames(backbone, size, rng):
 
 @pytest.mark.parametrize("size", [FRAMES, FRAMES[::-1]])
 @pytest.mark.parametrize("scale", [1.5, 4.0])
-def test_pairs_are_refined_where_they_were_matched(backbone, size, scale, rng):
+def test_pairs_are_refined_where_they_were_matched(size, scale, rng):
     """The refinement finds almost nothing, so warps are the flow of the matching size, in HR pixels."""
-    spynet = backbone.params["spynet"]
-    quiet = jax.tree.map(lambda x: 0.0 * x, spynet)
-    move = {"move": np.array([2.0, 1.0], np.float32)}
-    matcher = DenseMatcher(moved, move, some_size, Refiner(quiet))
     clip = draw_sample(replace(CLIPS, augment=False), Coordinates(size, 4), rng, scale)
-    live = works(backbone, matcher, scale=(1.5, 4.0))[1]
+    live = works(refined=True, scale=(1.5, 4.0))[1]
     sides = live._spec.sides(scale)
     record = bare_record(clip)
     place = place_crop(record, np.random.default_rng(0), SPEC, sides, lambda key, box: 1.0)
@@ -124,9 +134,9 @@ def test_pairs_are_refined_where_they_were_matched(backbone, size, scale, rng):
     assert seen.key_frame_images.shape[2:4] == (box.hr_side + 2 * live_programs.MARGIN,) * 2
 
 
-def test_exact_clips_are_not_matched_and_routes_equal_those_of_whole_frames(backbone, rng):
+def test_exact_clips_are_not_matched_and_routes_equal_those_of_whole_frames(rng):
     clip = draw_sample(CLIPS, SyntheticClips(FRAMES, 3)[0], rng)
-    want, got = both(works(backbone, None, routes=True), clip)
+    want, got = both(works(routes=True), clip)
     for name in ("images", "warps", "confidence", "to_next", "to_previous"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
     np.testing.assert_allclose(got.features, want.features, atol=1e-4)
@@ -139,13 +149,17 @@ def test_exact_clips_are_not_matched_and_routes_equal_those_of_whole_frames(back
 
 
 def test_a_low_pass_and_a_grid_of_variable_scale_equal_fixed_ones(rng):
-    x = jnp.asarray(rng.random((2, 20, 24, 3), np.float32))
+    x = rng.random((2, 20, 24, 3), np.float32)
     sigmas = [0.6, 1.7]
-    want = jnp.concatenate([gaussian_blur(x[i : i + 1], (s, 0.5 * s)) for i, s in enumerate(sigmas)])
-    rows = jnp.array(sigmas)
-    np.testing.assert_allclose(gaussian_blur(x, (rows, 0.5 * rows), 9), want, atol=1e-5)
+
+    @quick_jit
+    def blurs(x, rows):
+        fixed = [gaussian_blur(x[i : i + 1], (s, 0.5 * s)) for i, s in enumerate(sigmas)]
+        return gaussian_blur(x, (rows, 0.5 * rows), 9), jnp.concatenate(fixed)
+
+    np.testing.assert_allclose(*blurs(x, np.array(sigmas, np.float32)), atol=1e-5)
     for size in ((15, 18), (40, 48)):
-        step = jnp.full((2, 2), 20 / size[0])
+        step = np.full((2, 2), 20 / size[0], np.float32)
         got = quick_jit(partial(resample_bicubic, size=size))(x, 0.5 * step - 0.5, step)
         wanted = quick_jit(partial(resize_bicubic, size=size))(x)
         # At edges, a resize ignores what lies beyond, while a grid repeats the edge.
@@ -206,8 +220,10 @@ def test_at_most_six_programs_compute_all_samples_of_any_scale(caplog, monkeypat
     assert len(shapes) == 4
 
 
-def test_one_program_computes_all_samples_of_the_head(caplog, tmp_path):
+def test_one_program_computes_all_samples_of_the_head(caplog):
     config = as_basicvsr.get_config("debug")
-    run = make_run(config, tmp_path)
+    weights = backbone()
+    net = LDIP(BACKBONES[weights.network](**weights.config))
+    run = Run(net, weights, {"backbone": weights.params}, {}, {})
     found, shapes = compilations(caplog, config, run, 8)
     assert (found, len(shapes)) == (1, 1)
