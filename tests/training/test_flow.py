@@ -25,7 +25,7 @@ from ldip_jax.weights.flow import load_flow
 from ldip_jax.weights.load import load_weights, save_weights
 from tests.data.footage import Coordinates
 from tests.data.record import random_record
-from tests.networks import random_backbone, write_flow
+from tests.networks import random_backbone, random_like, write_flow
 from tests.published import published_params
 
 
@@ -99,6 +99,9 @@ def test_checkpoints_and_exports_name_the_flow_and_inference_uses_it(config, flo
     backbone = random_backbone(1)
     save_weights(tmp_path / "backbone.safetensors", backbone)
     monkeypatch.setattr(setup, "frozen_backbone", lambda *args: backbone)
+    # Any parameters will do, and drawing them takes a compilation.
+    shaped = lambda init, key: random_like(jax.eval_shape(init, key), np.random.default_rng(0))  # noqa: E731
+    monkeypatch.setattr(setup, "initialise", shaped)
     config.flow = str(flow)
     run = make_run(config, tmp_path)
     assert run.frozen_sha256()["flow"] == load_weights(flow).sha256
