@@ -1,5 +1,6 @@
 """Training of MRefSR: samples, rates, a step at full size, and a short run that ends in a file."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -155,6 +156,9 @@ def test_a_run_exports_a_file_that_can_be_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(mrefsr, "restored_images", cheap)
     config = get_config("debug")
     config.steps, config.validate_every, config.checkpoint_every = 1, 0, 0
+    # With one learning rate schedule, one program serves both runs.
+    schedule, scheduled = replace(config, steps=2), mrefsr.make_optimizer
+    monkeypatch.setattr(mrefsr, "make_optimizer", lambda config: scheduled(schedule))
     assert train(config, tmp_path) == 0
     # Resumed: the optimizer's state and the place in the data are read back.
     config.steps = 2
