@@ -18,7 +18,7 @@ from ldip_jax.data.crops import (
 )
 from ldip_jax.data.records import save_record
 from ldip_jax.errors import InputError
-from tests.data.record import made_up, pictures_of
+from tests.data.record import draw_reference, random_record
 
 SPEC = CropSpec(
     target_frames=3, hr_side=32, reference_side=40, window_jitter=4, max_key_frames=2, max_references=3
@@ -27,11 +27,11 @@ SPEC = CropSpec(
 
 @pytest.fixture
 def record(rng):
-    return made_up(rng)
+    return random_record(rng)
 
 
 def draws(record, spec, count, other=None):
-    elsewhere = pictures_of(other or record)
+    elsewhere = draw_reference(other or record)
     return [draw_crop(record, elsewhere, np.random.default_rng(i), spec) for i in range(count)]
 
 
@@ -76,7 +76,7 @@ def test_an_undegraded_reference_equals_the_key_frame_under_its_warp(record, mon
 
 def test_a_degraded_reference_keeps_its_content_in_place(rng):
     """A ramp stays a ramp at any size: its value under the warp is that of the place."""
-    record = made_up(rng, size=(24, 24))
+    record = random_record(rng, size=(24, 24))
     ramp = np.broadcast_to((np.arange(96) * 2 + 20)[None, :, None], (96, 96, 3)).astype(np.uint8)
     record = record._replace(references=np.stack([ramp] * len(record.references)))
     spec = replace(SPEC, reference_side=96)
@@ -116,7 +116,7 @@ def test_cut_sample_uses_all_key_frames_and_references(record):
         rng = np.random.default_rng(seed)
         spec = replace(SPEC, target_frames=5)
         place = place_crop(record, rng, spec, spec.sides(4.0), partial(matched_share, record))
-        sample = cut_sample(record, place, pictures_of(record), rng, spec)
+        sample = cut_sample(record, place, draw_reference(record), rng, spec)
         filled = dict(zip(sample.key_frames.tolist(), sample.valid.sum(axis=1).tolist(), strict=True))
         assert filled == {1: 3, 3: 2}
 
@@ -190,7 +190,7 @@ def test_either_all_key_frames_of_a_sample_have_stills_or_none(record):
 
 
 def test_distractors_have_low_confidence_unless_they_are_only_blurred(rng, record):
-    other = made_up(rng)
+    other = random_record(rng)
     spec = replace(SPEC, distractors=1.0)
     confidences = [
         float(s.confidence[k, n].max())
@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_sample(record):
 @pytest.mark.parametrize(("confidence", "tries"), [(1.0, 1), (0.0, 4)])
 def test_a_place_is_judged_by_the_existing_references(rng, monkeypatch, confidence, tries):
     """One reference in six slots: the first place is taken if it matches, else others are tried."""
-    record = made_up(rng, size=(24, 28), keys=(1,), candidates=6)
+    record = random_record(rng, size=(24, 28), keys=(1,), candidates=6)
     candidates = np.array([[-1, -1, -1, 4, -1, -1]], np.int32)
     confidences = np.zeros_like(record.confidence)
     confidences[0, 3] = confidence
@@ -221,7 +221,7 @@ def test_a_place_is_judged_by_the_existing_references(rng, monkeypatch, confiden
     monkeypatch.setattr("ldip_jax.data.crops.CropBox", lambda *box: tried.append(box) or CropBox(*box))
     for seed in range(5):
         tried.clear()
-        draw_crop(record, pictures_of(record), np.random.default_rng(seed), SPEC)
+        draw_crop(record, draw_reference(record), np.random.default_rng(seed), SPEC)
         assert len(tried) == tries
 
 
@@ -232,8 +232,8 @@ def test_sides_of_crops_at_any_scale(rng, scale):
     hr, lr = CropSpec(hr_side=256).sides(scale)
     assert lr in (64, 96, 128, 192)
     assert hr <= lr * scale <= 1.5 * hr + 1e-6
-    record = made_up(rng, size=(24, 24), scale=scale)
-    sample = draw_crop(record, pictures_of(record), rng, replace(SPEC, hr_side=0, lr_side=22))
+    record = random_record(rng, size=(24, 24), scale=scale)
+    sample = draw_crop(record, draw_reference(record), rng, replace(SPEC, hr_side=0, lr_side=22))
     last = sample.origin + sample.step * (sample.hr.shape[1] - 1)
     assert (sample.origin > -0.5).all()
     assert (last < 21.5).all()

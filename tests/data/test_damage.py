@@ -14,7 +14,7 @@ from ldip_jax.data.datasets import sampling_spec
 from ldip_jax.data.synthetic import SyntheticClips
 from ldip_jax.errors import InputError
 from tests.data.footage import Coordinates, psnr
-from tests.data.record import made_up, pictures_of
+from tests.data.record import draw_reference, random_record
 
 SPEC = SamplingSpec(context_frames=8, target_frames=3, max_key_frames=2, max_references=2)
 ALL = InputDamageConfig(noise=1.0, jpeg=1.0, h264=1.0)
@@ -132,7 +132,7 @@ def test_invalid_settings_are_refused(make, field):
 
 def test_self_references_are_the_lr_frames_of_a_damaged_clip(rng):
     """Under its warp, a reference at LR size shows the damaged frame at the same place."""
-    record = made_up(rng, size=(24, 28))
+    record = random_record(rng, size=(24, 28))
     y, x = np.mgrid[:24, :28]
     low = np.stack([x * 8, y * 8, x * 0 + 77], axis=-1).astype(np.uint8)
     record = record._replace(lr_references=np.stack([low] * len(record.references)))
@@ -147,9 +147,9 @@ def test_self_references_are_the_lr_frames_of_a_damaged_clip(rng):
     )
     seen = 0
     for seed in range(6):
-        drawn = draw_crop(record, pictures_of(record), np.random.default_rng(seed), spec)
+        drawn = draw_crop(record, draw_reference(record), np.random.default_rng(seed), spec)
         plain = draw_crop(
-            record._replace(lr_references=None), pictures_of(record), np.random.default_rng(seed), spec
+            record._replace(lr_references=None), draw_reference(record), np.random.default_rng(seed), spec
         )
         for k, n in zip(*np.nonzero(drawn.valid), strict=True):
             h, w = drawn.sizes[k, n]

@@ -9,11 +9,11 @@ from ldip_jax.data.crop_spec import CropSpec
 from ldip_jax.data.crops import draw_crop
 from ldip_jax.data.records import load_record, open_record, record_files, record_provenance, save_record
 from ldip_jax.errors import InputError
-from tests.data.record import made_up, pictures_of
+from tests.data.record import draw_reference, random_record
 
 
 def test_a_saved_record_is_loaded_unchanged(rng, tmp_path):
-    record = made_up(rng)
+    record = random_record(rng)
     path = tmp_path / "a.safetensors"
     save_record(path, record, {"clip": "a", "matcher": "gmflow"})
     for name, before, after in zip(record._fields, record, load_record(path), strict=True):
@@ -25,7 +25,7 @@ def test_a_saved_record_is_loaded_unchanged(rng, tmp_path):
 
 def test_files_that_are_not_records_are_named(rng, tmp_path):
     path = tmp_path / "a.safetensors"
-    save_record(path, made_up(rng), {})
+    save_record(path, random_record(rng), {})
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"a\.safetensors: not a whole record"):
@@ -42,7 +42,7 @@ def test_files_that_are_not_records_are_named(rng, tmp_path):
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_crop_reads_only_its_own_part_of_a_record(rng, tmp_path, monkeypatch, damaged):
-    whole = made_up(rng, size=(96, 128), frames=6, candidates=2)
+    whole = random_record(rng, size=(96, 128), frames=6, candidates=2)
     size, keys = whole.hr.shape[1:3], len(whole.key_frames)
     whole = whole._replace(
         route_warps=rng.uniform(-9, 500, (6, keys, *size, 2)).astype(np.float32),
@@ -73,10 +73,10 @@ def test_a_crop_reads_only_its_own_part_of_a_record(rng, tmp_path, monkeypatch, 
     record = load_record(path)
     for seed in range(4):
         del read[:]
-        want = draw_crop(record, pictures_of(record), np.random.default_rng(seed), spec)
+        want = draw_crop(record, draw_reference(record), np.random.default_rng(seed), spec)
         assert not read
         with open_record(path) as opened:
-            got = draw_crop(opened, pictures_of(record), np.random.default_rng(seed), spec)
+            got = draw_crop(opened, draw_reference(record), np.random.default_rng(seed), spec)
         for name, a, b in zip(want._fields, want, got, strict=True):
             np.testing.assert_array_equal(b, a, err_msg=name)
         assert sum(read) < 0.06 * path.stat().st_size
