@@ -49,12 +49,19 @@ def times_upscaled(log: Path) -> Counter:
     return Counter(event["clip"] for event in events if event["event"] == "done" and "clip" in event)
 
 
-def run(command: list[str], folder: Path, clips: int, frames: int, rng: random.Random) -> list[str]:
-    """One case; returns what failed."""
+def run(
+    command: list[str],
+    folder: Path,
+    clips: int,
+    frames: int,
+    rng: random.Random,
+    size: tuple[int, int] = (18, 32),
+) -> list[str]:
+    """One case, of clips of this (height, width); returns what failed."""
     sources, whole, out = folder / "in", folder / "whole", folder / "out"
     sources.mkdir()
     for number in range(clips):
-        make_clip(sources / f"{number:03d}.mp4", frames, seed=number, size=(18, 32))
+        make_clip(sources / f"{number:03d}.mp4", frames, seed=number, size=size)
     began = time.monotonic()
     code, text = finish(start(command, sources, whole, folder / "whole.jsonl", None))
     seconds = time.monotonic() - began
