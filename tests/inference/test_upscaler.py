@@ -42,7 +42,9 @@ def clip():
 
 
 def small_windows(monkeypatch):
+    """Windows of three times what they share: with LRRF, that is the stride of key-frames."""
     monkeypatch.setattr(windows_module, "BUDGET", 1)
+    monkeypatch.setattr(windows_module, "OVERLAP", 2)
 
 
 def test_windows_are_seamless(models, monkeypatch):
@@ -85,9 +87,9 @@ def test_frames_are_read_window_by_window_and_yielded_one_by_one(models, clip, m
     [
         (1, 0, False, "hrip"),
         (1, 2, False, "hrip"),
-        (9, 2, False, "hrip"),
-        (19, 1, True, "hrip"),
-        (19, 1, True, "both"),
+        (6, 2, False, "hrip"),
+        (13, 1, True, "hrip"),
+        (13, 1, True, "both"),
     ],
 )
 def test_the_amount_of_work_is_known_in_advance(
@@ -115,16 +117,16 @@ def test_the_amount_of_work_of_only_the_backbone(models, clip):
 def test_references_of_a_key_frame_are_chosen_once_by_the_window_that_keeps_it(
     models, clip, matcher, monkeypatch
 ):
-    upscaler = Upscaler(models["trained"], LR, HR, key_stride=8, rules=ReferenceRules(2, 5, 0.05))
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, rules=ReferenceRules(2, 3, 0.05))
     small_windows(monkeypatch)
-    list(upscaler.frames(clip[:26], stills(1)))
-    assert sorted(upscaler.choices) == select_key_frames(0, 26, 8, ends=True) == [0, 8, 16, 24]
+    list(upscaler.frames(clip[:13], stills(1)))
+    assert sorted(upscaler.choices) == select_key_frames(0, 13, 4, ends=True) == [0, 4, 8, 12]
     for key, choices in upscaler.choices.items():
         assert choices[0].name == "still0"
         (own,) = [int(choice.name.removeprefix("frame ")) for choice in choices[1:]]
-        assert abs(own - key) > 5
-        # The first window ends at frame 24, the second one begins at 8.
-        assert own in (range(24) if key < 16 else range(8, 26))
+        assert abs(own - key) > 3
+        # The first window ends at frame 12, the second one begins at 4.
+        assert own in (range(12) if key < 8 else range(4, 13))
     list(upscaler.frames(clip[:1]))
     assert upscaler.choices == {0: []}
 
@@ -133,7 +135,7 @@ def test_references_of_a_key_frame_are_chosen_once_by_the_window_that_keeps_it(
 def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_changes_every_frame(
     models, clip, matcher, propagation
 ):
-    short, rules = clip[:7], ReferenceRules(3, 2, 0.05)
+    short, rules = clip[:5], ReferenceRules(3, 2, 0.05)
 
     def run(name):
         upscaler = Upscaler(models[name], LR, HR, key_stride=4, rules=rules, propagation=propagation)
@@ -148,7 +150,7 @@ def test_an_untrained_lrrf_changes_nothing_and_a_trained_one_changes_every_frame
 
 
 def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
-    short = clip[:7]
+    short = clip[:5]
 
     def run(confidence, if_unmatched, still_count):
         matcher.confidence = confidence
@@ -161,8 +163,8 @@ def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
     backbone_only = np.stack(list(Upscaler(models["backbone"], LR, HR).frames(short)))
     left, frames = run(0.0, True, 2)
     np.testing.assert_array_equal(frames, backbone_only)
-    assert left.backbone_only_frames == 7
-    assert sorted(left.choices) == [0, 4, 6]
+    assert left.backbone_only_frames == 5
+    assert sorted(left.choices) == [0, 4]
     assert all(not choice.used for choices in left.choices.values() for choice in choices)
     # With a still that matches, or without any still, `backbone_only_if_unmatched` changes nothing.
     for confidence, still_count in ((1.0, 2), (1.0, 0)):
@@ -176,41 +178,41 @@ def test_only_the_backbone_runs_where_no_still_matches(models, clip, matcher):
 
 def test_only_the_backbone_runs_in_shots_where_no_still_matches(models, clip, matcher):
     """The clip's own frames never serve as references, not even where no still matches."""
-    short = clip[:7]
+    short = clip[:5]
     backbone_only = np.stack(list(Upscaler(models["backbone"], LR, HR).frames(short)))
-    matcher.blind = {4, 5, 6}
+    matcher.blind = {3, 4}
     upscaler = Upscaler(
         models["trained"],
         LR,
         HR,
-        key_stride=4,
+        key_stride=2,
         rules=ReferenceRules(exclude=0),
         backbone_only_if_unmatched=True,
-        cuts=(4,),
+        cuts=(3,),
     )
     frames = np.stack(list(upscaler.frames(short, stills(1))))
-    np.testing.assert_array_equal(frames[4:], backbone_only[4:])
-    assert np.abs(frames - backbone_only)[:4].max(axis=(1, 2, 3)).min() > 1e-3
-    assert upscaler.backbone_only_frames == 3
+    np.testing.assert_array_equal(frames[3:], backbone_only[3:])
+    assert np.abs(frames - backbone_only)[:3].max(axis=(1, 2, 3)).min() > 1e-3
+    assert upscaler.backbone_only_frames == 2
     used = {key: [choice.used for choice in choices] for key, choices in upscaler.choices.items()}
-    assert used == {0: [True], 3: [True], 4: [False], 6: [False]}
+    assert used == {0: [True], 2: [True], 3: [False], 4: [False]}
     assert {name for _, name in matcher.matched} == {"still0"}
     # Self-references that are requested are used all the same.
     requested = Upscaler(
         models["trained"],
         LR,
         HR,
-        key_stride=4,
+        key_stride=2,
         rules=ReferenceRules(1, 0, 0.05),
         backbone_only_if_unmatched=True,
-        cuts=(4,),
+        cuts=(3,),
     )
     list(requested.frames(short, stills(1)))
     assert requested.backbone_only_frames == 0
 
 
 def test_matches_are_computed_again_unless_remembered(models, clip, matcher):
-    short = clip[:7]
+    short = clip[:4]
     for remember, factor in ((False, 2), (True, 1)):
         matcher.matched.clear()
         rules = ReferenceRules(2, 2, 0.05)
@@ -256,30 +258,33 @@ def test_the_arbitrary_scale_head_produces_the_size_itself(models, clip):
 
 def test_a_segment_does_not_depend_on_whether_others_are_computed(models, clip, matcher, monkeypatch):
     """So a resumed run skips existing segments."""
-    monkeypatch.setattr(module, "window_length", lambda *args, **kwargs: 20)
-    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4)
+    small_windows(monkeypatch)
+    clip = clip[:9]
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=2, rules=ReferenceRules(2, 2, 0.05))
     whole = [(segment.places, list(segment.images)) for segment in upscaler.segments(clip, stills(1))]
     choices = dict(upscaler.choices)
-    assert [place for places, _ in whole for place in places] == list(range(LONG))
+    assert [place for places, _ in whole for place in places] == list(range(9))
     assert len(whole) > 2
     done = Counter()
     last = list(upscaler.segments(clip, stills(1), lambda kind: done.update([kind])))[-1]
     np.testing.assert_array_equal(list(last.images), whole[-1][1])
     assert upscaler.choices == {key: chosen for key, chosen in choices.items() if key in last.places}
-    rest = upscaler.work(LONG, stills(1), done=last.places.start)
+    rest = upscaler.work(9, stills(1), done=last.places.start)
     assert rest["decode"] == len(last.places)
     assert dict(done) == {kind: n for kind, n in rest.items() if n}
 
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_single_frames_equal_those_of_the_whole_clip(models, clip, matcher, propagation):
-    upscaler = Upscaler(models["trained"], LR, HR, propagation=propagation, rules=ReferenceRules(0, 0, 0.0))
-    whole = list(upscaler.frames(clip[:20], stills(2)))
+    short, rules = clip[:9], ReferenceRules(0, 0, 0.0)
+    upscaler = Upscaler(models["trained"], LR, HR, key_stride=4, propagation=propagation, rules=rules)
+    whole = list(upscaler.frames(short, stills(2)))
     every = set(upscaler.choices)
-    found = list(upscaler.frames(clip[:20], stills(2), wanted=range(11, 13)))
-    np.testing.assert_allclose(np.stack(found), np.stack(whole[11:13]), atol=1e-6)
+    assert every == {0, 4, 8}
+    found = list(upscaler.frames(short, stills(2), wanted=range(5, 7)))
+    np.testing.assert_allclose(np.stack(found), np.stack(whole[5:7]), atol=1e-6)
     # With carry, only the key-frames on either side are matched.
-    assert set(upscaler.choices) == ({8, 16} if propagation == "carry" else every)
+    assert set(upscaler.choices) == ({4, 8} if propagation == "carry" else every)
 
 
 def test_single_frames_of_the_backbone(models, clip):
