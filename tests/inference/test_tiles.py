@@ -138,9 +138,9 @@ def laid_out(monkeypatch, layout):
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_frames_in_tiles_equal_whole_frames(model, clip, matcher, monkeypatch, propagation):
-    carry, size = propagation == "carry", (16, 32)
+    carry, size = propagation == "carry", (16, 24)
     # HRIP needs a wide halo and is slow: tiles in one row.
-    tile, halo = ((12, 24), 4) if carry else ((16, 24), 8)
+    tile, halo = ((12, 20), 4) if carry else ((16, 20), 8)
     tiles = Tiling(size, tile, halo, 4)
     clip = clip[:, : size[0], : size[1]]
     stills = [Still("a", np.repeat(np.repeat(clip[2], 4, axis=0), 4, axis=1), moment=2)]
