@@ -87,8 +87,12 @@ def test_an_upscaler_loads_once(networks, frames, stills, monkeypatch):
     upscaler = Upscaler(networks.backbone, networks.trained, **OPTIONS)
     first = upscaler(frames, stills)
     np.testing.assert_array_equal(upscaler(frames, stills), first)
-    assert upscaler(frames[:, :6], stills).shape == (4, 24, 40, 3)
     assert len(loaded) == 1
+    # Nor does it load again for frames of another size. LRRF would be compiled for that size.
+    upscaler = Upscaler(networks.backbone, "none")
+    for height in (8, 6):
+        assert upscaler(frames[:, :height], stills).shape == (4, 4 * height, 40, 3)
+    assert len(loaded) == 2
 
 
 def test_arguments_are_checked_before_weights_are_loaded(monkeypatch):
@@ -122,8 +126,16 @@ def weights_cache():
     return cache_dir()
 
 
+@pytest.fixture
+def quick_compilation():
+    """The examples run whole networks only once, on tiny frames: nearly all of their time is compiling."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.parametrize("module", ["inference.api", "inference.library"])
-def test_docstring_examples(module, weights_cache, monkeypatch):
+def test_docstring_examples(module, weights_cache, quick_compilation, monkeypatch):
     monkeypatch.setenv("LDIP_CACHE", str(weights_cache))
     failed, tried = doctest.testmod(importlib.import_module(f"ldip_jax.{module}"))
     assert failed == 0
