@@ -78,8 +78,7 @@ def test_references_of_several_types_and_sizes(call, networks, frames, rng):
     assert np.abs(refined - call(frames, lrrf=networks.trained, **options)).max() > 1e-3
 
 
-def test_moments_and_masks_of_references(call, networks, rng):
-    frames = rng.integers(0, 256, (4, *LR, 3), dtype=np.uint8)
+def test_moments_and_masks_of_references(call, networks, frames, rng):
     options = {
         "matcher": "flow",
         "self_refs": 0,
