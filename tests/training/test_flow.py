@@ -125,9 +125,10 @@ def test_gmflow_finds_a_shift_between_small_frames(gmflow, rng):
     noise = jax.image.resize(rng.uniform(0, 1, (1, 18, 26, 3)).astype(np.float32), (1, 72, 104, 3), "cubic")
     image = jnp.clip(noise, 0.0, 1.0)
     # The network enlarges them to 512 pixels along the longer side: low frames are computed quickly.
-    ref, supp = image[:, 4:36, 4:100], image[:, 6:38, 1:97]
+    # The network enlarges them to 512 pixels along the longer side: low frames are computed quickly.
+    ref, supp = image[:, 4:20, 4:100], image[:, 6:22, 1:97]
     found = quick_jit(OneWayGMFlow().apply)({"params": gmflow}, ref, supp)
-    assert found.shape == (1, 32, 96, 2)
+    assert found.shape == (1, 16, 96, 2)
     # What is at x in `ref` is at x + (3, -2) in `supp`.
-    error = np.abs(np.asarray(found)[0, 8:-8, 8:-8] - [3.0, -2.0])
+    error = np.abs(np.asarray(found)[0, 4:-4, 8:-8] - [3.0, -2.0])
     assert np.median(error) < 0.2
