@@ -13,7 +13,14 @@ from ldip_jax.models.lrrf import LRRF, init_lrrf
 from ldip_jax.models.networks.backbone import Flows
 from ldip_jax.models.networks.basicvsr import BasicVSR
 from ldip_jax.models.trainable import quick_jit
-from tests.models.random_models import narrow_ldip, random_keys, random_references, shaken, shaken_lrrf
+from tests.models.random_models import (
+    narrow_ldip,
+    random_keys,
+    random_references,
+    shaken,
+    shaken_lrrf,
+    untrained_lrrf,
+)
 
 FRAMES, LR, HR = 4, (4, 6), (16, 24)
 
@@ -55,7 +62,7 @@ def features(rng, *lead):
 
 
 def test_parameter_counts(key):
-    shapes = jax.eval_shape(lambda key: init_lrrf(LRRF(), key), key)
+    shapes = untrained_lrrf()
     assert count(shapes) == 2_098_240
     assert count(shapes["ref_align"]) == 119_808
     assert count(shapes["ref_fusion"]) == 1_204_480
@@ -154,7 +161,7 @@ def test_max_confidence_gate_closes_where_nothing_matches(rng):
 
 
 def test_a_larger_canvas_changes_nothing(rng):
-    lrrf, params = shaken_lrrf(rng)
+    lrrf, params = shaken_lrrf(rng, gate="max_confidence")
     hr = features(rng, 1)
     bare = random_references(rng, (1, 2), HR)
     around = rng.uniform(0, 1, (1, 2, 41, 33, 3)).astype(np.float32)
@@ -209,7 +216,7 @@ def test_which_parameters_have_gradients_at_first_and_after_a_step(rng):
 def test_what_hrip_stores_for_its_gradients(band_pixels):
     """Only the maps of each chain of layers; with `remat_frames`, only the input of each frame."""
     net = LDIP(BasicVSR(), LRRF(band_pixels=band_pixels))
-    lrrf = jax.eval_shape(lambda: init_lrrf(net.lrrf, jax.random.key(0)))
+    lrrf = untrained_lrrf()
     hr = jax.ShapeDtypeStruct((1, 3, 128, 128, 64), jnp.float32)
     flows = Flows(*jnp.zeros((2, 1, 3, 32, 32, 2)))
 
