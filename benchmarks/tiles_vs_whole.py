@@ -47,7 +47,11 @@ def arguments() -> argparse.Namespace:
     add("--tile", type=int, default=128, help="LR pixels that a tile reads (default: %(default)s)")
     add("--halo", type=int, default=plans.HALO, help="of the recurrence (default: %(default)s)")
     add("--lrrf", default="default", help="as for `ldip upscale`")
-    return parser.parse_args()
+    args = parser.parse_args()
+    least = 2 * args.halo + plans.MIN_KEPT
+    if args.tile < least:
+        parser.error(f"--tile {args.tile}: with a halo of {args.halo}, tiles read at least {least} LR pixels")
+    return args
 
 
 def psnr(mse: np.ndarray | float) -> np.ndarray | float:

@@ -136,7 +136,8 @@ def test_stereo_mode(tmp_path, rng):
 def test_hdr10_data(tmp_path, codec, target):
     from ldip_jax.media.writer import open_writer
 
-    params = f"log-level=error:master-display={MASTERING}:max-cll=1000,400"
+    # Smaller blocks: see `coding`.
+    params = f"log-level=error:ctu=32:master-display={MASTERING}:max-cll=1000,400"
     planes = [np.full((3, 64, 64), 512, np.uint16)] * 2
     color = Color(9, 9, 16, False, 10)
     options = {"x265-params": params}
