@@ -8,8 +8,11 @@ processes of two devices, until one of them gets SIGKILL; and to the end by two 
 Before it reads a checkpoint, before it writes one and before it finishes writing, each of them waits between
 half a second and DELAY seconds.
 
-The exit code is 1 if a loss differs by more than 1e-5 (relative), if a step is missing or logged twice, if a
-process gives another exit code than it should, or if the others do not end within a minute of SIGKILL.
+The exit code is 1 if a loss differs by more than 1e-5 (relative) in the first ten steps or by more than 1e-3
+later, if a step is missing or logged twice, if a process gives another exit code than it should, or if the
+others do not end within a minute of SIGKILL. Another number of devices adds up gradients in another order,
+and Adam amplifies what differs: over 50 steps, eight devices of one process, never stopped, differed from one
+device by up to 1.9e-4.
 """
 
 import argparse
@@ -29,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-MOST_APART, MOST_SECONDS = 1e-5, 60.0
+FIRST, MOST_APART_FIRST, MOST_APART, MOST_SECONDS = 10, 1e-5, 1e-3, 60.0
 SETTINGS = {
     "propagate": False,
     "batch_size": 8,
@@ -139,9 +142,11 @@ def compare(expected: Path, found: Path, steps: int) -> list[str]:
     one, other = losses(expected), losses(found)
     if not [step for step, _ in one] == [step for step, _ in other] == list(range(1, steps + 1)):
         return [f"steps are missing or logged twice: {[step for step, _ in other]}"]
-    apart = max(abs(b / a - 1.0) for (_, a), (_, b) in zip(one, other, strict=True))
-    print(f"{len(one)} steps; losses from {one[0][1]:.4f} to {one[-1][1]:.4f}; at most {apart:.1e} apart")
-    return [f"losses are {apart:.1e} apart"] * (apart > MOST_APART)
+    apart = [abs(b / a - 1.0) for (_, a), (_, b) in zip(one, other, strict=True)]
+    first, most = max(apart[:FIRST]), max(apart)
+    print(f"{len(one)} steps; losses from {one[0][1]:.4f} to {one[-1][1]:.4f}")
+    print(f"at most {first:.1e} apart in the first {FIRST}, {most:.1e} in all")
+    return ["losses are too far apart"] * (first > MOST_APART_FIRST or most > MOST_APART)
 
 
 def run(folder: Path, steps: int, delay: float, rng: random.Random) -> list[str]:
