@@ -72,8 +72,10 @@ def is_left_unfinished(out: Path) -> bool:
 
 
 def is_left_complete(out: Path) -> bool:
-    """Whether an earlier run has completed an output, but was interrupted before it had cleaned up."""
-    return (run_folder_path(out) / _COMPLETE).exists()
+    """Whether an earlier run has moved an output to its place, but not cleaned up."""
+    folder = run_folder_path(out)
+    left_to_move = [*folder.glob("whole.*"), *folder.glob("frames/*")]
+    return (folder / _COMPLETE).exists() and not left_to_move
 
 
 class RunFolder:

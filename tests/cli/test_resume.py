@@ -9,6 +9,7 @@ import pytest
 from ldip_jax.inference import upscaler as inference
 from ldip_jax.media import writer as writing
 from ldip_jax.media.run_folder import RunFolder
+from ldip_jax.media.sinks import ImageSink, VideoSink
 from tests.cli.clips import listing, random_frames, write_folder
 from tests.media.make import interrupt_moves, make_video, moving
 from tests.networks import LR
@@ -230,6 +231,27 @@ def test_a_run_that_is_interrupted_while_it_cleans_up_is_complete(
     assert "complete already" in done.out
     assert finished() == before
     assert not list(folder.glob("[!l]*"))
+
+
+@pytest.mark.parametrize("name", ["b.mp4", "out"])
+def test_a_file_that_appears_before_the_output_moves_to_its_place_is_kept(
+    upscale, images, tmp_path, monkeypatch, name
+):
+    def die(self, path):
+        raise KeyboardInterrupt
+
+    for sink in (ImageSink, VideoSink):
+        monkeypatch.setattr(sink, "place", die)
+    out = tmp_path / name
+    assert upscale(images, out).code == 130
+    monkeypatch.undo()
+    file = out if out.suffix else out / "00000000.png"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"mine")
+    assert "exists already" in upscale(images, out, "--resume").message
+    assert file.read_bytes() == b"mine"
+    assert upscale(images, out, "--resume", "--overwrite").code == 0
+    assert not (tmp_path / f".{name}.ldip").exists()
 
 
 def without_time(page):
