@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ldip_jax.errors import InputError
-from ldip_jax.training.setup import make_run
+from ldip_jax.training.setup import frozen_backbone, make_run
 from ldip_jax.weights.export import load_export, save_export
 from ldip_jax.weights.load import load_weights
 from tests.networks import Networks, random_export, write_networks
@@ -52,3 +52,15 @@ def test_components_of_several_exports(networks, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, dict(run.frozen["as_head"]), head.groups["as_head"])
     with pytest.raises(InputError, match="has as_decoder, as_head a second time; name one export for each"):
         make_run(training_config("ldip_basicvsr_as", networks, init_from=f"{networks.head},{both}"), tmp_path)
+
+
+def test_a_seeded_backbone_is_created_once(tmp_path):
+    file = tmp_path / "run" / "backbone.safetensors"
+    first = frozen_backbone("seeded", file.parent)
+    written = file.stat().st_mtime_ns
+    again = frozen_backbone("seeded", file.parent)
+    assert file.stat().st_mtime_ns == written
+    assert first.sha256 == again.sha256
+    assert first.config == {"mid_channels": 64, "num_blocks": 1}
+    with pytest.raises(InputError, match="cannot be created"):
+        frozen_backbone("seeded", file / "below")
