@@ -89,6 +89,14 @@ def run(
     return failures
 
 
+def conclude(failures: list[str]) -> int:
+    """Print what failed; returns the exit code."""
+    for failure in failures:
+        print(failure)
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,10 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     command = [sys.executable, "-m", args.program, "upscale", *args.options]
     with tempfile.TemporaryDirectory() as name:
         failures = run(command, Path(name), args.clips, args.frames, random.Random(args.seed))
-    for failure in failures:
-        print(failure)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return conclude(failures)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.shared_folder import conclude
+from ldip_jax.command import at_least
+
+ROOT = Path(__file__).parents[1]
 FIRST, MOST_APART_FIRST, MOST_APART, MOST_SECONDS = 10, 1e-5, 1e-3, 60.0
 SETTINGS = {
     "propagate": False,
@@ -192,16 +195,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=50, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=at_least(2), default=50, help="(default: %(default)s)")
     parser.add_argument("--delay", type=float, default=5.0, help="seconds at most (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of delays and signals (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="of delays and signals (default: %(default)s)"
+    )
     args = parser.parse_args(words)
+    if not args.delay >= 0.0:
+        parser.error(f"--delay {args.delay:g}: give 0 or more seconds")
     with tempfile.TemporaryDirectory() as name:
         failures = run(Path(name), args.steps, args.delay, random.Random(args.seed))
-    for failure in failures:
-        print(failure)
-    print(f"{len(failures)} failures")
-    return 1 if failures else 0
+    return conclude(failures)
 
 
 if __name__ == "__main__":

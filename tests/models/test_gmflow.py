@@ -127,8 +127,8 @@ def test_an_image_matches_itself_in_place(published):
 def test_a_batch_equals_its_images_one_by_one(published, golden, golden_flows):
     a, b, _ = golden
     together = run(published, np.concatenate([a, b]), np.concatenate([b, b]))
-    for i, alone in enumerate((golden_flows, run(published, b, b))):
-        for batched, single in zip(together, alone, strict=True):
+    for i, unbatched in enumerate((golden_flows, run(published, b, b))):
+        for batched, single in zip(together, unbatched, strict=True):
             np.testing.assert_allclose(batched[i : i + 1], single, atol=3e-3)
 
 

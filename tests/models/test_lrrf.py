@@ -47,7 +47,7 @@ def run(net, params, frames, keys):
 
 
 def refine(net, params, *inputs):
-    """`refine` of LRRF alone, or of LDIP."""
+    """`refine` of only LRRF, or of LDIP."""
     return np.asarray(program(net, "refine")({"params": params}, *inputs))
 
 

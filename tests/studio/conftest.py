@@ -56,7 +56,7 @@ def studio(words, tmp_path, monkeypatch) -> Iterator[Studio]:
 
 
 class Finished(subprocess.Popen):
-    """A command of the studio's child that has run in this process, as far as jobs use it."""
+    """Runs a command of the studio's child in this process; has what jobs use of a `Popen`."""
 
     def __init__(self, command: Sequence[str], **options: Any):
         assert command[1:3] == ["-m", "ldip_jax.studio.child"]
