@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldip_jax.cli.upscale_flags import add_soften_flag
 from ldip_jax.command import add_memory_flag, add_method_flags, add_reference_flags, at_least, parse_shard
 from ldip_jax.errors import InputError
 
@@ -131,6 +132,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="gmflow|flow|DIR",
         help="how references are matched (default: as --config says, or gmflow)",
     )
+    add_soften_flag(model)
     add_reference_flags(model)
     add(
         "--propagation",

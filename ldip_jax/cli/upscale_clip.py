@@ -20,7 +20,7 @@ from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
 from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, summarise_method
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
-from ldip_jax.inference.api import backbone_only_note
+from ldip_jax.inference.api import backbone_only_note, softening_note
 from ldip_jax.inference.memory_plan import MIN_QUEUE
 from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.references import read_choice
@@ -291,6 +291,8 @@ class _ClipRun:
             self._reporter.note(note)
         for note in source.notes:
             self._note(note)
+        if isinstance(upscaler, Upscaler) and upscaler.softening and self._args.soften is None:
+            self._note(f"{softening_note(upscaler)} (--soften none turns this off)")
         if isinstance(upscaler, Upscaler) and upscaler.backbone_only_frames:
             self._note(backbone_only_note(upscaler, done))
         height, width = self._size

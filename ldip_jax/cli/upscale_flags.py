@@ -12,6 +12,7 @@ from ldip_jax.command import (
     parse_cuts,
     parse_shard,
 )
+from ldip_jax.errors import InputError
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -33,6 +34,30 @@ def _moment(text: str) -> int | Fraction:
             f"{text!r} is neither a frame, such as 37, nor a time, such as 00:12.5"
         )
     return moment
+
+
+def _softening(text: str) -> float | None:
+    """None for auto, 0 for none, or a number of pixels."""
+    # Slow to import.
+    from ldip_jax.inference.arguments import as_softening
+
+    try:
+        return as_softening(text if text in ("auto", "none") else float(text))
+    except (InputError, ValueError):
+        what = "is neither auto, none nor a number of pixels from 0 to 3, such as 0.5"
+        raise argparse.ArgumentTypeError(f"{text!r} {what}") from None
+
+
+def add_soften_flag(group: argparse._ArgumentGroup) -> None:
+    """Adds --soften."""
+    group.add_argument(
+        "--soften",
+        type=_softening,
+        metavar="auto|none|PIXELS",
+        help="blur the frames before they are upscaled, for clips that are sharper than what the backbone was"
+        " trained on, such as clips reduced by averaging. auto: found out from the first frames, with"
+        " basicvsr-reds4; PIXELS: the standard deviation of a Gaussian (default: auto)",
+    )
 
 
 def add_clip(parser: argparse.ArgumentParser) -> None:
@@ -183,6 +208,7 @@ def add_model(parser: argparse._ArgumentGroup) -> None:
         " basicvsrpp-ntire-decompress1 for compressed clips or basicvsrpp-denoise for noisy ones (default:"
         " none)",
     )
+    add_soften_flag(parser)
     add(
         "--lrrf",
         metavar="default|none|NAME|FILE",

@@ -48,6 +48,7 @@ def describe_run(
     }
     if isinstance(upscaler, Upscaler):
         restorer = upscaler.restorer
+        found["--soften"] = "auto" if args.soften is None else f"{args.soften:g} pixels"
         found["--restore"] = None if restorer is None else _weights(restorer.model.params)
         found["size of tiles (--memory)"] = upscaler.describe_tiles(len(stills))
     if args.matcher not in ("gmflow", "flow"):

@@ -26,6 +26,8 @@ def check_method(args: argparse.Namespace) -> None:
         raise InputError("--memory and --dry-run apply to LDIP only; leave them out with --method mrefsr")
     if args.restore is not None:
         raise InputError("--restore: comes before LDIP; leave it out with --method mrefsr")
+    if args.soften:
+        raise InputError("--soften: is for the backbones of LDIP; leave it out with --method mrefsr")
     if args.report is not None:
         raise InputError(f"--report {args.report}: shows what LDIP did; leave it out with --method mrefsr")
 

@@ -115,6 +115,8 @@ def summarise_method(upscaler: "Upscaler | MRefSRUpscaler", still_count: int, fr
 
     restorer = upscaler.restorer if isinstance(upscaler, Upscaler) else None
     first = "" if restorer is None else f"restored by {restorer.model.backbone.name}, then "
+    if isinstance(upscaler, Upscaler) and upscaler.softening:
+        first += f"softened by {upscaler.softening:g} pixels, then "
     if not isinstance(upscaler, Upscaler) or not upscaler.model.refined:
         return first + upscaler.model.title
     model = upscaler.model

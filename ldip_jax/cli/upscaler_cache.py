@@ -59,6 +59,7 @@ class UpscalerCache:
                 cuts=cuts,
                 memory=args.memory,
                 restore=args.restore,
+                soften=args.soften,
                 progress=self._notify,
                 models=self._models,
             )

@@ -120,6 +120,7 @@ def _networks(args: argparse.Namespace, config: Any) -> "NetworkChoice":
         propagation=args.propagation,
         mrefsr=_mrefsr(args),
         memory=args.memory,
+        soften=args.soften,
     )
 
 
@@ -254,6 +255,8 @@ def _settings(config: "EvaluationConfig", clips: int, notes: Sequence[str]) -> d
         settings["references"] += "; stills as they are given"
     if networks.propagation:
         settings["propagation"] = networks.propagation
+    if networks.soften is not None:
+        settings["softening"] = f"{networks.soften:g} pixels" if networks.soften else "none"
     if config.lr_dir:
         settings["LR frames"] = str(config.lr_dir)
     if config.codec:

@@ -278,6 +278,8 @@ class Evaluation:
         # Added only if set, so that results from before these settings existed stay valid.
         if config.codec is not None:
             facts["input codec"] = str(config.codec)
+        if config.networks.soften is not None:
+            facts["soften"] = config.networks.soften
         if config.references is not None and variant.references != "own":
             facts["references in HR"] = config.references
         if config.alterations and variant.references != "own":

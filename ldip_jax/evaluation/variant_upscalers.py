@@ -87,6 +87,7 @@ class NetworkChoice:
         matcher, key_stride, rules, propagation: see `Upscaler`.
         mrefsr: MRefSR, for its variants; None if there are none.
         memory: bytes of memory to keep to; None: what is free, less a margin. See `Upscaler`.
+        soften: see `Upscaler`.
     """
 
     backbone: str = "basicvsr-reds4"
@@ -98,6 +99,7 @@ class NetworkChoice:
     propagation: str | None = None
     mrefsr: MRefSRModel | None = None
     memory: int | None = None
+    soften: float | None = None
 
 
 Method = Upscaler | Bicubic | LinearTransfer | MRefSRUpscaler
@@ -203,6 +205,7 @@ class UpscalerCache:
                 and export is not None
                 and export.gains_only_from_stills,
                 memory=self._networks.memory,
+                soften=self._networks.soften,
                 progress=self._notify,
             )
         return self._upscalers[key]

@@ -16,6 +16,7 @@ from ldip_jax.inference.arguments import (
     as_cuts,
     as_float,
     as_memory,
+    as_softening,
     as_stills,
     check_names,
     output_shape,
@@ -67,6 +68,7 @@ class Upscaler:
         cuts: str | Sequence[int] = "auto",
         memory: str | int | None = None,
         restore: str | Path | None = None,
+        soften: str | float = "auto",
     ):
         """
         Args:
@@ -97,6 +99,7 @@ class Upscaler:
             "cuts": as_cuts(cuts),
             "memory": as_memory(memory),
             "restore": restore,
+            "soften": as_softening(soften),
         }
         self._models: Models = {}
         self._upscalers: dict[tuple[tuple[int, int], bool], ClipUpscaler] = {}
@@ -117,8 +120,11 @@ class Upscaler:
         upscaler.check(len(frames), stills)
         upscaled = np.stack(list(upscaler.frames(frames, stills)))
         self.choices = dict(upscaler.choices)
+        log = logging.getLogger("ldip_jax")
+        if upscaler.softening and self._options["soften"] is None:
+            log.warning(softening_note(upscaler))
         if upscaler.backbone_only_frames:
-            logging.getLogger("ldip_jax").warning(backbone_only_note(upscaler, len(upscaled)))
+            log.warning(backbone_only_note(upscaler, len(upscaled)))
         return upscaled
 
     def seekable(
@@ -195,6 +201,7 @@ def upscale(
     cuts: str | Sequence[int] = "auto",
     memory: str | int | None = None,
     restore: str | Path | None = None,
+    soften: str | float = "auto",
 ) -> Float[np.ndarray, "t H W 3"]:
     """Upscale a clip. For several clips, keep an `Upscaler`.
 
@@ -237,6 +244,9 @@ def upscale(
             results are kept in a temporary file. None: three quarters of what is free.
         restore: a network that restores the frames first, at the same size: name or file of its weights, such
             as "basicvsrpp-ntire-decompress1" for compressed clips. None: the frames are used as they are.
+        soften: blur of the frames before they are upscaled, as a standard deviation in pixels, for clips that
+            are sharper than what the backbone was trained on, such as clips reduced by averaging. "auto":
+            found out from the first frames; "none": no blur.
 
     Returns:
         `t H W 3` float32 RGB in [0, 1].
@@ -266,6 +276,7 @@ def upscale(
         cuts=cuts,
         memory=memory,
         restore=restore,
+        soften=soften,
     )
     return upscaler(frames, refs, ref_frames=ref_frames, ref_masks=ref_masks)
 
@@ -275,6 +286,14 @@ def backbone_only_note(upscaler: ClipUpscaler, count: int) -> str:
     return (
         f"{upscaler.backbone_only_frames} of {count} frames lie in shots where no still matches: only the"
         " backbone made these, because the weights of LRRF gain only from stills"
+    )
+
+
+def softening_note(upscaler: ClipUpscaler) -> str:
+    """The message that frames were blurred, because the clip is unlike what the backbone was trained on."""
+    return (
+        f"the frames are sharper than those that {upscaler.model.backbone.name} was trained on, so they were"
+        f" softened by {upscaler.softening:g} pixels first"
     )
 
 
@@ -296,6 +315,7 @@ def make_upscaler(
     models: Models | None = None,
     memory: int | None = None,
     restore: str | Path | None = None,
+    soften: float | None = None,
     progress: Callable[[str], object] = print,
 ) -> ClipUpscaler:
     """An upscaler for frames of `frame_size` (height, width); other arguments as for `upscale`.
@@ -306,6 +326,7 @@ def make_upscaler(
         models: keeps the loaded models for further calls with the same weights.
         memory: bytes of memory to keep to; None: what is free, less a margin.
         restore: name or file of weights of a network that restores the frames first.
+        soften: see `ClipUpscaler`.
         progress: receives lines of text while weights are fetched.
 
     Raises:
@@ -350,5 +371,6 @@ def make_upscaler(
         remember=remember,
         memory=memory,
         restorer=restorer,
+        soften=soften,
         progress=progress,
     )

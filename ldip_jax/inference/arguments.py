@@ -19,6 +19,9 @@ Mask = (
     Float[np.ndarray, "_ _"] | UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"] | Bool[np.ndarray, "_ _"]
 )
 
+# Pixels; more leaves nothing to upscale.
+MOST_SOFTENING = 3.0
+
 
 def as_float(images: np.ndarray | Sequence, what: str, ndim: int) -> np.ndarray:
     """RGB as float32 in [0, 1]; integers are divided by the maximum of their type.
@@ -175,6 +178,19 @@ def as_cuts(cuts: object) -> str | tuple[int, ...]:
     if frames and frames[0] < 1:
         raise InputError(f"cuts {cuts!r}: frames from 1 up; a cut is the first frame of a new shot")
     return frames
+
+
+def as_softening(soften: object) -> float | None:
+    """The standard deviation of the blur that softens frames, in pixels; None for "auto", 0 for "none".
+
+    Raises:
+        InputError: neither one of these words nor a number from 0 to `MOST_SOFTENING`.
+    """
+    if isinstance(soften, str):
+        if soften in ("auto", "none"):
+            return None if soften == "auto" else 0.0
+        raise InputError(f"soften {soften!r}: give auto, none, or a number of pixels such as 0.5")
+    return real_number("soften", soften, 0.0, MOST_SOFTENING)
 
 
 def as_memory(memory: object) -> int | None:

@@ -61,6 +61,11 @@ class Model:
         there = " and ".join(name for name, is_there in components.items() if is_there)
         return f"{self.backbone.name} with {there}" if there else self.backbone_only
 
+    def without_components(self) -> "Model":
+        """Only the backbone."""
+        net = LDIP(self.net.backbone, hook=self.net.hook)
+        return Model(net, {"backbone": self.params["backbone"]}, self.backbone, None, arbitrary=False)
+
     @property
     def backbone_only(self) -> str:
         """What to call the backbone without any component."""

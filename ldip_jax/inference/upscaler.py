@@ -11,16 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.errors import InputError
+from ldip_jax.inference.costs import piece_costs
 from ldip_jax.inference.cuts import watch_cuts
 from ldip_jax.inference.engine import Image, backbone_frames, refined_frames
 from ldip_jax.inference.in_flight import to_host
 from ldip_jax.inference.keyframe_motion import WindowMotion, adapt_key_frames
-from ldip_jax.inference.keyframes import (
-    overlapping,
-    select_key_frames,
-    select_self_references,
-    shots,
-)
+from ldip_jax.inference.keyframes import overlapping, select_key_frames, select_self_references, shots
 from ldip_jax.inference.memory_plan import (
     MemoryPlan,
     Workload,
@@ -42,13 +38,8 @@ from ldip_jax.inference.references import (
 )
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.shortlist import MAX_MATCHED
-from ldip_jax.inference.streaming import (
-    OVERLAP,
-    Window,
-    overlap,
-    window_length,
-    windows,
-)
+from ldip_jax.inference.softening import MEASURED, find_softening, read_ahead, soften
+from ldip_jax.inference.streaming import OVERLAP, Window, overlap, window_length, windows
 from ldip_jax.inference.window_chain import WindowChain
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.ref_align import Reference
@@ -85,6 +76,8 @@ class Upscaler:
         notes: lines to show to the user.
         memory: bytes of memory that a run may use.
         restorer: restores the frames first, at the same size; None: they are used as they are.
+        softening: the blur of the frames before they are upscaled; if it is found out, set when the first
+            frames are read. See `softening.find_softening`.
         on_key_frame: if set, called with each key-frame's place in the clip and the references that it was
             given.
     """
@@ -104,6 +97,7 @@ class Upscaler:
         remember: bool = False,
         memory: int | None = None,
         restorer: "Upscaler | None" = None,
+        soften: float | None = None,
         progress: Callable[[str], object] = print,
     ):
         """
@@ -120,6 +114,8 @@ class Upscaler:
             memory: bytes of memory to keep to; None: what is free, less a margin. On a CPU, those of the
                 whole process; on a GPU, those of the device.
             restorer: for frames of the same size, in and out.
+            soften: the standard deviation of a blur of the frames, in LR pixels; 0: none. None: it is found
+                out, for backbones on which that has been measured.
             progress: receives lines of text while the matcher's weights are fetched.
 
         Raises:
@@ -153,7 +149,7 @@ class Upscaler:
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
         self.restorer, self._base = restorer, base_memory(model.refined, restores=restorer is not None)
-        self._reserved = 0
+        self._reserved, self._soften, self.softening = 0, soften, soften or 0.0
 
     def reserve(self, held: int) -> None:
         """Leave so many bytes of `memory` to others, such as an encoder; they take none of a GPU's."""
@@ -179,6 +175,7 @@ class Upscaler:
         resized.restorer = None if self.restorer is None else self.restorer.for_frames(size)
         resized.choices, resized.cuts, resized.notes = {}, set(), []
         resized.on_key_frame = resized._frame_count = None
+        resized._soften = self.softening
         return resized
 
     def frames(
@@ -221,6 +218,7 @@ class Upscaler:
         self._begin_shots()
         if self.restorer is not None:
             frames = self.restorer.frames(frames, advance=lambda _: advance("restore"))
+        frames = self._softened(frames)
         detects_cuts = self._finder is not None and min(self.size) >= MIN_SIDE_FOR_CUTS
         if self._requested_cuts == "auto" and detects_cuts:
             frames = watch_cuts(frames, self.cuts)
@@ -231,6 +229,22 @@ class Upscaler:
             places = places if wanted is None else overlapping(places, wanted)
             images = self._window_images(window, places, chain, stills, advance)
             yield Segment(places, to_host(map(self._to_output, images)))
+
+    def _softened(self, frames: Iterable[Float[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "h w 3"]]:
+        if self._soften is None and self.model.backbone.name in MEASURED:
+            # As many as the first window holds.
+            first, frames = read_ahead(frames, self._window_length())
+            self.softening = find_softening(first, self._upscale_part)
+        return (soften(frame, self.softening) for frame in frames) if self.softening else iter(frames)
+
+    def _upscale_part(
+        self, frames: Sequence[Float[np.ndarray, "h w 3"]]
+    ) -> Iterator[Float[np.ndarray, "H W 3"]]:
+        """Frames of any size, upscaled by only the backbone."""
+        model, size = self.model.without_components(), frames[0].shape[:2]
+        native = model.net.backbone.scale
+        out = size[0] * native, size[1] * native
+        return Upscaler(model, size, out, cuts="none", memory=self.memory, soften=0.0).frames(frames)
 
     def _padded(self, frame: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "H W 3"]:
         down, right = self._margin
@@ -375,28 +389,13 @@ class Upscaler:
             count, stills: as for `memory_plan`; by default, those of the clip that was checked.
         """
         stills = stills or self._still_count
-        lr, hr_pixels = self.size[0] * self.size[1] / 1e9, self._hr_size[0] * self._hr_size[1] / 1e9
-        head = lr * 740e3 + hr_pixels * 39e3
-        matching = min(1.0, 640 / max(self._hr_size)) ** 2 * hr_pixels
         layout = self.memory_plan(self._frame_count if count is None else count, stills).layout
-        # Of these, each piece is one tile.
-        step, passed = (x.overhead / x.count for x in (layout.recurrence, layout.detail))
         restore = {}
         if self.restorer is not None:
             pieces = self.restorer.work(count or self._frame_count or self._window_length())
             prices = self.restorer.costs(count)
             restore["restore"] = sum(n * prices[kind] for kind, n in pieces.items()) / sum(pieces.values())
-        return restore | {
-            "features": lr * self.model.net.backbone.step_cost * step,
-            "decode": head,
-            "backward": (head + hr_pixels * 900e3) * passed,
-            "forward": (head + hr_pixels * 900e3) * passed,
-            # Two runs of the flow network, and all channels sampled twice, bicubically.
-            "carry": head + hr_pixels * 2 * (320e3 + 40e3),
-            # The matching network, the refinement, and Ref-Fusion of one reference.
-            "match": matching * 4.5e6 + hr_pixels * (320e3 + 500e3),
-            "fuse": hr_pixels * 1.2e6,
-        }
+        return restore | piece_costs(self.size, self._hr_size, self.model.net.backbone.step_cost, layout)
 
     def window_count(self, count: int) -> int:
         """How many windows a clip of `count` frames is cut into."""

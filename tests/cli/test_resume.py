@@ -130,6 +130,7 @@ def unfinished(upscale, images, tmp_path, kept, stop_at, monkeypatch):
         (("--scale", 2), "size of the output (40x32, now 20x16)"),
         (("--bit-depth", 16), "bit depth (8, now 16)"),
         (("--cuts", "none"), "--cuts (auto, now none)"),
+        (("--soften", 0.5), "--soften (auto, now 0.5 pixels)"),
         (("--backbone", "other"), "choice of weights"),
         ((), "input"),
     ],

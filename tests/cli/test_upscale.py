@@ -13,6 +13,7 @@ from PIL import Image
 import ldip_jax
 from ldip_jax.inference import model
 from ldip_jax.inference.keyframes import select_key_frames
+from ldip_jax.inference.softening import soften
 from ldip_jax.media.reader import open_clip
 from ldip_jax.weights.export import read_export, save_export
 from ldip_jax.weights.load import load_weights
@@ -66,6 +67,29 @@ def test_a_folder_gives_the_output_of_the_network_under_the_same_names(
     expected = ldip_jax.upscale(np.stack(frames), backbone=networks.backbone, lrrf="none")
     # round(65535 y), ties aside.
     assert np.abs(read_folder(tmp_path / "out") * 65535.0 - expected * 65535.0).max() < 0.51
+
+
+def test_frames_are_softened_first(upscale, networks, clip, frames, tmp_path):
+    done = upscale(clip, tmp_path / "out", "--bit-depth", 16, "--soften", 0.5)
+    assert done.code == 0
+    name = load_weights(networks.backbone).name
+    assert SUMMARY.fullmatch(done.out)["how"] == f"softened by 0.5 pixels, then {name} only"
+    soft = np.stack([soften(frame.astype(np.float32) / 255, 0.5) for frame in frames])
+    expected = ldip_jax.upscale(soft, backbone=networks.backbone, lrrf="none")
+    assert np.abs(read_folder(tmp_path / "out") * 65535.0 - expected * 65535.0).max() < 0.51
+    given = ldip_jax.upscale(np.stack(frames), backbone=networks.backbone, lrrf="none", soften=0.5)
+    np.testing.assert_array_equal(given, expected)
+
+
+def test_a_user_learns_that_frames_were_softened(upscale, networks, clip, tmp_path, monkeypatch):
+    name = load_weights(networks.backbone).name
+    monkeypatch.setattr("ldip_jax.inference.upscaler.MEASURED", (name,))
+    monkeypatch.setattr("ldip_jax.inference.upscaler.find_softening", lambda *_: 0.45)
+    done = upscale(clip, tmp_path / "out")
+    assert "softened by 0.45 pixels first (--soften none turns this off)" in done.err
+    done = upscale(clip, tmp_path / "out", "--overwrite", "--soften", "none")
+    assert done.code == 0
+    assert "soften" not in done.out + done.err
 
 
 def test_8_bit_png_is_rounded(upscale, clip, tmp_path):

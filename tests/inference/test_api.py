@@ -150,6 +150,8 @@ def test_without_default_weights_only_the_backbone_runs(call, frames):
         ({"propagation": "teleport"}, "propagation teleport: choose from hrip, carry, both"),
         ({"cuts": "never"}, "cuts 'never': give auto, none, or frames"),
         ({"cuts": [0, 2]}, "cuts [0, 2]: frames from 1 up"),
+        ({"soften": "much"}, "soften 'much': give auto, none, or a number of pixels"),
+        ({"soften": 3.5}, "soften 3.5: give a number between 0 and 3"),
         ({"lrrf": "nowhere"}, "nowhere: no such file"),
         ({"backbone": "basicvsr"}, "basicvsr: neither a file nor a name"),
     ],
