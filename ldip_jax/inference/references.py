@@ -128,12 +128,14 @@ class WindowFrames:
         backbone_image: from a frame's place in the window to the backbone's image of it, in [0, 1], maybe in
             float16.
         hold: puts an array where it can wait; see `Holder.hold`.
+        softened: whether the frames were softened; see `softening`.
     """
 
     first: int
     frames: Sequence[Array]
     backbone_image: Callable[[int], Float[Array, "1 H W 3"]]
     hold: Callable[[Any], Any] = lambda values: values
+    softened: bool = False
 
 
 Candidate = tuple[ReferenceChoice, Reference | None]
@@ -333,7 +335,7 @@ class ReferenceFinder:
         # A threshold of 0 rejects nothing.
         reason = ""
         if self.rules.threshold > 0.0 and not self.rules.as_given:
-            reason = timed("matching", "examine", rejection_reason)(pair, match, scale)
+            reason = timed("matching", "examine", rejection_reason)(pair, match, scale, window.softened)
         share = 0.0 if reason == UNLIKE else share
         damage = 0.0
         if not reason and not self.rules.as_given:

@@ -21,6 +21,9 @@ COARSE = 2.0
 # x4, a sharpness of 0.15. Mirrored ones reach a likeness of 0.6 on surfaces such as asphalt, and of 0.86 in a
 # small part of the frame; so matches of less than the share SMALL must be more alike.
 MIN_LIKENESS, MIN_SHARPNESS = 0.65, 0.7
+# If frames were softened, the backbone's image of the key-frame is still sharper than its subject: then true
+# stills have a sharpness of 0.55 to 1.1, and those blurred by one pixel 0.21 to 0.28.
+MIN_SHARPNESS_OF_SOFTENED = 0.4
 SMALL, MIN_LIKENESS_OF_SMALL = 0.15, 0.9
 UNLIKE = "nothing in common where it seems to match"
 BLURRED = "no sharper than the upscaled frame"
@@ -54,19 +57,21 @@ def calibrate(pair: Pair, match: Match, scale: tuple[float, float]) -> tuple[Pai
     return replace(pair, reference=found(np.asarray(pair.reference))), found
 
 
-def rejection_reason(pair: Pair, match: Match, scale: tuple[float, float]) -> str:
+def rejection_reason(pair: Pair, match: Match, scale: tuple[float, float], softened: bool = False) -> str:
     """Why a matched reference is not used; "" if it is used.
 
     Args:
         match: the refined match of this pair.
         scale: (H, W) divided by the size of the input video's frames.
+        softened: whether frames were softened; see `softening`.
     """
     shown = warp_reference(jnp.asarray(pair.reference), match.warp)
     evidence = measure_evidence(pair.anchor, shown, match, scale)
     small = confident_share(match.confidence) < SMALL
     if evidence.likeness < (MIN_LIKENESS_OF_SMALL if small else MIN_LIKENESS):
         return UNLIKE
-    return BLURRED if evidence.sharpness < MIN_SHARPNESS else ""
+    least = MIN_SHARPNESS_OF_SOFTENED if softened else MIN_SHARPNESS
+    return BLURRED if evidence.sharpness < least else ""
 
 
 def find_damage(pair: Pair, match: Match, scale: tuple[float, float]) -> float:

@@ -438,7 +438,8 @@ class Upscaler:
         if self._finder is None:
             yield from backbone_frames(features, wanted, advance)
             return
-        clip = WindowFrames(window.first, features.frames, features.image, features.holder.hold)
+        hold, softened = features.holder.hold, self.softening > 0.0
+        clip = WindowFrames(window.first, features.frames, features.image, hold, softened)
         scale = (self._hr_size[0] / self._lr_size[0], self._hr_size[1] / self._lr_size[1])
 
         def notify(place: int, found: list[Reference], choices: list[ReferenceChoice]) -> None:

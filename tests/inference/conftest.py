@@ -34,7 +34,7 @@ def matcher(monkeypatch):
     """
     stub = TopLeftMatcher()
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
-    monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
+    monkeypatch.setattr(references, "rejection_reason", lambda *_: "")
     monkeypatch.setattr(references, "find_damage", lambda pair, match, scale: 0.0)
     monkeypatch.setattr(references, "load_matcher", lambda *args, **kwargs: stub)
     return stub

@@ -160,6 +160,15 @@ def test_a_match_of_a_small_part_must_be_more_alike(monkeypatch, likeness, share
     assert rejection_reason(pair, match, SCALE) == reason
 
 
+@pytest.mark.parametrize(
+    ("sharpness", "softened", "reason"), [(0.6, False, BLURRED), (0.6, True, ""), (0.3, True, BLURRED)]
+)
+def test_beside_softened_frames_a_still_may_seem_less_sharp(monkeypatch, sharpness, softened, reason):
+    monkeypatch.setattr(screening, "measure_evidence", lambda *_: Evidence(0.95, sharpness))
+    pair = Pair(ANCHOR, SCENE[None])
+    assert rejection_reason(pair, SamePlaceMatcher().coarse(pair), SCALE, softened=softened) == reason
+
+
 def test_only_a_damaged_key_frame_of_the_same_scene_counts_as_damaged(rng):
     """Blur does not count, and neither does a frame of another scene."""
     blocky = 0.1 * rng.standard_normal((HR[0] // 4, HR[1] // 4, 3)).repeat(4, 0).repeat(4, 1)

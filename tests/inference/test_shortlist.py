@@ -35,7 +35,7 @@ class RankingMatcher(StubMatcher):
 def plain(monkeypatch):
     """Uniformly grey stills are not screened, and no view is found in them."""
     monkeypatch.setattr(references, "calibrate", lambda pair, match, scale: (pair, None))
-    monkeypatch.setattr(references, "rejection_reason", lambda pair, match, scale: "")
+    monkeypatch.setattr(references, "rejection_reason", lambda *_: "")
     monkeypatch.setattr(shortlist, "find_view", lambda frame, image: None)
 
 
