@@ -17,6 +17,7 @@ from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
 from ldip_jax.cli.upscale_reporter import Reporter, choice_lines
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
+from ldip_jax.inference.api import softening_note
 from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
@@ -134,6 +135,11 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
                 place = target.place - target.first
                 if isinstance(upscaler, Upscaler):
                     image = next(upscaler.frames(frames, moved, wanted=range(place, place + 1)))
+                    if upscaler.soften is None:
+                        # What the first part needs, as for the whole clip.
+                        upscaler.soften = upscaler.softening
+                        if upscaler.softening:
+                            reporter.note(f"{softening_note(upscaler)} (--soften none turns this off)")
                 else:
                     image = next(islice(upscaler.frames(frames, moved), place, None))
                 if writer is not None:

@@ -76,8 +76,8 @@ class Upscaler:
         notes: lines to show to the user.
         memory: bytes of memory that a run may use.
         restorer: restores the frames first, at the same size; None: they are used as they are.
-        softening: the blur of the frames before they are upscaled; if it is found out, set when the first
-            frames are read. See `softening.find_softening`.
+        soften: the blur of the frames before they are upscaled, in LR pixels; None: it is found out.
+        softening: the same; if it is found out, set when the first frames are read.
         on_key_frame: if set, called with each key-frame's place in the clip and the references that it was
             given.
     """
@@ -149,7 +149,7 @@ class Upscaler:
             self._finder = ReferenceFinder(chosen, rules, remember=remember)
         self.memory = usable_memory() if memory is None else memory
         self.restorer, self._base = restorer, base_memory(model.refined, restores=restorer is not None)
-        self._reserved, self._soften, self.softening = 0, soften, soften or 0.0
+        self._reserved, self.soften, self.softening = 0, soften, soften or 0.0
 
     def reserve(self, held: int) -> None:
         """Leave so many bytes of `memory` to others, such as an encoder; they take none of a GPU's."""
@@ -175,7 +175,7 @@ class Upscaler:
         resized.restorer = None if self.restorer is None else self.restorer.for_frames(size)
         resized.choices, resized.cuts, resized.notes = {}, set(), []
         resized.on_key_frame = resized._frame_count = None
-        resized._soften = self.softening
+        resized.soften = self.softening
         return resized
 
     def frames(
@@ -231,7 +231,7 @@ class Upscaler:
             yield Segment(places, to_host(map(self._to_output, images)))
 
     def _softened(self, frames: Iterable[Float[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "h w 3"]]:
-        if self._soften is None and self.model.backbone.name in MEASURED:
+        if self.soften is None and self.model.backbone.name in MEASURED:
             # As many as the first window holds.
             first, frames = read_ahead(frames, self._window_length())
             self.softening = find_softening(first, self._upscale_part)

@@ -17,6 +17,7 @@ from ldip_jax.media import sinks
 from ldip_jax.media.background import WriteBehind
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.run_folder import RunFolder
+from ldip_jax.weights.load import load_weights
 from tests.cli.clips import listing, random_frames, read_folder, write_folder
 from tests.media.make import make_video, moving, packets
 from tests.networks import HR, LR
@@ -68,6 +69,18 @@ def test_invalid_parts_of_a_clip(upscale, video, images, tmp_path):
     assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).message
     assert "images have no times" in upscale(images, out, "--start", "00:00.1").message
     assert "is neither a frame" in upscale(video, out, "--start", "x").err
+
+
+def test_a_preview_is_softened_as_its_first_part_needs(upscale, networks, images, tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr("ldip_jax.inference.upscaler.MEASURED", (load_weights(networks.backbone).name,))
+    monkeypatch.setattr("ldip_jax.inference.upscaler.find_softening", lambda *_: tried.append(1) or 0.45)
+    done = upscale(images, tmp_path / "found", "--preview", 2)
+    assert done.code == 0
+    assert len(tried) == 1
+    assert done.err.count("softened by 0.45 pixels first") == 1
+    assert upscale(images, tmp_path / "given", "--preview", 2, "--soften", 0.45).code == 0
+    np.testing.assert_array_equal(read_folder(tmp_path / "found"), read_folder(tmp_path / "given"))
 
 
 def test_a_preview_shows_frames_from_across_the_clip(upscale, networks, images, tmp_path, rng):

@@ -133,7 +133,7 @@ def test_an_upscaler_softens_what_it_finds_sharp(model, monkeypatch, rng):
     np.testing.assert_array_equal(found, np.stack(list(Upscaler(model, LR, HR, soften=0.0).frames(soft))))
     assert len(tried) == 1
     # A trial of another size does as the clip.
-    assert upscaler.for_frames((16, 16))._soften == 0.45
+    assert upscaler.for_frames((16, 16)).soften == 0.45
 
 
 def test_unknown_backbones_are_not_tried(model, monkeypatch, rng):
