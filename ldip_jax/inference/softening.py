@@ -10,9 +10,11 @@ reduced again are the input; on others, what remains is larger than one hundredt
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from ldip_jax.ops.blur import gaussian_blur
 from ldip_jax.ops.box import box_sums
 from ldip_jax.ops.imresize import imresize
 
@@ -35,17 +37,7 @@ LEAST_TEXTURE = 4e-3
 
 def soften(frame: Frame, sigma: float) -> Frame:
     """A frame after a Gaussian low-pass, `sigma` in pixels; borders are replicated."""
-    reach = max(1, round(4.0 * sigma))
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).astype(np.float32)
-    weights /= weights.sum()
-    for axis in (0, 1):
-        size = frame.shape[axis]
-        places = np.clip(np.arange(-reach, size + reach), 0, size - 1)
-        padded, total = frame.take(places, axis), np.zeros_like(frame)
-        for tap, weight in enumerate(weights):
-            total += weight * padded.take(range(tap, tap + size), axis)
-        frame = total
-    return frame
+    return np.asarray(gaussian_blur(jnp.asarray(frame)[None], (sigma, sigma)))[0]
 
 
 def find_softening(frames: Sequence[Frame], upscale: Upscale) -> float:
