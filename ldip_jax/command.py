@@ -80,6 +80,8 @@ def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[st
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Before flags are parsed, because a flag's type may import jax.
+    configure()
     args, rest = parser.parse_known_args(with_dashes(sys.argv[1:] if argv is None else argv))
     if rest and not hasattr(args, "overrides"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -90,7 +92,6 @@ def run_guarded(program: str, parser: argparse.ArgumentParser, argv: Sequence[st
     needs_less = getattr(args, "needs_less", "smaller frames or a smaller --scale need less")
     signals = _Signals()
     with nullcontext() if getattr(args, "own_signals", False) else signals:
-        configure()
         return guarded(program, lambda: args.run(args), needs_less, lambda: signals.received)
 
 

@@ -45,7 +45,8 @@ def configure() -> None:
     # Whoever needs the folder for weights reports that there is none.
     with suppress(InputError):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    # Half of all programs compile in less than the second that jax asks for, but together they take seconds.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     # A cache that is read-only or damaged costs only time: programs are compiled again.
     warnings.filterwarnings(
         "ignore", "Error (reading|writing) persistent compilation cache entry", UserWarning

@@ -23,3 +23,29 @@ def test_deterministic_runs_disable_triton_and_keep_the_users_flags(monkeypatch)
     # An unknown flag ends the process.
     program = "import jax; print(jax.devices('cpu'))"
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+
+
+def test_the_settings_apply_even_if_a_flag_imports_jax():
+    """They did not: programs were compiled in every run, which then took twice as long."""
+    program = """
+import argparse, sys
+from ldip_jax.command import run_guarded
+
+def kind(text):
+    import jax
+    return text
+
+def run(args):
+    import jax
+    print(jax.config.jax_compilation_cache_dir)
+    return 0
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--kind", type=kind)
+parser.set_defaults(run=run)
+sys.exit(run_guarded("ldip", parser, ["--kind", "a"]))
+"""
+    words = [sys.executable, "-c", program]
+    environment = {name: text for name, text in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(words, check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("compiled")

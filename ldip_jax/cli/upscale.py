@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     makes = (args.output, args.preview, args.report, args.output_dir)
     if args.matches is not None and (args.dry_run or any(made is not None for made in makes)):
         raise InputError("--matches: makes nothing else; leave OUT, --preview, --report and --dry-run out")
+    if args.profile is not None and (args.dry_run or args.matches is not None):
+        raise InputError("--profile: is of a run that makes frames; leave --dry-run and --matches out")
     if args.shard == "auto":
         # This must happen before JAX looks for devices.
         from ldip_jax.processes import own_shard
@@ -105,8 +107,8 @@ def _split_paths(args: argparse.Namespace) -> None:
 
 
 def _check_many(args: argparse.Namespace) -> None:
-    if args.preview is not None or args.report is not None:
-        raise InputError("--preview and --report: are for one clip; leave --output-dir out")
+    if any(given is not None for given in (args.preview, args.report, args.profile)):
+        raise InputError("--preview, --report and --profile: are for one clip; leave --output-dir out")
     if args.shard is not None and args.overwrite:
         raise InputError("--shard: keeps what is complete; remove old results instead of --overwrite")
     if args.shard is not None:

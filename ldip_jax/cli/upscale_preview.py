@@ -13,32 +13,40 @@ import numpy as np
 
 from ldip_jax.cli.frame_source import FrameSource, requested_part
 from ldip_jax.cli.reference_arguments import read_stills
+from ldip_jax.cli.upscale_profile import write_profile
 from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
 from ldip_jax.cli.upscale_reporter import Reporter, choice_lines
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.api import softening_note
+from ldip_jax.inference.mrefsr import MRefSRUpscaler
+from ldip_jax.inference.reference_images import Still
 from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output, output_kind
 from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
+from ldip_jax.profiling import Profile
+
+# Frames that a part may have, because they are held in memory.
+LONGEST_PART = 96
 
 
 @dataclass(frozen=True)
-class _PreviewFrame:
-    """A frame to show, and the frames `first` to `stop - 1` from which it is made."""
+class _Part:
+    """Frames to show, and the frames `first` to `stop - 1` from which they are made."""
 
-    place: int
+    places: list[int]
     first: int
     stop: int
 
 
-def _preview_frames(count: int, wanted: int, stride: int, key_frames: Collection[int]) -> list[_PreviewFrame]:
+def _preview_parts(count: int, wanted: int, stride: int, key_frames: Collection[int]) -> list[_Part]:
     """Evenly spread frames; around each, the frames that it would share with its neighbours in a long run.
 
-    They begin at a multiple of the stride, so that key-frames are those of the whole clip.
+    They begin at a multiple of the stride, so that key-frames are those of the whole clip. Frames that share
+    key-frames are in one part, because matching these takes longer than the frames in between.
 
     Args:
         key_frames: show the key-frames next to those places instead, if there are enough: fewer frames have
@@ -50,25 +58,28 @@ def _preview_frames(count: int, wanted: int, stride: int, key_frames: Collection
     if key_frames:
         nearest = [min(key_frames, key=lambda key: abs(key - place)) for place in places]
         places = nearest if len(set(nearest)) == wanted else places
-    return [
-        _PreviewFrame(place, max(0, (place - reach) // stride * stride), min(count, place + reach + 1))
-        for place in places
-    ]
+    parts: list[_Part] = []
+    for place in places:
+        first, stop = max(0, (place - reach) // stride * stride), min(count, place + reach + 1)
+        last = parts[-1] if parts else None
+        if last is not None and place - last.places[-1] <= stride and stop - last.first <= LONGEST_PART:
+            parts[-1] = _Part([*last.places, place], last.first, stop)
+        else:
+            parts.append(_Part([place], first, stop))
+    return parts
 
 
-def _with_surrounding_frames(
-    clip: Clip, targets: list[_PreviewFrame], on_error: str
-) -> Iterator[tuple[_PreviewFrame, list[np.ndarray]]]:
-    """Each target with its frames, read in one pass."""
+def _with_frames(clip: Clip, parts: list[_Part], on_error: str) -> Iterator[tuple[_Part, list[np.ndarray]]]:
+    """Each part with its frames, read in one pass."""
     held: deque[tuple[int, np.ndarray]] = deque()
-    waiting = deque(targets)
+    waiting = deque(parts)
     for place, frame in enumerate(FrameSource(clip, on_error).frames()):
         held.append((place, frame))
         while held and held[0][0] < waiting[0].first:
             held.popleft()
         while waiting and place == waiting[0].stop - 1:
-            target = waiting.popleft()
-            yield target, [kept for number, kept in held if number >= target.first]
+            part = waiting.popleft()
+            yield part, [kept for number, kept in held if number >= part.first]
         if not waiting:
             return
 
@@ -99,6 +110,10 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
             check_report_file(
                 args.report, out or args.report / "-", (".html", ".htm"), "report", overwrite=args.overwrite
             )
+        if args.profile is not None:
+            check_report_file(
+                args.profile, out or args.profile / "-", (".json",), "profile", overwrite=args.overwrite
+            )
         stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
         upscaler = networks.upscaler(clip, has_stills=bool(stills))
         for note in upscaler.notes:
@@ -107,58 +122,73 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
         if stills:
             moments = {still.moment - first for still in stills if still.moment is not None}
             key_frames = {*range(0, clip.count, args.key_stride), *moments.intersection(range(clip.count))}
-        targets = _preview_frames(clip.count, args.preview, args.key_stride, sorted(key_frames))
+        parts = _preview_parts(clip.count, args.preview, args.key_stride, sorted(key_frames))
+        shown = [place for part in parts for place in part.places]
         samples = None
         if args.report is not None:
-            samples = ReportFrames(args.report, clip.count, [target.place for target in targets])
+            samples = ReportFrames(args.report, clip.count, shown)
         height, width = upscaler.out_size
-        chosen = [names[target.place] for target in targets]
         writer = None
         if out is not None:
             writer = open_writer(
                 out,
                 height=height,
                 width=width,
-                names=chosen,
+                names=[names[place] for place in shown],
                 bit_depth=args.bit_depth,
                 overwrite=args.overwrite,
             )
         choices = {}
-        with writer or nullcontext():
-            for target, frames in _with_surrounding_frames(clip, targets, args.on_error):
-                moved = [
-                    still
-                    if still.moment is None
-                    else replace(still, moment=still.moment - first - target.first)
-                    for still in stills
-                ]
-                place = target.place - target.first
-                if isinstance(upscaler, Upscaler):
-                    image = next(upscaler.frames(frames, moved, wanted=range(place, place + 1)))
-                    if upscaler.soften is None:
-                        # What the first part needs, as for the whole clip.
-                        upscaler.soften = upscaler.softening
-                        if upscaler.softening:
-                            reporter.note(f"{softening_note(upscaler)} (--soften none turns this off)")
-                else:
-                    image = next(islice(upscaler.frames(frames, moved), place, None))
-                if writer is not None:
-                    writer.write(image)
-                if samples is not None:
-                    samples.keep_input(target.place, frames[target.place - target.first])
-                    samples.keep_output(target.place, image)
-                reporter.note(f"frame {first + target.place}")
-                for line in choice_lines(upscaler, first + target.first):
+        profile = None if args.profile is None else Profile()
+        with profile or nullcontext(), writer or nullcontext():
+            for part, frames in _with_frames(clip, parts, args.on_error):
+                for place, image in _upscaled(upscaler, part, frames, stills, first):
+                    if writer is not None:
+                        writer.write(image)
+                    if samples is not None:
+                        samples.keep_input(place, frames[place - part.first])
+                        samples.keep_output(place, image)
+                    reporter.note(f"frame {first + place}")
+                    done = shown.index(place) + 1
+                    reporter.progress(done / len(shown), done)
+                if isinstance(upscaler, Upscaler) and upscaler.soften is None:
+                    # What the first part needs, as for the whole clip.
+                    upscaler.soften = upscaler.softening
+                    if upscaler.softening:
+                        reporter.note(f"{softening_note(upscaler)} (--soften none turns this off)")
+                for line in choice_lines(upscaler, first + part.first):
                     reporter.note(f"  {line}")
-                reporter.progress((targets.index(target) + 1) / len(targets), targets.index(target) + 1)
-                choices |= {target.first + key: found for key, found in upscaler.choices.items()}
+                choices |= {part.first + key: found for key, found in upscaler.choices.items()}
         seconds = time.perf_counter() - began
         if out is not None:
-            reporter.result(
-                f"{out}: {len(targets)} frames of {clip.count}, {seconds:.1f} s", frames=len(targets)
-            )
+            reporter.result(f"{out}: {len(shown)} frames of {clip.count}, {seconds:.1f} s", frames=len(shown))
+        upscaler.choices.clear()
+        upscaler.choices.update(choices)
         if samples is not None and isinstance(upscaler, Upscaler):
-            upscaler.choices.clear()
-            upscaler.choices.update(choices)
             samples.write(upscaler, stills, clip, seconds, upscaler.notes)
             reporter.result(f"{samples.path}: report")
+        if profile is not None:
+            write_profile(args.profile, profile, upscaler, len(shown))
+            reporter.result(f"{args.profile}: profile")
+
+
+def _upscaled(
+    upscaler: Upscaler | MRefSRUpscaler,
+    part: _Part,
+    frames: list[np.ndarray],
+    stills: list[Still],
+    first: int,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames to show, with their places; `first` is that of the requested part in the whole clip."""
+    moved = [
+        still if still.moment is None else replace(still, moment=still.moment - first - part.first)
+        for still in stills
+    ]
+    made = range(part.places[0], part.places[-1] + 1)
+    begin, stop = made.start - part.first, made.stop - part.first
+    if isinstance(upscaler, Upscaler):
+        images = upscaler.frames(frames, moved, wanted=range(begin, stop))
+    else:
+        images = islice(upscaler.frames(frames, moved), begin, stop)
+    shown = set(part.places)
+    return ((place, image) for place, image in zip(made, images, strict=True) if place in shown)

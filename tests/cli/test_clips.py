@@ -1,6 +1,7 @@
 """`ldip upscale` on parts of clips, several clips, damaged clips and pipes."""
 
 import errno
+import itertools
 import json
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldip_jax.cli import upscale_clip
-from ldip_jax.inference import memory_plan, upscaler
+from ldip_jax.cli import upscale_clip, upscale_preview
+from ldip_jax.inference import memory_plan, streaming, upscaler
 from ldip_jax.media import sinks
 from ldip_jax.media.background import WriteBehind
 from ldip_jax.media.reader import open_clip
@@ -97,6 +98,40 @@ def test_a_preview_shows_frames_from_across_the_clip(upscale, networks, images, 
     done = upscale(images, "--preview", 1, "--report", tmp_path / "other.html")
     assert done.code == 0
     assert upscale(images, tmp_path / "b.mp4", "--preview", 1).code == 2
+
+
+def test_frames_of_a_preview_that_share_key_frames_are_made_together(upscale, networks, images, tmp_path):
+    """All of this short clip is needed for any of them, so they are what a run makes of the whole clip."""
+    words = ("--lrrf", networks.trained, "--matcher", "flow", "--key-stride", 6)
+    profile = tmp_path / "profile.json"
+    assert upscale(images, tmp_path / "shown", "--preview", 3, *words, "--profile", profile).code == 0
+    assert upscale(images, tmp_path / "all", *words).code == 0
+    assert names(tmp_path / "shown") == ["shot_02.png", "shot_06.png", "shot_10.png"]
+    np.testing.assert_array_equal(read_folder(tmp_path / "shown"), read_folder(tmp_path / "all")[[2, 6, 10]])
+    measured = json.loads(profile.read_text())
+    assert measured["frames"] == 3
+    assert measured["key_frames"] == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parts_of_a_preview_hold_what_their_frames_need(seed):
+    rng = np.random.default_rng(seed)
+    count, stride = int(rng.integers(1, 400)), int(rng.integers(1, 30))
+    wanted = int(rng.integers(1, 2 * count))
+    parts = upscale_preview._preview_parts(count, wanted, stride, ())
+    places = [place for part in parts for place in part.places]
+    assert places == sorted(set(places))
+    assert len(places) == min(count, wanted)
+    reach = streaming.overlap(stride)
+    for part in parts:
+        assert part.first % stride == 0
+        assert part.first <= max(0, part.places[0] - reach)
+        assert part.stop == min(count, part.places[-1] + reach + 1)
+        assert len(part.places) == 1 or part.stop - part.first <= upscale_preview.LONGEST_PART
+    # Nothing is matched twice that could be matched once.
+    for before, after in itertools.pairwise(parts):
+        together = after.places[0] + reach + 1 - before.first
+        assert after.places[0] - before.places[-1] > stride or together > upscale_preview.LONGEST_PART - stride
 
 
 def test_several_clips_into_a_folder(upscale, video, images, tmp_path, rng):
