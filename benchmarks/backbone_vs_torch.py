@@ -145,41 +145,62 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):5.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main() -> None:
-    args = arguments()
-    if args.threads:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def prepare(count: int | None) -> int:
+    """Before jax is imported: both sides use `count` threads, or one for each core; returns how many."""
+    if count:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Waiting threads of one side must not take the cores from the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     configure()
-    import jax
-    import numpy as np
     import torch
 
     torch.set_num_threads(threads)
+    return threads
+
+
+def show_versions(threads: int) -> None:
+    import jax
+    import torch
+
+    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}, {threads} threads")
+
+
+def show_heads() -> None:
+    print("size      wall jax  torch  ratio (range)          cpu jax  torch  ratio (range)          largest")
+    print("                                                                                      difference")
+
+
+def show_row(label: str, sides: dict[str, Callable], inputs: Any, rounds: int, units: int = 1) -> None:
+    """Run both sides in turn and print a line of the table; the times are of one of `units`."""
+    import numpy as np
+
+    results = {name: run(inputs) for name, run in sides.items()}
+    difference = np.abs(results["jax"] - results["torch"]).max()
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for index in range(rounds):
+        for name in list(sides)[:: 1 if index % 2 else -1]:
+            times[name].append(measure(sides[name], inputs))
+    line = f"{label:8s}"
+    for clock in (0, 1):
+        ours, theirs = ([each[clock] / units for each in times[name]] for name in ("jax", "torch"))
+        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+        line += f"  {statistics.median(ours):8.2f} {statistics.median(theirs):6.2f}  {spread(ratios):22s}"
+    print(f"{line} {difference:9.1e}", flush=True)
+
+
+def main() -> None:
+    args = arguments()
+    threads = prepare(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         path = weights_file(args.weights, args.network, folder)
         sides = runners(path)
-    print(f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__}, {threads} threads")
+    show_versions(threads)
     print(f"{path.name}, {args.frames} frames, {args.rounds} rounds; seconds per frame, medians\n")
-    print("size      wall jax  torch  ratio (range)          cpu jax  torch  ratio (range)          largest")
-    print("                                                                                      difference")
+    show_heads()
     for size in args.sizes:
         width, height = map(int, size.split("x"))
-        frames = scene(args.frames, height, width)
-        results = {name: run(frames) for name, run in sides.items()}
-        difference = np.abs(results["jax"] - results["torch"]).max()
-        times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-        for index in range(args.rounds):
-            for name in list(sides)[:: 1 if index % 2 else -1]:
-                times[name].append(measure(sides[name], frames))
-        line = f"{size:8s}"
-        for clock in (0, 1):
-            ours, theirs = ([each[clock] / args.frames for each in times[name]] for name in ("jax", "torch"))
-            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-            line += f"  {statistics.median(ours):8.2f} {statistics.median(theirs):6.2f}  {spread(ratios):22s}"
-        print(f"{line} {difference:9.1e}", flush=True)
+        show_row(size, sides, scene(args.frames, height, width), args.rounds, args.frames)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ AGAINST_TORCH = (
     ("BasicVSR", "backbone_vs_torch.py"),
     ("BasicVSR++", "backbone_vs_torch.py --weights random --network basicvsrpp --sizes 64x64 180x144"),
     ("IART", "backbone_vs_torch.py --weights random --network iart --sizes 64x64"),
+    ("GMFlow, SPyNet, LRRF", "parts_vs_torch.py"),
     ("A training step of LRRF", "training_step.py --torch"),
 )
 

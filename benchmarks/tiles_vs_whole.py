@@ -101,6 +101,8 @@ def main() -> int:
         rules=ReferenceRules(),
         matcher="gmflow",
         cuts="none",
+        # Trying would use the tiles on other frames.
+        soften=0.0,
     )
     real = module.plan_memory
 

@@ -131,7 +131,9 @@ def test_parts_of_a_preview_hold_what_their_frames_need(seed):
     # Nothing is matched twice that could be matched once.
     for before, after in itertools.pairwise(parts):
         together = after.places[0] + reach + 1 - before.first
-        assert after.places[0] - before.places[-1] > stride or together > upscale_preview.LONGEST_PART - stride
+        assert (
+            after.places[0] - before.places[-1] > stride or together > upscale_preview.LONGEST_PART - stride
+        )
 
 
 def test_several_clips_into_a_folder(upscale, video, images, tmp_path, rng):
@@ -221,7 +223,8 @@ def test_incompatible_arguments(upscale, video, images, tmp_path):
     assert "holds videos (a.mp4) and images (a.png)" in upscale(mixed, *out).message
     assert "would share its output a.mp4" in upscale(video, mixed / "a.mp4", *out).message
     assert "give --output-dir too" in upscale(video, tmp_path / "b.mp4", "--shard", "0/2").message
-    assert "leave --output-dir out" in upscale(video, *out, "--preview", 1).message
+    for words in (("--preview", 1), ("--profile", tmp_path / "profile.json")):
+        assert "leave --output-dir out" in upscale(video, *out, *words).message
     done = upscale(video, video, video)
     assert done.code == 2
     assert "for several clips, give --output-dir DIR" in done.err
@@ -325,6 +328,9 @@ def test_matches_need_stills_and_lrrf_and_allow_no_other_output(upscale, network
     out = tmp_path / "matches"
     assert "give some with --ref" in upscale(images, "--matches", out).message
     assert "makes nothing else" in upscale(images, tmp_path / "o", "--matches", out).message
+    profile = "--profile", tmp_path / "profile.json"
+    assert "makes frames" in upscale(images, "--matches", out, *profile).message
+    assert "makes frames" in upscale(images, tmp_path / "o", "--dry-run", *profile).message
     still = next(images.iterdir())
     assert "only LRRF uses stills" in upscale(images, "--matches", out, "--ref", still).message
     assert not out.exists()

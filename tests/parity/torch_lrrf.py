@@ -220,12 +220,7 @@ class LRRF(nn.Module):
             confidence: k n 1 H W.
             to_next, to_previous: flow of each frame, t H W 2 in HR pixels.
         """
-        features = self.feature_extractor(images.flatten(0, 1))
-        values, offset, inside = nearest(features, warps.flatten(0, 1))
-        aligned = torch.cat([values, offset, confidence.flatten(0, 1) * inside], 1)
-        aligned = aligned.unflatten(0, warps.shape[:2])
-        refined = self.feature_scale * self.ref_fusion(hr[keys] / self.feature_scale, aligned)
-        frames = list(hr.index_add(0, keys, refined)[:, None])
+        frames = list(self.refine(hr, keys, images, warps, confidence)[:, None])
         for name, flow in (("backward_cell", to_next), ("forward_cell", to_previous)):
             previous = torch.zeros_like(frames[0])
             order = range(len(frames))
@@ -233,6 +228,15 @@ class LRRF(nn.Module):
                 pair = frames[i] / self.feature_scale, previous / self.feature_scale
                 previous = frames[i] = frames[i] + self.feature_scale * self.hrip[name](*pair, flow[i][None])
         return torch.cat(frames)
+
+    def refine(self, hr: Tensor, keys: Tensor, images: Tensor, warps: Tensor, confidence: Tensor) -> Tensor:
+        """Ref-Align and Ref-Fusion of the key-frames; the other frames stay as they are."""
+        features = self.feature_extractor(images.flatten(0, 1))
+        values, offset, inside = nearest(features, warps.flatten(0, 1))
+        aligned = torch.cat([values, offset, confidence.flatten(0, 1) * inside], 1)
+        aligned = aligned.unflatten(0, warps.shape[:2])
+        refined = self.feature_scale * self.ref_fusion(hr[keys] / self.feature_scale, aligned)
+        return hr.index_add(0, keys, refined)
 
 
 def in_torch(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
