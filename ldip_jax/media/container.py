@@ -29,7 +29,8 @@ def open_container(path: Path) -> InputContainer:
         container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except Exception as error:
         raise InputError(
-            f"{path}: cannot be read as video or image ({reason(error)}); it may be cut short or damaged"
+            f"{path}: cannot be read as video or image ({reason(error)}); it may be cut short,"
+            f" damaged or of another kind; {NO_MEDIA}"
         ) from error
     if container.format.name in _NO_VIDEO or container.format.name.endswith("_pipe"):
         container.close()
