@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +12,22 @@ from jaxtyping import Float
 from ldip_jax.cli.reference_arguments import frame_at
 from ldip_jax.errors import InputError
 from ldip_jax.media.clip import Clip
+from ldip_jax.media.reader import open_clip
+from ldip_jax.media.y4m import PIPE, open_pipe
+
+
+def open_source(args: argparse.Namespace, path: Path) -> Clip:
+    """The clip at `path`, or on standard input, with the rate of --fps.
+
+    Raises:
+        InputError: it cannot be read, or has a frame rate already.
+    """
+    clip = open_pipe() if path == PIPE else open_clip(path, lenient=args.on_error != "stop")
+    if args.fps is None:
+        return clip
+    if clip.fps is not None:
+        raise InputError(f"--fps: {path} has a frame rate already; leave --fps out")
+    return replace(clip, fps=args.fps)
 
 
 def requested_part(args: argparse.Namespace, clip: Clip) -> tuple[int, int | None]:
@@ -34,7 +52,7 @@ def requested_part(args: argparse.Namespace, clip: Clip) -> tuple[int, int | Non
 
 def _frame(clip: Clip, flag: str, moment: int | Fraction) -> int:
     if clip.fps is None and not isinstance(moment, int):
-        raise InputError(f"{flag}: images have no times; give a frame, such as {flag} 37")
+        raise InputError(f"{flag}: images have no times; give a frame, such as {flag} 37, or --fps too")
     return frame_at(moment, clip)
 
 

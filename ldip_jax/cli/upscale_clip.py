@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ldip_jax.cli.dry_run import dry_run
-from ldip_jax.cli.frame_source import FrameSource, requested_part
+from ldip_jax.cli.frame_source import FrameSource, open_source, requested_part
 from ldip_jax.cli.reference_arguments import read_stills, split_masks
 from ldip_jax.cli.upscale_identity import describe_run
 from ldip_jax.cli.upscale_profile import write_profile
@@ -28,10 +28,9 @@ from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.background import WriteBehind, read_ahead
 from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output
-from ldip_jax.media.reader import open_clip
 from ldip_jax.media.run_folder import is_left_complete, is_left_unfinished
 from ldip_jax.media.writer import Writer, open_writer
-from ldip_jax.media.y4m import PIPE, PipeWriter, open_pipe
+from ldip_jax.media.y4m import PIPE, PipeWriter
 from ldip_jax.profiling import Profile, part, timed_items
 from ldip_jax.progress import Progress
 
@@ -60,10 +59,9 @@ def upscale_clip(
         return
     masks = [path for _, path in split_masks(args.ref, args.ref_mask)]
     input_files = [source, *(still.path for still in args.ref), *masks]
-    from_pipe = source == PIPE
-    if from_pipe and args.resume:
+    if source == PIPE and args.resume:
         raise InputError("--resume: frames from standard input cannot be read again; give a file")
-    with open_pipe() if from_pipe else open_clip(source, lenient=args.on_error != "stop") as whole:
+    with open_source(args, source) as whole:
         first, stop = requested_part(args, whole)
         clip = cut_clip(whole, first, stop)
         if out != PIPE:

@@ -23,6 +23,21 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+_HIGHEST_RATE = 1000
+
+
+def _rate(text: str) -> Fraction:
+    """Frames per second; 23.98, 29.97 and the like mean 24000/1001, 30000/1001 and so on."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frame rate, such as 24, 29.97 or 24000/1001")
+    broadcast = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return broadcast if "." in text and abs(rate - broadcast) < Fraction(1, 200) else rate
+
+
 def _bit_depth(text: str) -> int | str:
     return int(text) if text in ("8", "16") else text
 
@@ -82,6 +97,13 @@ def add_clip(parser: argparse.ArgumentParser) -> None:
     )
     size.add_argument(
         "--size", type=_size, metavar="WIDTHxHEIGHT", help="size of OUT; each side 1 to 8 times that of IN"
+    )
+    add(
+        "--fps",
+        type=_rate,
+        metavar="RATE",
+        help="frames per second of images, such as 24, 29.97 or 24000/1001, for OUT as a video and for times"
+        " (default: 25 in a video)",
     )
 
 

@@ -29,7 +29,7 @@ _OPTIONS = (
     "matcher",
     "flow",
 )
-_OPTIONS += ("propagation", "cuts", "start", "end", "frames", "on_error")
+_OPTIONS += ("propagation", "cuts", "start", "end", "frames", "fps", "on_error")
 
 
 def describe_run(

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ldip_jax.atomic import atomic_open
-from ldip_jax.cli.frame_source import FrameSource, requested_part
+from ldip_jax.cli.frame_source import FrameSource, open_source, requested_part
 from ldip_jax.cli.reference_arguments import read_stills
 from ldip_jax.cli.upscale_reporter import Reporter, describe_choice
 from ldip_jax.cli.upscaler_cache import UpscalerCache
@@ -23,7 +23,6 @@ from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import MIN_SIDE_FOR_CUTS, Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output, check_parent, output_kind
-from ldip_jax.media.reader import open_clip
 
 MOST_KEYS = 12
 # The longer side of the pictures.
@@ -39,7 +38,7 @@ def matches(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
     """
     out: Path = args.matches
     _check(args, out)
-    with open_clip(args.input, lenient=args.on_error != "stop") as whole:
+    with open_source(args, args.input) as whole:
         first, stop = requested_part(args, whole)
         clip = cut_clip(whole, first, stop)
         if clip.count is None:

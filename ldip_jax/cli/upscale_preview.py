@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldip_jax.cli.frame_source import FrameSource, requested_part
+from ldip_jax.cli.frame_source import FrameSource, open_source, requested_part
 from ldip_jax.cli.reference_arguments import read_stills
 from ldip_jax.cli.upscale_profile import write_profile
 from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
@@ -25,7 +25,6 @@ from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
 from ldip_jax.media.outputs import check_output, output_kind
-from ldip_jax.media.reader import open_clip
 from ldip_jax.media.writer import open_writer
 from ldip_jax.profiling import Profile
 
@@ -98,7 +97,7 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
     if not isinstance(args.cuts, str):
         raise InputError("--preview: detects cuts around each frame; give --cuts auto or none")
     began = time.perf_counter()
-    with open_clip(args.input, lenient=args.on_error != "stop") as whole:
+    with open_source(args, args.input) as whole:
         first, stop = requested_part(args, whole)
         clip = cut_clip(whole, first, stop)
         if clip.count is None:

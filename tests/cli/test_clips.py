@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -70,6 +71,31 @@ def test_invalid_parts_of_a_clip(upscale, video, images, tmp_path):
     assert "no frame lies between" in upscale(video, out, "--start", 5, "--end", 5).message
     assert "images have no times" in upscale(images, out, "--start", "00:00.1").message
     assert "is neither a frame" in upscale(video, out, "--start", "x").err
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("24", Fraction(24)),
+        ("23.976", Fraction(24000, 1001)),
+        ("29.97", Fraction(30000, 1001)),
+        ("12.5", Fraction(25, 2)),
+        ("60000/1001", Fraction(60000, 1001)),
+    ],
+)
+def test_images_get_a_frame_rate(upscale, images, tmp_path, text, rate):
+    out = tmp_path / "out.mp4"
+    assert upscale(images, out, "--fps", text, "--start", "00:00.1").code == 0
+    with open_clip(out) as clip:
+        assert clip.fps == rate
+        # From the frame that is on screen at that time.
+        assert clip.count == COUNT - int(rate / 10)
+
+
+def test_invalid_frame_rates(upscale, video, images, tmp_path):
+    for text in ("0", "-24", "x", "1/0", "1001"):
+        assert "is not a frame rate" in upscale(images, tmp_path / "out.mp4", "--fps", text).err
+    assert "has a frame rate already" in upscale(video, tmp_path / "out.mp4", "--fps", 24).message
 
 
 def test_a_preview_is_softened_as_its_first_part_needs(upscale, networks, images, tmp_path, monkeypatch):

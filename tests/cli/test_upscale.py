@@ -366,6 +366,7 @@ def test_help_has_every_flag_of_the_contract_with_its_default(ldip):
         "--overwrite": None,
         "--report FILE.html": None,
         "--profile FILE.json": None,
+        "--fps RATE": "25 in a video",
         "--verbose": None,
     }
     options = text[text.index("options:") :]
