@@ -289,7 +289,9 @@ function compare(frame) {
 function lay() {
   const image = $("after");
   $("stage").style.width = $("actual").checked ? `${image.naturalWidth}px` : `min(100%, ${Math.max(image.naturalWidth, 760)}px)`;
-  const share = $("cut").value / 10;
+  const share = Number($("cut").value);
+  // A label stands only where its side is seen.
+  for (const [side, part] of [["left", share], ["right", 100 - share]]) $("stage").querySelector(`.${side}`).hidden = part < 15;
   $("before").style.clipPath = `inset(0 ${100 - share}% 0 0)`;
   $("line").style.left = `${share}%`;
 }

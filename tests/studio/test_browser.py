@@ -85,11 +85,15 @@ def test_from_drop_to_download(page, clip, photo, tmp_path):
     wait(page, "document.getElementById('after').naturalWidth")
     page.settle()
     assert page.js("[before.naturalWidth, after.naturalWidth]") == [10, 40]
+    labels = "[...document.querySelectorAll('.tag')].map(label => label.hidden)"
+    assert page.js(labels) == [False, False]
     page.js("cut.focus()")
     page.press("Home", 36)
     assert page.js("before.style.clipPath").startswith("inset(0px 100%")
+    assert page.js(labels) == [True, False]
     page.press("End", 35)
     assert page.js("line.style.left") == "100%"
+    assert page.js(labels) == [False, True]
     click(page, "#frames button:last-child")
     assert page.js("after.src").split("?")[0].endswith("/picture/after-10")
 
