@@ -7,6 +7,8 @@ let state = null;
 let chosen = null;
 let previewed = "";
 let timer = 0;
+let pressed = "";
+let lost = false;
 
 function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -113,6 +115,11 @@ function duration(seconds) {
   if (seconds < 60) return `${Math.round(seconds)} s`;
   return seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
+function clock(seconds) {
+  const whole = Math.floor(seconds), two = (number) => String(number).padStart(2, "0");
+  const minutes = Math.floor(whole / 60) % 60, hours = Math.floor(whole / 3600);
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}`;
+}
 function time(row) {
   if (row.seconds === null) return `frame ${row.frame}`;
   return `${String(Math.floor(row.seconds / 60)).padStart(2, "0")}:${(row.seconds % 60).toFixed(1).padStart(4, "0")}`;
@@ -146,7 +153,7 @@ function card(upload, color, remove) {
   if (color) caption.style.borderTopColor = color;
   const made = el("figure", { className: "card" }, image, caption);
   if (remove) {
-    const button = el("button", { type: "button", textContent: "×", title: `Remove ${upload.name}`, disabled: busy() });
+    const button = el("button", { type: "button", textContent: "×", title: `Remove ${upload.name}`, ariaLabel: `Remove ${upload.name}`, disabled: busy() });
     button.onclick = () => attempt(() => ask("DELETE", own(`/still/${upload.key}`)));
     made.append(button);
   }
@@ -197,21 +204,42 @@ function showJob(kind) {
     button.textContent = continues() ? "Continue" : "Sharpen the whole clip";
     button.classList.toggle("main", !state.result);
   }
-  place.replaceChildren();
-  if (!job) return;
-  if (["waiting", "running"].includes(job.state)) {
-    const [share, text] = counted(kind);
-    const bar = el("progress", { max: 1 });
-    if (share) bar.value = share;
+  if (job && ["waiting", "running"].includes(job.state)) return showWork(place, kind, job);
+  const [text, error] = !job ? ["", false]
+    : job.state === "failed" ? [sentence(job.error), true]
+    : [job.state === "stopped" ? stopped(kind) : "", false];
+  if (place.textContent === text) return;
+  const held = place.contains(document.activeElement);
+  place.replaceChildren(...(text ? [el("p", { className: error ? "error" : "hint", role: error ? "alert" : "status", textContent: text })] : []));
+  // Stop has gone; what can be pressed next is where the job was started.
+  if (held) button.focus();
+}
+
+// Changed in place: what is rebuilt loses clicks and the focus, and its bar begins to move anew.
+function showWork(place, kind, job) {
+  let row = place.querySelector(".row");
+  if (row?.dataset.number !== String(job.number)) {
     const stop = el("button", { type: "button", textContent: "Stop", id: `stop-${kind}` });
-    stop.onclick = () => { stop.disabled = true; attempt(() => ask("POST", own("/stop"))); };
-    const said = job.state === "waiting" ? "Waits until another page has finished" : [text || "Getting ready", duration(job.seconds)].join(", ");
-    place.append(el("div", { className: "row" }, bar, el("span", { textContent: said }), stop));
-  } else if (job.state === "failed") {
-    place.append(el("p", { className: "error", textContent: sentence(job.error) }));
-  } else if (job.state === "stopped") {
-    place.append(el("p", { className: "hint", textContent: continues() ? "Stopped. The frames that are finished are kept; press Continue for the rest." : "Stopped." }));
+    stop.onclick = () => attempt(async () => { const values = await ask("POST", own("/stop")); row.dataset.stops = "yes"; return values; });
+    row = el("div", { className: "row" }, el("progress", { max: 1, ariaLabel: "Progress" }), el("span"), stop);
+    row.dataset.number = job.number;
+    place.replaceChildren(row);
+    // The button that was pressed is disabled now, and would keep the focus from going on.
+    if (pressed === kind) stop.focus();
+    pressed = "";
   }
+  const [bar, said] = row.children, [share, text] = counted(kind);
+  if (share) bar.value = share; else bar.removeAttribute("value");
+  const first = kind !== "matches" && job.seconds > 15 ? " (longer the first time at a size)" : "";
+  said.textContent = row.dataset.stops ? "Stopping" : job.state === "waiting" ? "Waits until another page has finished"
+    : `${text || `Getting ready${first}`}, ${clock(job.seconds)} so far`;
+}
+
+function stopped(kind) {
+  if (kind !== "run") return "Stopped.";
+  if (!state.jobs.run.resumable) return "Stopped before any frame was finished.";
+  return continues() ? "Stopped. The frames that are finished are kept; press Continue for the rest."
+    : "Stopped. The frames that are finished are kept for the settings with which the run began.";
 }
 
 // A run continues with the settings with which it was begun; with others, it begins again.
@@ -224,7 +252,7 @@ function continues() {
 let drawn = "";
 function showMatches() {
   const found = state.matches, rows = found?.rows ?? [];
-  const now = JSON.stringify([found, chosen]);
+  const now = JSON.stringify(found);
   if (now === drawn) return;
   drawn = now;
   $("matrix").hidden = !rows.length;
@@ -246,7 +274,9 @@ function showMatches() {
   };
   state.stills.forEach((still, i) => line(still.name, COLORS[i % 8], (row) => row.stills[still.key]));
   if (state.stills.length > 1) line("All together", "#ccc", (row) => ({ share: row.covered, used: true, note: "", picture: row.picture }));
+  const focused = grid.contains(document.activeElement) ? document.activeElement.title : "";
   grid.replaceChildren(...cells);
+  if (focused) [...grid.querySelectorAll("button")].find((made) => made.title === focused)?.focus();
 }
 
 function cell(row, name, color, found) {
@@ -259,11 +289,11 @@ function cell(row, name, color, found) {
   made.ariaPressed = String(chosen === id);
   made.onclick = () => {
     chosen = id;
+    for (const other of $("matrix").querySelectorAll("button")) other.ariaPressed = String(other === made);
     $("shown").hidden = false;
     $("shown").querySelector("img").src = picture(found?.picture ?? row.picture, "matches");
     const how = found?.used ? "Coloured where it matches, grey where it does not." : "It is not used here.";
     $("shown").querySelector("figcaption").textContent = `${about}. ${how}`;
-    showMatches();
   };
   return made;
 }
@@ -313,6 +343,7 @@ for (const kind of ["matches", "preview", "run"]) {
   $(`start-${kind}`).onclick = () => {
     if (kind === "run" && state.result && !state.result.fetched && !confirm("The finished clip has not been downloaded. Replace it?")) return;
     const settings = { scale: $("scale").value, memory: $("memory").value, format: $("format").value };
+    pressed = kind;
     attempt(() => ask("POST", own(`/start/${kind}`), { body: JSON.stringify(settings) }));
   };
 }

@@ -68,16 +68,25 @@ def test_from_drop_to_download(page, clip, photo, tmp_path):
     drop(page, "still-zone", "<b>holiday.png", photo)
     wait(page, "document.querySelector('#stills .card')")
     assert "<b>holiday.png" in shown(page, "#stills")
+    assert page.js("document.querySelector('#stills button').ariaLabel") == "Remove <b>holiday.png"
     # The browser logs that this was refused.
     page.problems = [problem for problem in page.problems if "400 (Bad Request)" not in problem]
 
     click(page, "#start-matches")
     wait(page, "document.querySelector('#stop-matches')")
     assert page.js("document.getElementById('start-run').disabled")
+    # What is rebuilt at each poll loses clicks and the focus.
+    page.js("window.first = document.getElementById('stop-matches')")
+    assert page.js("document.activeElement === first")
+    said = shown(page, "#job-matches span")
+    wait(page, f"document.querySelector('#job-matches span')?.textContent !== {json.dumps(said)}")
+    assert page.js("first.isConnected && document.activeElement === first")
     wait(page, "!document.getElementById('advice').hidden")
     assert shown(page, "#advice") == "A still matches in every part of the clip."
     assert page.js("document.querySelectorAll('#matrix button img').length") == 2
+    page.js("document.querySelector('#matrix button').focus()")
     click(page, "#matrix button")
+    assert page.js("document.activeElement === document.querySelector('#matrix button[aria-pressed=true]')")
     assert "at 00:00.0: matches" in shown(page, "#shown figcaption")
 
     click(page, "#start-preview")
