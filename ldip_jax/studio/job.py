@@ -9,6 +9,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from ldip_jax.errors import InputError
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 # Seconds in which a job that is to stop puts its finished frames in order, before it is killed.
 GRACE = 10.0
+# Seconds of progress after which the time left can be told.
+_SETTLED = 8.0
 # How `ldip` ends on Ctrl-C and SIGTERM, and how a process does that cannot answer these yet.
 _INTERRUPTED = (130, 143, -2, -15)
 _INTERNAL = "internal error; the terminal in which ldip studio runs says more"
@@ -34,6 +37,8 @@ class Job:
         error: one line, if it failed.
         events: those of `--log-json` so far, without progress.
         share: how much of the work is done, 0 to 1; None: not known.
+        left: how many seconds the rest may take; None: not known.
+        kept: frames that it had from the run that it continues.
     """
 
     def __init__(
@@ -56,8 +61,12 @@ class Job:
         self.error = ""
         self.events: list[dict[str, Any]] = []
         self.share: float | None = None
+        self.left: float | None = None
+        self.kept = 0
         self._log, self._turn, self._finish = log, turn, finish
         self._read = 0
+        # When progress was first reported, and what had been done by then.
+        self._first: tuple[datetime, float] | None = None
         self._stop = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
@@ -95,9 +104,20 @@ class Job:
                 self._read += len(line)
                 event = json.loads(line)
                 if event["event"] == "progress":
-                    self.share = event["share"]
+                    self._advance(event)
                 else:
                     self.events.append(event)
+
+    def _advance(self, event: dict[str, Any]) -> None:
+        self.share, now = event["share"], datetime.fromisoformat(event["time"])
+        if self._first is None:
+            self._first = now, self.share or 0.0
+            self.kept = event["frames"] if "--resume" in self.words else 0
+        began, before = self._first
+        seconds = (now - began).total_seconds()
+        # What came before the first progress, such as loading and compiling, says nothing about the rest.
+        if self.share is not None and self.share > before and seconds >= _SETTLED:
+            self.left = round(seconds * (1.0 - self.share) / (self.share - before), 1)
 
     def _run(self) -> None:
         while not self._turn.acquire(timeout=0.1):

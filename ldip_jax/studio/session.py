@@ -238,7 +238,9 @@ class Session:
         for upload in uploads:
             text = text.replace(str(upload.path), upload.name)
         text = text.replace(f"{self.folder}/", "")
-        text = text.replace("--memory", "Memory limit")
+        # Advice that only the command line can follow, and a file that the page cannot offer.
+        text = re.sub(r" \(--[^)]*\)|; the \d+ frames before it are in .*", "", text)
+        text = re.sub(r"--memory|^memory(?= \d)", "Memory limit", text)
         names = {upload.key: upload.name for upload in uploads}
         return re.sub(r"\bstill-\d+\b", lambda found: names.get(found[0], found[0]), text)
 
@@ -262,11 +264,13 @@ class Session:
     def _job(self, job: Job) -> dict[str, Any]:
         job.update()
         events = job.events
-        notes = [event["message"] for event in events if event["event"] in ("note", "done")]
+        notes = [event["message"] for event in events if event["event"] == "note"]
         return {
             "state": job.state,
             "number": job.number,
             "share": job.share,
+            "left": job.left,
+            "kept": job.kept,
             "seconds": round(job.seconds, 1),
             "error": self.with_user_names(job.error),
             "notes": [self.with_user_names(note) for note in notes],

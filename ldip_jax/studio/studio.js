@@ -187,9 +187,10 @@ function counted(kind) {
     const of = Math.max(state.matches.rows[0].of, state.matches.rows.length);
     return [state.matches.rows.length / of, `${state.matches.rows.length} of ${of} moments`];
   }
-  if (kind === "run" && job.share) {
-    const left = job.seconds > 8 && job.share > 0.02 ? `, about ${duration((job.seconds * (1 - job.share)) / job.share)} left` : "";
-    return [job.share, `${percent(job.share)}${left}`];
+  if (kind === "run" && job.share !== null) {
+    // A continued run counts its own work from 0, but the clip is what the bar is about.
+    const kept = job.kept / state.clip.frames, share = kept + (1 - kept) * job.share;
+    return [share, `${percent(share)}${job.left === null ? "" : `, about ${duration(job.left)} left`}`];
   }
   return [job.share, job.share ? `${Math.round(3 * job.share)} of 3 frames` : ""];
 }
@@ -328,8 +329,10 @@ function lay() {
 
 function showResult() {
   const result = state.result;
-  $("result").hidden = !result;
+  $("result").hidden = $("notes").hidden = !result;
   if (!result) return;
+  const notes = (state.jobs.run?.notes ?? []).map((note) => el("li", { textContent: sentence(note) }));
+  $("notes").replaceChildren(...notes);
   $("download").href = own("/result");
   $("download").download = result.name;
   $("result").querySelector("span").textContent = `${result.name}, ${bytes(result.size)}`;

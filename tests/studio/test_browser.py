@@ -110,6 +110,7 @@ def test_from_drop_to_download(page, clip, photo, tmp_path):
     wait(page, "document.querySelector('#stop-run')")
     wait(page, "!document.getElementById('result').hidden")
     assert "my film-x4.mp4" in shown(page, "#result")
+    assert "H.264" in shown(page, "#notes")
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path / "saved"))
     click(page, "#download")
     saved = tmp_path / "saved" / "my film-x4.mp4"

@@ -1,6 +1,8 @@
 """Jobs that a page starts: runs of `ldip upscale` in separate processes."""
 
 import io
+import json
+import re
 import threading
 import time
 import zipfile
@@ -128,7 +130,55 @@ def test_too_little_memory_is_reported_before_any_work(client, clip):
     state = client.wait("run")
     assert state["jobs"]["run"]["state"] == "failed"
     assert "emory" in state["jobs"]["run"]["error"]
-    assert "--" not in state["jobs"]["run"]["error"]
+    assert re.match(r"Memory limit 1M: .* need at least \d+M", state["jobs"]["run"]["error"])
+
+
+def write_progress(tmp_path, *rows):
+    lines = [
+        json.dumps(
+            {"time": f"2026-01-01T00:{at:02d}:00Z", "event": "progress", "share": share, "frames": frames}
+        )
+        for at, share, frames in rows
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_the_time_left_is_told_from_the_progress_alone(tmp_path):
+    """Not from the time before it, in which programs are compiled."""
+    found = job(tmp_path, "upscale")
+    write_progress(tmp_path, (20, 0.1, 0))
+    found.update()
+    assert (found.share, found.left) == (0.1, None)
+    write_progress(tmp_path, (20, 0.1, 0), (21, 0.2, 0), (22, 0.3, 4))
+    found.update()
+    assert found.left == pytest.approx(7 * 60)
+    assert found.kept == 0
+
+
+def test_a_continued_run_says_what_it_kept(tmp_path):
+    found = job(tmp_path, "upscale", "--resume")
+    write_progress(tmp_path, (0, 0.1, 24), (1, 0.5, 36))
+    found.update()
+    assert found.kept == 24
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_damaged_clip_is_reported_without_advice_for_the_command_line(client, tmp_path, rng):
+    video = make_video(tmp_path / "a.mp4", moving(rng, 40, *LR), options={"crf": "1", "g": "5"})
+    data = bytearray(video.read_bytes())
+    for place in range(len(data) // 4, len(data) // 2):
+        data[place] = (data[place] * 7 + 13) % 256
+    client.upload("clip", "old film.mp4", bytes(data))
+    client.start("run")
+    found = client.wait("run")["jobs"]["run"]
+    assert found["error"].startswith("old film.mp4: is damaged or cut short at frame ")
+    assert found["error"].endswith("; repair the file, or cut it to end before that frame")
+
+
+def test_messages_hold_no_flags(studio):
+    shown = studio.open().with_user_names
+    assert shown("they were softened first (--soften none turns this off)") == "they were softened first"
+    assert shown("lower --memory") == "lower Memory limit"
 
 
 def test_only_one_job_runs_at_a_time(tmp_path):
