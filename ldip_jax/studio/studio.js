@@ -33,15 +33,17 @@ async function ask(method, path, options = {}) {
 
 const own = (path) => `/s/${key}${path}`;
 
-async function attempt(work) {
+async function attempt(work, polls = false) {
+  // What a user's action led to stays to be read until the next one.
+  if (!polls) $("trouble").hidden = true;
   try {
     const values = await work();
-    $("trouble").hidden = true;
+    if (lost) $("trouble").hidden = true;
     if (values && "clip" in values) show(values);
   } catch (error) {
     $("trouble").textContent = sentence(error.message);
     $("trouble").hidden = false;
-    $("trouble").scrollIntoView({ block: "nearest" });
+    lost = polls;
   }
 }
 
@@ -56,7 +58,7 @@ async function begin() {
 
 async function poll() {
   clearTimeout(timer);
-  if (key) await attempt(() => ask("GET", own("")));
+  if (key) await attempt(() => ask("GET", own("")), true);
   clearTimeout(timer);
   timer = setTimeout(poll, busy() ? 500 : 10000);
 }

@@ -120,6 +120,45 @@ def test_from_drop_to_download(page, clip, photo, tmp_path):
     assert saved.stat().st_size > 0
 
 
+def test_what_was_refused_stays_until_the_next_action(page, clip):
+    drop(page, "clip-zone", "a.mp4", clip)
+    wait(page, "document.querySelector('#clip .card')")
+    page.js("memory.value = 'much'")
+    click(page, "#start-run")
+    while page.js("document.getElementById('trouble').hidden"):
+        time.sleep(0.1)
+    asked = len(page.requests)
+    # Polls come every ten seconds.
+    while len(page.requests) == asked:
+        page.js("new Promise(done => setTimeout(done, 500))")
+    page.settle()
+    assert shown(page, "#trouble").startswith("Memory limit: give a size")
+    assert not page.js("document.getElementById('trouble').hidden")
+    page.problems = [problem for problem in page.problems if "400 (Bad Request)" not in problem]
+    page.js("memory.value = '1G'")
+    click(page, "#start-run")
+    # Nothing of so short a clip is finished before its end.
+    wait(page, "document.querySelector('#stop-run')")
+    click(page, "#stop-run")
+    wait(page, "document.querySelector('#job-run p')")
+    assert shown(page, "#job-run") == "Stopped before any frame was finished."
+
+
+def test_a_continued_run_counts_the_frames_it_kept(page, clip):
+    drop(page, "clip-zone", "a.mp4", clip)
+    wait(page, "document.querySelector('#clip .card')")
+    at_work = {"state": "running", "number": 9, "share": 0.5, "left": 130, "kept": 6, "seconds": 75.2}
+    page.js(
+        "fetch(`/s/${location.hash.slice(1)}`, { headers: { 'x-ldip-studio': '1' } }).then(a => a.json())"
+        f".then(state => {{ state.jobs.run = {json.dumps(at_work)};"
+        " window.fetch = async () => new Response(JSON.stringify(state)) })"
+    )
+    click(page, "#start-run")
+    wait(page, "document.querySelector('#stop-run')")
+    assert shown(page, "#job-run span") == "75 %, about 2 min left, 1:15 so far"
+    assert page.js("document.querySelector('#job-run progress').value") == 0.75
+
+
 @pytest.mark.parametrize("width", [360, 1600])
 def test_fits_any_window(page, width):
     page.open(page.js("location.origin + '/'"), width, 800)
