@@ -18,7 +18,7 @@ from ldip_jax.errors import InputError
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 # Seconds in which a job that is to stop puts its finished frames in order, before it is killed.
 GRACE = 10.0
-# Seconds of progress after which the time left can be told.
+# Seconds of progress after which the time left is estimated.
 _SETTLED = 8.0
 # How `ldip` ends on Ctrl-C and SIGTERM, and how a process does that cannot answer these yet.
 _INTERRUPTED = (130, 143, -2, -15)
