@@ -78,7 +78,9 @@ def frame_of(still: ReferenceArgument, clip: "Clip") -> int | None:
     if still.moment is None:
         return None
     if clip.fps is None and not isinstance(still.moment, int):
-        raise InputError(f"{still.text}: images have no times; give a frame, such as {still.path}@37")
+        raise InputError(
+            f"{still.text}: images have no times; give a frame, such as {still.path}@37, or --fps too"
+        )
     frame = frame_at(still.moment, clip)
     if clip.count is not None and frame >= clip.count:
         seconds = f" of {float(clip.count / clip.fps):.2f} seconds" if clip.fps is not None else ""

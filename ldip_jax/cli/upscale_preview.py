@@ -137,6 +137,8 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
                 bit_depth=args.bit_depth,
                 overwrite=args.overwrite,
             )
+        # The first of them takes long.
+        reporter.note(f"frames to show: {', '.join(str(first + place) for place in shown)}")
         choices = {}
         profile = None if args.profile is None else Profile()
         with profile or nullcontext(), writer or nullcontext():

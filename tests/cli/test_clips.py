@@ -130,8 +130,10 @@ def test_frames_of_a_preview_that_share_key_frames_are_made_together(upscale, ne
     """All of this short clip is needed for any of them, so they are what a run makes of the whole clip."""
     words = ("--lrrf", networks.trained, "--matcher", "flow", "--key-stride", 6)
     profile = tmp_path / "profile.json"
-    assert upscale(images, tmp_path / "shown", "--preview", 3, *words, "--profile", profile).code == 0
+    done = upscale(images, tmp_path / "shown", "--preview", 3, *words, "--profile", profile)
+    assert done.code == 0
     assert upscale(images, tmp_path / "all", *words).code == 0
+    assert "frames to show: 2, 6, 10\n" in done.err
     assert names(tmp_path / "shown") == ["shot_02.png", "shot_06.png", "shot_10.png"]
     np.testing.assert_array_equal(read_folder(tmp_path / "shown"), read_folder(tmp_path / "all")[[2, 6, 10]])
     measured = json.loads(profile.read_text())
