@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ldip_jax.cli.upscale_flags import add_clip, add_memory, add_model, add_output, add_part, add_run
@@ -41,6 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Upscales; returns the exit code: 0, or 2 if a clip of several could not be upscaled."""
     _split_paths(args)
+    # Before anything slow is imported. Of several clips, a missing one must not stop the others.
+    _check_exist([*([] if args.input is None else [args.input]), *(still.path for still in args.ref)])
     check_method(args)
     if args.json is not None and not args.dry_run:
         raise InputError(f"--json {args.json}: needs --dry-run; add it, or leave --json out")
@@ -78,6 +81,17 @@ def run(args: argparse.Namespace) -> int:
         else:
             upscale_clip(args, args.input, args.output, networks, reporter)
     return 0
+
+
+def _check_exist(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            missing = path != Path("-") and not path.exists()
+        except (OSError, ValueError):
+            # Whoever opens it reports what else is wrong.
+            missing = False
+        if missing:
+            raise InputError(f"{path}: no such file or folder; check the name")
 
 
 def _split_paths(args: argparse.Namespace) -> None:
