@@ -42,8 +42,14 @@ class Bound(NamedTuple):
 # Measured for the RTX 4090 with jax 0.10.2, plus a tenth: more means an error, such as an unrolled loop, a
 # map copied for every reference, or a band of another size.
 BOUNDS = {
-    "refine": Bound(0.22, 156),
-    "see-ldip_basicvsrpp_x4": Bound(0.30, 11_800),
+    "fuse-720p-2": Bound(2.80, 2_080),
+    "hrip-720p": Bound(1.82, 1_720),
+    "backbone-basicvsrpp": Bound(0.58, 1_810),
+    "match": Bound(1.19, 14_600),
+    "refine": Bound(0.22, 126),
+    "see-ldip_basicvsrpp_x4": Bound(0.30, 11_500),
+    "step-as_basicvsrpp": Bound(0.76, 1_960),
+    "step-ldip_basicvsrpp_x4": Bound(10.9, 27_600),
 }
 
 
