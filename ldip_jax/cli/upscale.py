@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Upscales; returns the exit code: 0, or 2 if a clip of several could not be upscaled."""
     _split_paths(args)
     # Before anything slow is imported. Of several clips, a missing one must not stop the others.
-    _check_exist([*([] if args.input is None else [args.input]), *(still.path for still in args.ref)])
+    _check_exist([args.input, *(still.path for still in args.ref)])
     check_method(args)
     if args.json is not None and not args.dry_run:
         raise InputError(f"--json {args.json}: needs --dry-run; add it, or leave --json out")
@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_exist(paths: Sequence[Path]) -> None:
+def _check_exist(paths: Sequence[Path | None]) -> None:
     for path in paths:
         try:
-            missing = path != Path("-") and not path.exists()
+            missing = path is not None and path != Path("-") and not path.exists()
         except (OSError, ValueError):
             # Whoever opens it reports what else is wrong.
             missing = False

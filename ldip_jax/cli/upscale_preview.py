@@ -168,7 +168,7 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
         if samples is not None and isinstance(upscaler, Upscaler):
             samples.write(upscaler, stills, clip, seconds, upscaler.notes)
             reporter.result(f"{samples.path}: report")
-        if profile is not None:
+        if args.profile is not None and profile is not None:
             write_profile(args.profile, profile, upscaler, len(shown))
             reporter.result(f"{args.profile}: profile")
 
