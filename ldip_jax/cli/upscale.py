@@ -114,7 +114,7 @@ def _split_paths(args: argparse.Namespace) -> None:
         args.parser.error(f"{missing}{_taken_by_ref(args, 2 - len(paths))}")
     if len(paths) > 2:
         args.parser.error(f"{len(paths)} paths, but one IN and one OUT are needed; give stills with"
-                          " --ref, and --output-dir DIR for several clips")  # fmt: skip
+                          " --ref; for several clips, give --output-dir DIR")  # fmt: skip
     args.input, args.output = paths
     if args.output == Path("-") and args.resume:
         raise InputError("--resume: what is written to standard output cannot be continued")
