@@ -5,7 +5,6 @@ import base64
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from ldip_jax.cli.reference_arguments import read_stills, split_masks
 from ldip_jax.cli.upscale_identity import describe_run
 from ldip_jax.cli.upscale_profile import write_profile
 from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
-from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, summarise_method
+from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, softening_line, summarise_method
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
-from ldip_jax.inference.api import backbone_only_note, softening_note
+from ldip_jax.inference.api import backbone_only_note
 from ldip_jax.inference.memory_plan import MIN_QUEUE
-from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.reference_images import Still, stills_from
 from ldip_jax.inference.references import read_choice
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.background import WriteBehind, read_ahead
@@ -81,12 +80,7 @@ def upscale_clip(
             )
         for note in [*clip.notes, *(clip.assumptions if reporter.verbose else [])]:
             reporter.note(f"{clip.path}: {note}")
-        stills = read_stills(args.ref, args.ref_mask, whole, reporter.note)
-        if first:
-            stills = [
-                still if still.moment is None else replace(still, moment=still.moment - first)
-                for still in stills
-            ]
+        stills = stills_from(read_stills(args.ref, args.ref_mask, whole, reporter.note), first)
         if args.dry_run:
             if args.json is not None:
                 check_report_file(args.json, out, (".json",), "report", overwrite=args.overwrite)
@@ -290,7 +284,7 @@ class _ClipRun:
         for note in source.notes:
             self._note(note)
         if isinstance(upscaler, Upscaler) and upscaler.softening and self._args.soften is None:
-            self._note(f"{softening_note(upscaler)} (--soften none turns this off)")
+            self._note(softening_line(upscaler))
         if isinstance(upscaler, Upscaler) and upscaler.backbone_only_frames:
             self._note(backbone_only_note(upscaler, done))
         height, width = self._size

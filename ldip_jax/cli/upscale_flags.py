@@ -29,7 +29,8 @@ _HIGHEST_RATE = 1000
 def _rate(text: str) -> Fraction:
     """Frames per second; 23.98, 29.97 and the like mean 24000/1001, 30000/1001 and so on."""
     try:
-        rate = Fraction(text)
+        # Not 1e9, which Fraction would take.
+        rate = Fraction(text if "e" not in text.lower() else "0")
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= _HIGHEST_RATE:

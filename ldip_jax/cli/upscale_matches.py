@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
 from ldip_jax.inference.coverage import KeyMatch, advice, match_clip, spread_key_frames
 from ldip_jax.inference.cuts import find_cuts
+from ldip_jax.inference.reference_images import stills_from
 from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import MIN_SIDE_FOR_CUTS, Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
@@ -44,10 +44,7 @@ def matches(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
         if clip.count is None:
             raise InputError(f"{clip.path}: its length is not known; give a file for --matches")
         check_output(out, overwrite=args.overwrite, inputs=[clip.path])
-        stills = [
-            still if still.moment is None else replace(still, moment=still.moment - first)
-            for still in read_stills(args.ref, args.ref_mask, whole, reporter.note)
-        ]
+        stills = stills_from(read_stills(args.ref, args.ref_mask, whole, reporter.note), first)
         upscaler = networks.upscaler(clip, has_stills=True)
         assert isinstance(upscaler, Upscaler), "MRefSR matches every frame"
         if not upscaler.model.refined:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from ldip_jax.cli.frame_source import FrameSource, open_source, requested_part
 from ldip_jax.cli.reference_arguments import read_stills
 from ldip_jax.cli.upscale_profile import write_profile
 from ldip_jax.cli.upscale_report import ReportFrames, check_report_file
-from ldip_jax.cli.upscale_reporter import Reporter, choice_lines
+from ldip_jax.cli.upscale_reporter import Reporter, choice_lines, softening_line
 from ldip_jax.cli.upscaler_cache import UpscalerCache
 from ldip_jax.errors import InputError
-from ldip_jax.inference.api import softening_note
 from ldip_jax.inference.mrefsr import MRefSRUpscaler
-from ldip_jax.inference.reference_images import Still
+from ldip_jax.inference.reference_images import Still, stills_from
 from ldip_jax.inference.streaming import overlap
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.media.clip import Clip, cut_clip
@@ -156,7 +155,7 @@ def preview(args: argparse.Namespace, networks: UpscalerCache, reporter: Reporte
                     # What the first part needs, as for the whole clip.
                     upscaler.soften = upscaler.softening
                     if upscaler.softening:
-                        reporter.note(f"{softening_note(upscaler)} (--soften none turns this off)")
+                        reporter.note(softening_line(upscaler))
                 for line in choice_lines(upscaler, first + part.first):
                     reporter.note(f"  {line}")
                 choices |= {part.first + key: found for key, found in upscaler.choices.items()}
@@ -181,10 +180,7 @@ def _upscaled(
     first: int,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The frames to show, with their places; `first` is that of the requested part in the whole clip."""
-    moved = [
-        still if still.moment is None else replace(still, moment=still.moment - first - part.first)
-        for still in stills
-    ]
+    moved = stills_from(stills, first + part.first)
     made = range(part.places[0], part.places[-1] + 1)
     begin, stop = made.start - part.first, made.stop - part.first
     if isinstance(upscaler, Upscaler):

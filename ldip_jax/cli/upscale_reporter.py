@@ -99,6 +99,13 @@ def choice_lines(upscaler: "Upscaler | MRefSRUpscaler", first: int = 0) -> list[
     return lines
 
 
+def softening_line(upscaler: "Upscaler") -> str:
+    """The message that frames were blurred, with the flag that keeps them as they are."""
+    from ldip_jax.inference.api import softening_note
+
+    return f"{softening_note(upscaler)} (--soften none turns this off)"
+
+
 def describe_choice(choice: "ReferenceChoice") -> str:
     """A reference, how much of the key-frame it matches, and what else was decided on it."""
     return f"{choice.name} ({100 * choice.share:.0f} %{', ' if choice.note else ''}{choice.note})"

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 
-from ldip_jax.inference.reference_images import Still, offered_stills
+from ldip_jax.inference.reference_images import Still, offered_stills, stills_from
 from ldip_jax.inference.references import ReferenceChoice
 from ldip_jax.inference.upscaler import Upscaler
 
@@ -91,7 +91,7 @@ def _match(upscaler: Upscaler, piece: list[np.ndarray], stills: Sequence[Still],
         if key == 0:
             found.extend((choice, np.asarray(reference.confidence)[0, ..., 0]) for choice, reference in used)
 
-    moved = [s if s.moment is None else replace(s, moment=s.moment - place) for s in stills]
+    moved = stills_from(stills, place)
     upscaler.on_key_frame = on_key_frame
     try:
         image = next(upscaler.frames(piece, moved))

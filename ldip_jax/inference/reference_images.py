@@ -1,7 +1,7 @@
 """Stills, the parts of them that may be used, and the key-frames that each still is offered to."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +27,11 @@ class Still:
     image: Float[np.ndarray, "h w 3"]
     moment: int | None = None
     mask: Float[np.ndarray, "h w"] | None = None
+
+
+def stills_from(stills: Sequence[Still], first: int) -> list[Still]:
+    """The stills for the part of a clip that begins at frame `first`, where moments are counted from."""
+    return [s if s.moment is None else replace(s, moment=s.moment - first) for s in stills]
 
 
 @dataclass(frozen=True)

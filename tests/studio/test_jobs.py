@@ -130,6 +130,7 @@ def test_too_little_memory_is_reported_before_any_work(client, clip):
     state = client.wait("run")
     assert state["jobs"]["run"]["state"] == "failed"
     assert "emory" in state["jobs"]["run"]["error"]
+    assert "--" not in state["jobs"]["run"]["error"]
     assert re.match(r"Memory limit 1M: .* need at least \d+M", state["jobs"]["run"]["error"])
 
 
