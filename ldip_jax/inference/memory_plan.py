@@ -23,7 +23,7 @@ from ldip_jax.models.networks.spynet import SPyNet
 # What compiling and compiled programs take on a CPU: only the backbone; with LRRF and a matcher.
 COMPILED, COMPILED_LRRF = 350 * 2**20, 700 * 2**20
 # Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
-FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 48 * 2**20
+FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 2**27
 # Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
 # backbone. LOCATE: matching, refinement and carry of whole images, but for bands, which take LOCATE_BANDS
 # bytes; measured with bands: at most 54 at 7680x4320 and 71 at 3840x2160. MATCH_BY_FLOW: all of that if the
@@ -118,7 +118,7 @@ def _area(size: Size) -> int:
 def _flow_bytes(workload: Workload) -> int:
     """The flow of a pair of whole frames."""
     pixels = _area(workload.lr_size)
-    need = FLOW_NETWORK * pixels + min(FLOW_BANDS, 200 * pixels)
+    need = FLOW_NETWORK * pixels + min(FLOW_BANDS, 700 * pixels)
     if workload.net.flow_net is not None and not isinstance(workload.net.flow_net, SPyNet):
         # All pixels are compared with each other, at an eighth of the size.
         need += 16 * (pixels // 64) ** 2

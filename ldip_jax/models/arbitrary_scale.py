@@ -64,7 +64,7 @@ class ArbitraryScaleDecoder(nn.Module):
     band_pixels: int | None = None
 
     def setup(self):
-        self.conv_hr = Conv(64)
+        self.conv_hr = Conv(64, winograd=True)
         self.conv_last = Conv(3)
 
     def __call__(

@@ -43,11 +43,11 @@ class HRIPCell(nn.Module):
     band_pixels: int | None = None
 
     def setup(self):
-        self.conv_in = Conv(self.features)
+        self.conv_in = Conv(self.features, winograd=True)
         block = (self.features, self.heads, self.window, self.mlp_ratio, self.band_pixels)
         self.swin = stacked(self, SwinPair, self.blocks // 2)(*block)
         self.norm = LayerNorm()
-        self.conv_last = Conv(64, zero=True)
+        self.conv_last = Conv(64, winograd=True, zero=True)
 
     def __call__(
         self,

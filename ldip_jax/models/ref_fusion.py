@@ -62,9 +62,9 @@ class Fusion(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
-        x = leaky_relu(Conv(4 * self.features, name="conv_0")(x))
-        x = leaky_relu(Conv(self.features, name="conv_1")(x))
-        return Conv(self.features, name="conv_2")(x)
+        x = leaky_relu(Conv(4 * self.features, winograd=True, name="conv_0")(x))
+        x = leaky_relu(Conv(self.features, winograd=True, name="conv_1")(x))
+        return Conv(self.features, winograd=True, name="conv_2")(x)
 
 
 class FusionState(NamedTuple):
@@ -102,11 +102,12 @@ class RefFusion(nn.Module):
         if self.attention not in ATTENTIONS or self.gate not in GATES:
             chosen = f"not {self.attention!r} and {self.gate!r}"
             raise ValueError(f"attention must be one of {ATTENTIONS} and gate one of {GATES}, {chosen}")
-        self.conv_q_in, self.conv_kv_in = Conv(self.features), Conv(self.features)
+        self.conv_q_in = Conv(self.features, winograd=True)
+        self.conv_kv_in = Conv(self.features, winograd=True)
         implicit = self.attention == "ica"
         self.ica = [ICA(self.features, self.heads, implicit, name=f"ica_{d}") for d in range(self.depth)]
         self.fusion = [Fusion(self.features, name=f"fusion_{d}") for d in range(self.depth)]
-        self.conv_r = Conv(64, zero=True)
+        self.conv_r = Conv(64, winograd=True, zero=True)
 
     def query(self, hr: Float[Array, "b H W 64"]) -> Float[Array, "b H W e"]:
         """F^Q from the key-frame's HR features (in LRRF's scale)."""

@@ -1,16 +1,19 @@
 """The 2-D convolution used by every layer here, with special forms for CPUs.
 
-- If the layer allows it, 3x3 convolutions between float32 maps of many channels use Winograd's F(4, 3) along
-  rows (Lavin and Gray, CVPR 2016). It needs half the multiplications and is 1.5 times as fast; its rounding
-  errors are ten times as large.
+- If the layer allows it, 3x3 and 7x7 convolutions between large float32 maps of many channels use Winograd's
+  F(5, 3) and F(4, 7) along rows (Lavin and Gray, CVPR 2016). These need 0.47 and 0.36 times the products and
+  are 1.5 to 2 times as fast; their rounding errors are ten times as large.
+- With a few output channels, several neighbouring pixels are computed as channels of one. This needs more
+  multiplications, but vector units are used fully: it is up to 4 times as fast.
 - The gradient of a kernel is computed as matrix products. XLA computes it as a convolution whose "kernel" is
   a whole map, which is up to 20 times slower.
 
 Other devices use XLA's own convolutions and gradients, which are the fastest there.
 """
 
-from functools import partial, reduce
-from operator import add
+from fractions import Fraction
+from functools import cache, partial, reduce
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -18,26 +21,15 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-# With fewer channels, Winograd's transforms cost more than they save.
-WIDE = 32
-# F(4, 3): 6 inputs to 6 products, 3 taps to as many factors, 6 products to 4 outputs.
-FROM_INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float32,
-)
-FROM_TAPS = (
-    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32) / 24
-)
-TO_OUTPUT = np.array(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32
-)
+# Fewest channels, by taps: with fewer, Winograd's transforms cost more than they save.
+WIDE = {3: 32, 7: 16}
+# Maps with fewer pixels are computed directly: tracing these forms takes longer than they save.
+LEAST_PIXELS = 2**11
+# By taps: outputs that are computed together, and the points, besides infinity, at which polynomials are
+# evaluated. Of all sets of simple fractions that were tried, these have the smallest rounding errors.
+POINTS = {3: (5, "0 1 -1 2 -2 1/2"), 7: (4, "0 1 -1 1/2 -1/2 3/4 -3/4 3 -3")}
+# With at most NARROW output channels, NEIGHBOURS pixels of a row are computed together.
+NARROW, NEIGHBOURS = 4, 8
 
 
 def conv2d(
@@ -51,7 +43,7 @@ def conv2d(
         x: maps; the convolution is computed in their type.
         kernel: with odd sides; its gradient is summed in float32.
         stride: step between outputs.
-        winograd: whether a 3x3 convolution may use Winograd's algorithm.
+        winograd: whether a 3x3 or 7x7 convolution may use Winograd's algorithm.
     """
     square = kernel.shape[0] == kernel.shape[1]
     if stride > 1 or not square:
@@ -72,10 +64,14 @@ def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _unit_stride(x: Array, kernel: Array, winograd: bool) -> Array:
-    wide = kernel.shape[0] == 3 and min(kernel.shape[2:]) >= WIDE and x.dtype == jnp.float32
-    if not (winograd and wide):
+    side, channels = kernel.shape[0], kernel.shape[2:]
+    if x.shape[1] * x.shape[2] < LEAST_PIXELS:
         return _convolve(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=_winograd, default=_convolve)
+    if winograd and side in WIDE and min(channels) >= WIDE[side] and x.dtype == jnp.float32:
+        return jax.lax.platform_dependent(x, kernel, cpu=_winograd, default=_convolve)
+    if channels[1] <= NARROW and side > 1:
+        return jax.lax.platform_dependent(x, kernel, cpu=_side_by_side, default=_convolve)
+    return _convolve(x, kernel)
 
 
 def _forward(x: Array, kernel: Array, winograd: bool) -> tuple[Array, tuple[Array, Array]]:
@@ -89,27 +85,79 @@ def _backward(winograd: bool, saved: tuple[Array, Array], g: Array) -> tuple[Arr
 _unit_stride.defvjp(_forward, _backward)
 
 
+def _side_by_side(x: Array, kernel: Array) -> Array:
+    """Some neighbours of a row as channels of one pixel, from all inputs that any of them needs."""
+    side, w = kernel.shape[0], x.shape[2]
+    shifted = [jnp.pad(kernel, ((0, 0), (i, NEIGHBOURS - 1 - i), (0, 0), (0, 0))) for i in range(NEIGHBOURS)]
+    y = jax.lax.conv_general_dilated(
+        x,
+        jnp.concatenate(shifted, axis=-1).astype(x.dtype),
+        (1, NEIGHBOURS),
+        ((side // 2, side // 2), (side // 2, side // 2 - w % -NEIGHBOURS)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return rearrange(y, "b h w (i o) -> b h (w i) o", i=NEIGHBOURS)[:, :, :w]
+
+
+@cache
+def toom_cook(taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The matrices of `POINTS` for a row of taps: inputs to products, taps to factors, products to outputs.
+
+    A filter's outputs are coefficients of a product of polynomials, transposed. Its values at enough points
+    determine it.
+    """
+    outputs, points = POINTS[taps]
+    at = [Fraction(point) for point in points.split()]
+    products = len(at) + 1
+    from_input = np.zeros((products, products))
+    from_taps = np.zeros((products, taps))
+    to_output = np.zeros((outputs, products))
+    for row, point in enumerate(at):
+        others = [other for other in at if other != point]
+        # The polynomial that is 0 at all other points, lowest power first.
+        from_input[row, :-1] = np.poly(np.array(others, float))[::-1]
+        scale = prod(point - other for other in others)
+        from_taps[row] = [point**power / scale for power in range(taps)]
+        to_output[:, row] = [point**power for power in range(outputs)]
+    from_input[-1] = np.poly(np.array(at, float))[::-1]
+    from_taps[-1, -1] = to_output[-1, -1] = 1
+    return from_input, from_taps, to_output
+
+
 def _winograd(x: Array, kernel: Array) -> Array:
-    """Four neighbours of a row from six products each, instead of twelve."""
-    w = x.shape[2]
-    tiles = -(-w // 4)
-    x = jnp.pad(x, ((0, 0), (0, 0), (1, 4 * tiles + 1 - w), (0, 0)))
-    factors = jnp.einsum("ti,hico->thco", FROM_TAPS, kernel, precision="highest")[:, :, None]
-    products = [
+    """Each product serves several neighbouring outputs of a row."""
+    side, w = kernel.shape[0], x.shape[2]
+    from_input, from_taps, to_output = toom_cook(side)
+    outputs, products = to_output.shape
+    tiles = -(-w // outputs)
+    last = outputs * (tiles - 1) + 1
+    x = jnp.pad(x, ((0, 0), (0, 0), (side // 2, outputs * tiles - w + side // 2), (0, 0)))
+    factors = jnp.einsum("ti,hico->thco", from_taps.astype(np.float32), kernel, precision="highest")
+    parts = _combine(from_input, [x[:, :, i : i + last : outputs] for i in range(products)])
+    pad = ((side // 2, side // 2), (0, 0))
+    multiplied = [
         jax.lax.conv_general_dilated(
-            part, factor, (1, 1), ((1, 1), (0, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            part, factor[:, None], (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        for part, factor in zip(
-            _combine(FROM_INPUT, [x[:, :, i : i + 4 * tiles - 3 : 4] for i in range(6)]), factors, strict=True
-        )
+        for part, factor in zip(parts, factors, strict=True)
     ]
-    y = jnp.stack(_combine(TO_OUTPUT, products), axis=3)
+    y = jnp.stack(_combine(to_output, multiplied), axis=3)
     return rearrange(y, "b h tile i o -> b h (tile i) o")[:, :, :w]
 
 
 def _combine(matrix: np.ndarray, parts: list[Array]) -> list[Array]:
-    """The weighted sum of the parts for each row of the matrix; most weights are 0, 1 or -1."""
-    return [reduce(add, (float(a) * part for a, part in zip(row, parts, strict=True) if a)) for row in matrix]
+    """The weighted sum of the parts for each row of the matrix.
+
+    The operators of `jax.numpy` would take twice as long to trace.
+    """
+
+    def scaled(weight: float, part: Array) -> Array:
+        return part if weight == 1 else jax.lax.mul(part, jax.lax.full_like(part, weight))
+
+    return [
+        reduce(jax.lax.add, [scaled(a, part) for a, part in zip(row, parts, strict=True) if a])
+        for row in matrix
+    ]
 
 
 def _by_xla(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ldip_jax.ops.bands import join_bands, plan_bands, read_band
-from ldip_jax.ops.warp import bilinear, pixel_grid
+from ldip_jax.ops.warp import pixel_grid
 
 
 def deform_conv(
@@ -56,8 +56,16 @@ def deform_conv(
         raise ValueError(
             f"{x.shape[-1]} channels, kernel {kernel.shape}, {groups} groups, {deform_groups} deformable ones"
         )
-    table = rearrange(x, "b h w (g c) -> (b g) h w c", g=deform_groups)
-    rows = partial(_rows, table, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    rows = partial(
+        _rows,
+        _planes(x, deform_groups),
+        kernel,
+        size=(x.shape[1], x.shape[2]),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+    )
     bands = plan_bands(mask.shape[1], mask.shape[2], band_pixels)
     if bands is None:
         return rows(offsets, mask, first_row)
@@ -70,34 +78,54 @@ def deform_conv(
     return join_bands(lax.map(one, jnp.arange(bands.count)), bands)
 
 
-def _rows(table, kernel, offsets, mask, first_row, *, stride, padding, dilation, groups):
-    """The output's rows starting at `first_row`; `table` holds the deformable groups as a batch."""
+def _planes(x: Array, groups: int) -> Array:
+    """All maps, `c (b g) ((h + 3) (w + 3))`, with one row and column of zeros before and two after.
+
+    On a CPU, a gather is vectorised along its last axis, which would be too short if it held the few channels
+    of a group. So pixels come last.
+    """
+    padded = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    return rearrange(padded, "b h w (g c) -> c (b g) (h w)", g=groups)
+
+
+def _rows(planes, kernel, offsets, mask, first_row, *, size, stride, padding, dilation, groups):
+    """The output's rows starting at `first_row`, from the maps as `_planes` returns them."""
     kh, kw, _, features = kernel.shape
     b, height, width, _ = mask.shape
-    g = table.shape[0] // b
+    channels, g = planes.shape[0], planes.shape[1] // b
+    row = size[1] + 3
+    limit = jnp.array([[[size[1]]], [[size[0]]]], jnp.float32)
+    starts = jnp.arange(channels * b * g, dtype=jnp.int32).reshape(channels, b * g, 1) * planes.shape[2]
     y, x = jnp.divmod(jnp.arange(kh * kw), kw)
     taps = (jnp.stack([x, y], axis=-1) * dilation - padding).astype(jnp.float32)
     first = jnp.stack([jnp.zeros((), jnp.float32), jnp.asarray(first_row, jnp.float32)])
-    grid = (pixel_grid(height, width) + first[None, None]) * stride
-    split = partial(rearrange, pattern="b h w (g k n) -> k (b g) h w n", k=kh * kw, g=g)
+    grid = rearrange((pixel_grid(height, width) + first[None, None]) * stride, "h w n -> n (h w)")
 
     @partial(jax.checkpoint, prevent_cse=False)
     def tap(total: Array, inputs: tuple[Array, ...]) -> tuple[Array, None]:
-        place, offset, weight, kernel = inputs
-        coords = (grid + place[None, None])[None] + offset
-        # Places beyond the zeros around the map get no gradient either.
-        samples = bilinear(table, jnp.where(coords > -1.0, coords, -2.0)) * weight
-        samples = rearrange(samples, "(b g) h w c -> b h w (g c)", g=g)
-        samples = rearrange(samples, "b h w (n c) -> b h w n c", n=groups)
-        out = jnp.einsum("bhwnc,cno->bhwno", samples, kernel, preferred_element_type=jnp.float32)
+        tap_place, offset, weight, kernel = inputs
+        # Places beyond the zeros around the map, or not a number, read a zero and get no gradient.
+        place = (grid + tap_place[:, None])[:, None] + offset
+        px, py = jnp.where(place > -1.0, jnp.minimum(place, limit), -1.0)
+        x0, y0 = jnp.floor(px), jnp.floor(py)
+        fx, fy = px - x0, py - y0
+        index = starts + ((y0.astype(jnp.int32) + 1) * row + x0.astype(jnp.int32) + 1)[None]
+        samples = jnp.zeros((), planes.dtype)
+        for dy, wy in ((0, 1.0 - fy), (1, fy)):
+            for dx, wx in ((0, 1.0 - fx), (1, fx)):
+                values = jnp.take(planes.reshape(-1), index + (dy * row + dx), mode="clip")
+                samples = samples + values * ((wx * wy).astype(values.dtype) * weight)[None]
+        samples = rearrange(samples, "c (b g) p -> b (g c) p", b=b)
+        samples = rearrange(samples, "b (n c) p -> b n c p", n=groups)
+        out = jnp.einsum("cno,bncp->bnop", kernel, samples, preferred_element_type=jnp.float32)
         return total + out, None
 
     stack = (
         taps,
-        split(offsets.astype(jnp.float32)),
-        split(mask.astype(table.dtype)),
-        rearrange(kernel.astype(table.dtype), "i j c (n o) -> (i j) c n o", n=groups),
+        rearrange(offsets.astype(jnp.float32), "b h w (g k n) -> k n (b g) (h w)", k=kh * kw, g=g),
+        rearrange(mask.astype(planes.dtype), "b h w (g k) -> k (b g) (h w)", k=kh * kw, g=g),
+        rearrange(kernel.astype(planes.dtype), "i j c (n o) -> (i j) c n o", n=groups),
     )
-    start = jnp.zeros((b, height, width, groups, features // groups), jnp.float32)
+    start = jnp.zeros((b, groups, features // groups, height * width), jnp.float32)
     total, _ = lax.scan(tap, start, stack)
-    return rearrange(total, "b h w n o -> b h w (n o)").astype(table.dtype)
+    return rearrange(total, "b n o (h w) -> b h w (n o)", h=height).astype(planes.dtype)

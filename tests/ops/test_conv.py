@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ldip_jax.models.trainable import quick_jit
-from ldip_jax.ops.conv import conv2d
+from ldip_jax.ops import conv
+from ldip_jax.ops.conv import POINTS, WIDE, conv2d, toom_cook
 
 CASES = [
     # kernel, stride, channels in, channels out, batch, height, width
@@ -21,8 +22,16 @@ CASES = [
     (3, 1, 4, 4, 1, 1, 2),
     (5, 1, 3, 6, 1, 6, 4),
     (7, 1, 6, 2, 2, 5, 9),
+    (7, 1, 16, 20, 2, 5, 9),
+    (7, 1, 17, 16, 1, 2, 1),
+    (3, 1, 40, 3, 2, 5, 17),
     (3, 2, 6, 4, 2, 6, 7),
 ]
+
+
+@pytest.fixture(autouse=True)
+def small_maps(monkeypatch):
+    monkeypatch.setattr(conv, "LEAST_PIXELS", 0)
 
 
 def bare(x, kernel, stride):
@@ -53,10 +62,19 @@ def test_gradients_equal_those_of_xla(rng, case):
         return (value, *pull(g)), (expected, *pull_bare(g))
 
     (value, *ours), (expected, *theirs) = quick_jit(both)(x, kernel, g)
-    wide = case[0] == 3 and min(case[2:4]) >= 32
-    close(value, expected, to=1e-5 if wide else 0)
+    side, stride, *channels = case[:4]
+    wide = stride == 1 and side in WIDE and min(channels) >= WIDE[side]
+    close(value, expected, to=2e-5 if wide else 1e-6)
     for a, b in zip(ours, theirs, strict=True):
         close(a, b, to=2e-6)
+
+
+@pytest.mark.parametrize("taps", POINTS)
+def test_products_give_the_outputs_of_a_filter(rng, taps):
+    from_input, from_taps, to_output = toom_cook(taps)
+    inputs, row = rng.standard_normal(from_input.shape[1]), rng.standard_normal(taps)
+    outputs = to_output @ ((from_taps @ row) * (from_input @ inputs))
+    np.testing.assert_allclose(outputs, np.correlate(inputs, row), rtol=0, atol=1e-12)
 
 
 def test_winograd_is_optional(rng):

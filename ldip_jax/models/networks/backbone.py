@@ -145,9 +145,9 @@ class Backbone(nn.Module):
         return 3 + len(self.branches) * self.mid_channels
 
     def setup_head(self) -> None:
-        self.upconv1 = Conv(self.mid_channels * 4)
-        self.upconv2 = Conv(64 * 4)
-        self.conv_hr = Conv(64)
+        self.upconv1 = Conv(self.mid_channels * 4, winograd=True)
+        self.upconv2 = Conv(64 * 4, winograd=True)
+        self.conv_hr = Conv(64, winograd=True)
         self.conv_last = Conv(3)
 
     def flow(self, ref: Float[Array, "b H W 3"], supp: Float[Array, "b H W 3"]) -> Float[Array, "b h w 2"]:

@@ -34,7 +34,7 @@ class ResidualTrunk(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
-        x = leaky_relu(Conv(self.features, name="main_0")(x))
+        x = leaky_relu(Conv(self.features, winograd=True, name="main_0")(x))
         stack = stacked(self, ResidualBlock, self.blocks)
         return stack(self.features, name="main_2")(x, None)[0]
 

@@ -37,10 +37,10 @@ class DeformAlign(nn.Module):
     band_pixels: int | None = None
 
     def setup(self):
-        self.conv_offset_0 = Conv(self.features)
-        self.conv_offset_2 = Conv(self.features)
-        self.conv_offset_4 = Conv(self.features)
-        self.conv_offset_6 = Conv(3 * GROUPS * TAPS, zero=True)
+        self.conv_offset_0 = Conv(self.features, winograd=True)
+        self.conv_offset_2 = Conv(self.features, winograd=True)
+        self.conv_offset_4 = Conv(self.features, winograd=True)
+        self.conv_offset_6 = Conv(3 * GROUPS * TAPS, winograd=True, zero=True)
         shape = (3, 3, 2 * self.features, self.features)
         self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)

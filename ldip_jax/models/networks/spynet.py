@@ -16,7 +16,7 @@ from ldip_jax.ops.warp import bilinear, row_places
 LEVELS = 6
 # Levels with more pixels than this are computed in bands of rows. Each of a level's five convolutions reaches
 # three rows. Bands of wide images have HALOS times as many rows, because each row takes much memory.
-BAND_PIXELS, HALO, HALOS = 2**18, 15, 4
+BAND_PIXELS, HALO, HALOS = 2**17, 15, 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -27,7 +27,7 @@ class BasicModule(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w 8"]) -> Float[Array, "b h w 2"]:
         for index, features in enumerate((32, 64, 32, 16)):
-            x = nn.relu(Conv(features, kernel=7, name=f"basic_module_{2 * index}")(x))
+            x = nn.relu(Conv(features, kernel=7, winograd=True, name=f"basic_module_{2 * index}")(x))
         return Conv(2, kernel=7, name="basic_module_8")(x)
 
 
