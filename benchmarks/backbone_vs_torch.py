@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
         help="of the frames (default: 64x64 180x144 320x180)",
     )
     add("--frames", type=int, default=3, help="per clip (default: 3)")
-    add("--rounds", type=int, default=5, help="measured rounds (default: 5)")
+    add("--rounds", type=int, default=7, help="measured rounds (default: 7)")
     add("--threads", type=int, help="cores for both (Linux; default: all)")
     return parser.parse_args()
 

@@ -36,7 +36,8 @@ AGAINST_TORCH = (
     ("BasicVSR", "backbone_vs_torch.py"),
     ("BasicVSR++", "backbone_vs_torch.py --weights random --network basicvsrpp --sizes 64x64 180x144"),
     ("IART", "backbone_vs_torch.py --weights random --network iart --sizes 64x64"),
-    ("GMFlow, SPyNet, LRRF", "parts_vs_torch.py"),
+    ("GMFlow, SPyNet", "parts_vs_torch.py --only gmflow spynet"),
+    ("LRRF, of key-frames of 360x288", "parts_vs_torch.py --only fusion lrrf --size 90x72"),
     ("A training step of LRRF", "training_step.py --torch"),
 )
 

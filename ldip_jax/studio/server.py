@@ -26,7 +26,7 @@ from ldip_jax.errors import InputError
 from ldip_jax.memory import show_size
 from ldip_jax.studio.guard import OwnPage
 from ldip_jax.studio.session import Session
-from ldip_jax.studio.settings import FORMATS, read_settings
+from ldip_jax.studio.settings import DAMAGED, FORMATS, read_settings
 
 HOST = "127.0.0.1"
 MOST_SESSIONS = 16
@@ -144,8 +144,9 @@ def make_app(studio: Studio) -> Starlette:
         # A page that is loaded again keeps its files.
         session = studio.sessions.get(str(values.get("key"))) or studio.open()
         formats = {key: entry.title for key, entry in FORMATS.items()}
+        choices = {"format": formats, "damaged": DAMAGED}
         limit = show_size(studio.max_upload)
-        return JSONResponse({"key": session.key, "formats": formats, "limit": limit})
+        return JSONResponse({"key": session.key, "choices": choices, "limit": limit})
 
     async def state(request: Request) -> Response:
         return JSONResponse(session_of(request).state())

@@ -33,6 +33,8 @@ MOST_STILLS = 64
 PREVIEWS = 3
 # Seconds for which a page may be away, as in a tab that was closed by mistake, before its files are removed.
 AWAY = 1800.0
+# In place of what the command line advises about damaged frames.
+_DAMAGED = "; to go on after it, choose another entry under Damaged frames"
 
 
 class Session:
@@ -239,7 +241,8 @@ class Session:
             text = text.replace(str(upload.path), upload.name)
         text = text.replace(f"{self.folder}/", "")
         # Advice that only the command line can follow, and a file that the page cannot offer.
-        text = re.sub(r" \(--[^)]*\)|; the \d+ frames before it are in .*", "", text)
+        text = re.sub(r" \(--[^)]*\)", "", text)
+        text = re.sub(r"; the \d+ frames before it are in .*", _DAMAGED, text)
         text = re.sub(r"--memory|^memory(?= \d)", "Memory limit", text)
         names = {upload.key: upload.name for upload in uploads}
         return re.sub(r"\bstill-\d+\b", lambda found: names.get(found[0], found[0]), text)

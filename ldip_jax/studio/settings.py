@@ -25,6 +25,10 @@ FORMATS = {
 }
 
 
+# What may happen at a damaged frame, and how the page names it.
+DAMAGED = {"stop": "stop there", "hold": "repeat the frame before", "skip": "leave them out"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the user sets.
@@ -33,15 +37,18 @@ class Settings:
         scale: 1 to 8.
         memory: such as "8G"; "": what is free.
         format: a key of `FORMATS`.
+        damaged: a key of `DAMAGED`.
     """
 
     scale: float = 4.0
     memory: str = ""
     format: str = "h264"
+    damaged: str = "stop"
 
     def words(self) -> list[str]:
         """The arguments that decide how frames are made."""
-        return ["--scale", f"{self.scale:g}", *(["--memory", self.memory] if self.memory else [])]
+        words = ["--scale", f"{self.scale:g}", "--on-error", self.damaged]
+        return [*words, *(["--memory", self.memory] if self.memory else [])]
 
 
 def read_settings(values: Mapping[str, Any]) -> Settings:
@@ -65,4 +72,7 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     kind = str(values.get("format", "h264"))
     if kind not in FORMATS:
         raise InputError(f"Output: choose from {', '.join(FORMATS)}")
-    return Settings(scale, memory.replace(" ", ""), kind)
+    damaged = str(values.get("damaged", "stop"))
+    if damaged not in DAMAGED:
+        raise InputError(f"Damaged frames: choose from {', '.join(DAMAGED)}")
+    return Settings(scale, memory.replace(" ", ""), kind, damaged)

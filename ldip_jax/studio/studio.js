@@ -48,11 +48,13 @@ async function attempt(work, polls = false) {
 }
 
 async function begin() {
-  const { key: made, formats, limit } = await ask("POST", "/sessions", { body: JSON.stringify({ key }) });
+  const { key: made, choices, limit } = await ask("POST", "/sessions", { body: JSON.stringify({ key }) });
   key = made;
   location.hash = key;
   document.body.dataset.limit = limit;
-  $("format").replaceChildren(...Object.entries(formats).map(([value, text]) => el("option", { value, textContent: text })));
+  for (const [id, entries] of Object.entries(choices)) {
+    $(id).replaceChildren(...Object.entries(entries).map(([value, text]) => el("option", { value, textContent: text })));
+  }
   return ask("GET", own(""));
 }
 
@@ -249,7 +251,7 @@ function stopped(kind) {
 function continues() {
   const begun = state.jobs.run?.resumable;
   const memory = $("memory").value.replaceAll(" ", "").toUpperCase();
-  return Boolean(begun) && begun.scale === Number($("scale").value) && begun.memory === memory && begun.format === $("format").value;
+  return Boolean(begun) && begun.scale === Number($("scale").value) && begun.memory === memory && ["format", "damaged"].every((id) => begun[id] === $(id).value);
 }
 
 let drawn = "";
@@ -347,7 +349,7 @@ zone("still-zone", "still-file", takeStills);
 for (const kind of ["matches", "preview", "run"]) {
   $(`start-${kind}`).onclick = () => {
     if (kind === "run" && state.result && !state.result.fetched && !confirm("The finished clip has not been downloaded. Replace it?")) return;
-    const settings = { scale: $("scale").value, memory: $("memory").value, format: $("format").value };
+    const settings = Object.fromEntries(["scale", "memory", "format", "damaged"].map((id) => [id, $(id).value]));
     pressed = kind;
     attempt(() => ask("POST", own(`/start/${kind}`), { body: JSON.stringify(settings) }));
   };
@@ -357,7 +359,7 @@ $("over").onclick = () => {
   attempt(async () => { await ask("DELETE", own("")); key = ""; chosen = null; $("shown").hidden = true; return begin(); });
 };
 $("scale").onchange = () => { showSize(); showJob("run"); };
-$("format").onchange = $("memory").oninput = () => showJob("run");
+$("format").onchange = $("damaged").onchange = $("memory").oninput = () => showJob("run");
 $("cut").oninput = $("actual").onchange = $("after").onload = lay;
 $("download").onclick = () => setTimeout(poll, 1000);
 addEventListener("beforeunload", (event) => { if (busy() || (state?.result && !state.result.fetched)) event.preventDefault(); });

@@ -143,12 +143,15 @@ def describe(path: Path, kind: Kind, picture: Path) -> dict[str, Any]:
 
 
 def clip_frames(path: Path, places: list[int]) -> dict[int, UInt[np.ndarray, "h w 3"]]:
-    """These frames of a clip, of 8 bits."""
-    found = {}
-    with open_clip(path) as clip:
-        for place, frame in enumerate(clip.frames()):
-            if place in places:
-                found[place] = quantise(frame, 8)
+    """These frames of a clip, of 8 bits; the frame before stands for a damaged one."""
+    found, last = {}, None
+    with open_clip(path, lenient=True) as clip:
+        for place, frame in enumerate(clip.decode(0)):
+            last = last if frame is None else frame
+            if last is not None:
+                found |= {
+                    wanted: quantise(last, 8) for wanted in places if wanted <= place and wanted not in found
+                }
             if len(found) == len(places):
                 break
     return found

@@ -90,7 +90,7 @@ def test_a_run_is_stopped_and_continued(client, studio, tmp_path, rng):
     assert state["jobs"]["run"]["resumable"] is None
     (session.folder / ".run.mkv.ldip").mkdir()
     resumable = client.session_request("GET").values["jobs"]["run"]["resumable"]
-    assert resumable == {"scale": 4.0, "memory": "", "format": "lossless"}
+    assert resumable == {"scale": 4.0, "memory": "", "format": "lossless", "damaged": "stop"}
     client.start("run", format="lossless")
     assert "--resume" in session.jobs["run"].words
     client.wait("run")
@@ -173,7 +173,17 @@ def test_a_damaged_clip_is_reported_without_advice_for_the_command_line(client, 
     client.start("run")
     found = client.wait("run")["jobs"]["run"]
     assert found["error"].startswith("old film.mp4: is damaged or cut short at frame ")
-    assert found["error"].endswith("; repair the file, or cut it to end before that frame")
+    assert found["error"].endswith("; to go on after it, choose another entry under Damaged frames")
+    # The frame before a damaged one is shown and kept in its place.
+    client.start("preview", damaged="hold")
+    state = client.wait("preview")
+    assert state["jobs"]["preview"]["state"] == "done"
+    for shown in state["preview"]:
+        assert client.session_request("GET", f"/picture/before-{shown['frame']}").status == 200
+    client.start("run", damaged="hold", format="lossless")
+    assert client.wait("run")["result"] is not None
+    with av.open(io.BytesIO(client.session_request("GET", "/result").body)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 40
 
 
 def test_messages_hold_no_flags(studio):

@@ -180,8 +180,10 @@ def test_missing_files_and_invalid_requests_are_reported(client, clip):
 def test_settings():
     assert read_settings({}) == Settings(4.0, "", "h264")
     assert read_settings({"scale": "2.5", "memory": " 8g ", "format": "png"}) == Settings(2.5, "8G", "png")
-    assert read_settings({"memory": "1.5 G"}).words() == ["--scale", "4", "--memory", "1.5G"]
-    for values in ({"scale": "nan"}, {"scale": "x"}, {"memory": "--overwrite"}, {"format": "../x"}):
+    words = ["--scale", "4", "--on-error", "hold", "--memory", "1.5G"]
+    assert read_settings({"memory": "1.5 G", "damaged": "hold"}).words() == words
+    wrong = {"scale": "nan"}, {"scale": "x"}, {"memory": "--overwrite"}, {"format": "../x"}, {"damaged": "go"}
+    for values in wrong:
         with pytest.raises(InputError):
             read_settings(values)
     assert all(entry.suffix in ("", ".mp4", ".mov", ".mkv") for entry in FORMATS.values())
