@@ -6,14 +6,15 @@
 
 The first part runs `backbone_vs_torch.py` and `training_step.py --torch`: the same weights, inputs and
 threads, alternating. The second makes panning clips and runs `ldip upscale --profile` on them, each in a
-process of its own; compiling is left out. The plot is written beside FILE.md, to FILE.svg. The exit code is 1
-if a run fails.
+process of its own; compiling is left out. The plot is written beside FILE.md, to FILE.svg. With `--only`, the
+other part stays as it is in FILE.md. The exit code is 1 if a run fails.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,8 @@ from benchmarks.memory_lengths import make_clip, scene
 from ldip_jax.atomic import atomic_open
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("torch", "growth")
+# Parts and their headings.
+PARTS = {"torch": "## Against PyTorch", "growth": "## How time grows"}
 # What is run against PyTorch: the heading, and the arguments of the command.
 AGAINST_TORCH = (
     ("BasicVSR", "backbone_vs_torch.py"),
@@ -70,7 +72,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--output", type=Path, default=ROOT / "benchmarks" / "RESULTS.md", metavar="FILE.md")
-    add("--only", choices=PARTS, help="one part (default: both)")
+    add("--only", choices=PARTS, help="measure one part (default: both)")
     return parser.parse_args()
 
 
@@ -97,7 +99,7 @@ def machine() -> str:
 
 def against_torch() -> tuple[list[str], bool]:
     """Lines of Markdown, and whether everything ran."""
-    lines, fine = ["## Against PyTorch", ""], True
+    lines, fine = [PARTS["torch"], "", machine(), ""], True
     lines += ["Ratios are time here / time in PyTorch: below 1, JAX is faster.", ""]
     for heading, words in AGAINST_TORCH:
         print(f"{heading} ...", file=sys.stderr, flush=True)
@@ -143,7 +145,7 @@ def profiled(run: Run, folder: Path) -> dict[str, float] | None:
 
 def growth(folder: Path) -> tuple[list[str], dict[str, list[tuple[str, float]]], bool]:
     """Lines of Markdown, seconds a frame by axis and value for the plot, and whether everything ran."""
-    lines = ["## How time grows", ""]
+    lines = [PARTS["growth"], "", machine(), ""]
     base = Run()
     lines += [
         "Seconds a frame of `ldip upscale` with the default weights, without compiling: "
@@ -193,20 +195,31 @@ def plot(plotted: dict[str, list[tuple[str, float]]]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def part_of(text: str, heading: str) -> list[str]:
+    """The lines of a Markdown text from a heading to the next one of the same level."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    return [line for part in parts if part.startswith(heading) for line in part.removesuffix("\n").split("\n")]
+
+
 def main() -> int:
     args = arguments()
-    lines, fine = ["# Results", "", f"Written by `python benchmarks/results.py`. {machine()}", ""], True
-    if args.only in (None, "torch"):
+    known = args.output.read_text() if args.only and args.output.exists() else ""
+    lines, fine = ["# Results", "", "Written by `python benchmarks/results.py`.", ""], True
+    if args.only == "growth":
+        lines += part_of(known, PARTS["torch"])
+    else:
         more, ran = against_torch()
         lines, fine = lines + more, fine and ran
-    if args.only in (None, "growth"):
+    if args.only == "torch":
+        lines += part_of(known, PARTS["growth"])
+    else:
         with tempfile.TemporaryDirectory() as folder:
             more, plotted, ran = growth(Path(folder))
         picture = args.output.with_suffix(".svg")
         if plotted:
             with atomic_open(picture) as file:
                 file.write(plot(plotted).encode())
-            more[2:2] = [f"![Seconds a frame by frames, size, stills and stride]({picture.name})", ""]
+            more[4:4] = [f"![Seconds a frame by frames, size, stills and stride]({picture.name})", ""]
         lines, fine = lines + more, fine and ran
     with atomic_open(args.output) as file:
         file.write("\n".join(lines).encode())
