@@ -222,7 +222,7 @@ def main() -> int:
             more[4:4] = [f"![Seconds a frame by frames, size, stills and stride]({picture.name})", ""]
         lines, fine = lines + more, fine and ran
     with atomic_open(args.output) as file:
-        file.write("\n".join(lines).encode())
+        file.write(("\n".join(lines).rstrip("\n") + "\n").encode())
     print(args.output)
     return 0 if fine else 1
 
