@@ -198,7 +198,9 @@ def plot(plotted: dict[str, list[tuple[str, float]]]) -> str:
 def part_of(text: str, heading: str) -> list[str]:
     """The lines of a Markdown text from a heading to the next one of the same level."""
     parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    return [line for part in parts if part.startswith(heading) for line in part.removesuffix("\n").split("\n")]
+    return [
+        line for part in parts if part.startswith(heading) for line in part.removesuffix("\n").split("\n")
+    ]
 
 
 def main() -> int:
