@@ -21,7 +21,7 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet
 
 # What compiling and compiled programs take on a CPU: only the backbone; with LRRF and a matcher.
-COMPILED, COMPILED_LRRF = 350 * 2**20, 700 * 2**20
+COMPILED, COMPILED_LRRF = 450 * 2**20, 800 * 2**20
 # Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
 FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 2**27
 # Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
