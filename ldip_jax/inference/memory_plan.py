@@ -21,9 +21,9 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet
 
 # What compiling and compiled programs take on a CPU: only the backbone; with LRRF and a matcher.
-COMPILED, COMPILED_LRRF = 450 * 2**20, 800 * 2**20
+COMPILED, COMPILED_LRRF = 450 * 2**20, 700 * 2**20
 # Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
-FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 2**27
+FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 96 * 2**20
 # Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
 # backbone. LOCATE: matching, refinement and carry of whole images, but for bands, which take LOCATE_BANDS
 # bytes; measured with bands: at most 54 at 7680x4320 and 71 at 3840x2160. MATCH_BY_FLOW: all of that if the
