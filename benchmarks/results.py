@@ -37,7 +37,7 @@ PARTS = {"torch": "## Against PyTorch", "growth": "## How time grows"}
 AGAINST_TORCH = (
     ("BasicVSR", "backbone_vs_torch.py"),
     ("BasicVSR++", "backbone_vs_torch.py --weights random --network basicvsrpp --sizes 64x64 180x144"),
-    ("IART", "backbone_vs_torch.py --weights random --network iart --sizes 64x64"),
+    ("IART", "backbone_vs_torch.py --weights random --network iart --sizes 64x64 --rounds 3"),
     ("GMFlow, SPyNet", "parts_vs_torch.py --only gmflow spynet"),
     ("LRRF, of key-frames of 360x288", "parts_vs_torch.py --only fusion lrrf --size 90x72"),
     ("A training step of LRRF", "training_step.py --torch"),
