@@ -134,13 +134,7 @@ def _winograd(x: Array, kernel: Array) -> Array:
     x = jnp.pad(x, ((0, 0), (0, 0), (side // 2, outputs * tiles - w + side // 2), (0, 0)))
     factors = jnp.einsum("ti,hico->thco", from_taps.astype(np.float32), kernel, precision="highest")
     parts = _combine(from_input, [x[:, :, i : i + last : outputs] for i in range(products)])
-    pad = ((side // 2, side // 2), (0, 0))
-    multiplied = [
-        jax.lax.conv_general_dilated(
-            part, factor[:, None], (1, 1), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        for part, factor in zip(parts, factors, strict=True)
-    ]
+    multiplied = [_convolve(part, factor[:, None]) for part, factor in zip(parts, factors, strict=True)]
     y = jnp.stack(_combine(to_output, multiplied), axis=3)
     return rearrange(y, "b h tile i o -> b h (tile i) o")[:, :, :w]
 
