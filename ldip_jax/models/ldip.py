@@ -207,7 +207,8 @@ class LDIP(nn.Module):
         """
 
         def chain(module, warp, weight):
-            return bicubic(detail.astype(jnp.float32), warp) * weight
+            # Converting all of `detail` first would take twice its memory again.
+            return bicubic(detail, warp, jnp.float32) * weight
 
         return over_bands(self.backbone, chain, (warp, weight))
 

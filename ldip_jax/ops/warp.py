@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 
 def pixel_grid(height: int, width: int) -> Float[Array, "{height} {width} 2"]:
@@ -29,6 +29,17 @@ def _table(x: Array) -> tuple[Array, Array]:
     return x.reshape(b * h * w, c), (jnp.arange(b, dtype=jnp.int32) * (h * w))[:, None, None]
 
 
+def _gather(table: Shaped[Array, "n c"], index: Int[Array, "*m"]) -> Shaped[Array, "*m c"]:
+    """Rows of a table.
+
+    Those of 16-bit floats are read as integers: on a CPU, XLA would first convert the whole table to float32.
+    """
+    if table.dtype.itemsize != 2:
+        return jnp.take(table, index, axis=0, mode="clip")
+    bits = jax.lax.bitcast_convert_type(table, jnp.uint16)
+    return jax.lax.bitcast_convert_type(jnp.take(bits, index, axis=0, mode="clip"), table.dtype)
+
+
 def at(
     x: Float[Array, "b h w c"], xi: Int[Array, "b H W"], yi: Int[Array, "b H W"]
 ) -> Float[Array, "b H W c"]:
@@ -36,7 +47,7 @@ def at(
     h, w = x.shape[1:3]
     table, start = _table(x)
     index = start + jnp.clip(yi, 0, h - 1) * w + jnp.clip(xi, 0, w - 1)
-    return jnp.take(table, index, axis=0, mode="clip")
+    return _gather(table, index)
 
 
 def cell(
@@ -92,7 +103,7 @@ def flow_warp(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _take_rows(table: Array, index: Array, rows: int) -> Array:
-    return jnp.take(table, index, axis=0, mode="clip")
+    return _gather(table, index)
 
 
 def _take_rows_fwd(table, index, rows):
@@ -116,23 +127,31 @@ def keys_weight(distance: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(distance <= 1.0, near, jnp.where(distance < 2.0, far, 0.0))
 
 
-def bicubic(x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"]) -> Float[Array, "b H W c"]:
+def bicubic(
+    x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], dtype: Any = None
+) -> Float[Array, "b H W c"]:
     """Bicubic samples (a = -0.5) of `x` at places in pixels of `x`; edges repeat.
 
     Gradients reach only `x`, and are summed in float32.
+
+    Args:
+        x: maps to sample.
+        coords: places in pixels of `x`.
+        dtype: type of the samples, in which they are interpolated; by default that of `x`.
     """
     h, w = x.shape[1:3]
+    dtype = dtype or x.dtype
     coords = jax.lax.stop_gradient(coords.astype(jnp.float32))
     x0, y0, fraction = cell(coords, (h, w))
     table, start = _table(x)
-    out = jnp.zeros((), x.dtype)
+    out = jnp.zeros((), dtype)
     for dy in range(-1, 3):
         rows = start + jnp.clip(y0 + dy, 0, h - 1) * w
         wy = keys_weight(jnp.abs(fraction[..., 1] - dy))
         for dx in range(-1, 3):
             values: Array = _take_rows(table, rows + jnp.clip(x0 + dx, 0, w - 1), table.shape[0])
             weight = wy * keys_weight(jnp.abs(fraction[..., 0] - dx))
-            out = out + values * weight[..., None].astype(x.dtype)
+            out = out + values.astype(dtype) * weight[..., None].astype(dtype)
     return out
 
 
