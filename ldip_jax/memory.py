@@ -1,8 +1,10 @@
-"""Sizes of memory: how users write them, and what the machine has free."""
+"""Sizes of memory, as users write them and as the machine has it free, and what goes back to the machine."""
 
+import ctypes
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ldip_jax.errors import InputError
@@ -10,6 +12,8 @@ from ldip_jax.errors import InputError
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 # The share of the free memory that is used by default.
 SHARE = 0.75
+# After compiling for so many seconds, memory is returned, which takes up to a tenth of a second.
+LONG_COMPILING = 0.5
 
 
 def parse_size(text: str) -> int:
@@ -47,6 +51,32 @@ def resident() -> int:
     with suppress(OSError, ValueError):
         return _field(Path("/proc/self/status"), "VmRSS:") * 1024
     return 0
+
+
+def return_unused() -> None:
+    """Return memory that was freed but that the C library keeps to use again; only glibc can."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def returned_after_compiling() -> Iterator[None]:
+    """In this block, what compiling has freed goes back to the system.
+
+    The compiler frees hundreds of megabytes in small pieces. The C library keeps these, but the large arrays
+    that are allocated next do not fit into them.
+    """
+    import jax.monitoring
+
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration" and duration_secs > LONG_COMPILING:
+            return_unused()
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _field(path: Path, name: str) -> int:

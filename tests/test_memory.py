@@ -1,5 +1,9 @@
 """Memory sizes, as users write them and as the system reports them."""
 
+import ctypes
+
+import jax
+import jax.monitoring
 import pytest
 
 from ldip_jax import memory
@@ -49,3 +53,42 @@ def test_the_tightest_control_group_sets_the_limit(tmp_path):
     (old / "memory.limit_in_bytes").write_text("900\n")
     (old / "memory.usage_in_bytes").write_text("100\n")
     assert memory._group_limits(root, own) == [800]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc returns memory")
+def test_freed_memory_goes_back_to_the_system():
+    pieces = [bytes(2000) for _ in range(100_000)]
+    held = resident()
+    # The last piece holds the heap's end where it is.
+    del pieces[:-1]
+    memory.return_unused()
+    assert resident() < held - 100 * 2**20
+
+
+def test_memory_goes_back_after_long_compiling(monkeypatch):
+    returned = []
+    monkeypatch.setattr(memory, "return_unused", lambda: returned.append(1))
+    event = "/jax/core/compile/backend_compile_duration"
+    with memory.returned_after_compiling():
+        jax.monitoring.record_event_duration_secs(event, 0.1)
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/jaxpr_trace_duration", 9.0)
+        assert not returned
+        jax.monitoring.record_event_duration_secs(event, 9.0)
+        assert len(returned) == 1
+    jax.monitoring.record_event_duration_secs(event, 9.0)
+    assert len(returned) == 1
+
+
+def test_compiling_is_reported_as_that_event():
+    """If jax renames it, memory is no longer returned."""
+    events = []
+
+    def listen(event: str, duration_secs: float, **_: object) -> None:
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.jit(lambda x: x * 3.0 + 41.0)(1.0)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert "/jax/core/compile/backend_compile_duration" in events

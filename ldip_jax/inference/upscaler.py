@@ -41,6 +41,7 @@ from ldip_jax.inference.shortlist import MAX_MATCHED
 from ldip_jax.inference.softening import MEASURED, find_softening, read_ahead, soften
 from ldip_jax.inference.streaming import OVERLAP, Window, overlap, window_length, windows
 from ldip_jax.inference.window_chain import WindowChain
+from ldip_jax.memory import returned_after_compiling
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.ref_align import Reference
 from ldip_jax.ops.grid import whole_grid
@@ -223,12 +224,13 @@ class Upscaler:
         if self._requested_cuts == "auto" and detects_cuts:
             frames = watch_cuts(frames, self.cuts)
         chain = WindowChain(self._programs, layout, self._grid, self._overlap(), advance)
-        for window in self._windows(map(self._padded, frames)):
-            chain.begin(window)
-            places = range(window.first + window.keep.start, window.first + window.keep.stop)
-            places = places if wanted is None else overlapping(places, wanted)
-            images = self._window_images(window, places, chain, stills, advance)
-            yield Segment(places, to_host(map(self._to_output, images)))
+        with returned_after_compiling():
+            for window in self._windows(map(self._padded, frames)):
+                chain.begin(window)
+                places = range(window.first + window.keep.start, window.first + window.keep.stop)
+                places = places if wanted is None else overlapping(places, wanted)
+                images = self._window_images(window, places, chain, stills, advance)
+                yield Segment(places, to_host(map(self._to_output, images)))
 
     def _softened(self, frames: Iterable[Float[np.ndarray, "h w 3"]]) -> Iterator[Float[np.ndarray, "h w 3"]]:
         if self.soften is None and self.model.backbone.name in MEASURED:
