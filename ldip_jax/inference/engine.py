@@ -25,7 +25,7 @@ from ldip_jax.inference.programs import (
 )
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop, spare_room
 from ldip_jax.inference.tiles import Tile
 from ldip_jax.models.carry import REPLACED, Route
 from ldip_jax.models.ref_align import Reference
@@ -91,7 +91,8 @@ def refined_frames(
         def of(tile: Tile) -> Array:
             hr, box = window.hr(key, tile), window.hr_tile(tile).read
             parts = [reference_crop(one, box) for one in found]
-            features = refine(programs, hr, parts, 0 if window.holder.spills else MAX_CACHED_BYTES)
+            room = spare_room(parts, box, window.size) if window.holder.spills else MAX_CACHED_BYTES
+            features = refine(programs, hr, parts, room)
             if reach:
                 near = range(max(shot.start, key - reach), min(shot.stop, key + reach + 1))
                 current = {key: features}
@@ -219,14 +220,15 @@ def refine(
     query = programs.query(hr)
     # Every layer needs the features of every reference.
     kept: dict[int, Array] = {}
+    held = 0
     for layer in range(programs.net.lrrf.layers):
         state = programs.start(query)
         for number, reference in enumerate(references):
             features = kept.get(number)
             if features is None:
                 features = programs.extract(query, reference)
-                if features.nbytes * (len(kept) + 1) <= max_cached_bytes:
-                    kept[number] = features
+                if held + features.nbytes <= max_cached_bytes:
+                    kept[number], held = features, held + features.nbytes
             state = programs.absorb(layer, query, state, features, reference)
         query, best = programs.fuse(layer, query, state), state.best
     return programs.finish(hr, query, best, jnp.ones((1,), jnp.float32))

@@ -21,16 +21,17 @@ from ldip_jax.models.ldip import LDIP
 from ldip_jax.models.networks.spynet import SPyNet
 
 # What compiling and compiled programs take on a CPU: only the backbone; with LRRF and a matcher.
-COMPILED, COMPILED_LRRF = 450 * 2**20, 700 * 2**20
+COMPILED, COMPILED_LRRF = 450 * 2**20, 920 * 2**20
 # Bytes per pixel of an LR frame: a frame; a flow; the flow network, but for its bands.
 FRAME, FLOW, FLOW_NETWORK, FLOW_BANDS = 12, 8, 260, 96 * 2**20
 # Bytes per HR pixel. PICTURE: an image on its way to the encoder. HEAD: features and decoding, only the
 # backbone. LOCATE: matching, refinement and carry of whole images, but for bands, which take LOCATE_BANDS
 # bytes; measured with bands: at most 54 at 7680x4320 and 71 at 3840x2160. MATCH_BY_FLOW: all of that if the
 # flow network matches, because it compares whole images in both directions. LRRF, LRRF_TILE: Ref-Fusion or
-# HRIP, of whole frames, and of tiles, which read more of references than they show. WAITING: of each
-# reference. DETAIL: of each key-frame, and of each frame that HRIP passes. IMAGE: of each frame.
-PICTURE, HEAD, LRRF, LRRF_TILE = 48, 380, 1700, 2600
+# HRIP, of whole frames, and of tiles, which read more of references than they show. ANCHORS: images of
+# key-frames and a reference, whole, beside a tile. WAITING: of each reference. DETAIL: of each key-frame,
+# and of each frame that HRIP passes. IMAGE: of each frame.
+PICTURE, HEAD, LRRF, LRRF_TILE, ANCHORS = 48, 380, 1700, 2600, 24
 LOCATE, LOCATE_BANDS, MATCH_BY_FLOW = 48, 2**28, 190
 WAITING, DETAIL, IMAGE = 24, 128, 6
 # Halos, in pixels of LR features. The recurrence has no finite reach: what HALO leaves of its error is in
@@ -154,6 +155,7 @@ def _peak_memory(workload: Workload, layout: TileLayout) -> int:
     after = max(detail * tile, PICTURE * hr)
     if workload.refined:
         after = max(after, _locate_bytes(workload))
+        after += ANCHORS * hr if layout.spill else 0
     features = 4 * net.backbone.mid_channels * lr
     # Features of a frame from two windows, and both together.
     mixed = 3 * features if workload.shared_frames else 0

@@ -19,11 +19,12 @@ from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.spill import Holder, Spilled, crop, load
 from ldip_jax.inference.streaming import TileLayout
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop, spare_room
 from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
 from ldip_jax.models.ref_align import Reference
+from ldip_jax.ops.warp import bicubic
 from tests.scenes import blocks
 
 SIZE = (40, 48)
@@ -101,6 +102,10 @@ def test_detail_is_cropped_to_the_places_of_a_tile(rng):
     np.testing.assert_array_equal(
         cropped[0], detail[0, corner[1] : corner[1] + 128, corner[0] : corner[0] + 128]
     )
+    # Without it, a smaller part is enough, with the same values at all places.
+    near, close, weights = detail_crop(detail, warp.at[0, 0, 0].set(warp[0, 0, 1]), weight)
+    assert near.shape == (1, 64, 64, 2) and weights.min() == 1.0
+    np.testing.assert_array_equal(bicubic(near, close)[0, 1:], bicubic(cropped, places)[0, 1:])
     # For a whole frame, nothing is cropped.
     everywhere = jnp.zeros((1, 300, 280, 2))
     assert detail_crop(detail, everywhere, everywhere[..., :1])[0] is detail
@@ -123,6 +128,16 @@ def test_a_reference_is_cropped_to_what_a_tile_shows(rng):
         assert inside.mean() > 0.9
         height, width = np.asarray(cropped.size)[0]
         assert max(places[..., 1].max() - height, places[..., 0].max() - width) < 0 or not inside.all()
+
+
+def test_kept_features_leave_room_for_the_largest_crop():
+    def part(height, width):
+        return Reference(jnp.zeros((1, height, width, 3)), *[jnp.zeros(1)] * 4)
+
+    tile, frame = Box(range(100), range(50)), (400, 200)
+    assert spare_room([part(128, 64)], tile, frame) == 4 * 64 * (4 * 100 * 50 - 128 * 64)
+    assert spare_room([part(128, 64), part(200, 100)], tile, frame) == 0
+    assert spare_room([part(64, 64)], Box(range(400), range(200)), frame) == 0
 
 
 @pytest.fixture(scope="module")
