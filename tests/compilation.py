@@ -6,8 +6,8 @@ from importlib import metadata
 # Without LLVM's optimisations ("0"), compiling would be quicker still, but networks would take twice as long.
 FLAGS = {"--xla_backend_optimization_level": "1"}
 # XLA's fusion emitters are the slowest part of compiling. Splitting programs into parts, which LLVM compiles
-# in parallel, spends a tenth of the time on copies. LLVM's expensive passes take a tenth. An unknown flag ends
-# the process, so these are set only for the version of jaxlib with which they were tested.
+# in parallel, spends a tenth of the time on copies. LLVM's expensive passes take another tenth. An unknown
+# flag ends the process, so these are set only for the version of jaxlib with which they were tested.
 if metadata.version("jaxlib") == "0.10.2":
     FLAGS |= {"--xla_cpu_use_fusion_emitters": "false", "--xla_cpu_parallel_codegen_split_count": "1"}
     FLAGS |= {"--xla_llvm_disable_expensive_passes": "true"}
