@@ -104,7 +104,8 @@ def test_detail_is_cropped_to_the_places_of_a_tile(rng):
     )
     # Without it, a smaller part is enough, with the same values at all places.
     near, close, weights = detail_crop(detail, warp.at[0, 0, 0].set(warp[0, 0, 1]), weight)
-    assert near.shape == (1, 64, 64, 2) and weights.min() == 1.0
+    assert near.shape == (1, 64, 64, 2)
+    assert weights.min() == 1.0
     np.testing.assert_array_equal(bicubic(near, close)[0, 1:], bicubic(cropped, places)[0, 1:])
     # For a whole frame, nothing is cropped.
     everywhere = jnp.zeros((1, 300, 280, 2))
