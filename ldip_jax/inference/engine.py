@@ -25,7 +25,7 @@ from ldip_jax.inference.programs import (
 )
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop, spare_room
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop, cache_allowance
 from ldip_jax.inference.tiles import Tile
 from ldip_jax.models.carry import REPLACED, Route
 from ldip_jax.models.ref_align import Reference
@@ -91,8 +91,9 @@ def refined_frames(
         def of(tile: Tile) -> Array:
             hr, box = window.hr(key, tile), window.hr_tile(tile).read
             parts = [reference_crop(one, box) for one in found]
-            room = spare_room(parts, box, window.size) if window.holder.spills else MAX_CACHED_BYTES
-            features = refine(programs, hr, parts, room)
+            spills = window.holder.spills
+            allowed = cache_allowance(parts, box, window.size) if spills else MAX_CACHED_BYTES
+            features = refine(programs, hr, parts, allowed)
             if reach:
                 near = range(max(shot.start, key - reach), min(shot.stop, key + reach + 1))
                 current = {key: features}

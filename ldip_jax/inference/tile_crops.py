@@ -100,7 +100,7 @@ def reference_crop(reference: Reference, box: Box) -> Reference:
     )
 
 
-def spare_room(crops: list[Reference], box: Box, frame: Size) -> int:
+def cache_allowance(crops: list[Reference], box: Box, frame: Size) -> int:
     """Bytes of references' features that may be kept from layer to layer where memory is short.
 
     Memory is planned for the features of the largest crop that a tile can get. Those that are kept may take

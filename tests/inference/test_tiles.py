@@ -19,7 +19,7 @@ from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.spill import Holder, Spilled, crop, load
 from ldip_jax.inference.streaming import TileLayout
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop, spare_room
+from ldip_jax.inference.tile_crops import detail_crop, reference_crop, cache_allowance
 from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
@@ -136,9 +136,9 @@ def test_kept_features_leave_room_for_the_largest_crop():
         return Reference(jnp.zeros((1, height, width, 3)), *[jnp.zeros(1)] * 4)
 
     tile, frame = Box(range(100), range(50)), (400, 200)
-    assert spare_room([part(128, 64)], tile, frame) == 4 * 64 * (4 * 100 * 50 - 128 * 64)
-    assert spare_room([part(128, 64), part(200, 100)], tile, frame) == 0
-    assert spare_room([part(64, 64)], Box(range(400), range(200)), frame) == 0
+    assert cache_allowance([part(128, 64)], tile, frame) == 4 * 64 * (4 * 100 * 50 - 128 * 64)
+    assert cache_allowance([part(128, 64), part(200, 100)], tile, frame) == 0
+    assert cache_allowance([part(64, 64)], Box(range(400), range(200)), frame) == 0
 
 
 @pytest.fixture(scope="module")
