@@ -25,7 +25,7 @@ from ldip_jax.inference.programs import (
 )
 from ldip_jax.inference.spill import Held, Spilled, crop, load
 from ldip_jax.inference.streaming import Advance, WindowFeatures
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop, cache_allowance
+from ldip_jax.inference.tile_crops import cache_allowance, detail_crop, reference_crop
 from ldip_jax.inference.tiles import Tile
 from ldip_jax.models.carry import REPLACED, Route
 from ldip_jax.models.ref_align import Reference

@@ -19,7 +19,7 @@ from ldip_jax.inference.references import ReferenceRules
 from ldip_jax.inference.selection import WindowReferences
 from ldip_jax.inference.spill import Holder, Spilled, crop, load
 from ldip_jax.inference.streaming import TileLayout
-from ldip_jax.inference.tile_crops import detail_crop, reference_crop, cache_allowance
+from ldip_jax.inference.tile_crops import cache_allowance, detail_crop, reference_crop
 from ldip_jax.inference.tiles import Box, Tiling, scaled_box, scaled_read, tilings, whole
 from ldip_jax.inference.upscaler import Upscaler
 from ldip_jax.models.carry import PROPAGATIONS
