@@ -20,7 +20,7 @@ weights are fetched once.
 """
 
 # On 2 CPU cores, including compilation: 20 seconds of CPU time without LDIP, 600 with it.
-_TIME = {False: "less than a minute", True: "about 6 minutes"}
+_TIME = {False: "less than a minute", True: "about 4 minutes"}
 
 _PROTOCOL = "PSNR and SSIM: on the luma of 8-bit frames, no border cropped, averaged over the frames."
 _TIMES = "Times include compilation; matches computed for an earlier row are reused."
