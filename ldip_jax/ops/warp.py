@@ -29,17 +29,6 @@ def _table(x: Array) -> tuple[Array, Array]:
     return x.reshape(b * h * w, c), (jnp.arange(b, dtype=jnp.int32) * (h * w))[:, None, None]
 
 
-def _gather(table: Shaped[Array, "n c"], index: Int[Array, "*m"]) -> Shaped[Array, "*m c"]:
-    """Rows of a table.
-
-    Those of 16-bit floats are read as integers: on a CPU, XLA would first convert the whole table to float32.
-    """
-    if table.dtype.itemsize != 2:
-        return jnp.take(table, index, axis=0, mode="clip")
-    bits = jax.lax.bitcast_convert_type(table, jnp.uint16)
-    return jax.lax.bitcast_convert_type(jnp.take(bits, index, axis=0, mode="clip"), table.dtype)
-
-
 def at(
     x: Float[Array, "b h w c"], xi: Int[Array, "b H W"], yi: Int[Array, "b H W"]
 ) -> Float[Array, "b H W c"]:
@@ -47,7 +36,7 @@ def at(
     h, w = x.shape[1:3]
     table, start = _table(x)
     index = start + jnp.clip(yi, 0, h - 1) * w + jnp.clip(xi, 0, w - 1)
-    return _gather(table, index)
+    return jnp.take(table, index, axis=0, mode="clip")
 
 
 def cell(
@@ -99,6 +88,17 @@ def flow_warp(
 ) -> Float[Array, "b h w c"]:
     """`bilinear` at each pixel's own place plus `flow` (x, y displacement in pixels)."""
     return bilinear(x, pixel_grid(*x.shape[1:3])[None] + flow.astype(jnp.float32), padding)
+
+
+def _gather(table: Shaped[Array, "n c"], index: Int[Array, "*m"]) -> Shaped[Array, "*m c"]:
+    """Rows of a table; without gradients, because those of 16-bit floats are read as integers.
+
+    Otherwise XLA, on a CPU, would first convert the whole table to float32.
+    """
+    if table.dtype.itemsize != 2:
+        return jnp.take(table, index, axis=0, mode="clip")
+    bits = jax.lax.bitcast_convert_type(table, jnp.uint16)
+    return jax.lax.bitcast_convert_type(jnp.take(bits, index, axis=0, mode="clip"), table.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -169,3 +169,17 @@ def test_bicubic_gradient_counts_readers_in_float32():
     grad = np.asarray(quick_jit(jax.grad(total))(x, coords))
     assert grad.dtype == jnp.bfloat16
     assert grad.astype(np.float32).sum() == 1000
+
+
+@pytest.mark.parametrize("sample", [bilinear, bicubic])
+def test_gradients_in_bfloat16_are_close_to_those_in_float32(sample, rng):
+    """They are not 0, as they would be if 16-bit maps were read as integers without a rule for gradients."""
+    x, weight = (jnp.asarray(rng.standard_normal(MAP), jnp.float32) for _ in range(2))
+    coords = pixel_grid(*MAP[1:3])[None] + jnp.array([[[[0.3, -0.6]]]])
+
+    def loss(x):
+        return jnp.sum(sample(x, jnp.repeat(coords, 2, axis=0)).astype(jnp.float32) * weight)
+
+    exact = jax.grad(loss)(x)
+    found = jax.grad(loss)(x.astype(jnp.bfloat16)).astype(jnp.float32)
+    assert jnp.linalg.norm(found - exact) < 0.01 * jnp.linalg.norm(exact)
