@@ -80,7 +80,7 @@ def test_memory_goes_back_after_long_compiling(monkeypatch):
 
 
 def test_compiling_is_reported_as_that_event():
-    """If jax renames it, memory is no longer returned."""
+    """Memory is returned after this event, so a new name in jax must be noticed."""
     events = []
 
     def listen(event: str, duration_secs: float, **_: object) -> None:

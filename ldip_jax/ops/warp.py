@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 
 def pixel_grid(height: int, width: int) -> Float[Array, "{height} {width} 2"]:
@@ -90,20 +90,13 @@ def flow_warp(
     return bilinear(x, pixel_grid(*x.shape[1:3])[None] + flow.astype(jnp.float32), padding)
 
 
-def _gather(table: Shaped[Array, "n c"], index: Int[Array, "*m"]) -> Shaped[Array, "*m c"]:
-    """Rows of a table; without gradients, because those of 16-bit floats are read as integers.
-
-    Otherwise XLA, on a CPU, would first convert the whole table to float32.
-    """
-    if table.dtype.itemsize != 2:
-        return jnp.take(table, index, axis=0, mode="clip")
-    bits = jax.lax.bitcast_convert_type(table, jnp.uint16)
-    return jax.lax.bitcast_convert_type(jnp.take(bits, index, axis=0, mode="clip"), table.dtype)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _take_rows(table: Array, index: Array, rows: int) -> Array:
-    return _gather(table, index)
+    if table.dtype.itemsize != 2:
+        return jnp.take(table, index, axis=0, mode="clip")
+    # Read as integers: on a CPU, XLA would first convert a whole table of 16-bit floats to float32.
+    bits = jax.lax.bitcast_convert_type(table, jnp.uint16)
+    return jax.lax.bitcast_convert_type(jnp.take(bits, index, axis=0, mode="clip"), table.dtype)
 
 
 def _take_rows_fwd(table, index, rows):
