@@ -148,16 +148,29 @@ def test_resizing_a_reference_is_antialiased_and_stays_in_range(rng):
     ("size", "expected"),
     [
         ((352, 640), (352, 640)),
-        ((720, 1280), (360, 640)),
-        ((1280, 720), (640, 360)),
-        ((300, 600), (300, 600)),
+        ((720, 1280), (352, 640)),
+        ((1280, 720), (640, 352)),
+        ((240, 424), (288, 512)),
+        ((300, 600), (288, 608)),
         ((96, 128), (384, 512)),
         ((8, 8), (512, 512)),
+        # Too far from any multiple of 32.
+        ((60, 640), (60, 640)),
         ((2, 4000), (1, 640)),
     ],
 )
-def test_gmflow_size_keeps_proportions_within_bounds(size, expected):
+def test_gmflow_size_nearly_keeps_proportions_within_bounds(size, expected):
     assert gmflow_size(size) == expected
+
+
+def test_ordinary_frames_are_not_padded_for_gmflow(rng):
+    for height, width in rng.integers(64, 4320, (500, 2)).tolist():
+        matching = gmflow_size((height, width))
+        assert 512 <= max(matching) <= 640
+        scale = max(matching) / max(height, width)
+        for side, found in zip((height, width), matching, strict=True):
+            assert abs(found / (side * scale) - 1.0) < 0.13
+            assert found % 32 == 0 or found < 256
 
 
 def test_gmflow_takes_sizes_that_are_not_multiples_of_32(monkeypatch):
