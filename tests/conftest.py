@@ -1,6 +1,5 @@
 """Setup for every test: strict JAX, a cache of compiled programs, files only in the test's folder."""
 
-import gc
 import os
 import signal
 from pathlib import Path
@@ -27,8 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # With the flags that commands set, their processes reuse what was compiled here, and vice versa.
     compile_quickly()
     configure()
-    # Tracing creates millions of objects, most of which stay: collecting garbage takes a fifth of its time.
-    gc.set_threshold(50_000, 10, 10)
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

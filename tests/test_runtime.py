@@ -1,4 +1,4 @@
-"""Compiler flags that are set before jax is imported."""
+"""Settings that are made before jax is imported."""
 
 import os
 import subprocess
@@ -36,8 +36,8 @@ def kind(text):
     return text
 
 def run(args):
-    import jax
-    print(jax.config.jax_compilation_cache_dir)
+    import gc, jax
+    print(gc.get_threshold()[0] > 10_000, jax.config.jax_compilation_cache_dir)
     return 0
 
 parser = argparse.ArgumentParser()
@@ -48,4 +48,5 @@ sys.exit(run_guarded("ldip", parser, ["--kind", "a"]))
     words = [sys.executable, "-c", program]
     environment = {name: text for name, text in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     done = subprocess.run(words, check=True, env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("True")
     assert done.stdout.strip().endswith("compiled")

@@ -22,8 +22,11 @@ def _as_input(*arrays: Any, dtype: Any = None, inexact: bool = True) -> list[Any
     return [None if array is None else array.astype(arrays[0].dtype) for array in arrays]
 
 
+# Flax traces the initialiser of every parameter at every call, to compare shapes; this one is traced once.
+lecun_normal = jax.jit(nn.initializers.lecun_normal(), static_argnums=(1, 2))
+
 # Flax would compute in float32, the parameters' type.
-dense = partial(nn.Dense, promote_dtype=_as_input)
+dense = partial(nn.Dense, promote_dtype=_as_input, kernel_init=lecun_normal)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -58,7 +61,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W {self.features}"]:
-        init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
+        init = nn.initializers.zeros if self.zero else lecun_normal
         dtype = self.dtype or x.dtype
         sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
         shape = (*sides, x.shape[-1], self.features)
@@ -75,33 +78,28 @@ def pixel_shuffle(x: Float[Array, "b h w c"], r: int = 2) -> Float[Array, "b H W
     return rearrange(x, "b h w (c i j) -> b (h i) (w j) c", i=r, j=r)
 
 
-def _once(owner: nn.Module) -> dict[str, bool]:
-    """Options of a scan that trace its body only once.
-
-    Flax traces it once more, so that the body may make parameters. Scans lie within scans, and each level
-    would double the time, so this is done only where parameters are made.
-    """
-    return {"check_constancy_invariants": owner.is_initializing()}
-
-
 def stacked(owner: nn.Module, layer: type[nn.Module], count: int) -> Any:
     """A module class: `count` such layers in a row, their parameters stacked on axis 0, as a part of `owner`.
 
-    They are scanned, so that one body is compiled for all of them.
+    They are scanned, so that one body is compiled for all of them. It is traced only once: its parameters are
+    not shared between steps.
     """
-    options = {"length": count, **_once(owner)}
+    options = {"length": count, "check_constancy_invariants": False}
     return nn.scan(layer, variable_axes={"params": 0}, split_rngs={"params": True}, **options)
 
 
 def repeated(owner: nn.Module, body: Callable[..., Any], **options: Any) -> Any:
     """Lift `body`, a module class or `body(module, carry, inputs)`, to a scan whose steps share parameters.
 
+    Where parameters are made, Flax traces the body once more. Scans lie within scans, and each level would
+    double the time, so this is done nowhere else.
+
     Args:
         owner: the module that makes the scan.
         body: what is repeated.
         options: further arguments of `flax.linen.scan`.
     """
-    options |= _once(owner)
+    options["check_constancy_invariants"] = owner.is_initializing()
     return nn.scan(body, variable_broadcast="params", split_rngs={"params": False}, **options)
 
 

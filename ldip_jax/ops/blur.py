@@ -1,7 +1,8 @@
 """Gaussian low-pass of image maps."""
 
 import math
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ldip_jax.ops.bands import map_bands
+from ldip_jax.ops.conv import weighted_sum
 
 # Larger maps are blurred in bands of rows.
 BAND_PIXELS = 2**18
@@ -47,26 +49,34 @@ def gaussian_blur(
         radius: taps on either side, at least 4 sigma; 0 for numbers.
     """
     if radius:
-        return _blurred(x, sigma, radius)
+        return _blurred_by(x, sigma, radius)
     return _banded(x, (float(sigma[0]), float(sigma[1])))
 
 
 @partial(jax.jit, static_argnums=1)
 def _banded(x: Float[Array, "b h w c"], sigma: tuple[float, float]) -> Float[Array, "b h w c"]:
-    return map_bands(lambda x: _blurred(x, sigma, 0), (x,), BAND_PIXELS, blur_reach(sigma[0]))
+    return map_bands(lambda x: _blurred(x, sigma), (x,), BAND_PIXELS, blur_reach(sigma[0]))
 
 
-def _blurred(x: Float[Array, "b h w c"], sigma: tuple, radius: int) -> Float[Array, "b h w c"]:
+def _blurred(x: Float[Array, "b h w c"], sigma: tuple[float, float]) -> Float[Array, "b h w c"]:
     for axis, s in zip((1, 2), sigma, strict=True):
-        weights = list(_kernels(jnp.asarray(s), radius)) if radius else _kernel(float(s)).tolist()
-        reach = len(weights) // 2
-        pad = [(0, 0)] * 4
-        pad[axis] = (reach, reach)
-        padded = jnp.pad(x, pad, mode="edge")
-        window = [slice(None)] * 4
-        total = jnp.zeros_like(x)
-        for tap, weight in enumerate(weights):
-            window[axis] = slice(tap, tap + x.shape[axis])
-            total = total + weight * padded[tuple(window)]
-        x = total
+        x = weighted_sum(_kernel(s).tolist(), _shifted(x, axis, blur_reach(s)))
     return x
+
+
+@partial(jax.jit, static_argnums=2)
+def _blurred_by(
+    x: Float[Array, "b h w c"], sigma: tuple[Float[Array, "b"], Float[Array, "b"]], radius: int
+) -> Float[Array, "b h w c"]:
+    for axis, s in zip((1, 2), sigma, strict=True):
+        parts = zip(_kernels(s, radius), _shifted(x, axis, radius), strict=True)
+        x = reduce(add, (weights * part for weights, part in parts))
+    return x
+
+
+def _shifted(x: Float[Array, "b h w c"], axis: int, reach: int) -> list[Float[Array, "b h w c"]]:
+    """The map, moved by -reach to reach pixels along an axis, borders replicated."""
+    pad = [(0, 0)] * 4
+    pad[axis] = (reach, reach)
+    padded, size = jnp.pad(x, pad, mode="edge"), x.shape[axis]
+    return [jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis) for tap in range(2 * reach + 1)]

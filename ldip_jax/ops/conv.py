@@ -11,6 +11,7 @@
 Other devices use XLA's own convolutions and gradients, which are the fastest there.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache, partial, reduce
 from math import prod
@@ -32,6 +33,7 @@ POINTS = {3: (5, "0 1 -1 2 -2 1/2"), 7: (4, "0 1 -1 1/2 -1/2 3/4 -3/4 3 -3")}
 NARROW, NEIGHBOURS = 4, 8
 
 
+@partial(jax.jit, static_argnames=("stride", "winograd"))
 def conv2d(
     x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride: int = 1, winograd: bool = False
 ) -> Float[Array, "b H W o"]:
@@ -140,7 +142,12 @@ def _winograd(x: Array, kernel: Array) -> Array:
 
 
 def _combine(matrix: np.ndarray, parts: list[Array]) -> list[Array]:
-    """The weighted sum of the parts for each row of the matrix.
+    """The weighted sum of the parts for each row of the matrix."""
+    return [weighted_sum(row.tolist(), parts) for row in matrix]
+
+
+def weighted_sum(weights: Sequence[float], parts: Sequence[Float[Array, "*n"]]) -> Float[Array, "*n"]:
+    """The sum of the parts times their weights.
 
     The operators of `jax.numpy` would take twice as long to trace.
     """
@@ -148,10 +155,7 @@ def _combine(matrix: np.ndarray, parts: list[Array]) -> list[Array]:
     def scaled(weight: float, part: Array) -> Array:
         return part if weight == 1 else jax.lax.mul(part, jax.lax.full_like(part, weight))
 
-    return [
-        reduce(jax.lax.add, [scaled(a, part) for a, part in zip(row, parts, strict=True) if a])
-        for row in matrix
-    ]
+    return reduce(jax.lax.add, [scaled(a, part) for a, part in zip(weights, parts, strict=True) if a])
 
 
 def _by_xla(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from functools import reduce
 from operator import add
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -109,11 +110,13 @@ def _resample(x: Array, taps: Int[Array, "N k"], weights: Float[Array, "N k"], d
     return reduce(add, map(part, range(taps.shape[1])))
 
 
+@jax.jit
 def sample_bicubic(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:
     """Bicubic (a = -0.5) values at the grid's places; edges repeat."""
     return _resample(_resample(x, *_cubic_taps(grid.rows), 1), *_cubic_taps(grid.columns), 2)
 
 
+@jax.jit
 def sample_bilinear(x: Float[Array, "b h w c"], grid: Grid) -> Float[Array, "b H W c"]:
     """Bilinear values at the grid's places; edges repeat. On a whole grid, half-pixel bilinear resizing."""
     return _resample(_resample(x, *_linear_taps(grid.rows), 1), *_linear_taps(grid.columns), 2)

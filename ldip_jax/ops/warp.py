@@ -53,6 +53,7 @@ def cell(
     return xi, yi, coords - corner
 
 
+@partial(jax.jit, static_argnames=("padding", "dtype"))
 def bilinear(
     x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], padding: str = "zeros", dtype: Any = None
 ) -> Float[Array, "b H W c"]:
@@ -120,6 +121,7 @@ def keys_weight(distance: Float[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.where(distance <= 1.0, near, jnp.where(distance < 2.0, far, 0.0))
 
 
+@partial(jax.jit, static_argnames="dtype")
 def bicubic(
     x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], dtype: Any = None
 ) -> Float[Array, "b H W c"]:
@@ -148,6 +150,7 @@ def bicubic(
     return out
 
 
+@jax.jit
 def nearest(
     x: Float[Array, "b h w c"], coords: Float[Array, "b H W 2"], size: Int[Array, "b 2"] | None = None
 ) -> tuple[Float[Array, "b H W c"], Float[Array, "b H W 2"], Float[Array, "b H W 1"]]:

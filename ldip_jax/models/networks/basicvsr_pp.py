@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, leaky_relu, over_bands
+from ldip_jax.models.layers import Conv, leaky_relu, lecun_normal, over_bands
 from ldip_jax.models.networks.backbone import FOUR_BRANCHES, Backbone, Branch, TwoFrames, initial_state
 from ldip_jax.models.networks.basicvsr import ResidualTrunk
 from ldip_jax.models.networks.spynet import SPyNet
@@ -42,7 +42,7 @@ class DeformAlign(nn.Module):
         self.conv_offset_4 = Conv(self.features, winograd=True)
         self.conv_offset_6 = Conv(3 * GROUPS * TAPS, winograd=True, zero=True)
         shape = (3, 3, 2 * self.features, self.features)
-        self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        self.kernel = self.param("kernel", lecun_normal, shape, jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
     def __call__(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv
+from ldip_jax.models.layers import Conv, lecun_normal
 from ldip_jax.models.networks.gmflow_transformer import Transformer, add_position
 from ldip_jax.models.networks.spynet import IMAGENET_MEAN, IMAGENET_STD
 from ldip_jax.ops.conv import conv2d
@@ -53,7 +53,7 @@ class TridentConv(nn.Module):
         self, x: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h//2 w//2 c"]]:
         c = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, c, c), jnp.float32)
+        kernel = self.param("kernel", lecun_normal, (3, 3, c, c), jnp.float32)
         return conv2d(x, kernel), conv2d(x, kernel, stride=2)
 
 
@@ -133,8 +133,8 @@ class Propagation(nn.Module):
         self, features: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"], local: bool
     ) -> Float[Array, "b h w 2"]:
         c = features.shape[-1]
-        query = nn.Dense(c, name="q_proj")(features)
-        project_key = nn.Dense(c, name="k_proj")
+        query = nn.Dense(c, kernel_init=lecun_normal, name="q_proj")(features)
+        project_key = nn.Dense(c, kernel_init=lecun_normal, name="k_proj")
         if local:
             # Places outside the map are included, with similarity and flow 0.
             weights = jax.nn.softmax(local_similarity(query, project_key(features), 1))

@@ -10,7 +10,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
-from ldip_jax.models.layers import LayerNorm, repeated
+from ldip_jax.models.layers import LayerNorm, lecun_normal, repeated
 
 
 def split_windows(x: Float[Array, "b h w c"], window: tuple[int, int]) -> Float[Array, "n t c"]:
@@ -89,7 +89,7 @@ class Attention(nn.Module):
         regions: Int[Array, "n t"],
     ) -> Float[Array, "n t c"]:
         c = source.shape[-1]
-        dense = partial(nn.Dense, use_bias=False)
+        dense = partial(nn.Dense, use_bias=False, kernel_init=lecun_normal)
         norm = partial(LayerNorm, use_fast_variance=False)
         query = dense(c, name="q_proj")(source)
         key = dense(c, name="k_proj")(target)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from ldip_jax.models.layers import Conv, leaky_relu, over_bands
+from ldip_jax.models.layers import Conv, leaky_relu, lecun_normal, over_bands
 from ldip_jax.ops.deform_conv import deform_conv
 
 TAPS = 9
@@ -30,7 +30,7 @@ class DynAgg(nn.Module):
     def setup(self):
         self.conv_offset_mask = Conv(3 * self.groups * TAPS, zero=True)
         shape = (3, 3, self.features, self.features)
-        self.kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        self.kernel = self.param("kernel", lecun_normal, shape, jnp.float32)
         self.bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
     def __call__(
