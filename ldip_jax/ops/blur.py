@@ -78,5 +78,6 @@ def _shifted(x: Float[Array, "b h w c"], axis: int, reach: int) -> list[Float[Ar
     """The map, moved by -reach to reach pixels along an axis, borders replicated."""
     pad = [(0, 0)] * 4
     pad[axis] = (reach, reach)
-    padded, size = jnp.pad(x, pad, mode="edge"), x.shape[axis]
+    # Without the barrier, XLA on a CPU computes what `x` comes from anew for every tap.
+    padded, size = jax.lax.optimization_barrier(jnp.pad(x, pad, mode="edge")), x.shape[axis]
     return [jax.lax.slice_in_dim(padded, tap, tap + size, axis=axis) for tap in range(2 * reach + 1)]

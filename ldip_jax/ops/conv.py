@@ -22,10 +22,11 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
-# Fewest channels, by taps: with fewer, Winograd's transforms cost more than they save.
-WIDE = {3: 32, 7: 16}
 # Maps with fewer pixels are computed directly: tracing these forms takes longer than they save.
 LEAST_PIXELS = 2**11
+# By taps, fewest channels and pixels for Winograd. With fewer channels, its transforms cost more than they
+# save. On smaller maps, those of 7 taps save less than compiling them takes, unless a clip is long.
+WIDE, LARGE = {3: 32, 7: 16}, {3: 2**11, 7: 2**14}
 # By taps: outputs that are computed together, and the points, besides infinity, at which polynomials are
 # evaluated. Of all sets of simple fractions that were tried, these have the smallest rounding errors.
 POINTS = {3: (5, "0 1 -1 2 -2 1/2"), 7: (4, "0 1 -1 1/2 -1/2 3/4 -3/4 3 -3")}
@@ -67,9 +68,11 @@ def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _unit_stride(x: Array, kernel: Array, winograd: bool) -> Array:
     side, channels = kernel.shape[0], kernel.shape[2:]
-    if x.shape[1] * x.shape[2] < LEAST_PIXELS:
+    pixels = x.shape[1] * x.shape[2]
+    if pixels < LEAST_PIXELS:
         return _convolve(x, kernel)
-    if winograd and side in WIDE and min(channels) >= WIDE[side] and x.dtype == jnp.float32:
+    large = side in WIDE and pixels >= LARGE[side] and min(channels) >= WIDE[side]
+    if winograd and large and x.dtype == jnp.float32:
         return jax.lax.platform_dependent(x, kernel, cpu=_winograd, default=_convolve)
     if channels[1] <= NARROW and side > 1:
         return jax.lax.platform_dependent(x, kernel, cpu=_side_by_side, default=_convolve)
