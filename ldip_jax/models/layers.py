@@ -78,28 +78,33 @@ def pixel_shuffle(x: Float[Array, "b h w c"], r: int = 2) -> Float[Array, "b H W
     return rearrange(x, "b h w (c i j) -> b (h i) (w j) c", i=r, j=r)
 
 
+def _once(owner: nn.Module) -> dict[str, bool]:
+    """Options of a scan that trace its body only once.
+
+    Flax traces it once more, so that the body may make parameters. Scans lie within scans, and each level
+    would double the time, so this is done only where parameters are made.
+    """
+    return {"check_constancy_invariants": owner.is_initializing()}
+
+
 def stacked(owner: nn.Module, layer: type[nn.Module], count: int) -> Any:
     """A module class: `count` such layers in a row, their parameters stacked on axis 0, as a part of `owner`.
 
-    They are scanned, so that one body is compiled for all of them. It is traced only once: its parameters are
-    not shared between steps.
+    They are scanned, so that one body is compiled for all of them.
     """
-    options = {"length": count, "check_constancy_invariants": False}
+    options = {"length": count, **_once(owner)}
     return nn.scan(layer, variable_axes={"params": 0}, split_rngs={"params": True}, **options)
 
 
 def repeated(owner: nn.Module, body: Callable[..., Any], **options: Any) -> Any:
     """Lift `body`, a module class or `body(module, carry, inputs)`, to a scan whose steps share parameters.
 
-    Where parameters are made, Flax traces the body once more. Scans lie within scans, and each level would
-    double the time, so this is done nowhere else.
-
     Args:
         owner: the module that makes the scan.
         body: what is repeated.
         options: further arguments of `flax.linen.scan`.
     """
-    options["check_constancy_invariants"] = owner.is_initializing()
+    options |= _once(owner)
     return nn.scan(body, variable_broadcast="params", split_rngs={"params": False}, **options)
 
 
