@@ -85,4 +85,5 @@ def test_bands_change_nothing(rng, shifted):
     x = rng.standard_normal((1, 37, 20, 16)).astype(np.float32)
     whole = run(SwinBlock(16), untrained(), x, shifted)
     bands = run(SwinBlock(16, band_pixels=200), untrained(), x, shifted)
-    np.testing.assert_allclose(bands, whole, atol=1e-6)
+    # How matrix products are rounded depends on their shapes, and on the CPU.
+    np.testing.assert_allclose(bands, whole, atol=1e-6 * np.abs(whole).max())
