@@ -51,7 +51,7 @@ def configure() -> None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir() / "compiled"))
     # Half of all programs compile in less than the second that jax asks for, but together they take seconds.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    # Tracing creates millions of objects, most of which stay: collecting garbage takes a fifth of its time.
+    # Tracing creates millions of objects, most of which stay: collecting garbage took a seventh of its time.
     gc.set_threshold(*COLLECTED_AFTER)
     # A cache that is read-only or damaged costs only time: programs are compiled again.
     warnings.filterwarnings(
