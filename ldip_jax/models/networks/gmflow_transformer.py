@@ -76,8 +76,22 @@ def add_position(x: Float[Array, "b h w c"], window: tuple[int, int]) -> Float[A
     return x + np.tile(code, (h // window[0], w // window[1], 1))[None]
 
 
+class Projection(nn.Module):
+    """The square kernel of a projection to `features` channels."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self) -> Float[Array, "c c"]:
+        return self.param("kernel", lecun_normal, (self.features, self.features), jnp.float32)
+
+
 class Attention(nn.Module):
-    """Single-head attention over the tokens of each window, added to `source`; after an MLP if `ffn`."""
+    """Single-head attention over the tokens of each window, added to `source`; after an MLP if `ffn`.
+
+    Nothing lies between the projections of queries and keys, nor between those of values and messages, so
+    each pair is applied as one.
+    """
 
     ffn: bool
 
@@ -91,13 +105,14 @@ class Attention(nn.Module):
         c = source.shape[-1]
         dense = partial(nn.Dense, use_bias=False, kernel_init=lecun_normal)
         norm = partial(LayerNorm, use_fast_variance=False)
-        query = dense(c, name="q_proj")(source)
-        key = dense(c, name="k_proj")(target)
-        value = dense(c, name="v_proj")(target)
-        scores = jnp.einsum("nqc,nkc->nqk", query, key) / math.sqrt(c)
+        to_query, to_key, to_value, merge = (
+            Projection(c, name=name)() for name in ("q_proj", "k_proj", "v_proj", "merge")
+        )
+        key = target @ (to_key @ to_query.T / math.sqrt(c))
+        scores = jnp.einsum("nqc,nkc->nqk", source, key)
         scores = jnp.where(regions[:, :, None] == regions[:, None, :], scores, scores - 100.0)
-        message = jnp.einsum("nqk,nkc->nqc", jax.nn.softmax(scores), value)
-        message = norm(name="norm1")(dense(c, name="merge")(message))
+        message = jnp.einsum("nqk,nkc->nqc", jax.nn.softmax(scores), target @ (to_value @ merge))
+        message = norm(name="norm1")(message)
         if self.ffn:
             message = jnp.concatenate([source, message], axis=-1)
             message = nn.gelu(dense(8 * c, name="mlp_0")(message), approximate=False)
@@ -127,7 +142,7 @@ class Transformer(nn.Module):
             layer in a CPU's cache, which halves the time, and need little memory.
     """
 
-    group: int = 4096
+    group: int = 2304
 
     @nn.compact
     def __call__(self, x: Float[Array, "b2 h w c"], window: tuple[int, int]) -> Float[Array, "b2 h w c"]:
