@@ -111,8 +111,8 @@ class Attention(nn.Module):
         key = target @ (to_key @ to_query.T / math.sqrt(c))
         scores = jnp.einsum("nqc,nkc->nqk", source, key)
         scores = jnp.where(regions[:, :, None] == regions[:, None, :], scores, scores - 100.0)
-        message = jnp.einsum("nqk,nkc->nqc", jax.nn.softmax(scores), target @ (to_value @ merge))
-        message = norm(name="norm1")(message)
+        value = target @ (to_value @ merge)
+        message = norm(name="norm1")(jnp.einsum("nqk,nkc->nqc", jax.nn.softmax(scores), value))
         if self.ffn:
             message = jnp.concatenate([source, message], axis=-1)
             message = nn.gelu(dense(8 * c, name="mlp_0")(message), approximate=False)
